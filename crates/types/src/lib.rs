@@ -1,0 +1,33 @@
+//! The words that every room of sandrun-pool shares: identities, money, orders, answers, manifests, receipts and
+//! traces.
+//!
+//! Owns definitions, their text and byte forms, and the pure functions on them. Never does I/O, never reads a clock.
+
+mod canonical;
+mod capability;
+mod digest;
+mod ids;
+mod manifest;
+mod money;
+mod order;
+mod receipt;
+mod trace;
+
+pub use alloy_primitives::{Address, B256, U256};
+pub use digest::{Answer, ExitStatus, ExitStatusError, ResultParts};
+pub use ids::{
+    Attempt, ChainId, ClassId, ClassKind, ContentDigest, EscrowRef, IdError, JobId, ManifestDigest, NodeIndex,
+    OutputRoot, ResultDigest, SeatIndex, TraceRoot, UnixSeconds, WorkerId,
+};
+pub use money::{Amount, AmountError, Token};
+pub use order::{
+    Commitment, ORDER_VERSION, Order, Redundancy, RedundancyError, Requirements, SeatRef, commitment, ticket,
+};
+pub use canonical::{CanonicalError, canonical_json};
+pub use manifest::{
+    BundlePath, BundlePathError, ClassRequest, DottedVersion, Entry, GpuRequirement, Interpreter, Manifest, ManifestError,
+    OutputPatterns,
+};
+pub use receipt::{
+    InputFile, OutputFile, RECEIPT_FORMAT, Receipt, ReceiptError, RunOutcome, Sha256Hex, job_hash, verify_signature,
+};

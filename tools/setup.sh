@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Puts the tools that this project needs and a fresh machine lacks into .toolchain: versions pinned by the lockfiles
+# beside this script, no install script run, nothing outside the repository touched.
+# usage: tools/setup.sh demo|test|bench|contracts
+#   demo       anvil (the local chain)
+#   contracts  forge, cast, solc, forge-std
+#   test       both
+#   bench      both
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+top=$(dirname "$here")
+dir=${SANDRUN_TOOLCHAIN:-$top/.toolchain}
+bin=$dir/bin
+
+die() { echo "setup: $*" >&2; exit 1; }
+
+# need COMMAND HINT: notes a missing prerequisite.
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$1 ($2)"); }
+
+# install NAME: the packages of tools/NAME in .toolchain/NAME, once for each lockfile.
+install() {
+    local name=$1 stamp hash
+    stamp=$dir/$name/.stamp
+    hash=$(sha256sum "$here/$name/package.json" "$here/$name/package-lock.json" | sha256sum | cut -d' ' -f1)
+    [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ] && return 0
+    echo "setup: installing $name (npm)" >&2
+    rm -rf "${dir:?}/$name"
+    mkdir -p "$dir/$name"
+    cp "$here/$name/package.json" "$here/$name/package-lock.json" "$dir/$name/"
+    (cd "$dir/$name" && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error) >&2 ||
+        die "npm could not install the packages of tools/$name; is the npm registry reachable (npm ping)?"
+    printf '%s' "$hash" >"$stamp"
+}
+
+# platform: the suffix of Foundry's npm packages for this machine.
+platform() {
+    case "$(uname -s)/$(uname -m)" in
+    Linux/x86_64) echo linux-amd64 ;;
+    Linux/aarch64 | Linux/arm64) echo linux-arm64 ;;
+    Darwin/x86_64) echo darwin-amd64 ;;
+    Darwin/arm64) echo darwin-arm64 ;;
+    *) die "no Foundry package for $(uname -s)/$(uname -m)" ;;
+    esac
+}
+
+# fits TOOL: whether the user's own Foundry has TOOL in version 1.5 or later.
+fits() {
+    local found version
+    found=$(PATH=${PATH//$bin:/} command -v "$1") || return 1
+    version=$("$found" --version 2>/dev/null | sed -n 's/.*[Vv]ersion: \([0-9]*\)\.\([0-9]*\).*/\1 \2/p;q') || return 1
+    read -r major minor <<<"$version" || return 1
+    [ "${major:-0}" -gt 1 ] || { [ "${major:-0}" -eq 1 ] && [ "${minor:-0}" -ge 5 ]; }
+}
+
+# link TOOL PACKAGES: .toolchain/bin/TOOL, the user's own or the native binary out of the npm package.
+link() {
+    local tool=$1 packages=$2 target
+    target=$dir/$packages/node_modules/@foundry-rs/$tool-$(platform)/bin/$tool
+    if [ ! -f "$target" ]; then
+        fits "$tool" || die "$tool is neither in $target nor on PATH in version 1.5 or later"
+        target=$(command -v "$tool")
+    fi
+    chmod +x "$target" 2>/dev/null || true
+    ln -sfn "$target" "$bin/$tool"
+}
+
+anvil() {
+    fits anvil || install anvil
+    link anvil anvil
+}
+
+foundry() {
+    install foundry
+    link forge foundry
+    link cast foundry
+    ln -sfn "$here/solc" "$bin/solc"
+    ln -sfn "$dir/foundry/node_modules/@layerzerolabs/toolbox-foundry/lib/forge-std" "$dir/forge-std"
+}
+
+goal=${1:-}
+need cargo "Rust 1.95 or later: https://rustup.rs"
+need node "Node.js 20 or later: https://nodejs.org, or the package nodejs"
+need npm "comes with Node.js, or the package npm"
+need sha256sum "the package coreutils"
+[ ${#missing[@]} -eq 0 ] || die "missing: ${missing[*]}"
+
+mkdir -p "$bin"
+case "$goal" in
+demo) anvil ;;
+contracts) foundry ;;
+test | bench) anvil && foundry ;;
+*) die "usage: tools/setup.sh demo|contracts|test|bench" ;;
+esac
