@@ -34,7 +34,9 @@ fn write(value: &Value, out: &mut Vec<u8>) -> Result<(), CanonicalError> {
         Value::Null => out.extend_from_slice(b"null"),
         Value::Bool(true) => out.extend_from_slice(b"true"),
         Value::Bool(false) => out.extend_from_slice(b"false"),
-        Value::Number(number) if number.is_f64() => return Err(CanonicalError::NotAnInteger(number.to_string())),
+        Value::Number(number) if number.is_f64() => {
+            return Err(CanonicalError::NotAnInteger(number.to_string()));
+        }
         Value::Number(number) => out.extend_from_slice(number.to_string().as_bytes()),
         Value::String(text) => write_string(text, out)?,
         Value::Array(items) => {
@@ -78,7 +80,13 @@ mod tests {
     fn sorts_keys_and_refuses_floats() {
         let value = json!({"b": [1, -2, null], "a": {"z": true, "ä": "\n"}});
         let bytes = canonical_json(&value).unwrap();
-        assert_eq!(String::from_utf8(bytes).unwrap(), r#"{"a":{"z":true,"ä":"\n"},"b":[1,-2,null]}"#);
-        assert!(matches!(canonical_json(&json!({"a": 1.5})), Err(CanonicalError::NotAnInteger(_))));
+        assert_eq!(
+            String::from_utf8(bytes).unwrap(),
+            r#"{"a":{"z":true,"ä":"\n"},"b":[1,-2,null]}"#
+        );
+        assert!(matches!(
+            canonical_json(&json!({"a": 1.5})),
+            Err(CanonicalError::NotAnInteger(_))
+        ));
     }
 }

@@ -200,8 +200,13 @@ impl Manifest {
                 .map(|file| (*file).clone())
                 .ok_or(ManifestError::NoEntrypoint)?,
         };
-        let interpreter = self.interpreter.unwrap_or_else(|| Interpreter::of_extension(&entrypoint));
-        Ok(Entry { entrypoint, interpreter })
+        let interpreter = self
+            .interpreter
+            .unwrap_or_else(|| Interpreter::of_extension(&entrypoint));
+        Ok(Entry {
+            entrypoint,
+            interpreter,
+        })
     }
 }
 
@@ -210,8 +215,16 @@ fn require(field: &'static str, path: &BundlePath, files: &[&BundlePath]) -> Res
         return Ok(());
     }
     let namesake = |file: &&&BundlePath| file.file_name() == path.file_name();
-    let candidates = files.iter().filter(namesake).map(|file| (*file).clone()).collect();
-    Err(ManifestError::MissingFile { field, path: path.clone(), candidates })
+    let candidates = files
+        .iter()
+        .filter(namesake)
+        .map(|file| (*file).clone())
+        .collect();
+    Err(ManifestError::MissingFile {
+        field,
+        path: path.clone(),
+        candidates,
+    })
 }
 
 #[cfg(test)]

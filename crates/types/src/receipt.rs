@@ -216,7 +216,10 @@ impl Receipt {
         verify_signature(bytes, signature, worker)?;
         let receipt = Self::parse(bytes)?;
         if receipt.worker_id != Some(worker) {
-            return Err(ReceiptError::WrongWorker { expected: worker, found: receipt.worker_id });
+            return Err(ReceiptError::WrongWorker {
+                expected: worker,
+                found: receipt.worker_id,
+            });
         }
         Ok(receipt)
     }
@@ -228,7 +231,8 @@ impl Receipt {
 /// [`ReceiptError::BadKey`] or [`ReceiptError::BadSignature`].
 pub fn verify_signature(message: &[u8], signature: &[u8; 64], worker: WorkerId) -> Result<(), ReceiptError> {
     let key = VerifyingKey::from_bytes(&worker.0).map_err(|_| ReceiptError::BadKey(worker))?;
-    key.verify_strict(message, &Signature::from_bytes(signature)).map_err(|_| ReceiptError::BadSignature(worker))
+    key.verify_strict(message, &Signature::from_bytes(signature))
+        .map_err(|_| ReceiptError::BadSignature(worker))
 }
 
 /// One input file of a job: its length in bytes and the hash of its bytes.

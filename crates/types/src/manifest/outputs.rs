@@ -37,7 +37,10 @@ impl OutputPatterns {
         if texts.len() > Self::MAX {
             return Err(format!("{} patterns are more than {}", texts.len(), Self::MAX));
         }
-        let matchers = texts.iter().map(|text| Matcher::parse(text)).collect::<Result<_, _>>()?;
+        let matchers = texts
+            .iter()
+            .map(|text| Matcher::parse(text))
+            .collect::<Result<_, _>>()?;
         Ok(Self { texts, matchers })
     }
 
@@ -56,7 +59,11 @@ impl OutputPatterns {
     /// Whether this file may leave. True for every file if no pattern was given.
     #[must_use]
     pub fn allow(&self, path: &BundlePath) -> bool {
-        self.is_everything() || self.matchers.iter().any(|matcher| matcher.is_match(path.as_str()))
+        self.is_everything()
+            || self
+                .matchers
+                .iter()
+                .any(|matcher| matcher.is_match(path.as_str()))
     }
 }
 
@@ -64,7 +71,9 @@ impl Matcher {
     fn parse(text: &str) -> Result<Self, String> {
         let bare = text.trim_start_matches("./");
         if bare.starts_with('/') || bare.split('/').any(|part| part == "..") {
-            return Err(format!("pattern {text:?} leaves the job's folder; make it relative, without `..`"));
+            return Err(format!(
+                "pattern {text:?} leaves the job's folder; make it relative, without `..`"
+            ));
         }
         if text.len() > 1024 {
             return Err("a pattern is longer than 1024 bytes".to_owned());
@@ -75,9 +84,17 @@ impl Matcher {
             return Ok(Self::Below(format!("{folder}/")));
         }
         if bare.is_empty() {
-            return if text.is_empty() { Err("a pattern is empty".to_owned()) } else { Ok(Self::Below(String::new())) };
+            return if text.is_empty() {
+                Err("a pattern is empty".to_owned())
+            } else {
+                Ok(Self::Below(String::new()))
+            };
         }
-        let whole = if bare.ends_with('/') { format!("{bare}*") } else { bare.to_owned() };
+        let whole = if bare.ends_with('/') {
+            format!("{bare}*")
+        } else {
+            bare.to_owned()
+        };
         let glob = GlobBuilder::new(&whole)
             .literal_separator(false)
             .build()
@@ -89,7 +106,10 @@ impl Matcher {
         match self {
             Self::Below(folder) => path.starts_with(folder.as_str()),
             Self::Glob(glob) => {
-                glob.is_match(path) || path.match_indices('/').any(|(at, _)| glob.glob().glob() == &path[..at])
+                glob.is_match(path)
+                    || path
+                        .match_indices('/')
+                        .any(|(at, _)| glob.glob().glob() == &path[..at])
             }
         }
     }
@@ -120,7 +140,9 @@ mod tests {
     use super::*;
 
     fn allows(pattern: &str, path: &str) -> bool {
-        OutputPatterns::parse(vec![pattern.to_owned()]).unwrap().allow(&BundlePath::parse(path).unwrap())
+        OutputPatterns::parse(vec![pattern.to_owned()])
+            .unwrap()
+            .allow(&BundlePath::parse(path).unwrap())
     }
 
     #[test]
@@ -143,7 +165,10 @@ mod tests {
     #[test]
     fn bad_patterns_are_named() {
         for pattern in ["/etc/*", "../x", "a/../b", "a[", ""] {
-            assert!(OutputPatterns::parse(vec![pattern.to_owned()]).is_err(), "{pattern}");
+            assert!(
+                OutputPatterns::parse(vec![pattern.to_owned()]).is_err(),
+                "{pattern}"
+            );
         }
     }
 }

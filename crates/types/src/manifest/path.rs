@@ -59,7 +59,9 @@ impl BundlePath {
             match component {
                 "" | "." => {}
                 ".." => return Err(BundlePathError::Escapes(shorten(text))),
-                name if name.len() > MAX_COMPONENT_BYTES => return Err(BundlePathError::TooLong(shorten(text))),
+                name if name.len() > MAX_COMPONENT_BYTES => {
+                    return Err(BundlePathError::TooLong(shorten(text)));
+                }
                 name => components.push(name),
             }
         }
@@ -88,7 +90,10 @@ impl BundlePath {
     /// What follows the last dot of the file name, if there is one that does not begin the name.
     #[must_use]
     pub fn extension(&self) -> Option<&str> {
-        self.file_name().rsplit_once('.').filter(|(stem, _)| !stem.is_empty()).map(|(_, extension)| extension)
+        self.file_name()
+            .rsplit_once('.')
+            .filter(|(stem, _)| !stem.is_empty())
+            .map(|(_, extension)| extension)
     }
 
     /// Every folder above the file, outermost first: `a` and `a/b` for `a/b/c`.
@@ -129,7 +134,7 @@ mod tests {
 
     #[test]
     fn normalises_what_is_harmless_and_refuses_the_rest() {
-        let path = |text| BundlePath::parse(text).map(String::from);
+        let path = |text: &str| BundlePath::parse(text).map(String::from);
         assert_eq!(path("./src//main.py"), Ok("src/main.py".to_owned()));
         assert_eq!(path("a b/ü.txt"), Ok("a b/ü.txt".to_owned()));
         assert_eq!(path("..."), Ok("...".to_owned()));
@@ -157,7 +162,7 @@ mod tests {
             if let Ok(path) = BundlePath::parse(&text) {
                 prop_assert!(!path.as_str().starts_with('/'));
                 prop_assert!(path.as_str().split('/').all(|part| !part.is_empty() && part != "." && part != ".."));
-                prop_assert_eq!(BundlePath::parse(path.as_str()), Ok(path.clone()));
+                prop_assert_eq!(BundlePath::parse(path.as_str()), Ok(path));
             }
         }
     }

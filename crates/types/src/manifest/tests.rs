@@ -30,7 +30,9 @@ fn reads_every_field() {
 
 #[test]
 fn what_is_empty_counts_as_not_given() {
-    let sparse = parse(r#"{"entrypoint":"","interpreter":"","args":[],"env":{},"outputs":[],"gpu":null,"timeout":null}"#);
+    let sparse = parse(
+        r#"{"entrypoint":"","interpreter":"","args":[],"env":{},"outputs":[],"gpu":null,"timeout":null}"#,
+    );
     assert_eq!(sparse, Ok(Manifest::default()));
     assert_eq!(Manifest::default().canonical_bytes(), b"{}");
 }
@@ -55,18 +57,37 @@ fn a_bad_value_names_its_field_and_says_what_is_expected() {
         (r#"{"env":{"A":1}}"#, "env", "A is a number"),
         (r#"{"env":{"1A":"x"}}"#, "env", "1A"),
         (r#"{"env":{"LD_PRELOAD":"/x.so"}}"#, "env", "LD_PRELOAD"),
-        (r#"{"entrypoint":"../../bin/sh"}"#, "entrypoint", "leaves the bundle"),
+        (
+            r#"{"entrypoint":"../../bin/sh"}"#,
+            "entrypoint",
+            "leaves the bundle",
+        ),
         (r#"{"entrypoint":"/bin/sh"}"#, "entrypoint", "absolute"),
-        (r#"{"requirements":"../r.txt"}"#, "requirements", "leaves the bundle"),
-        (r#"{"outputs":["../../etc/*"]}"#, "outputs", "leaves the job's folder"),
+        (
+            r#"{"requirements":"../r.txt"}"#,
+            "requirements",
+            "leaves the bundle",
+        ),
+        (
+            r#"{"outputs":["../../etc/*"]}"#,
+            "outputs",
+            "leaves the job's folder",
+        ),
         (r#"{"interpreter":"go run"}"#, "interpreter", "python3"),
-        (r#"{"interpreter":"../../bin/sh"}"#, "interpreter", "no interpreter"),
+        (
+            r#"{"interpreter":"../../bin/sh"}"#,
+            "interpreter",
+            "no interpreter",
+        ),
         (r#"{"class":"fast"}"#, "class", "native"),
         (r#"{"gpu":true}"#, "gpu", "object"),
         (r#"{"gpu":{"min_vram_gb":"8"}}"#, "gpu", "min_vram_gb"),
     ] {
         let refusal = refusal(text);
-        assert!(refusal.contains(&format!("\"{field}\"")) && refusal.contains(words), "{text}: {refusal}");
+        assert!(
+            refusal.contains(&format!("\"{field}\"")) && refusal.contains(words),
+            "{text}: {refusal}"
+        );
     }
 }
 
@@ -74,27 +95,71 @@ fn a_bad_value_names_its_field_and_says_what_is_expected() {
 fn what_is_no_manifest_at_all_is_refused() {
     assert!(matches!(parse("{"), Err(ManifestError::NotJson(_))));
     assert!(matches!(parse("[]"), Err(ManifestError::NotAnObject("an array"))));
-    assert!(matches!(parse(&" ".repeat(300_000)), Err(ManifestError::TooLong(_))));
+    assert!(matches!(
+        parse(&" ".repeat(300_000)),
+        Err(ManifestError::TooLong(_))
+    ));
     let million = format!(r#"{{"args":[{}"x"]}}"#, r#""x","#.repeat(50_000));
     assert!(refusal(&million).contains("50001 arguments"));
-    assert!(matches!(parse(&"[".repeat(100_000)), Err(ManifestError::NotJson(_))));
+    assert!(matches!(
+        parse(&"[".repeat(100_000)),
+        Err(ManifestError::NotJson(_))
+    ));
 }
 
 #[test]
 fn finds_the_entry() {
-    let files = [path("run.sh"), path("index.js"), path("tools/prog"), path("a.R"), path("deep/main.py")];
+    let files = [
+        path("run.sh"),
+        path("index.js"),
+        path("tools/prog"),
+        path("a.R"),
+        path("deep/main.py"),
+    ];
     let entry = |text: &str| parse(text).unwrap().entry(&files);
-    let expect = |name: &str, interpreter| Ok(Entry { entrypoint: path(name), interpreter });
+    let expect = |name: &str, interpreter| {
+        Ok(Entry {
+            entrypoint: path(name),
+            interpreter,
+        })
+    };
     assert_eq!(entry("{}"), expect("index.js", Interpreter::Node));
-    assert_eq!(entry(r#"{"entrypoint":"a.R"}"#), expect("a.R", Interpreter::Rscript));
-    assert_eq!(entry(r#"{"entrypoint":"tools/prog"}"#), expect("tools/prog", Interpreter::Itself));
-    assert_eq!(entry(r#"{"entrypoint":"tools/prog","interpreter":"./tools/prog"}"#), expect("tools/prog", Interpreter::Itself));
-    assert_eq!(entry(r#"{"entrypoint":"run.sh","interpreter":"node"}"#), expect("run.sh", Interpreter::Node));
-    assert_eq!(entry(r#"{"entrypoint":"run.sh","interpreter":"self"}"#), expect("run.sh", Interpreter::Itself));
+    assert_eq!(
+        entry(r#"{"entrypoint":"a.R"}"#),
+        expect("a.R", Interpreter::Rscript)
+    );
+    assert_eq!(
+        entry(r#"{"entrypoint":"tools/prog"}"#),
+        expect("tools/prog", Interpreter::Itself)
+    );
+    assert_eq!(
+        entry(r#"{"entrypoint":"tools/prog","interpreter":"./tools/prog"}"#),
+        expect("tools/prog", Interpreter::Itself)
+    );
+    assert_eq!(
+        entry(r#"{"entrypoint":"run.sh","interpreter":"node"}"#),
+        expect("run.sh", Interpreter::Node)
+    );
+    assert_eq!(
+        entry(r#"{"entrypoint":"run.sh","interpreter":"self"}"#),
+        expect("run.sh", Interpreter::Itself)
+    );
     let missing = entry(r#"{"entrypoint":"main.py"}"#).unwrap_err();
-    assert!(missing.to_string().contains("did you mean deep/main.py"), "{missing}");
-    assert!(matches!(entry(r#"{"requirements":"r.txt"}"#), Err(ManifestError::MissingFile { field: "requirements", .. })));
-    assert_eq!(Manifest::default().entry(&files[2..]), Err(ManifestError::NoEntrypoint));
+    assert!(
+        missing.to_string().contains("did you mean deep/main.py"),
+        "{missing}"
+    );
+    assert!(matches!(
+        entry(r#"{"requirements":"r.txt"}"#),
+        Err(ManifestError::MissingFile {
+            field: "requirements",
+            ..
+        })
+    ));
+    assert_eq!(
+        Manifest::default().entry(&files[2..]),
+        Err(ManifestError::NoEntrypoint)
+    );
 }
 
 prop_compose! {

@@ -3,7 +3,11 @@ use ed25519_dalek::{Signer as _, SigningKey};
 use proptest::prelude::*;
 
 fn receipt(worker: Option<WorkerId>) -> Receipt {
-    let file = OutputFile { sha256: Sha256Hex::of(b"x"), size_bytes: 1, kind: "text".to_owned() };
+    let file = OutputFile {
+        sha256: Sha256Hex::of(b"x"),
+        size_bytes: 1,
+        kind: "text".to_owned(),
+    };
     Receipt {
         class: Sha256Hex([0; 32]),
         cpu_time_us: 1_230_000,
@@ -48,11 +52,20 @@ fn what_is_not_signed_by_the_worker_is_refused() {
     let bytes = receipt(Some(worker)).canonical_bytes();
     let signature = key.sign(&bytes).to_bytes();
     let other = WorkerId(SigningKey::from_bytes(&[8; 32]).verifying_key().to_bytes());
-    assert!(matches!(Receipt::verify(&bytes, &signature, other), Err(ReceiptError::BadSignature(_))));
+    assert!(matches!(
+        Receipt::verify(&bytes, &signature, other),
+        Err(ReceiptError::BadSignature(_))
+    ));
     let anonymous = receipt(None).canonical_bytes();
     let signature = key.sign(&anonymous).to_bytes();
-    assert!(matches!(Receipt::verify(&anonymous, &signature, worker), Err(ReceiptError::WrongWorker { found: None, .. })));
-    assert!(matches!(Receipt::verify(b"{}", &key.sign(b"{}").to_bytes(), worker), Err(ReceiptError::Malformed(_))));
+    assert!(matches!(
+        Receipt::verify(&anonymous, &signature, worker),
+        Err(ReceiptError::WrongWorker { found: None, .. })
+    ));
+    assert!(matches!(
+        Receipt::verify(b"{}", &key.sign(b"{}").to_bytes(), worker),
+        Err(ReceiptError::Malformed(_))
+    ));
 }
 
 #[test]
@@ -60,15 +73,32 @@ fn only_canonical_bytes_are_a_receipt() {
     let bytes = receipt(None).canonical_bytes();
     let spaced = [b" ".as_slice(), &bytes].concat();
     assert!(matches!(Receipt::parse(&spaced), Err(ReceiptError::NotCanonical)));
-    let other = String::from_utf8(bytes).unwrap().replace(RECEIPT_FORMAT, "sandrun-receipt-v2");
-    assert!(matches!(Receipt::parse(other.as_bytes()), Err(ReceiptError::Format(_))));
+    let other = String::from_utf8(bytes)
+        .unwrap()
+        .replace(RECEIPT_FORMAT, "sandrun-receipt-v2");
+    assert!(matches!(
+        Receipt::parse(other.as_bytes()),
+        Err(ReceiptError::Format(_))
+    ));
 }
 
 #[test]
 fn job_hash_is_the_documented_text() {
     let files = BTreeMap::from([
-        (BundlePath::parse("b").unwrap(), InputFile { sha256: Sha256Hex([1; 32]), size_bytes: 2 }),
-        (BundlePath::parse("a").unwrap(), InputFile { sha256: Sha256Hex([2; 32]), size_bytes: 3 }),
+        (
+            BundlePath::parse("b").unwrap(),
+            InputFile {
+                sha256: Sha256Hex([1; 32]),
+                size_bytes: 2,
+            },
+        ),
+        (
+            BundlePath::parse("a").unwrap(),
+            InputFile {
+                sha256: Sha256Hex([2; 32]),
+                size_bytes: 3,
+            },
+        ),
     ]);
     let text = format!(
         "sandrun-job-v1\nmanifest {}\nfile {} 3 a\nfile {} 2 b\n",
@@ -76,7 +106,10 @@ fn job_hash_is_the_documented_text() {
         "02".repeat(32),
         "01".repeat(32)
     );
-    assert_eq!(job_hash(ManifestDigest([3; 32]), &files), Sha256Hex::of(text.as_bytes()));
+    assert_eq!(
+        job_hash(ManifestDigest([3; 32]), &files),
+        Sha256Hex::of(text.as_bytes())
+    );
 }
 
 proptest! {
