@@ -1,0 +1,65 @@
+# Every target sets itself up: tools/setup.sh installs what the target needs into .toolchain, from package registries.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+CARGO := cargo
+BIN := target/release/sandrun-pool
+export PATH := $(CURDIR)/.toolchain/bin:$(PATH)
+export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
+
+.PHONY: help build demo test check testnet deploy-contracts bench mutants snapshot artifacts fmt clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
+
+build: ## the binary, at target/release/sandrun-pool
+	$(CARGO) build --release --locked -p sandrun-pool
+
+demo: ## real jobs on a local market: escrowed, run, agreed on, paid, verified; a liar is slashed
+	tools/setup.sh demo
+	$(MAKE) --no-print-directory build
+	$(BIN) demo --summary target/demo/summary.json --results target/demo/results
+
+testnet: ## a local market that stays until Ctrl-C; ARGS="--nodes 3 --liar"
+	tools/setup.sh demo
+	$(MAKE) --no-print-directory build
+	$(BIN) testnet $(ARGS)
+
+check: ## formatting, lints, documentation
+	tools/setup.sh test
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	cd contracts && forge fmt --check
+	tools/artifacts.sh --check
+
+test: ## every test
+	tools/setup.sh test
+	cd contracts && forge test && forge snapshot --check --tolerance 1 --match-contract Gas
+	$(CARGO) test --workspace --locked
+
+mutants: ## apply each committed contract mutant; fails if one survives
+	tools/setup.sh test
+	tools/mutants.sh
+
+snapshot: ## write contracts/.gas-snapshot anew
+	tools/setup.sh test
+	cd contracts && forge snapshot --match-contract Gas
+
+artifacts: ## write contracts/artifacts anew from the sources
+	tools/setup.sh test
+	tools/artifacts.sh
+
+deploy-contracts: ## RPC=URL KEY=FILE [PRESET=testnet|mainnet]
+	$(MAKE) --no-print-directory build
+	$(BIN) deploy --blockchain-rpc "$(or $(RPC),http://127.0.0.1:8545)" --key "$(KEY)" --preset "$(or $(PRESET),mainnet)"
+
+bench: ## measure beside peers; ONLY=prefix runs a part
+	tools/setup.sh bench
+	$(CARGO) run --release --locked -p sandrun-bench -- --only "$(ONLY)" --results target/bench/results.json
+
+fmt: ## format everything
+	tools/setup.sh test
+	$(CARGO) fmt --all
+	cd contracts && forge fmt
+
+clean: ## remove what was built
+	rm -rf target contracts/out contracts/cache .toolchain
