@@ -13,7 +13,8 @@ mod order;
 mod receipt;
 mod trace;
 
-pub use alloy_primitives::{Address, B256, U256};
+pub use alloy_primitives::{Address, B256, Bytes, U256};
+pub use capability::{Capabilities, CapabilityError, Cpu, Gpu, GpuVendor, InstalledInterpreter, Shortfall};
 pub use digest::{Answer, ExitStatus, ExitStatusError, ResultParts};
 pub use ids::{
     Attempt, ChainId, ClassId, ClassKind, ContentDigest, EscrowRef, IdError, JobId, ManifestDigest, NodeIndex,
