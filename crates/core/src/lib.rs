@@ -1,1 +1,3 @@
-//! (skeleton)
+//! The pure core: decisions without clock, randomness or I/O.
+
+pub mod market;
