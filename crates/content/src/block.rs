@@ -20,14 +20,12 @@ pub struct Block {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BlockError {
     /// The bytes hash to something else.
-    #[error("block {cid} is corrupt: its {len} bytes hash to sha2-256 {actual}")]
+    #[error("block {cid} is corrupt: {len} bytes were read that hash to something else")]
     Corrupt {
         /// What was asked for.
         cid: Cid,
         /// How many bytes there are.
         len: usize,
-        /// The digest of these bytes, in hex.
-        actual: String,
     },
     /// More bytes than any store exchanges.
     #[error("block {cid} is larger than {MAX_BLOCK_BYTES} bytes")]
@@ -36,7 +34,9 @@ pub enum BlockError {
         cid: Cid,
     },
     /// The CID's hash or codec is one that this crate can't check or read.
-    #[error("block {cid} has codec {codec:#x} and hash {hash:#x}; only raw and dag-pb with sha2-256 are supported")]
+    #[error(
+        "block {cid} has codec {codec:#x} and hash {hash:#x}; only raw and dag-pb with sha2-256 are supported"
+    )]
     Unsupported {
         /// The CID.
         cid: Cid,
@@ -59,7 +59,10 @@ impl Block {
         }
         let actual: [u8; 32] = Sha256::digest(&bytes).into();
         if actual != expected {
-            return Err(BlockError::Corrupt { cid, len: bytes.len(), actual: hex::encode(actual) });
+            return Err(BlockError::Corrupt {
+                cid,
+                len: bytes.len(),
+            });
         }
         Ok(Self { cid, bytes })
     }
@@ -68,7 +71,10 @@ impl Block {
     #[must_use]
     pub fn hashed(codec: u64, bytes: Bytes) -> Self {
         let digest: [u8; 32] = Sha256::digest(&bytes).into();
-        Self { cid: cid_of(codec, digest), bytes }
+        Self {
+            cid: cid_of(codec, digest),
+            bytes,
+        }
     }
 
     /// What the bytes hash to.
@@ -95,9 +101,11 @@ pub(crate) fn supported(cid: &Cid) -> Result<[u8; 32], BlockError> {
     let known = matches!(cid.codec(), RAW_CODEC | DAG_PB_CODEC);
     match digest_of(cid) {
         Some(digest) if known => Ok(digest),
-        Some(_) | None => {
-            Err(BlockError::Unsupported { cid: *cid, codec: cid.codec(), hash: cid.hash().code() })
-        }
+        Some(_) | None => Err(BlockError::Unsupported {
+            cid: *cid,
+            codec: cid.codec(),
+            hash: cid.hash().code(),
+        }),
     }
 }
 
@@ -108,7 +116,10 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_corrupt() {
         let block = Block::hashed(RAW_CODEC, Bytes::from_static(b"hello"));
-        assert_eq!(Block::checked(block.cid(), Bytes::from_static(b"hello")), Ok(block.clone()));
+        assert_eq!(
+            Block::checked(block.cid(), Bytes::from_static(b"hello")),
+            Ok(block.clone())
+        );
         assert!(matches!(
             Block::checked(block.cid(), Bytes::from_static(b"hellp")),
             Err(BlockError::Corrupt { len: 5, .. })
@@ -119,9 +130,15 @@ mod tests {
     fn what_cannot_be_checked_is_refused() {
         let digest = [7; 32];
         let cbor = cid_of(0x71, digest);
-        assert!(matches!(Block::checked(cbor, Bytes::new()), Err(BlockError::Unsupported { codec: 0x71, .. })));
+        assert!(matches!(
+            Block::checked(cbor, Bytes::new()),
+            Err(BlockError::Unsupported { codec: 0x71, .. })
+        ));
         let big = Bytes::from(vec![0; MAX_BLOCK_BYTES + 1]);
         let cid = Block::hashed(RAW_CODEC, big.clone()).cid();
-        assert!(matches!(Block::checked(cid, big), Err(BlockError::TooLarge { .. })));
+        assert!(matches!(
+            Block::checked(cid, big),
+            Err(BlockError::TooLarge { .. })
+        ));
     }
 }

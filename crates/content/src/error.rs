@@ -23,14 +23,14 @@ pub enum ContentError {
     },
     /// The bytes in hand are not what their CID names, or can't be checked.
     #[error(transparent)]
-    Block(#[from] BlockError),
+    Block(Box<BlockError>),
     /// A block matches its CID, but is no node of a tree.
     #[error("block {cid} is no node of a tree: {reason}")]
     Malformed {
         /// The block.
         cid: Cid,
         /// What is wrong with it.
-        reason: NodeError,
+        reason: Box<NodeError>,
     },
     /// The tree is larger than the caller allows.
     #[error("`{path}` passes the limit of {limit} {what}")]
@@ -49,27 +49,21 @@ pub enum ContentError {
         path: String,
     },
     /// The id names no directory where one is needed.
-    #[error("`{path}` in {id} is not a directory")]
+    #[error("`{path}` is not a directory")]
     NotADirectory {
-        /// The tree.
-        id: Cid,
-        /// The path within the tree.
+        /// The root's CID and the path within the tree.
         path: String,
     },
     /// The path names a directory where a file is needed.
-    #[error("`{path}` in {id} is not a file")]
+    #[error("`{path}` is not a file")]
     NotAFile {
-        /// The tree.
-        id: Cid,
-        /// The path within the tree.
+        /// The root's CID and the path within the tree.
         path: String,
     },
     /// No such name in the tree.
-    #[error("there is no `{path}` in {id}")]
+    #[error("there is no `{path}`")]
     NoSuchPath {
-        /// The tree.
-        id: Cid,
-        /// The path within the tree.
+        /// The root's CID and the path within the tree.
         path: String,
     },
     /// The directory to fetch into holds something already.
@@ -92,7 +86,9 @@ pub enum ContentError {
         source: std::io::Error,
     },
     /// The store is full and nothing in it may be collected.
-    #[error("the content store is full: {used} of {cap} bytes used, {needed} more needed; unpin content or raise its size cap")]
+    #[error(
+        "the content store is full: {used} of {cap} bytes used, {needed} more needed; unpin content or raise its size cap"
+    )]
     Full {
         /// Bytes used now.
         used: u64,
@@ -149,6 +145,14 @@ pub enum ContentError {
 }
 
 impl ContentError {
+    /// A block that matches its CID, but is no node of a tree.
+    pub(crate) fn malformed(cid: Cid, reason: NodeError) -> Self {
+        Self::Malformed {
+            cid,
+            reason: Box::new(reason),
+        }
+    }
+
     /// An I/O error with its subject.
     pub(crate) fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
@@ -179,6 +183,12 @@ impl ContentError {
             | Self::Refused { .. }
             | Self::ShuttingDown => false,
         }
+    }
+}
+
+impl From<BlockError> for ContentError {
+    fn from(error: BlockError) -> Self {
+        Self::Block(Box::new(error))
     }
 }
 

@@ -34,7 +34,9 @@ pub enum ContentIdError {
         reason: String,
     },
     /// The CID's codec is not dag-pb, so its digest alone would not name it.
-    #[error("content id {cid} has codec {codec:#x}, a tree's root has codec 0x70 (dag-pb): add the file within a directory")]
+    #[error(
+        "content id {cid} has codec {codec:#x}, a tree's root has codec 0x70 (dag-pb): add the file within a directory"
+    )]
     Codec {
         /// The CID.
         cid: Cid,
@@ -92,11 +94,17 @@ impl TryFrom<&Cid> for ContentId {
     /// Accepts CIDv0 and CIDv1 of a dag-pb sha2-256 block.
     fn try_from(cid: &Cid) -> Result<Self, Self::Error> {
         if cid.codec() != DAG_PB_CODEC {
-            return Err(ContentIdError::Codec { cid: *cid, codec: cid.codec() });
+            return Err(ContentIdError::Codec {
+                cid: *cid,
+                codec: cid.codec(),
+            });
         }
         match digest_of(cid) {
             Some(digest) => Ok(Self(digest)),
-            None => Err(ContentIdError::Hash { cid: *cid, code: cid.hash().code() }),
+            None => Err(ContentIdError::Hash {
+                cid: *cid,
+                code: cid.hash().code(),
+            }),
         }
     }
 }
@@ -136,9 +144,14 @@ impl FromStr for ContentId {
 
     /// Reads CID text (any base, CIDv0 too, an `ipfs://` or `/ipfs/` prefix allowed).
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let bare = text.strip_prefix("ipfs://").or_else(|| text.strip_prefix("/ipfs/")).unwrap_or(text);
-        let cid = Cid::from_str(bare)
-            .map_err(|e| ContentIdError::Text { text: text.to_owned(), reason: e.to_string() })?;
+        let bare = text
+            .strip_prefix("ipfs://")
+            .or_else(|| text.strip_prefix("/ipfs/"))
+            .unwrap_or(text);
+        let cid = Cid::from_str(bare).map_err(|e| ContentIdError::Text {
+            text: text.to_owned(),
+            reason: e.to_string(),
+        })?;
         Self::try_from(&cid)
     }
 }
@@ -176,7 +189,11 @@ mod tests {
     #[test]
     fn version_zero_and_prefixes_name_the_same_tree() {
         let id: ContentId = EMPTY_DIR.parse().unwrap();
-        for text in ["QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn", &format!("ipfs://{EMPTY_DIR}"), &format!("/ipfs/{EMPTY_DIR}")] {
+        for text in [
+            "QmUNLLsPACCz1vLxQVkXqqLX5R1X345qqfHbsf67hvA3Nn",
+            &format!("ipfs://{EMPTY_DIR}"),
+            &format!("/ipfs/{EMPTY_DIR}"),
+        ] {
             assert_eq!(text.parse::<ContentId>().unwrap(), id, "{text}");
         }
     }
@@ -184,8 +201,17 @@ mod tests {
     #[test]
     fn what_is_no_tree_is_refused() {
         let raw = "bafkreihdwdcefgh4dqkjv67uzcmw7ojee6xedzdetojuzjevtenxquvyku";
-        assert!(matches!(raw.parse::<ContentId>(), Err(ContentIdError::Codec { codec: 0x55, .. })));
-        assert!(matches!("hello".parse::<ContentId>(), Err(ContentIdError::Text { .. })));
-        assert!(matches!("".parse::<ContentId>(), Err(ContentIdError::Text { .. })));
+        assert!(matches!(
+            raw.parse::<ContentId>(),
+            Err(ContentIdError::Codec { codec: 0x55, .. })
+        ));
+        assert!(matches!(
+            "hello".parse::<ContentId>(),
+            Err(ContentIdError::Text { .. })
+        ));
+        assert!(matches!(
+            "".parse::<ContentId>(),
+            Err(ContentIdError::Text { .. })
+        ));
     }
 }

@@ -17,7 +17,12 @@ pub struct Limits {
 impl Default for Limits {
     /// 1 GiB in all and in one file, 20,000 entries, 32 levels.
     fn default() -> Self {
-        Self { max_bytes: 1 << 30, max_file_bytes: 1 << 30, max_entries: 20_000, max_depth: 32 }
+        Self {
+            max_bytes: 1 << 30,
+            max_file_bytes: 1 << 30,
+            max_entries: 20_000,
+            max_depth: 32,
+        }
     }
 }
 
@@ -33,6 +38,8 @@ impl Limits {
     /// How many blocks a tree within these limits may have: one or two for each entry (a node, a shard), one for each
     /// 4 KiB of content, and some to spare. Bounds the work that a hostile DAG with many empty nodes can cause.
     pub(crate) const fn max_blocks(&self) -> u64 {
-        (self.max_bytes / 4096).saturating_add(self.max_entries.saturating_mul(2)).saturating_add(1024)
+        (self.max_bytes / 4096)
+            .saturating_add(self.max_entries.saturating_mul(2))
+            .saturating_add(1024)
     }
 }

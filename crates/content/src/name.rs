@@ -34,7 +34,11 @@ pub(crate) fn check(name: &str) -> Result<(), NameError> {
 
 /// `parent/name`, or `name` at the root.
 pub(crate) fn join(parent: &str, name: &str) -> String {
-    if parent.is_empty() { name.to_owned() } else { format!("{parent}/{name}") }
+    if parent.is_empty() {
+        name.to_owned()
+    } else {
+        format!("{parent}/{name}")
+    }
 }
 
 #[cfg(test)]

@@ -157,7 +157,10 @@ pub(crate) fn decode(block: &Block) -> Result<Node, NodeError> {
         }));
     }
     let node = dag_pb(block)?;
-    let data = node.data.as_ref().ok_or_else(|| NodeError::UnixFs("the data field is missing".into()))?;
+    let data = node
+        .data
+        .as_ref()
+        .ok_or_else(|| NodeError::UnixFs("the data field is missing".into()))?;
     let message = UnixFsData::decode(data.clone()).map_err(|e| NodeError::UnixFs(e.to_string()))?;
     match message.kind {
         0 | KIND_FILE => file(message, node.links).map(Node::File),
@@ -181,7 +184,7 @@ pub(crate) fn links(block: &Block) -> Result<Vec<Cid>, NodeError> {
 
 fn dag_pb(block: &Block) -> Result<PbNode, NodeError> {
     let node = PbNode::from_bytes(block.bytes().clone()).map_err(|e| NodeError::DagPb(error_text(&e)))?;
-    if node.clone().into_bytes() != block.bytes() {
+    if node.clone().into_bytes() != *block.bytes() {
         return Err(NodeError::NotCanonical);
     }
     Ok(node)
@@ -206,14 +209,24 @@ fn file(message: UnixFsData, links: Vec<PbLink>) -> Result<FileNode, NodeError> 
         if part == 0 {
             return Err(NodeError::Sizes("a part is empty"));
         }
-        size = size.checked_add(part).ok_or(NodeError::Sizes("the parts' sum is no 64-bit number"))?;
-        parts.push(Part { cid: link.cid, size: part });
+        size = size
+            .checked_add(part)
+            .ok_or(NodeError::Sizes("the parts' sum is no 64-bit number"))?;
+        parts.push(Part {
+            cid: link.cid,
+            size: part,
+        });
     }
     if message.filesize.is_some_and(|declared| declared != size) {
         return Err(NodeError::Sizes("the file size is not the sum of its parts"));
     }
     let executable = message.mode.is_some_and(|mode| mode & 0o111 != 0);
-    Ok(FileNode { data, parts, size, executable })
+    Ok(FileNode {
+        data,
+        parts,
+        size,
+        executable,
+    })
 }
 
 fn directory(links: Vec<PbLink>) -> Result<Vec<NamedLink>, NodeError> {
@@ -231,7 +244,10 @@ fn directory(links: Vec<PbLink>) -> Result<Vec<NamedLink>, NodeError> {
 
 fn shard(message: &UnixFsData, links: Vec<PbLink>) -> Result<Vec<ShardLink>, NodeError> {
     if message.fanout != Some(SHARD_FANOUT) || message.hash_type != Some(SHARD_HASH) {
-        return Err(NodeError::ShardShape { fanout: message.fanout, hash: message.hash_type });
+        return Err(NodeError::ShardShape {
+            fanout: message.fanout,
+            hash: message.hash_type,
+        });
     }
     links
         .into_iter()
@@ -253,7 +269,11 @@ fn shard(message: &UnixFsData, links: Vec<PbLink>) -> Result<Vec<ShardLink>, Nod
 
 fn named(name: String, cid: Cid, total_size: Option<u64>) -> Result<NamedLink, NodeError> {
     match name::check(&name) {
-        Ok(()) => Ok(NamedLink { name, cid, total_size: total_size.unwrap_or_default() }),
+        Ok(()) => Ok(NamedLink {
+            name,
+            cid,
+            total_size: total_size.unwrap_or_default(),
+        }),
         Err(reason) => Err(NodeError::Name { name, reason }),
     }
 }
