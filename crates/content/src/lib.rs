@@ -10,6 +10,7 @@
 mod block;
 mod error;
 mod id;
+mod kubo;
 mod limits;
 mod name;
 mod node;
@@ -21,6 +22,7 @@ pub use block::{Block, BlockError, MAX_BLOCK_BYTES};
 pub use cid::Cid;
 pub use error::{Cause, ContentError, Fetched};
 pub use id::{ContentId, ContentIdError, DAG_PB_CODEC, RAW_CODEC, SHA2_256};
+pub use kubo::{KuboClient, KuboConfig};
 pub use limits::Limits;
 pub use name::NameError;
 pub use node::NodeError;

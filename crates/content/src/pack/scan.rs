@@ -78,7 +78,11 @@ pub(super) fn open(path: &Path, size: u64) -> Result<File, PackError> {
 
 pub(super) fn read_error(path: &Path, source: io::Error) -> PackError {
     let path = path.to_owned();
-    if source.kind() == ErrorKind::NotFound { PackError::Missing { path } } else { PackError::Read { path, source } }
+    if source.kind() == ErrorKind::NotFound {
+        PackError::Missing { path }
+    } else {
+        PackError::Read { path, source }
+    }
 }
 
 fn metadata(path: &Path) -> Result<Metadata, PackError> {
