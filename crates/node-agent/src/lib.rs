@@ -1,1 +1,5 @@
-//! (skeleton)
+//! The agent: what a node of the market runs beside its executor.
+
+mod detect;
+
+pub use detect::{Detection, detect};
