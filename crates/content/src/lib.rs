@@ -8,6 +8,7 @@
 //! Kubo node does, where one is configured.
 
 mod block;
+mod embedded;
 mod error;
 mod id;
 mod kubo;
@@ -20,6 +21,7 @@ mod tree;
 
 pub use block::{Block, BlockError, MAX_BLOCK_BYTES};
 pub use cid::Cid;
+pub use embedded::{Collected, EmbeddedConfig, EmbeddedStore, StoreStat};
 pub use error::{Cause, ContentError, Fetched};
 pub use id::{ContentId, ContentIdError, DAG_PB_CODEC, RAW_CODEC, SHA2_256};
 pub use kubo::{KuboClient, KuboConfig};
