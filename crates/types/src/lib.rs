@@ -32,3 +32,7 @@ pub use manifest::{
 pub use receipt::{
     InputFile, OutputFile, RECEIPT_FORMAT, Receipt, ReceiptError, RunOutcome, Sha256Hex, job_hash, verify_signature,
 };
+pub use trace::{
+    RunResult, STREAM_CHUNK, Stream, TRACE_VERSION, Trace, TraceEvent, TraceHeader, TraceLimits, merkle_root, output_root,
+    tree_root,
+};

@@ -1,0 +1,1 @@
+//! The id of class `native` on this machine. Owns what enters it; never runs a program.
