@@ -16,7 +16,7 @@ die() { echo "setup: $*" >&2; exit 1; }
 
 # need COMMAND HINT: notes a missing prerequisite.
 missing=()
-need() { command -v "$1" >/dev/null 2>&1 || missing+=("$1 ($2)"); }
+need() { type -P "$1" >/dev/null 2>&1 || missing+=("$1 ($2)"); }
 
 # install NAME: the packages of tools/NAME in .toolchain/NAME, once for each lockfile.
 install() {
@@ -47,30 +47,37 @@ platform() {
 # fits TOOL: whether the user's own Foundry has TOOL in version 1.5 or later.
 fits() {
     local found version
-    found=$(PATH=${PATH//$bin:/} command -v "$1") || return 1
+    found=$(PATH=${PATH//$bin:/} type -P "$1") || return 1
     version=$("$found" --version 2>/dev/null | sed -n 's/.*[Vv]ersion: \([0-9]*\)\.\([0-9]*\).*/\1 \2/p;q') || return 1
     read -r major minor <<<"$version" || return 1
     [ "${major:-0}" -gt 1 ] || { [ "${major:-0}" -eq 1 ] && [ "${minor:-0}" -ge 5 ]; }
 }
 
-# link TOOL PACKAGES: .toolchain/bin/TOOL, the user's own or the native binary out of the npm package.
+# link TOOL PACKAGES: .toolchain/bin/TOOL, the native binary out of the npm package or else the user's own. The lockfiles
+# pin the packages of linux-amd64; elsewhere the same version of this machine's package is fetched.
 link() {
-    local tool=$1 packages=$2 target
-    target=$dir/$packages/node_modules/@foundry-rs/$tool-$(platform)/bin/$tool
+    local tool=$1 packages=$2 target version package
+    package=@foundry-rs/$tool-$(platform)
+    target=$dir/$packages/node_modules/$package/bin/$tool
+    if [ -x "$bin/$tool" ] && { [ "$(readlink "$bin/$tool")" = "$target" ] || fits "$tool"; }; then return 0; fi
+    if [ ! -f "$target" ] && ! fits "$tool"; then
+        version=$(sed -n "s|.*\"@foundry-rs/$tool-linux-amd64\": \"\(.*\)\".*|\1|p" "$here/$packages/package.json")
+        (cd "$dir/$packages" && npm install --no-save --ignore-scripts --loglevel=error "$package@$version") >&2 || true
+    fi
     if [ ! -f "$target" ]; then
-        fits "$tool" || die "$tool is neither in $target nor on PATH in version 1.5 or later"
-        target=$(command -v "$tool")
+        fits "$tool" || die "$tool: neither the npm package $package nor $tool 1.5 or later on PATH (https://getfoundry.sh)"
+        target=$(PATH=${PATH//$bin:/} type -P "$tool")
     fi
     chmod +x "$target" 2>/dev/null || true
     ln -sfn "$target" "$bin/$tool"
 }
 
-anvil() {
+setup_anvil() {
     fits anvil || install anvil
     link anvil anvil
 }
 
-foundry() {
+setup_foundry() {
     install foundry
     link forge foundry
     link cast foundry
@@ -87,8 +94,8 @@ need sha256sum "the package coreutils"
 
 mkdir -p "$bin"
 case "$goal" in
-demo) anvil ;;
-contracts) foundry ;;
-test | bench) anvil && foundry ;;
+demo) setup_anvil ;;
+contracts) setup_foundry ;;
+test | bench) setup_anvil && setup_foundry ;;
 *) die "usage: tools/setup.sh demo|contracts|test|bench" ;;
 esac

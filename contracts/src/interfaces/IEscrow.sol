@@ -5,6 +5,10 @@ pragma solidity 0.8.30;
 /// @notice The rules are in docs/protocol.md; each function names the section that it implements.
 interface IEscrow {
     /// @notice A job as its client signs it. The job id is its EIP-712 hash, chain and contract in the domain.
+    ///         Domain: name "Sandrun Escrow", version "1", chain id, this contract. Type: `Order(address client,address
+    ///         payer,uint256 nonce,bytes32 bundle,bytes32 manifest,bytes32 classId,uint256 requirements,address
+    ///         token,uint256 price,uint8 replicas,uint8 quorum,uint256 bond,uint32 wallLimit,uint16 minReputation,bytes32
+    ///         clientKey,uint8 version,bytes32 extensions)` on one line.
     /// @param client         Who may cancel, and who never gets a seat in its own job.
     /// @param payer          Whose money is locked, who gets the rest, who never gets a seat either.
     /// @param nonce          Makes equal jobs of one client different.
@@ -16,7 +20,7 @@ interface IEscrow {
     /// @param price          Payment for each replica; a multiple of the token's granule.
     /// @param replicas       n: 1, 2, 3 or 5.
     /// @param quorum         q: 1, 2, 2 or 3.
-    /// @param bond           Stake locked per seat, wei; at least the token's minimum for this price.
+    /// @param bond           Stake locked per seat, wei, a multiple of 1 gwei; at least the token's minimum for this price.
     /// @param wallLimit      Seconds of real time that a run may take.
     /// @param minReputation  Consecutive valid answers that a node must have behind it.
     /// @param clientKey      X25519 key that the result is sealed to; zero for a plain result.
@@ -127,11 +131,14 @@ interface IEscrow {
     }
 
     event JobPosted(bytes32 indexed job, address indexed client, Order order, uint64 deadline, uint32 units);
+    /// @dev In SeatClaimed and Committed, `deadline` is that of the phase that the job is in afterwards: the claim of the
+    ///      last seat opens the run, the last commit opens the reveal.
     event SeatClaimed(bytes32 indexed job, uint32 indexed node, uint8 seat, uint64 deadline);
     event Committed(bytes32 indexed job, uint32 indexed node, uint8 seat, uint64 deadline);
     event Revealed(bytes32 indexed job, uint32 indexed node, uint8 seat, bytes32 answer);
     event ResultPublished(bytes32 indexed job, bytes32 indexed digest, Result result);
     event RoundOpened(bytes32 indexed job, uint64 deadline, uint32 units);
+    /// @dev Only for changes that no other event tells: a deadline was over, or the job is closed.
     event PhaseChanged(bytes32 indexed job, Phase phase, uint64 deadline);
     event JobDecided(bytes32 indexed job, Outcome outcome, bytes32 answer);
     event SeatFinished(bytes32 indexed job, uint32 indexed node, uint8 seat, SeatEnd end, uint256 paid, uint256 slashed);
@@ -140,6 +147,7 @@ interface IEscrow {
     event Withdrawn(address indexed owner, address indexed token, address to, uint256 amount);
     event NodeWithdrawn(uint32 indexed node, address indexed token, address to, uint256 amount);
 
+    error BadParameters(bytes32 field);
     error BadOrder(bytes32 field);
     error UnknownToken(address token);
     error PriceTooLow(uint256 price, uint256 minimum);

@@ -68,9 +68,11 @@ interface IRegistry {
     error ZeroAddress();
 
     /// @notice Registers the caller as a node and deposits `msg.value` as stake.
+    /// @dev    The deposit has to be at least `minStake` and stays for one exit delay: node numbers are finite.
     /// @param worker           Hot key; must not be used by another node.
-    /// @param workerSignature  65-byte EIP-712 signature of the worker over (registry, account): nobody can register
-    ///                         another one's key.
+    /// @param workerSignature  65-byte EIP-712 signature (r, s, v) of the worker: nobody can register another one's key.
+    ///                         Domain: name "Sandrun Registry", version "1", chain id, this contract.
+    ///                         Type: `WorkerKey(address account)`.
     /// @return node  Index of the node, from 1.
     function register(address worker, bytes calldata workerSignature, address payout, Profile calldata profile)
         external
@@ -113,6 +115,8 @@ interface IRegistry {
     function optInOf(uint32 node, address escrow) external view returns (OptIn memory);
     function classesOf(uint32 node, address escrow) external view returns (bytes32[] memory);
     function exitDelay() external view returns (uint64);
+    /// @notice Least deposit of a registration, wei.
+    function minStake() external view returns (uint256);
     /// @notice What the Ed25519 worker key signs to bind itself to an account:
     ///         sha256("sandrun-worker-key-v1" ‖ chain id (32 bytes) ‖ registry (20) ‖ account (20)).
     function workerKeyMessage(address account) external view returns (bytes32);
