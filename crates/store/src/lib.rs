@@ -1,1 +1,10 @@
-//! (skeleton)
+//! What must survive `kill -9`: journals and tables in SQLite.
+//!
+//! Owns files, schemas and their migrations, and the durability of what was written. Never decides anything and never
+//! speaks to a network. Everything here is synchronous; a write returns after the disk has it.
+
+mod journal;
+mod sqlite;
+
+pub use journal::{Journal, JournalError, Note};
+pub use sqlite::{Migration, OpenError, open_database};
