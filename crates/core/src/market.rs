@@ -4,7 +4,9 @@
 //! Owns the words of the contract's events, the decision, the seat table, the amounts, and the table of transitions.
 //! Never reads a clock, never talks to a chain: time, blocks and events are arguments.
 
+pub mod escrow;
 mod event;
+pub mod rules;
 mod words;
 
 pub use event::{MarketEvent, Profile, PublishedResult};

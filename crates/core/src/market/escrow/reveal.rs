@@ -1,0 +1,111 @@
+//! Opening commits. docs/protocol.md, "Reveal".
+
+use sandrun_types::{Answer, B256, JobId, ResultParts, SeatIndex, commitment};
+
+use super::{Escrow, Moment, Opening, Refusal};
+use crate::market::rules::Standing;
+use crate::market::{MarketEvent, Phase};
+
+impl Escrow {
+    pub(super) fn reveal(
+        &mut self,
+        at: Moment,
+        job: JobId,
+        openings: &[Opening],
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        self.advance(at, None, job, effects)?;
+        for opening in openings {
+            if let Answer::Digest(digest) = opening.answer
+                && !self.job_mut(job)?.published.contains(&digest)
+            {
+                return Err(Refusal::ResultUnpublished { job, digest });
+            }
+            self.open(at, job, *opening, effects)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn reveal_result(
+        &mut self,
+        at: Moment,
+        job: JobId,
+        seat: SeatIndex,
+        result: ResultParts,
+        salt: B256,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        self.advance(at, None, job, effects)?;
+        let digest = result.digest(self.here, job);
+        if self.job_mut(job)?.published.insert(digest) {
+            effects.push(MarketEvent::ResultPublished {
+                job,
+                digest,
+                result: result.into(),
+            });
+        }
+        self.open(
+            at,
+            job,
+            Opening {
+                seat,
+                answer: Answer::Digest(digest),
+                salt,
+            },
+            effects,
+        )
+    }
+
+    /// Opens one commit; skips what is open already.
+    fn open(
+        &mut self,
+        at: Moment,
+        job: JobId,
+        opening: Opening,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        let Opening { seat, answer, salt } = opening;
+        let record = self.job_mut(job)?;
+        let index = usize::from(seat.0);
+        let (Some(holder), Some(state)) = (record.holders.get(index), record.progress.seats.get(index))
+        else {
+            return Err(Refusal::NoSuchSeat { job, seat });
+        };
+        let (node, round) = (holder.node, state.round);
+        match state.standing {
+            Standing::Uncommitted => return Err(Refusal::NotCommitted { job, seat }),
+            Standing::Revealed(_) | Standing::Late(_) => return Ok(()),
+            Standing::Committed => {}
+        }
+        let timely = record.progress.is_timely(round);
+        let still_to_come = !timely && record.progress.reveals_in_this_round(round);
+        if record.progress.phase == Phase::Closed || still_to_come {
+            return Err(Refusal::WrongPhase {
+                job,
+                phase: record.progress.phase,
+            });
+        }
+        if holder.commitment != Some(commitment(job, round.number(), node, answer.to_word(), salt)) {
+            return Err(Refusal::CommitMismatch { job, seat });
+        }
+        if answer == Answer::Limit && !holder.limit_allowed {
+            return Err(Refusal::LimitTooEarly { job, seat });
+        }
+        let standing = if timely {
+            Standing::Revealed(answer)
+        } else {
+            Standing::Late(answer)
+        };
+        if let Some(state) = record.progress.seats.get_mut(index) {
+            state.standing = standing;
+        }
+        effects.push(MarketEvent::Revealed {
+            job,
+            node,
+            seat,
+            answer,
+        });
+        self.pay_winner(job, index, effects)?;
+        self.advance(at, None, job, effects)
+    }
+}

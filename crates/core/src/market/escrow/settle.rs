@@ -1,0 +1,228 @@
+//! Making the steps of the table of transitions, and finishing seats. docs/protocol.md, "Phases", "What becomes of a
+//! seat".
+
+use sandrun_types::{Address, Answer, B256, JobId, SeatIndex, Token};
+
+use super::ledger::add;
+use super::{Escrow, Moment, Refusal};
+use crate::market::rules::{
+    Payment, Resolution, SettledSeat, Stake, Standing, Transition, Verdict, expiry_payment, next_step,
+    tip_amount,
+};
+use crate::market::{MarketEvent, Outcome, Phase, SeatEnd};
+
+impl Escrow {
+    pub(super) fn poke(
+        &mut self,
+        at: Moment,
+        caller: Address,
+        job: JobId,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        self.advance(at, Some(caller), job, effects)?;
+        if effects.is_empty() {
+            Err(Refusal::NothingDue { job })
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Makes every step that is due. Slashes tip `tipped`, if anybody.
+    pub(super) fn advance(
+        &mut self,
+        at: Moment,
+        tipped: Option<Address>,
+        job: JobId,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        let windows = self.parameters.windows;
+        while let Some(step) = next_step(&self.job_mut(job)?.progress, at.now) {
+            let units = self.active_units();
+            let record = self.job_mut(job)?;
+            record.progress.make(step, &windows);
+            let (phase, deadline) = (record.progress.phase, record.progress.deadline);
+            match step.transition {
+                Transition::StartRun => record.run_start = step.at,
+                Transition::OpenReveal => {}
+                Transition::OpenExtraRound => {
+                    record.opened_at = step.at;
+                    record.opened_block = at.block;
+                    record.units = units;
+                    record.seed = None;
+                    effects.push(MarketEvent::RoundOpened { job, deadline, units });
+                    continue;
+                }
+                Transition::Decide(verdict) => {
+                    effects.push(decided(job, verdict));
+                    self.pay_winners(job, effects)?;
+                    continue;
+                }
+                Transition::Expire => {
+                    effects.push(MarketEvent::JobDecided {
+                        job,
+                        outcome: Outcome::Expired,
+                        answer: B256::ZERO,
+                    });
+                    self.release_seats(at, job, effects)?;
+                }
+                Transition::Close => self.finish_rest(job, tipped, effects)?,
+            }
+            effects.push(MarketEvent::PhaseChanged { job, phase, deadline });
+        }
+        Ok(())
+    }
+
+    /// Pays those who had revealed the winner when the job was decided.
+    fn pay_winners(&mut self, job: JobId, effects: &mut Vec<MarketEvent>) -> Result<(), Refusal> {
+        for index in 0..self.job_mut(job)?.holders.len() {
+            self.pay_winner(job, index, effects)?;
+        }
+        Ok(())
+    }
+
+    /// Pays a seat its price if it revealed the winner in time, the winner is known, and a price is due for it.
+    pub(super) fn pay_winner(
+        &mut self,
+        job: JobId,
+        index: usize,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        let record = self.job_mut(job)?;
+        let Some(Resolution::Decided(Verdict::Won(winner @ (Answer::Digest(_) | Answer::Limit)))) =
+            record.progress.resolution
+        else {
+            return Ok(());
+        };
+        let standing = record.progress.seats.get(index).map(|seat| seat.standing);
+        if standing != Some(Standing::Revealed(winner)) {
+            return Ok(());
+        }
+        let settled = SettledSeat {
+            end: SeatEnd::Paid,
+            paid: record.terms.price,
+            slashed: Stake::ZERO,
+        };
+        self.finish(job, index, settled, None, effects)
+    }
+
+    /// Fewer than q seats: bonds back, each claimant gets its claim's gas.
+    fn release_seats(
+        &mut self,
+        at: Moment,
+        job: JobId,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        let claim_gas = self.parameters.claim_gas;
+        let record = self.job_mut(job)?;
+        let gas = match record.order.token {
+            Token::Native => {
+                Some(Payment(at.base_fee).saturating_mul(usize::try_from(claim_gas).unwrap_or(usize::MAX)))
+            }
+            Token::Erc20(_) => None,
+        };
+        let paid = expiry_payment(record.terms.fee, gas, record.terms.granule);
+        let seats = record.holders.len();
+        for index in 0..seats {
+            let settled = SettledSeat {
+                end: SeatEnd::Released,
+                paid,
+                slashed: Stake::ZERO,
+            };
+            self.finish(job, index, settled, None, effects)?;
+        }
+        Ok(())
+    }
+
+    /// Finishes every seat that is not finished yet, by the table.
+    fn finish_rest(
+        &mut self,
+        job: JobId,
+        tipped: Option<Address>,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        let record = self.job_mut(job)?;
+        let Some(Resolution::Decided(verdict)) = record.progress.resolution else {
+            return Ok(());
+        };
+        let settlement = record.terms.settle(verdict, &record.progress.seats);
+        for (index, settled) in settlement.seats.into_iter().enumerate() {
+            self.finish(job, index, settled, tipped, effects)?;
+        }
+        Ok(())
+    }
+
+    /// Settles one seat's money, bond and reputation, once.
+    fn finish(
+        &mut self,
+        job: JobId,
+        index: usize,
+        settled: SettledSeat,
+        tipped: Option<Address>,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        let SettledSeat { end, paid, slashed } = settled;
+        let tip_fixed = self.parameters.tip;
+        let record = self.job_mut(job)?;
+        let (token, bond, quorum) = (
+            record.order.token,
+            record.terms.bond,
+            record.terms.redundancy.quorum(),
+        );
+        let winner = match record.progress.resolution {
+            Some(Resolution::Decided(Verdict::Won(answer))) => Some(Standing::Revealed(answer)),
+            Some(Resolution::Decided(Verdict::NoneWins) | Resolution::Expired | Resolution::Cancelled)
+            | None => None,
+        };
+        let agreed = winner.is_some() && record.progress.seats.get(index).map(|it| it.standing) == winner;
+        let Some(holder) = record.holders.get_mut(index).filter(|it| it.end.is_none()) else {
+            return Ok(());
+        };
+        holder.end = Some(end);
+        let (node, counts) = (holder.node, holder.counts);
+        record.remaining = record.remaining.saturating_sub(paid);
+        let keeper = self.node_mut(node)?;
+        keeper.locked = keeper.locked.saturating_sub(bond);
+        if end.is_slash() {
+            keeper.reputation = 0;
+        } else if agreed && counts && quorum >= 2 {
+            keeper.reputation = keeper.reputation.saturating_add(1);
+        }
+        if !paid.is_zero() {
+            add(&mut self.ledger.earnings, (token, node), paid);
+        }
+        if !slashed.is_zero() {
+            let tip = tipped.map_or(Stake::ZERO, |_| tip_amount(tip_fixed, slashed));
+            self.seize(node, slashed, tip, effects)?;
+            if let Some(owner) = tipped.filter(|_| !tip.is_zero()) {
+                add(&mut self.ledger.balances, (Token::Native, owner), Payment(tip.0));
+            }
+        }
+        let seat = SeatIndex(u8::try_from(index).unwrap_or(u8::MAX));
+        effects.push(MarketEvent::SeatFinished {
+            job,
+            node,
+            seat,
+            end,
+            paid: paid.0,
+            slashed: slashed.0,
+        });
+        Ok(())
+    }
+}
+
+fn decided(job: JobId, verdict: Verdict) -> MarketEvent {
+    let (outcome, answer) = match verdict {
+        Verdict::Won(answer @ Answer::Digest(_)) => (Outcome::Digest, answer.to_word()),
+        Verdict::Won(answer @ Answer::Limit) => (Outcome::Limit, answer.to_word()),
+        Verdict::Won(answer @ Answer::Unavailable) => (Outcome::Unavailable, answer.to_word()),
+        Verdict::NoneWins => (Outcome::NoneWins, B256::ZERO),
+    };
+    MarketEvent::JobDecided { job, outcome, answer }
+}
+
+impl Phase {
+    /// Whether nothing can happen to the job any more but its refund.
+    pub const fn is_closed(self) -> bool {
+        matches!(self, Self::Closed)
+    }
+}
