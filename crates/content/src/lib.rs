@@ -16,6 +16,7 @@ mod limits;
 mod name;
 mod node;
 mod pack;
+mod service;
 mod store;
 mod tree;
 
@@ -32,5 +33,6 @@ pub use pack::{
     Data, MANIFEST_NAME, OUTPUTS_NAME, PackError, PackedTree, STDERR_NAME, STDOUT_NAME, pack_bundle,
     pack_directory, pack_result, root_of,
 };
+pub use service::{ServeError, Service, ServiceConfig, serve};
 pub use store::{BlockStream, ByteStream, ContentStore, StoreHealth};
 pub use tree::{EntryKind, TreeEntry};

@@ -4,7 +4,7 @@
 use std::io::Read;
 
 use bytes::Bytes;
-use cid::Cid;
+use cid::{Cid, Version};
 use prost::Message;
 use rust_unixfs::Metadata;
 use rust_unixfs::dir::builder::{BufferingTreeBuilder, TreeOptions};
@@ -23,11 +23,11 @@ const EXECUTABLE_MODE: u32 = 0o755;
 const CHUNK_BYTES: usize = 256 * 1024;
 
 /// Takes each block.
-pub(super) type Sink<'a> = dyn FnMut(Block) -> Result<(), PackError> + 'a;
+pub(crate) type Sink<'a> = dyn FnMut(Block) -> Result<(), PackError> + 'a;
 
 /// Hands all blocks of the tree to `sink` and returns its id.
 pub(super) fn build(layout: &Layout, sink: &mut Sink<'_>) -> Result<ContentId, PackError> {
-    let mut links = DirectoryLinks::new();
+    let mut links = DirectoryPacker::new(Form::default());
     for (path, item) in layout.items() {
         match item {
             Item::Directory => links.directory(path)?,
@@ -40,7 +40,11 @@ pub(super) fn build(layout: &Layout, sink: &mut Sink<'_>) -> Result<ContentId, P
             }
         }
     }
-    links.finish(sink)
+    let added = links.finish(sink)?;
+    let root = added.last().ok_or_else(|| PackError::Encode {
+        reason: "a tree without a root".into(),
+    })?;
+    ContentId::try_from(&root.cid).map_err(encode)
 }
 
 /// A file that was added: the CID of its root and the bytes of all its blocks.
@@ -120,65 +124,98 @@ impl Source for &mut CountingRead<'_> {
 
 /// Adds one file. The root is handed out last and only once, with its mode.
 fn add_file(mut source: impl Source, executable: bool, sink: &mut Sink<'_>) -> Result<AddedFile, PackError> {
-    let mut adder = FileAdder::default();
-    let mut out = FileBlocks {
-        last: None,
-        total_size: 0,
-    };
+    let mut packer = FilePacker::new(Form::default());
     let mut chunk = vec![0; CHUNK_BYTES];
     loop {
         let filled = source.fill(&mut chunk)?;
-        let mut rest = &chunk[..filled];
-        while !rest.is_empty() {
-            let (blocks, used) = adder.push(rest);
-            out.take(blocks, sink)?;
-            rest = &rest[used..];
-        }
+        packer.push(&chunk[..filled], sink)?;
         if filled < CHUNK_BYTES {
-            break;
+            return packer.finish(executable, sink);
         }
     }
-    out.take(adder.finish(), sink)?;
-    out.finish(executable, sink)
 }
 
-/// Blocks of one file, the latest held back: it may be the root.
-struct FileBlocks {
+/// Which CIDs are made. This product's trees have the default; the RPC offers the others as Kubo does.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) version: Version,
+    pub(crate) raw_leaves: bool,
+}
+
+impl Default for Form {
+    fn default() -> Self {
+        Self {
+            version: Version::V1,
+            raw_leaves: true,
+        }
+    }
+}
+
+/// One file in the making. The latest block is held back: it may be the root.
+#[derive(Debug)]
+pub(crate) struct FilePacker {
+    adder: FileAdder,
     last: Option<(Cid, Vec<u8>)>,
     total_size: u64,
 }
 
-impl FileBlocks {
-    fn take(
-        &mut self,
-        blocks: impl Iterator<Item = (Cid, Vec<u8>)>,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), PackError> {
-        for next in blocks {
-            if let Some(previous) = self.last.replace(next) {
-                self.emit(previous, sink)?;
-            }
+impl FilePacker {
+    pub(crate) fn new(form: Form) -> Self {
+        let adder = FileAdder::builder()
+            .with_cid_version(form.version)
+            .with_raw_leaves(form.raw_leaves)
+            .build();
+        Self {
+            adder,
+            last: None,
+            total_size: 0,
+        }
+    }
+
+    /// Takes the next piece of content.
+    pub(crate) fn push(&mut self, mut content: &[u8], sink: &mut Sink<'_>) -> Result<(), PackError> {
+        while !content.is_empty() {
+            let (blocks, used) = self.adder.push(content);
+            take(&mut self.last, &mut self.total_size, blocks, sink)?;
+            content = &content[used..];
         }
         Ok(())
     }
 
-    fn emit(&mut self, (cid, bytes): (Cid, Vec<u8>), sink: &mut Sink<'_>) -> Result<(), PackError> {
-        self.total_size += len_u64(&bytes);
-        sink(block(cid, bytes)?)
-    }
-
-    fn finish(mut self, executable: bool, sink: &mut Sink<'_>) -> Result<AddedFile, PackError> {
+    /// Hands out the rest, the root last.
+    pub(crate) fn finish(mut self, executable: bool, sink: &mut Sink<'_>) -> Result<AddedFile, PackError> {
+        take(&mut self.last, &mut self.total_size, self.adder.finish(), sink)?;
         let root = self.last.take().ok_or_else(|| PackError::Encode {
             reason: "a file without a block".into(),
         })?;
         let root = if executable { with_mode(root)? } else { root };
         let cid = root.0;
-        self.emit(root, sink)?;
+        emit(root, &mut self.total_size, sink)?;
         Ok(AddedFile {
             cid,
             total_size: self.total_size,
         })
     }
+}
+
+/// Hands out all blocks but the latest.
+fn take(
+    last: &mut Option<(Cid, Vec<u8>)>,
+    total_size: &mut u64,
+    blocks: impl Iterator<Item = (Cid, Vec<u8>)>,
+    sink: &mut Sink<'_>,
+) -> Result<(), PackError> {
+    for next in blocks {
+        if let Some(previous) = last.replace(next) {
+            emit(previous, total_size, sink)?;
+        }
+    }
+    Ok(())
+}
+
+fn emit((cid, bytes): (Cid, Vec<u8>), total_size: &mut u64, sink: &mut Sink<'_>) -> Result<(), PackError> {
+    *total_size += len_u64(&bytes);
+    sink(block(cid, bytes)?)
 }
 
 /// The root of an executable file: a leaf is put into a node, a node gets the field.
@@ -215,14 +252,24 @@ fn block(cid: Cid, bytes: Vec<u8>) -> Result<Block, PackError> {
 
 /// The directories of a tree in the making.
 #[derive(Debug)]
-pub(crate) struct DirectoryLinks {
+pub(crate) struct DirectoryPacker {
     builder: BufferingTreeBuilder,
 }
 
-impl DirectoryLinks {
-    pub(crate) fn new() -> Self {
+/// A directory that was encoded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct AddedDirectory {
+    /// Within the tree; empty for the root, and for the inner nodes of sharded directories.
+    pub(crate) path: String,
+    pub(crate) cid: Cid,
+    pub(crate) total_size: u64,
+}
+
+impl DirectoryPacker {
+    pub(crate) fn new(form: Form) -> Self {
         let mut options = TreeOptions::default();
         options.wrap_with_directory();
+        options.cid_version(form.version);
         Self {
             builder: BufferingTreeBuilder::new(options),
         }
@@ -240,18 +287,20 @@ impl DirectoryLinks {
             .map_err(encode)
     }
 
-    fn finish(self, sink: &mut Sink<'_>) -> Result<ContentId, PackError> {
-        let mut root = None;
+    /// Hands out the directories' blocks, the root last, and returns what they are, in the same order.
+    pub(crate) fn finish(self, sink: &mut Sink<'_>) -> Result<Vec<AddedDirectory>, PackError> {
+        let mut added = Vec::new();
         let mut nodes = self.builder.build();
         while let Some(node) = nodes.next_borrowed() {
             let node = node.map_err(encode)?;
-            root = Some(*node.cid);
             sink(block(*node.cid, node.block.to_vec())?)?;
+            added.push(AddedDirectory {
+                path: node.path.to_owned(),
+                cid: *node.cid,
+                total_size: node.total_size,
+            });
         }
-        let root = root.ok_or_else(|| PackError::Encode {
-            reason: "a tree without a root".into(),
-        })?;
-        ContentId::try_from(&root).map_err(encode)
+        Ok(added)
     }
 }
 

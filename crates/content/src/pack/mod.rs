@@ -29,6 +29,7 @@ use crate::id::ContentId;
 use crate::limits::Limits;
 use crate::store::BlockStream;
 
+pub(crate) use blocks::{AddedFile, DirectoryPacker, FilePacker, Form};
 pub use error::PackError;
 pub use layout::Data;
 use layout::Layout;

@@ -15,7 +15,7 @@ use crate::name;
 use crate::node::{NamedLink, Node, NodeError, ShardLink};
 use crate::store::{ByteStream, ContentStore};
 
-use budget::Budget;
+pub(crate) use budget::Budget;
 pub(crate) use fetch::fetch;
 pub(crate) use file::FileReader;
 
