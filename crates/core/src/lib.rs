@@ -10,4 +10,5 @@
 //! - [`pricing`]: what a job should cost.
 
 pub mod market;
+pub mod pricing;
 pub mod seat;
