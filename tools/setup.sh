@@ -82,7 +82,10 @@ setup_foundry() {
     link forge foundry
     link cast foundry
     ln -sfn "$here/solc" "$bin/solc"
-    ln -sfn "$dir/foundry/node_modules/@layerzerolabs/toolbox-foundry/lib/forge-std" "$dir/forge-std"
+    # solc resolves imports only below the project's own folder.
+    rm -rf "$top/contracts/lib/forge-std"
+    mkdir -p "$top/contracts/lib"
+    cp -r "$dir/foundry/node_modules/@layerzerolabs/toolbox-foundry/lib/forge-std" "$top/contracts/lib/forge-std"
 }
 
 goal=${1:-}

@@ -1,0 +1,51 @@
+// SPDX-License-Identifier: MIT
+pragma solidity 0.8.30;
+
+/// @title  What a lane holds of a commit, and later of an answer
+/// @notice The upper 216 bits are the commit until it is opened, then the answer's tag. Bit 0: committed late enough for
+///         `limit`. Tags of digests are their leading 216 bits, of soft answers their number; a digest never has so small
+///         a tag.
+library Answer {
+    bytes32 internal constant UNAVAILABLE = bytes32(uint256(1));
+    bytes32 internal constant LIMIT = bytes32(uint256(2));
+
+    /// @notice The lane's word of a commit.
+    function sealedWord(bytes27 commitment, bool late) internal pure returns (uint256) {
+        return uint256(bytes32(commitment)) | (late ? 1 : 0);
+    }
+
+    /// @notice The lane's word of an opened answer.
+    function openWord(uint256 tag) internal pure returns (uint256) {
+        return tag << 40;
+    }
+
+    /// @notice Upper 216 bits of a lane's word.
+    function top(uint256 word) internal pure returns (uint256) {
+        return word >> 40;
+    }
+
+    /// @notice Whether `limit` may be revealed from this commit.
+    function isLate(uint256 word) internal pure returns (bool) {
+        return word & 1 != 0;
+    }
+
+    /// @notice 216-bit tag of an answer.
+    function tagOf(bytes32 answer) internal pure returns (uint256) {
+        return uint256(answer) <= 2 ? uint256(answer) : uint256(answer) >> 40;
+    }
+
+    /// @notice Whether a tag is a soft answer's.
+    function isSoft(uint256 tag) internal pure returns (bool) {
+        return tag <= 2;
+    }
+
+    /// @notice 160-bit tag, as a decided job keeps it.
+    function short(uint256 tag) internal pure returns (uint256) {
+        return isSoft(tag) ? tag : tag >> 56;
+    }
+
+    /// @notice A 160-bit tag as events and views show it: a digest's leading bits, or the soft answer itself.
+    function show(uint256 shortTag) internal pure returns (bytes32) {
+        return bytes32(isSoft(shortTag) ? shortTag : shortTag << 96);
+    }
+}
