@@ -6,8 +6,10 @@
 
 pub mod escrow;
 mod event;
+mod facts;
 pub mod rules;
 mod words;
 
 pub use event::{MarketEvent, Profile, PublishedResult};
+pub use facts::{Due, FactsError, JobFacts, Owes, SeatFacts, SeatFinish, WaitsFor, Why, due, why};
 pub use words::{Outcome, Phase, Round, SeatEnd};

@@ -9,7 +9,7 @@ use crate::market::rules::{
     Payment, Resolution, SettledSeat, Stake, Standing, Transition, Verdict, expiry_payment, next_step,
     tip_amount,
 };
-use crate::market::{MarketEvent, Outcome, Phase, SeatEnd};
+use crate::market::{MarketEvent, Outcome, SeatEnd};
 
 impl Escrow {
     pub(super) fn poke(
@@ -168,11 +168,11 @@ impl Escrow {
             record.terms.bond,
             record.terms.redundancy.quorum(),
         );
-        let winner = match record.progress.resolution {
-            Some(Resolution::Decided(Verdict::Won(answer))) => Some(Standing::Revealed(answer)),
-            Some(Resolution::Decided(Verdict::NoneWins) | Resolution::Expired | Resolution::Cancelled)
-            | None => None,
-        };
+        let winner = record
+            .progress
+            .resolution
+            .and_then(Resolution::winner)
+            .map(Standing::Revealed);
         let agreed = winner.is_some() && record.progress.seats.get(index).map(|it| it.standing) == winner;
         let Some(holder) = record.holders.get_mut(index).filter(|it| it.end.is_none()) else {
             return Ok(());
@@ -211,18 +211,11 @@ impl Escrow {
 }
 
 fn decided(job: JobId, verdict: Verdict) -> MarketEvent {
-    let (outcome, answer) = match verdict {
-        Verdict::Won(answer @ Answer::Digest(_)) => (Outcome::Digest, answer.to_word()),
-        Verdict::Won(answer @ Answer::Limit) => (Outcome::Limit, answer.to_word()),
-        Verdict::Won(answer @ Answer::Unavailable) => (Outcome::Unavailable, answer.to_word()),
-        Verdict::NoneWins => (Outcome::NoneWins, B256::ZERO),
-    };
-    MarketEvent::JobDecided { job, outcome, answer }
-}
-
-impl Phase {
-    /// Whether nothing can happen to the job any more but its refund.
-    pub const fn is_closed(self) -> bool {
-        matches!(self, Self::Closed)
+    let resolution = Resolution::Decided(verdict);
+    let answer = resolution.winner().map_or(B256::ZERO, Answer::to_word);
+    MarketEvent::JobDecided {
+        job,
+        outcome: resolution.outcome(),
+        answer,
     }
 }

@@ -1,11 +1,11 @@
 //! The one table of transitions: which phase follows which, when, and from when its window counts. docs/protocol.md,
 //! "Phases". The model of the contract makes these steps; `why` and `due` describe them.
 
-use sandrun_types::{Redundancy, UnixSeconds};
+use sandrun_types::{Answer, Redundancy, ResultDigest, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use super::{SeatRecord, Standing, Verdict, extra_round_can_decide, final_verdict, winner_at_once};
-use crate::market::{Phase, Round};
+use crate::market::{Outcome, Phase, Round};
 
 /// Lengths of a deployment's windows, seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +38,36 @@ pub enum Resolution {
     Expired,
     /// Taken back by the client.
     Cancelled,
+}
+
+impl Resolution {
+    /// The contract's word for it.
+    pub const fn outcome(self) -> Outcome {
+        match self {
+            Self::Decided(Verdict::Won(Answer::Digest(_))) => Outcome::Digest,
+            Self::Decided(Verdict::Won(Answer::Limit)) => Outcome::Limit,
+            Self::Decided(Verdict::Won(Answer::Unavailable)) => Outcome::Unavailable,
+            Self::Decided(Verdict::NoneWins) => Outcome::NoneWins,
+            Self::Expired => Outcome::Expired,
+            Self::Cancelled => Outcome::Cancelled,
+        }
+    }
+
+    /// The answer that won.
+    pub const fn winner(self) -> Option<Answer> {
+        match self {
+            Self::Decided(Verdict::Won(answer)) => Some(answer),
+            Self::Decided(Verdict::NoneWins) | Self::Expired | Self::Cancelled => None,
+        }
+    }
+
+    /// The digest that won, if it is one.
+    pub const fn winning_digest(self) -> Option<ResultDigest> {
+        match self.winner() {
+            Some(Answer::Digest(digest)) => Some(digest),
+            Some(Answer::Limit | Answer::Unavailable) | None => None,
+        }
+    }
 }
 
 /// A job as the rules see it.

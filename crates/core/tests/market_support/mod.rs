@@ -1,0 +1,527 @@
+//! A small world around the model: one client, nodes with one unit of stake each, a clock. Every call is followed by
+//! the check of the whole state, and the facts folded from the effects have to agree with the model.
+
+#![allow(dead_code, reason = "each test uses its part")]
+
+use std::collections::BTreeMap;
+
+use sandrun_core::market::escrow::{Call, Escrow, Moment, Opening, Parameters, Refusal, TokenTerms};
+use sandrun_core::market::rules::{Payment, Resolution, Stake};
+use sandrun_core::market::{JobFacts, MarketEvent, Outcome, Phase, SeatEnd};
+use sandrun_types::{
+    Address, Amount, Answer, B256, ChainId, ClassId, ClassKind, ContentDigest, EscrowRef, ExitStatus, JobId,
+    ManifestDigest, NodeIndex, Order, OutputRoot, Redundancy, ResultParts, SeatIndex, Token, TraceRoot, U256,
+    UnixSeconds, commitment,
+};
+
+pub(crate) const START: u64 = 1_000_000;
+pub(crate) const WALL: u32 = 20;
+pub(crate) const FEE: u64 = 1_000;
+pub(crate) const CLIENT: Address = Address::repeat_byte(0xc1);
+pub(crate) const KEEPER: Address = Address::repeat_byte(0xee);
+
+pub(crate) fn here() -> EscrowRef {
+    EscrowRef {
+        chain: ChainId::LOCAL,
+        escrow: Address::repeat_byte(0xe5),
+    }
+}
+
+pub(crate) fn class(kind: ClassKind) -> ClassId {
+    let mut bytes = [7; 32];
+    bytes[0] = match kind {
+        ClassKind::Native => 0,
+        ClassKind::Det => 1,
+    };
+    ClassId(bytes)
+}
+
+pub(crate) fn worker(node: u32) -> Address {
+    Address::with_last_byte(u8::try_from(100 + node).expect("few nodes"))
+}
+
+pub(crate) fn account(node: u32) -> Address {
+    Address::with_last_byte(u8::try_from(node).expect("few nodes"))
+}
+
+pub(crate) fn native_terms() -> TokenTerms {
+    TokenTerms {
+        token: Token::Native,
+        granule: Payment::from_gwei(1),
+        attempt_fee: Payment::from_gwei(FEE),
+        min_price: Payment::from_gwei(10 * FEE),
+        max_single_price: Payment::from_gwei(1_000_000_000),
+        bond_per_price: Stake(Amount(U256::from(5u8) * U256::from(10u8).pow(U256::from(18u8)))),
+    }
+}
+
+pub(crate) fn order(kind: ClassKind, redundancy: Redundancy, price: u64, bond: u64, nonce: u64) -> Order {
+    Order {
+        client: CLIENT,
+        payer: CLIENT,
+        nonce: U256::from(nonce),
+        bundle: ContentDigest([2; 32]),
+        manifest: ManifestDigest([3; 32]),
+        class: class(kind),
+        requirements: U256::ZERO,
+        token: Token::Native,
+        price: Amount::from_gwei(price),
+        redundancy,
+        bond: Amount::from_gwei(bond),
+        wall_limit: WALL,
+        min_reputation: 0,
+        client_key: B256::ZERO,
+    }
+}
+
+/// Parts whose digest is "digest k".
+pub(crate) fn parts(kind: ClassKind, k: u8) -> ResultParts {
+    ResultParts {
+        class: class(kind),
+        exit: ExitStatus::Code(k),
+        output_root: OutputRoot([4; 32]),
+        trace_root: TraceRoot([5; 32]),
+        content: ContentDigest([6; 32]),
+    }
+}
+
+/// An answer as scripts write it: 1 `unavailable`, 2 `limit`, 10 + k digest k.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Code(pub(crate) u8);
+
+pub(crate) const UNAVAILABLE: Code = Code(1);
+pub(crate) const LIMIT: Code = Code(2);
+pub(crate) const HONEST: Code = Code(10);
+pub(crate) const LIE_A: Code = Code(11);
+pub(crate) const LIE_B: Code = Code(12);
+
+#[derive(Debug, Clone)]
+pub(crate) struct World {
+    pub(crate) escrow: Escrow,
+    pub(crate) job: JobId,
+    pub(crate) order: Order,
+    pub(crate) kind: ClassKind,
+    pub(crate) now: u64,
+    pub(crate) block: u64,
+    pub(crate) facts: JobFacts,
+    pub(crate) events: Vec<MarketEvent>,
+}
+
+impl World {
+    /// Nodes registered with room for a few bonds, one job posted.
+    pub(crate) fn new(kind: ClassKind, redundancy: Redundancy, price: u64, bond: u64) -> Self {
+        let order = order(kind, redundancy, price, bond, 1);
+        let mut escrow = Escrow::new(here(), Parameters::testnet(), [native_terms()]);
+        let early = Moment {
+            now: UnixSeconds(START - 100),
+            block: 50,
+            base_fee: Amount::ZERO,
+        };
+        for node in 1..=7 {
+            register(
+                &mut escrow,
+                early,
+                node,
+                Stake::from_gwei(100_000_000).max(Stake::from_gwei(bond)),
+            );
+        }
+        let sent = Payment(order.locked_sum().expect("small"));
+        let at = Moment {
+            now: UnixSeconds(START),
+            block: 100,
+            base_fee: Amount::ZERO,
+        };
+        let post = Call::Post {
+            order: Box::new(order.clone()),
+            sent,
+        };
+        let events = escrow.apply(at, CLIENT, post).expect("a good order");
+        let facts = JobFacts::posted(&events[0], Parameters::testnet().windows).expect("posted");
+        let job = order.job_id(here());
+        Self {
+            escrow,
+            job,
+            order,
+            kind,
+            now: START,
+            block: 100,
+            facts,
+            events,
+        }
+    }
+
+    pub(crate) fn moment(&self) -> Moment {
+        Moment {
+            now: UnixSeconds(self.now),
+            block: self.block,
+            base_fee: Amount::ZERO,
+        }
+    }
+
+    /// Makes a call a little later in blocks, not in time.
+    pub(crate) fn call(&mut self, caller: Address, call: Call) -> Result<Vec<MarketEvent>, Refusal> {
+        self.block += 10;
+        let before = self.escrow.clone();
+        let result = self.escrow.apply(self.moment(), caller, call.clone());
+        match &result {
+            Ok(events) => {
+                for event in events.iter().filter(|event| event.job() == Some(self.job)) {
+                    self.facts.apply(event).expect("effects fold");
+                }
+                self.events.extend(events.iter().cloned());
+            }
+            Err(_) => assert_eq!(self.escrow, before, "a refused call leaves nothing behind"),
+        }
+        self.escrow
+            .sanity_check()
+            .unwrap_or_else(|error| panic!("after {call:?}: {error}"));
+        let record = self.escrow.job(self.job).expect("posted");
+        assert_eq!(self.facts.progress(), record.progress, "facts after {call:?}");
+        assert_eq!(
+            self.facts.remaining(),
+            record.remaining,
+            "remaining after {call:?}"
+        );
+        result
+    }
+
+    pub(crate) fn answer(&self, code: Code) -> Answer {
+        match code.0 {
+            1 => Answer::Unavailable,
+            2 => Answer::Limit,
+            other => Answer::Digest(parts(self.kind, other - 10).digest(here(), self.job)),
+        }
+    }
+
+    pub(crate) fn code(&self, answer: Answer) -> Code {
+        let all = [UNAVAILABLE, LIMIT, HONEST, LIE_A, LIE_B, Code(13), Code(14)];
+        all.into_iter()
+            .find(|code| self.answer(*code) == answer)
+            .expect("a known answer")
+    }
+
+    pub(crate) fn salt(seat: usize) -> B256 {
+        B256::with_last_byte(u8::try_from(seat + 1).expect("few seats"))
+    }
+
+    pub(crate) fn seat(seat: usize) -> SeatIndex {
+        SeatIndex(u8::try_from(seat).expect("few seats"))
+    }
+
+    /// Node `seat + 1` takes the next seat.
+    pub(crate) fn claim(&mut self, seat: usize) -> Result<Vec<MarketEvent>, Refusal> {
+        let node = u32::try_from(seat + 1).expect("few seats");
+        let call = Call::Claim {
+            job: self.job,
+            node: NodeIndex(node),
+            unit: 0,
+            seed: B256::repeat_byte(9),
+        };
+        self.call(worker(node), call)
+    }
+
+    pub(crate) fn commit(&mut self, seat: usize, code: Code) -> Result<Vec<MarketEvent>, Refusal> {
+        let holder = u32::try_from(seat + 1).expect("few seats");
+        let round = self.facts.seats[seat].round.number();
+        let word = self.answer(code).to_word();
+        let commitment = commitment(self.job, round, NodeIndex(holder), word, Self::salt(seat));
+        self.call(
+            worker(holder),
+            Call::Commit {
+                job: self.job,
+                seat: Self::seat(seat),
+                commitment,
+            },
+        )
+    }
+
+    pub(crate) fn reveal(&mut self, seat: usize, code: Code) -> Result<Vec<MarketEvent>, Refusal> {
+        let (job, salt, index) = (self.job, Self::salt(seat), Self::seat(seat));
+        let call = match self.answer(code) {
+            Answer::Digest(_) => Call::RevealResult {
+                job,
+                seat: index,
+                result: parts(self.kind, code.0 - 10),
+                salt,
+            },
+            answer @ (Answer::Unavailable | Answer::Limit) => Call::Reveal {
+                job,
+                openings: vec![Opening {
+                    seat: index,
+                    answer,
+                    salt,
+                }],
+            },
+        };
+        self.call(KEEPER, call)
+    }
+
+    pub(crate) fn poke(&mut self) -> Result<Vec<MarketEvent>, Refusal> {
+        self.call(KEEPER, Call::Poke { job: self.job })
+    }
+
+    pub(crate) fn refund(&mut self) -> Result<Vec<MarketEvent>, Refusal> {
+        self.call(KEEPER, Call::Refund { job: self.job })
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.facts.phase
+    }
+
+    /// How the closed job ended.
+    pub(crate) fn ending(&self) -> Ending {
+        assert_eq!(self.phase(), Phase::Closed, "not closed: {:?}", self.facts);
+        let resolution = self.facts.resolution.expect("closed jobs are decided");
+        let seats = self.facts.seats.iter().map(|seat| seat.end.expect("finished"));
+        Ending {
+            resolution,
+            outcome: resolution.outcome(),
+            seats: seats
+                .map(|it| (it.end, gwei(it.paid.0), gwei(it.slashed.0)))
+                .collect(),
+            rest: gwei(self.facts.remaining().0),
+        }
+    }
+}
+
+/// A closed job: outcome, each seat's end with gwei paid and slashed, and what goes back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) resolution: Resolution,
+    pub(crate) outcome: Outcome,
+    pub(crate) seats: Vec<(SeatEnd, u64, u64)>,
+    pub(crate) rest: u64,
+}
+
+pub(crate) fn gwei(amount: Amount) -> u64 {
+    assert!(
+        (amount.0 % U256::from(Amount::GWEI)).is_zero(),
+        "{amount:?} is no whole gwei"
+    );
+    (amount.0 / U256::from(Amount::GWEI)).to::<u64>()
+}
+
+pub(crate) fn register(escrow: &mut Escrow, at: Moment, node: u32, stake: Stake) {
+    let register = Call::Register {
+        worker: worker(node),
+        payout: account(node),
+        stake,
+    };
+    escrow.apply(at, account(node), register).expect("registers");
+    let classes = vec![class(ClassKind::Native), class(ClassKind::Det)];
+    let opt_in = Call::OptIn {
+        node: NodeIndex(node),
+        cap: stake,
+        classes,
+    };
+    escrow.apply(at, account(node), opt_in).expect("opts in");
+}
+
+/// What a seat does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Behaviour {
+    /// Takes the seat, nothing else.
+    Absent,
+    /// Commits, never reveals.
+    Silent,
+    /// Reveals after its window, if it still can.
+    Late(Code),
+    /// Reveals in its window.
+    Timely(Code),
+}
+
+impl Behaviour {
+    pub(crate) const ANSWERS: [Code; 5] = [HONEST, LIE_A, LIE_B, UNAVAILABLE, LIMIT];
+
+    /// Every behaviour of a seat of the first round.
+    pub(crate) fn first() -> Vec<Self> {
+        let late = Self::ANSWERS.map(Self::Late);
+        let timely = Self::ANSWERS.map(Self::Timely);
+        [Self::Absent, Self::Silent]
+            .into_iter()
+            .chain(late)
+            .chain(timely)
+            .collect()
+    }
+
+    /// Every behaviour of a seat of the extra round: nothing is late there, all is closed then.
+    pub(crate) fn extra() -> Vec<Self> {
+        let timely = Self::ANSWERS.map(Self::Timely);
+        [Self::Absent, Self::Silent].into_iter().chain(timely).collect()
+    }
+
+    pub(crate) fn committed(self) -> Option<Code> {
+        match self {
+            Self::Absent => None,
+            Self::Silent => Some(HONEST),
+            Self::Late(code) | Self::Timely(code) => Some(code),
+        }
+    }
+}
+
+/// All multisets of `size` of `items`, in order.
+pub(crate) fn multisets<T: Copy>(items: &[T], size: usize) -> Vec<Vec<T>> {
+    if size == 0 {
+        return vec![Vec::new()];
+    }
+    let mut all = Vec::new();
+    for (index, item) in items.iter().enumerate() {
+        for mut rest in multisets(&items[index..], size - 1) {
+            rest.insert(0, *item);
+            all.push(rest);
+        }
+    }
+    all
+}
+
+/// One line of a script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Step {
+    /// Seconds since the posting.
+    pub(crate) at: u64,
+    pub(crate) does: Does,
+    pub(crate) seat: usize,
+    pub(crate) answer: Code,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Does {
+    Claim,
+    Commit,
+    Reveal,
+    Poke,
+}
+
+/// Plays behaviours on a world until the job is closed, and writes down what was done.
+pub(crate) struct Player {
+    pub(crate) world: World,
+    pub(crate) steps: Vec<Step>,
+    /// Seats reveal in descending order.
+    pub(crate) backwards: bool,
+}
+
+impl Player {
+    pub(crate) fn new(world: World) -> Self {
+        Self {
+            world,
+            steps: Vec::new(),
+            backwards: false,
+        }
+    }
+
+    pub(crate) fn run(&mut self, first: &[Behaviour], extra: &[Behaviour]) -> Ending {
+        let all: Vec<Behaviour> = first.iter().chain(extra).copied().collect();
+        self.fill(0..first.len());
+        self.commits(&all);
+        self.reveals(&all);
+        if self.world.facts.round == sandrun_core::market::Round::Extra && self.world.phase() == Phase::Seats
+        {
+            let late: Vec<usize> = (0..first.len())
+                .filter(|seat| matches!(all[*seat], Behaviour::Late(_)))
+                .collect();
+            self.late(&all, &late);
+            self.fill(first.len()..all.len());
+            self.commits(&all);
+            self.reveals(&all);
+        }
+        self.pass_while(|_| true);
+        self.world.ending()
+    }
+
+    pub(crate) fn act(&mut self, does: Does, seat: usize, answer: Code) -> Result<(), Refusal> {
+        self.world.now += 1;
+        let result = match does {
+            Does::Claim => self.world.claim(seat),
+            Does::Commit => self.world.commit(seat, answer),
+            Does::Reveal => self.world.reveal(seat, answer),
+            Does::Poke => self.world.poke(),
+        };
+        let at = self.world.now - START;
+        result.map(|_| {
+            self.steps.push(Step {
+                at,
+                does,
+                seat,
+                answer,
+            })
+        })
+    }
+
+    fn fill(&mut self, seats: std::ops::Range<usize>) {
+        for seat in seats {
+            self.act(Does::Claim, seat, Code(0)).expect("a free seat");
+        }
+        self.pass_while(|phase| phase == Phase::Seats);
+    }
+
+    /// Lets windows pass, one poke after each, while the job is in such a phase of its present round.
+    pub(crate) fn pass_while(&mut self, wanted: impl Fn(Phase) -> bool) {
+        let round = self.world.facts.round;
+        while self.world.phase() != Phase::Closed
+            && wanted(self.world.phase())
+            && self.world.facts.round == round
+        {
+            self.world.now = self.world.now.max(self.world.facts.deadline.0);
+            self.act(Does::Poke, 0, Code(0)).expect("a window is over");
+        }
+    }
+
+    fn commits(&mut self, all: &[Behaviour]) {
+        if self.world.phase() != Phase::Run {
+            return;
+        }
+        let round = self.world.facts.round;
+        let mine: Vec<(usize, Code)> = (0..self.world.facts.seats.len())
+            .filter(|seat| self.world.facts.seats[*seat].round == round)
+            .filter_map(|seat| all[seat].committed().map(|code| (seat, code)))
+            .collect();
+        // `limit` last, when it is late enough
+        for (seat, code) in mine.iter().filter(|(_, code)| *code != LIMIT) {
+            self.act(Does::Commit, *seat, *code).expect("a commit in time");
+        }
+        let windows = self.world.escrow.parameters().windows;
+        for (seat, code) in mine.iter().filter(|(_, code)| *code == LIMIT) {
+            let start = self.world.facts.deadline.0 - windows.run(WALL);
+            self.world.now = self.world.now.max(start + 2 * u64::from(WALL));
+            self.act(Does::Commit, *seat, *code).expect("a commit of limit");
+        }
+        self.pass_while(|phase| phase == Phase::Run);
+    }
+
+    fn reveals(&mut self, all: &[Behaviour]) {
+        if self.world.phase() != Phase::Reveal {
+            return;
+        }
+        let mut owing = self.world.facts.progress().owing_reveal();
+        if self.backwards {
+            owing.reverse();
+        }
+        for seat in owing {
+            if let Behaviour::Timely(code) = all[seat] {
+                self.act(Does::Reveal, seat, code).expect("a reveal in time");
+            }
+        }
+        self.pass_while(|phase| phase == Phase::Reveal);
+    }
+
+    fn late(&mut self, all: &[Behaviour], seats: &[usize]) {
+        for seat in seats {
+            if let Behaviour::Late(code) = all[*seat] {
+                match self.act(Does::Reveal, *seat, code) {
+                    // both rounds reveal together: its window is still to come, and it will be late for that too
+                    Err(Refusal::WrongPhase { .. }) => {
+                        assert!(self.world.facts.progress().reveals_together())
+                    }
+                    other => other.expect("a late reveal"),
+                }
+            }
+        }
+    }
+}
+
+/// What every node has earned and lost, in gwei, by its index.
+pub(crate) fn purse(world: &World) -> BTreeMap<u32, u64> {
+    (1..=7)
+        .map(|node| (node, gwei(world.escrow.earned(Token::Native, NodeIndex(node)).0)))
+        .collect()
+}
