@@ -1,1 +1,35 @@
-//! (skeleton)
+//! The `sandrun` HTTP service: takes jobs from anybody, runs each in the sandbox, and hands out what it wrote, with a
+//! signed receipt. Also the client that talks to any sandrun service.
+//!
+//! Owns the wire format, uploads, quotas, the queue, retention and the worker key. Never isolates anything by itself
+//! (that is the sandbox crate's), never knows of orders, stakes or money, and keeps no job over a restart.
+//!
+//! How it is driven: [`Executor::start`] proves the isolation and binds; [`Executor::run`] serves until its `shutdown`
+//! future is done, and is over within the configured grace. One task owns all state (`service.rs`) and asks one pure
+//! function what to do (`jobs/registry.rs`); HTTP handlers only ask it, and each run blocks a thread of its own.
+//!
+//! **Invariant**: a refused upload leaves nothing on disk. **Invariant**: a job that was queued ends, as `completed`
+//! or `failed`, also when the service stops. **Invariant**: only files that the receipt names leave the service.
+
+mod admit;
+mod client;
+mod config;
+mod files;
+mod http;
+mod id;
+mod job;
+mod jobs;
+mod log;
+mod runner;
+mod server;
+mod service;
+mod upload;
+pub mod wire;
+pub mod worker_key;
+
+pub use client::{ClientError, ExecutorClient, FileContent, Submission, decode_signature};
+pub use config::{DEFAULT_PORT, ExecutorConfig, Limits};
+pub use id::{RunId, RunIdError};
+pub use jobs::{QuotaRefusal, QuotaRules, QuotaView, Retention};
+pub use sandrun_sandbox::SandboxConfig;
+pub use server::{Executor, ServeError, serve};

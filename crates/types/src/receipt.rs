@@ -125,6 +125,8 @@ pub struct Receipt {
     pub cpu_time_us: u64,
     /// Named template of packages; empty if none.
     pub environment: String,
+    /// One sentence for people where the program did not end by itself; else empty.
+    pub explanation: String,
     /// Exit code; 128 + the signal's number if a signal ended it.
     pub exit_code: i32,
     /// Always [`RECEIPT_FORMAT`].
@@ -145,12 +147,12 @@ pub struct Receipt {
     pub outcome: RunOutcome,
     /// The files that it may hand out, by name.
     pub output_files: BTreeMap<BundlePath, OutputFile>,
-    /// Merkle root over stdout, stderr and the output files.
-    pub output_root: Sha256Hex,
+    /// Merkle root over stdout, stderr and the output files; `None` if nothing was run.
+    pub output_root: Option<Sha256Hex>,
     /// `completed` or `failed`.
     pub status: String,
-    /// Merkle root over the trace.
-    pub trace_root: Sha256Hex,
+    /// Merkle root over the trace; `None` if nothing was run.
+    pub trace_root: Option<Sha256Hex>,
     /// Wall clock in milliseconds.
     pub wall_time_ms: u64,
     /// Public key of the executor; `None` for an anonymous one, whose receipts nobody signs.

@@ -1,0 +1,50 @@
+//! What a client submits.
+
+use std::path::PathBuf;
+
+use sandrun_types::{BundlePath, Manifest};
+
+/// The bytes of one file.
+#[derive(Clone, Debug)]
+pub enum FileContent {
+    /// In memory.
+    Bytes(Vec<u8>),
+    /// On disk; it is streamed.
+    Path(PathBuf),
+}
+
+/// Files and a manifest. A `.tar.gz`, `.tgz` or `.zip` among the files is unpacked by the service.
+#[derive(Clone, Debug, Default)]
+pub struct Submission {
+    pub(super) files: Vec<(BundlePath, FileContent)>,
+    pub(super) manifest: Option<String>,
+}
+
+impl Submission {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a file under its name in the bundle.
+    #[must_use]
+    pub fn file(mut self, name: BundlePath, content: FileContent) -> Self {
+        self.files.push((name, content));
+        self
+    }
+
+    /// Sets the manifest, in its canonical form.
+    #[must_use]
+    pub fn manifest(self, manifest: &Manifest) -> Self {
+        let text = String::from_utf8_lossy(&manifest.canonical_bytes()).into_owned();
+        self.manifest_text(text)
+    }
+
+    /// Sets the manifest as it was written, for the service to check.
+    #[must_use]
+    pub fn manifest_text(mut self, text: String) -> Self {
+        self.manifest = Some(text);
+        self
+    }
+}

@@ -1,0 +1,295 @@
+//! Every job that the executor knows, the queue, and every client's use: one state, one `apply`.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::phase::{IllegalStep, Phase, PhaseName, Step, Verdict};
+use super::quota::{ClientUse, QuotaRefusal, QuotaRules, QuotaView};
+use super::{Moment, Retention};
+use crate::id::RunId;
+
+/// What the registry decides by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(crate) parallel: NonZeroU32,
+    pub(crate) max_queued: usize,
+    pub(crate) quota: Option<QuotaRules>,
+    pub(crate) retention: Retention,
+}
+
+/// What happened. `J` is what a job brings along, `R` what its run leaves behind.
+#[derive(Clone, Debug)]
+pub(crate) enum Event<J, R> {
+    /// A client's upload is complete and checked.
+    Submitted { id: RunId, client: IpAddr, job: J },
+    /// A run ended, after this much CPU time.
+    Finished {
+        id: RunId,
+        verdict: Verdict,
+        cpu: Duration,
+        report: R,
+    },
+    /// All outputs were sent.
+    Delivered { id: RunId },
+    /// Time passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Run this job.
+    Start(RunId),
+    /// Delete this job's files.
+    DeleteData(RunId),
+}
+
+/// An event that cannot be applied; nothing has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub(crate) enum RegistryError {
+    #[error("there is no job {0}")]
+    Unknown(RunId),
+    #[error("there is a job {0} already")]
+    Known(RunId),
+    #[error(transparent)]
+    Illegal(#[from] IllegalStep),
+    #[error(transparent)]
+    OverQuota(#[from] QuotaRefusal),
+    #[error("{0} jobs are waiting already; try again later")]
+    QueueFull(usize),
+}
+
+/// One job.
+#[derive(Clone, Debug)]
+struct Known<J, R> {
+    client: IpAddr,
+    job: J,
+    phase: Phase<R>,
+}
+
+/// The whole state. See the module doc.
+#[derive(Debug)]
+pub(crate) struct Registry<J, R> {
+    rules: Rules,
+    jobs: BTreeMap<RunId, Known<J, R>>,
+    queue: VecDeque<RunId>,
+    running: usize,
+    clients: HashMap<IpAddr, ClientUse>,
+}
+
+impl<J, R> Registry<J, R> {
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            jobs: BTreeMap::new(),
+            queue: VecDeque::new(),
+            running: 0,
+            clients: HashMap::new(),
+        }
+    }
+
+    /// Applies one event. Actions are in the order in which they are to be performed.
+    pub(crate) fn apply(&mut self, now: Moment, event: Event<J, R>) -> Result<Vec<Action>, RegistryError> {
+        let mut actions = match event {
+            Event::Submitted { id, client, job } => self.submitted(now, id, client, job)?,
+            Event::Finished {
+                id,
+                verdict,
+                cpu,
+                report,
+            } => self.finished(now, id, verdict, cpu, report)?,
+            Event::Delivered { id } => self.delivered(id)?,
+            Event::Tick => Vec::new(),
+        };
+        actions.extend(self.forget_old(now));
+        actions.extend(self.fill_slots());
+        Ok(actions)
+    }
+
+    /// Whether a client may submit now.
+    pub(crate) fn may_submit(&self, now: Moment, client: IpAddr) -> Result<(), RegistryError> {
+        if self.queue.len() >= self.rules.max_queued {
+            return Err(RegistryError::QueueFull(self.queue.len()));
+        }
+        let Some(rules) = &self.rules.quota else {
+            return Ok(());
+        };
+        Ok(self
+            .clients
+            .get(&client)
+            .map_or(Ok(()), |used| used.check(now, rules))?)
+    }
+
+    fn submitted(
+        &mut self,
+        now: Moment,
+        id: RunId,
+        client: IpAddr,
+        job: J,
+    ) -> Result<Vec<Action>, RegistryError> {
+        if self.jobs.contains_key(&id) {
+            return Err(RegistryError::Known(id));
+        }
+        self.may_submit(now, client)?;
+        self.clients.entry(client).or_default().accept(now);
+        self.jobs.insert(
+            id,
+            Known {
+                client,
+                job,
+                phase: Phase::Queued,
+            },
+        );
+        self.queue.push_back(id);
+        Ok(Vec::new())
+    }
+
+    fn finished(
+        &mut self,
+        now: Moment,
+        id: RunId,
+        verdict: Verdict,
+        cpu: Duration,
+        report: R,
+    ) -> Result<Vec<Action>, RegistryError> {
+        let known = self.jobs.get_mut(&id).ok_or(RegistryError::Unknown(id))?;
+        known.phase.name().after(Step::Finish)?;
+        if known.phase.name() == PhaseName::Running {
+            self.running -= 1;
+        }
+        self.queue.retain(|queued| *queued != id);
+        known.phase = Phase::Ended {
+            at: now,
+            verdict,
+            report,
+        };
+        self.clients.entry(known.client).or_default().finish(now, cpu);
+        Ok(Vec::new())
+    }
+
+    fn delivered(&mut self, id: RunId) -> Result<Vec<Action>, RegistryError> {
+        let known = self.jobs.get_mut(&id).ok_or(RegistryError::Unknown(id))?;
+        known.phase.name().after(Step::Deliver)?;
+        // Queued stands in for a moment: a phase is moved out of whole.
+        match std::mem::replace(&mut known.phase, Phase::Queued) {
+            Phase::Ended { at, verdict, report } => known.phase = Phase::Delivered { at, verdict, report },
+            other @ (Phase::Queued | Phase::Running | Phase::Delivered { .. }) => known.phase = other,
+        }
+        Ok(vec![Action::DeleteData(id)])
+    }
+
+    fn expiry(&self, phase: &Phase<R>) -> Option<Moment> {
+        match phase {
+            Phase::Queued | Phase::Running => None,
+            Phase::Ended { at, verdict, .. } | Phase::Delivered { at, verdict, .. } => Some(match verdict {
+                Verdict::Completed => *at + self.rules.retention.completed,
+                Verdict::Failed => *at + self.rules.retention.failed,
+            }),
+        }
+    }
+
+    fn forget_old(&mut self, now: Moment) -> Vec<Action> {
+        let is_old = |known: &Known<J, R>| self.expiry(&known.phase).is_some_and(|at| at <= now);
+        let old: Vec<RunId> = self
+            .jobs
+            .iter()
+            .filter(|(_, known)| is_old(known))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &old {
+            self.jobs.remove(id);
+        }
+        self.clients.retain(|_, used| !used.forget_old(now));
+        old.into_iter().map(Action::DeleteData).collect()
+    }
+
+    fn fill_slots(&mut self) -> Vec<Action> {
+        let slots = usize::try_from(self.rules.parallel.get()).unwrap_or(usize::MAX);
+        let mut actions = Vec::new();
+        while self.running < slots {
+            let Some(id) = self.queue.pop_front() else { break };
+            let Some(known) = self.jobs.get_mut(&id) else {
+                continue;
+            };
+            if known.phase.name().after(Step::Start).is_ok() {
+                known.phase = Phase::Running;
+                self.running += 1;
+                actions.push(Action::Start(id));
+            }
+        }
+        actions
+    }
+
+    /// When the next `Tick` has something to do.
+    pub(crate) fn next_deadline(&self) -> Option<Moment> {
+        self.jobs
+            .values()
+            .filter_map(|known| self.expiry(&known.phase))
+            .min()
+    }
+
+    /// A job's own data, its phase, and its place in the queue (1 is next, 0 waits no more).
+    pub(crate) fn job(&self, id: RunId) -> Option<(&J, &Phase<R>, usize)> {
+        let known = self.jobs.get(&id)?;
+        let position = self
+            .queue
+            .iter()
+            .position(|queued| *queued == id)
+            .map_or(0, |at| at + 1);
+        Some((&known.job, &known.phase, position))
+    }
+
+    /// Every job that waits or runs; waiting ones first, so that ending all in this order starts none of them.
+    pub(crate) fn active(&self) -> Vec<RunId> {
+        let queued = self.queue.iter().rev().copied();
+        let running = self
+            .jobs
+            .iter()
+            .filter(|(_, known)| known.phase.name() == PhaseName::Running);
+        queued.chain(running.map(|(id, _)| *id)).collect()
+    }
+
+    /// Jobs waiting and jobs running.
+    pub(crate) fn load(&self) -> (usize, usize) {
+        (self.queue.len(), self.running)
+    }
+
+    /// A client's use.
+    pub(crate) fn quota_view(&self, now: Moment, client: IpAddr) -> QuotaView {
+        let nothing = ClientUse::default();
+        self.clients
+            .get(&client)
+            .unwrap_or(&nothing)
+            .view(now, self.rules.quota.as_ref())
+    }
+
+    /// Every relation that must hold between events; for tests.
+    #[cfg(test)]
+    fn sanity_check(&self) {
+        let count = |name| {
+            self.jobs
+                .values()
+                .filter(|known| known.phase.name() == name)
+                .count()
+        };
+        assert_eq!(self.running, count(PhaseName::Running));
+        assert_eq!(self.queue.len(), count(PhaseName::Queued));
+        assert!(self.running <= self.rules.parallel.get() as usize);
+        assert!(
+            self.running == self.rules.parallel.get() as usize || self.queue.is_empty(),
+            "a slot is idle"
+        );
+        for id in &self.queue {
+            assert_eq!(self.jobs[id].phase.name(), PhaseName::Queued);
+        }
+        let active: u32 = self.clients.values().map(ClientUse::active).sum();
+        assert_eq!(active as usize, self.running + self.queue.len());
+    }
+}
+
+#[cfg(test)]
+mod tests;
