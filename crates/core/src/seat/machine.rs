@@ -11,6 +11,9 @@ use super::{
 };
 use crate::market::Round;
 
+/// More than one event can bring about: each action puts something under way, so that the next one waits.
+const MOST_ACTIONS: usize = 8;
+
 /// A node's machine for one job. See the module's documentation for how it is driven.
 #[derive(Debug, Clone)]
 pub struct Seat {
@@ -28,10 +31,15 @@ pub struct Seat {
     pub(super) fresh: Option<Fresh>,
     pub(super) ticket: Option<(Round, u32)>,
     pub(super) hand: Hand,
-    /// Something has failed: it is not tried again before the next head.
-    pub(super) resting: bool,
+    /// A fetch or a run has failed: none is tried again before the next head.
+    pub(super) work_rests: bool,
+    /// A transaction has failed: none is tried again before the next head.
+    pub(super) sender_rests: bool,
     pub(super) retired: bool,
     pub(super) state: State,
+    /// Each step from state to state, for the test of the table.
+    #[cfg(test)]
+    pub(super) arrows: Vec<(super::StateName, super::StateName)>,
 }
 
 /// What the node thinks of the job.
@@ -95,9 +103,12 @@ impl Seat {
             fresh: None,
             ticket: None,
             hand: Hand::Free,
-            resting: false,
+            work_rests: false,
+            sender_rests: false,
             retired: false,
             state: State::Seen,
+            #[cfg(test)]
+            arrows: Vec::new(),
         }
     }
 
@@ -145,13 +156,21 @@ impl Seat {
     pub fn apply(&mut self, now: UnixSeconds, event: Event) -> Result<Vec<Action>, Refused> {
         let mut actions = Vec::new();
         self.take(now, event)?;
-        self.state = self.derive(now);
-        while let Some(action) = self.plan(now) {
+        self.settle(now);
+        for _ in 0..MOST_ACTIONS {
+            let Some(action) = self.plan(now) else { break };
             self.note(&action);
             actions.push(action);
-            self.state = self.derive(now);
+            self.settle(now);
         }
         Ok(actions)
+    }
+
+    fn settle(&mut self, now: UnixSeconds) {
+        let next = self.derive(now);
+        #[cfg(test)]
+        self.arrows.push((self.state.name(), next.name()));
+        self.state = next;
     }
 
     fn take(&mut self, now: UnixSeconds, event: Event) -> Result<(), Refused> {
@@ -177,7 +196,7 @@ impl Seat {
             },
             Event::Fetched(outcome) if self.hand == Hand::Fetching => {
                 self.hand = Hand::Free;
-                self.resting = outcome.is_err();
+                self.work_rests = outcome.is_err();
                 self.bundle = match outcome {
                     Ok(()) => Bundle::Held,
                     Err(FetchFailure::NotFound) => Bundle::Missing,
@@ -185,7 +204,7 @@ impl Seat {
                 };
             }
             Event::Ticket { round, unit } if self.state == State::Accepted && self.hand == Hand::Free => {
-                let usable = !self.resting && self.open_seats(now).is_some_and(|stage| stage.round == round);
+                let usable = !self.sender_rests && self.open_seats(now).is_some_and(|stage| stage.round == round);
                 self.ticket = usable.then_some((round, unit));
             }
             Event::Ran { attempt, end } => self.take_run_end(attempt, end)?,
@@ -215,11 +234,14 @@ impl Seat {
                         log: at.log,
                     });
                 }
+                // what was told up to its block holds no more
+                self.chain.head = self.chain.head.map(|(number, time)| (number.min(at.block.saturating_sub(1)), time));
                 self.view = self.chain.fold(&self.terms);
             }
             ChainNews::Head { number, time } => {
                 self.chain.head = Some((number, time));
-                self.resting = false;
+                self.work_rests = false;
+                self.sender_rests = false;
                 if let Hand::Settling(_, block) = self.hand
                     && number >= block
                 {
@@ -270,7 +292,7 @@ impl Seat {
             RunEnd::Result(parts) => self.fresh = Some(Fresh::Result(parts)),
             RunEnd::Limit => self.fresh = Some(Fresh::Limit),
             RunEnd::BundleLost => self.bundle = Bundle::Missing,
-            RunEnd::ExecutorFailed => self.resting = true,
+            RunEnd::ExecutorFailed => self.work_rests = true,
         }
         Ok(())
     }
@@ -287,7 +309,7 @@ impl Seat {
             }
             TransactionEnd::Failed => {
                 self.hand = Hand::Free;
-                self.resting = true;
+                self.sender_rests = true;
             }
         }
     }
@@ -301,7 +323,10 @@ impl Seat {
             }
             Action::FetchBundle => self.hand = Hand::Fetching,
             Action::Claim { .. } => self.hand = Hand::Sending(Transaction::Claim),
-            Action::Run { attempt, .. } => self.run = Some(*attempt),
+            Action::Run { attempt, .. } => {
+                self.run = Some(*attempt);
+                self.hand = Hand::Free;
+            }
             Action::StopRun { .. } => self.run = None,
             Action::Commit { .. } => self.hand = Hand::Sending(Transaction::Commit),
             Action::Reveal { .. } | Action::RevealResult { .. } => {

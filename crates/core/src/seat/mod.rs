@@ -41,3 +41,6 @@ pub use machine::Seat;
 pub use record::{Record, ResumeError, SealedAnswer};
 pub use state::{Held, Loss, State, StateName};
 pub use terms::{Salt, Salts, Terms, Windows};
+
+#[cfg(test)]
+mod tests;

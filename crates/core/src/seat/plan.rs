@@ -145,9 +145,7 @@ impl Seat {
     fn run_until(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         let mine = self.view.seat_of(self.terms.node)?;
         let stage = self.view.stage_at(&self.terms, now)?;
-        let wanted = mine.round == stage.round
-            && mine.committed.is_none()
-            && self.view.will_run(&self.terms, mine.round);
+        let wanted = mine.round == stage.round && mine.committed.is_none();
         let deadline = match stage.phase {
             Phase::Run => stage.deadline,
             // the run window starts at the seats' deadline at the latest
@@ -217,7 +215,7 @@ impl Seat {
     fn plan_free(&self, now: UnixSeconds) -> Option<Action> {
         match &self.state {
             State::Recovering | State::Seen | State::Declined(_) | State::Claiming { .. } => None,
-            State::Fetching => (!self.resting).then_some(Action::FetchBundle),
+            State::Fetching => (!self.work_rests).then_some(Action::FetchBundle),
             State::Accepted => {
                 let (round, unit) = self.ticket?;
                 Some(Action::Journal(Record::Claiming { round, unit }))
@@ -248,17 +246,15 @@ impl Seat {
         if let Some(soft) = self.fall_back(held, now) {
             return Some(self.fix(held.round, soft));
         }
-        if self.resting {
-            return None;
+        if self.run_until(now).is_none() || self.work_rests {
+            return self.plan_poke(held, now);
         }
-        if self.bundle == Bundle::Missing {
-            return Some(Action::FetchBundle);
-        }
-        match self.run_until(now) {
-            Some(_) => Some(Action::Journal(Record::Running {
-                attempt: self.memory.next_attempt(),
-            })),
-            None => self.plan_poke(held, now),
+        match self.bundle {
+            Bundle::Missing => Some(Action::FetchBundle),
+            Bundle::Held if self.view.will_run(&self.terms, held.round) => {
+                Some(Action::Journal(Record::Running { attempt: self.memory.next_attempt() }))
+            }
+            Bundle::Held | Bundle::Broken => None,
         }
     }
 
@@ -303,7 +299,7 @@ impl Seat {
         let stage = self.view.stage_at(&self.terms, now)?;
         let open = stage.phase == Phase::Run && stage.round == held.round;
         let late_enough = answer != Answer::Limit || now > self.terms.limit_after(stage.deadline);
-        if !open || !late_enough || self.resting {
+        if !open || !late_enough || self.sender_rests {
             return None;
         }
         let Terms { job, node, .. } = self.terms;
@@ -316,7 +312,7 @@ impl Seat {
 
     fn plan_reveal(&self, held: Held, answer: Answer, now: UnixSeconds) -> Option<Action> {
         let sealed = self.memory.answer(held.round)?;
-        if self.resting || !self.may_reveal(now) {
+        if self.sender_rests || !self.may_reveal(now) {
             return None;
         }
         let (seat, salt) = (held.seat, sealed.salt);
@@ -350,6 +346,6 @@ impl Seat {
         let since = self.view.overdue_since(&self.terms, now)?;
         let step = u64::from(self.terms.windows.reveal / 12).max(1);
         let patience = step * (1 + u64::from(held.seat.0));
-        (!self.resting && now > since.plus(patience)).then_some(Action::Poke)
+        (!self.sender_rests && now > since.plus(patience)).then_some(Action::Poke)
     }
 }

@@ -174,6 +174,92 @@ impl State {
     }
 }
 
+impl StateName {
+    /// All, in the order of a seat's life.
+    pub const ALL: [Self; 16] = [
+        Self::Recovering,
+        Self::Seen,
+        Self::Declined,
+        Self::Fetching,
+        Self::Accepted,
+        Self::Claiming,
+        Self::Seated,
+        Self::Running,
+        Self::Answered,
+        Self::Committing,
+        Self::Committed,
+        Self::Revealing,
+        Self::Revealed,
+        Self::Missed,
+        Self::Finished,
+        Self::Lost,
+    ];
+
+    /// The table of transitions: what may follow this state by one event. The forward arrows come first; those after
+    /// `UNDONE` exist because a reorganisation can take a claim, a commit, a reveal, an end or the posting back, or
+    /// bring it again.
+    pub const fn successors(self) -> &'static [Self] {
+        use StateName::*;
+        match self {
+            // whatever journal and chain say
+            Recovering => &[
+                Seen, Declined, Fetching, Accepted, Seated, Answered, Committed, Revealed, Missed, Finished,
+                Lost,
+            ],
+            Seen => &[
+                Declined, Fetching, Accepted, Lost, Seated, Missed, Committed, Answered, Revealed,
+            ],
+            Declined => &[Seen, Fetching, Accepted, Lost, Seated, Missed],
+            Fetching => &[Accepted, Declined, Lost, Seated, Running, Answered, Missed, Seen],
+            Accepted => &[
+                Claiming, Declined, Lost, Fetching, Seated, Running, Answered, Committed, Missed,
+            ],
+            Claiming => &[
+                Seated, Running, Answered, Committed, Revealed, Accepted, Fetching, Declined, Lost, Missed,
+                Seen,
+            ],
+            Seated => &[
+                Running, Answered, Missed, /* UNDONE */ Seen, Declined, Fetching, Accepted, Claiming,
+                Lost,
+            ],
+            Running => &[
+                Seated, Answered, Missed, /* UNDONE */ Seen, Declined, Fetching, Accepted, Claiming,
+                Lost,
+            ],
+            Answered => &[
+                Committing, Committed, Missed, /* UNDONE */ Revealed, Seen, Declined, Fetching,
+                Accepted, Claiming, Lost,
+            ],
+            Committing => &[
+                Committed, Answered, Missed, /* UNDONE */ Revealed, Seen, Declined, Fetching, Accepted,
+                Claiming, Lost,
+            ],
+            Committed => &[
+                Revealing, Revealed, Missed, /* UNDONE */ Answered, Committing, Seen, Fetching,
+                Declined, Accepted, Lost,
+            ],
+            Revealing => &[
+                Revealed, Committed, Missed, /* UNDONE */ Answered, Seen, Fetching, Declined, Accepted,
+                Lost,
+            ],
+            Revealed => &[
+                Finished, /* UNDONE */ Revealing, Committed, Answered, Missed, Lost,
+            ],
+            Missed => &[
+                Finished, /* UNDONE */ Seated, Running, Answered, Committing, Committed, Revealing,
+                Revealed, Lost, Accepted, Fetching, Seen, Declined,
+            ],
+            Finished => &[
+                /* UNDONE */ Revealed, Missed, Committed, Answered, Seated, Lost,
+            ],
+            Lost => &[
+                Seen, Declined, Fetching, Accepted, /* UNDONE */ Claiming, Seated, Running, Answered,
+                Committed, Revealed, Missed,
+            ],
+        }
+    }
+}
+
 impl fmt::Display for StateName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
