@@ -204,7 +204,8 @@ impl Seat {
                 };
             }
             Event::Ticket { round, unit } if self.state == State::Accepted && self.hand == Hand::Free => {
-                let usable = !self.sender_rests && self.open_seats(now).is_some_and(|stage| stage.round == round);
+                let usable =
+                    !self.sender_rests && self.open_seats(now).is_some_and(|stage| stage.round == round);
                 self.ticket = usable.then_some((round, unit));
             }
             Event::Ran { attempt, end } => self.take_run_end(attempt, end)?,
@@ -235,7 +236,10 @@ impl Seat {
                     });
                 }
                 // what was told up to its block holds no more
-                self.chain.head = self.chain.head.map(|(number, time)| (number.min(at.block.saturating_sub(1)), time));
+                self.chain.head = self
+                    .chain
+                    .head
+                    .map(|(number, time)| (number.min(at.block.saturating_sub(1)), time));
                 self.view = self.chain.fold(&self.terms);
             }
             ChainNews::Head { number, time } => {

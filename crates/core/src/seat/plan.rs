@@ -252,7 +252,9 @@ impl Seat {
         match self.bundle {
             Bundle::Missing => Some(Action::FetchBundle),
             Bundle::Held if self.view.will_run(&self.terms, held.round) => {
-                Some(Action::Journal(Record::Running { attempt: self.memory.next_attempt() }))
+                Some(Action::Journal(Record::Running {
+                    attempt: self.memory.next_attempt(),
+                }))
             }
             Bundle::Held | Bundle::Broken => None,
         }

@@ -174,7 +174,12 @@ impl World {
                 });
                 let sealed = answers.unwrap();
                 let revealed = self.rig.revealed(1, 0, sealed.answer);
-                sealed.result.map(|parts| self.rig.published(parts)).into_iter().chain([revealed]).collect()
+                sealed
+                    .result
+                    .map(|parts| self.rig.published(parts))
+                    .into_iter()
+                    .chain([revealed])
+                    .collect()
             }
             Transaction::Claim | Transaction::Commit | Transaction::Reveal | Transaction::Poke => {
                 return failed;
@@ -195,38 +200,36 @@ impl World {
         if !self.posted() {
             return self.rig.mine([self.rig.posted()]);
         }
-        match self.rig.state() {
-            StateName::Seen => self.rig.feed(Event::Judged(Ok(()))),
-            StateName::Accepted => {
-                self.rig.mine([]);
-                if self.rig.state() == StateName::Accepted && self.rig.out.is_empty() {
-                    self.rig.feed(Event::Ticket {
-                        round: Round::First,
-                        unit: 3,
-                    });
-                }
+        let state = self.rig.state();
+        if state == StateName::Seen {
+            self.rig.feed(Event::Judged(Ok(())));
+        } else if state == StateName::Accepted {
+            self.rig.mine([]);
+            if self.rig.state() == StateName::Accepted && self.rig.out.is_empty() {
+                self.rig.feed(Event::Ticket {
+                    round: Round::First,
+                    unit: 3,
+                });
             }
-            _ if self.finished() => self.rig.mine([]),
-            _ if self.claimed() && !self.others_committed() => {
-                let deadline = self.run_deadline().unwrap();
-                let after = if self.committed() {
-                    self.rig.now + 1 + 60
-                } else {
-                    deadline
-                };
-                self.rig
-                    .mine([self.rig.committed(2, 1, after), self.rig.committed(3, 2, after)]);
-            }
-            _ if self.revealed() => {
-                let digest = self.rig.digest(1);
-                self.rig.mine([
-                    self.rig.revealed(2, 1, digest),
-                    self.rig.revealed(3, 2, digest),
-                    self.rig.decided(Outcome::Digest),
-                    self.rig.finished(1, 0, SeatEnd::Paid),
-                ]);
-            }
-            _ => self.rig.mine([]),
+        } else if self.claimed() && !self.finished() && !self.others_committed() {
+            let deadline = self.run_deadline().unwrap();
+            let after = if self.committed() {
+                self.rig.now + 1 + 60
+            } else {
+                deadline
+            };
+            self.rig
+                .mine([self.rig.committed(2, 1, after), self.rig.committed(3, 2, after)]);
+        } else if self.revealed() && !self.finished() {
+            let digest = self.rig.digest(1);
+            self.rig.mine([
+                self.rig.revealed(2, 1, digest),
+                self.rig.revealed(3, 2, digest),
+                self.rig.decided(Outcome::Digest),
+                self.rig.finished(1, 0, SeatEnd::Paid),
+            ]);
+        } else {
+            self.rig.mine([]);
         }
     }
 

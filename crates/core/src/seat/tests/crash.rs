@@ -60,7 +60,7 @@ fn two_crashes_at_any_two_points_cost_nothing() {
 #[test]
 fn a_second_process_keeps_the_salt_of_the_first() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (_, sealed) = rig.to_answered();
+    let (_, sealed) = rig.reach_answered();
     let first = rig.commit_of(0, &sealed);
     rig.expect(std::slice::from_ref(&first));
     rig.crash();
@@ -71,7 +71,7 @@ fn a_second_process_keeps_the_salt_of_the_first() {
 #[test]
 fn a_run_that_a_crash_cut_off_is_made_anew_under_the_next_number() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_running();
+    rig.reach_running();
     rig.crash();
     rig.expect(&[Action::FetchBundle]);
     rig.feed(Event::Fetched(Ok(())));
@@ -88,7 +88,7 @@ fn a_run_that_a_crash_cut_off_is_made_anew_under_the_next_number() {
 #[test]
 fn nothing_is_done_before_the_chain_was_read() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (_, sealed) = rig.to_answered();
+    let (_, sealed) = rig.reach_answered();
     rig.out.clear();
     rig.seat = Seat::resume(*rig.seat.terms(), salts(9), &rig.disk).unwrap();
     assert_eq!(rig.state(), StateName::Recovering);

@@ -334,7 +334,7 @@ impl Rig {
     // stations of the straight way
 
     /// Posted, judged, fetched: waits for a ticket.
-    fn to_accepted(&mut self) {
+    fn reach_accepted(&mut self) {
         self.mine([self.posted()]);
         self.nothing();
         self.feed(Event::Judged(Ok(())));
@@ -344,8 +344,8 @@ impl Rig {
     }
 
     /// All of `n` seats are taken, ours is seat 0, the run window has begun. Returns its deadline.
-    fn to_seated(&mut self) -> u64 {
-        self.to_accepted();
+    fn reach_seated(&mut self) -> u64 {
+        self.reach_accepted();
         self.feed(Event::Ticket {
             round: Round::First,
             unit: 7,
@@ -368,8 +368,8 @@ impl Rig {
         deadline
     }
 
-    fn to_running(&mut self) -> u64 {
-        let deadline = self.to_seated();
+    fn reach_running(&mut self) -> u64 {
+        let deadline = self.reach_seated();
         self.journal(Record::Running {
             attempt: Attempt::FIRST,
         });
@@ -380,8 +380,8 @@ impl Rig {
         deadline
     }
 
-    fn to_answered(&mut self) -> (u64, SealedAnswer) {
-        let deadline = self.to_running();
+    fn reach_answered(&mut self) -> (u64, SealedAnswer) {
+        let deadline = self.reach_running();
         self.feed(Event::Ran {
             attempt: Attempt::FIRST,
             end: RunEnd::Result(result(1)),
@@ -391,8 +391,8 @@ impl Rig {
         (deadline, sealed)
     }
 
-    fn to_committed(&mut self) -> (u64, SealedAnswer) {
-        let (deadline, sealed) = self.to_answered();
+    fn reach_committed(&mut self) -> (u64, SealedAnswer) {
+        let (deadline, sealed) = self.reach_answered();
         self.expect(&[self.commit_of(0, &sealed)]);
         self.mined(Transaction::Commit);
         self.mine([self.committed(1, 0, deadline)]);

@@ -6,7 +6,7 @@ use super::*;
 fn a_job_goes_from_seen_to_finished_and_nothing_else_is_done() {
     let mut rig = Rig::new(Redundancy::Three, 1);
     assert_eq!(rig.state(), StateName::Seen);
-    let (_, sealed) = rig.to_committed();
+    let (_, sealed) = rig.reach_committed();
     assert_eq!(rig.state(), StateName::Committed);
     // the others commit: the last commit has to be one block deep
     let reveal = rig.now + 1 + 60;
@@ -90,7 +90,7 @@ fn a_bundle_that_nobody_serves_is_asked_for_once_a_block() {
 #[test]
 fn a_claim_that_fails_leads_back_to_waiting() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.feed(Event::Ticket {
         round: Round::First,
         unit: 3,
@@ -129,7 +129,7 @@ fn a_claim_that_fails_leads_back_to_waiting() {
 #[test]
 fn a_claim_is_not_sent_when_the_seats_went_while_it_was_journalled() {
     let mut rig = Rig::new(Redundancy::One, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.feed(Event::Ticket {
         round: Round::First,
         unit: 3,
@@ -149,7 +149,7 @@ fn a_claim_is_not_sent_when_the_seats_went_while_it_was_journalled() {
 #[test]
 fn a_run_starts_only_when_enough_seats_are_taken() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.feed(Event::Ticket {
         round: Round::First,
         unit: 3,
@@ -174,7 +174,7 @@ fn a_run_starts_only_when_enough_seats_are_taken() {
 #[test]
 fn an_answer_that_is_early_waits_for_the_run_window() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.feed(Event::Ticket {
         round: Round::First,
         unit: 3,
@@ -211,7 +211,7 @@ fn an_answer_that_is_early_waits_for_the_run_window() {
 #[test]
 fn limit_is_committed_later_than_twice_the_wall_limit() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let deadline = rig.to_running();
+    let deadline = rig.reach_running();
     rig.feed(Event::Ran {
         attempt: Attempt::FIRST,
         end: RunEnd::Limit,
@@ -229,7 +229,7 @@ fn limit_is_committed_later_than_twice_the_wall_limit() {
 #[test]
 fn a_run_that_does_not_end_becomes_limit_while_a_commit_is_still_possible() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let deadline = rig.to_running();
+    let deadline = rig.reach_running();
     rig.tick(deadline - 16);
     rig.nothing();
     rig.tick(deadline - 15);
@@ -260,7 +260,7 @@ fn a_run_that_does_not_end_becomes_limit_while_a_commit_is_still_possible() {
 #[test]
 fn unavailable_is_answered_when_a_bundle_is_lost_and_cannot_be_had() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let deadline = rig.to_running();
+    let deadline = rig.reach_running();
     rig.feed(Event::Ran {
         attempt: Attempt::FIRST,
         end: RunEnd::BundleLost,
@@ -279,7 +279,7 @@ fn unavailable_is_answered_when_a_bundle_is_lost_and_cannot_be_had() {
 #[test]
 fn unavailable_is_answered_at_once_when_the_bundle_turns_out_to_be_another() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_running();
+    rig.reach_running();
     rig.feed(Event::Ran {
         attempt: Attempt::FIRST,
         end: RunEnd::BundleLost,
@@ -296,7 +296,7 @@ fn unavailable_is_answered_at_once_when_the_bundle_turns_out_to_be_another() {
 #[test]
 fn an_executor_that_fails_gets_another_attempt_with_the_next_number() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_running();
+    rig.reach_running();
     rig.feed(Event::Ran {
         attempt: Attempt::FIRST,
         end: RunEnd::ExecutorFailed,
@@ -328,7 +328,7 @@ fn an_executor_that_fails_gets_another_attempt_with_the_next_number() {
 #[test]
 fn a_digest_that_is_published_is_revealed_in_the_short_form() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (_, sealed) = rig.to_committed();
+    let (_, sealed) = rig.reach_committed();
     let reveal = rig.now + 1 + 60;
     rig.mine([
         rig.committed(2, 1, reveal),
@@ -346,7 +346,7 @@ fn a_digest_that_is_published_is_revealed_in_the_short_form() {
 #[test]
 fn a_short_reveal_whose_publication_is_undone_is_planned_in_full() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (_, sealed) = rig.to_committed();
+    let (_, sealed) = rig.reach_committed();
     let reveal = rig.now + 1 + 60;
     rig.mine([rig.committed(2, 1, reveal), rig.committed(3, 2, reveal)]);
     rig.out.clear();
@@ -376,7 +376,7 @@ fn a_short_reveal_whose_publication_is_undone_is_planned_in_full() {
 #[test]
 fn nothing_is_revealed_while_a_seat_may_still_commit() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (deadline, sealed) = rig.to_committed();
+    let (deadline, sealed) = rig.reach_committed();
     rig.mine([rig.committed(2, 1, deadline)]);
     rig.nothing();
     rig.tick(deadline);
@@ -392,7 +392,7 @@ fn nothing_is_revealed_while_a_seat_may_still_commit() {
 #[test]
 fn a_reveal_waits_for_depth_but_not_longer_than_half_of_its_window() {
     let mut rig = Rig::new(Redundancy::Three, 5);
-    rig.to_committed();
+    rig.reach_committed();
     let reveal = rig.now + 1 + 60;
     rig.mine([rig.committed(2, 1, reveal), rig.committed(3, 2, reveal)]);
     rig.nothing();
@@ -405,7 +405,7 @@ fn a_reveal_waits_for_depth_but_not_longer_than_half_of_its_window() {
 #[test]
 fn with_fewer_commits_than_the_quorum_the_extra_round_comes_before_any_reveal() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (deadline, sealed) = rig.to_committed();
+    let (deadline, sealed) = rig.reach_committed();
     rig.tick(deadline + 1);
     // the extra round has to be opened by a transaction: seat 0 waits 5 s for others
     rig.nothing();
@@ -434,7 +434,7 @@ fn with_fewer_commits_than_the_quorum_the_extra_round_comes_before_any_reveal() 
 #[test]
 fn a_node_without_a_seat_may_win_one_in_the_extra_round() {
     let mut rig = Rig::new(Redundancy::Two, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     let run = rig.now + 1 + RUN;
     rig.mine([rig.claimed(2, 0, run), rig.claimed(3, 1, run)]);
     rig.nothing();
@@ -467,7 +467,7 @@ fn a_node_without_a_seat_may_win_one_in_the_extra_round() {
 #[test]
 fn a_ticket_of_another_round_claims_nothing() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.feed(Event::Ticket {
         round: Round::Extra,
         unit: 3,
@@ -478,7 +478,7 @@ fn a_ticket_of_another_round_claims_nothing() {
 #[test]
 fn a_job_that_ends_stops_its_run_and_lets_the_bundle_go() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_running();
+    rig.reach_running();
     rig.mine([
         rig.decided(Outcome::NoneWins),
         rig.finished(1, 0, SeatEnd::SlashedUncommitted),
@@ -498,7 +498,7 @@ fn a_job_that_ends_stops_its_run_and_lets_the_bundle_go() {
 #[test]
 fn a_job_without_enough_seats_is_poked_to_its_end_by_those_whose_bond_it_holds() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.feed(Event::Ticket {
         round: Round::First,
         unit: 3,
@@ -529,7 +529,7 @@ fn a_job_without_enough_seats_is_poked_to_its_end_by_those_whose_bond_it_holds()
 fn a_job_that_is_cancelled_or_won_by_others_is_let_go() {
     for outcome in [Outcome::Cancelled, Outcome::Expired, Outcome::Digest] {
         let mut rig = Rig::new(Redundancy::Three, 1);
-        rig.to_accepted();
+        rig.reach_accepted();
         rig.mine([rig.decided(outcome)]);
         rig.nothing();
         assert_eq!(*rig.seat.state(), State::Lost(Loss::Over(Some(outcome))));
@@ -543,7 +543,7 @@ fn a_job_that_is_cancelled_or_won_by_others_is_let_go() {
 #[test]
 fn a_commit_without_a_journalled_answer_is_never_guessed_at() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_committed();
+    rig.reach_committed();
     rig.disk.clear();
     rig.crash();
     assert_eq!(rig.state(), StateName::Missed);
@@ -575,7 +575,7 @@ fn news_of_another_job_and_logs_that_never_were_are_refused() {
 #[test]
 fn logs_told_twice_count_once() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_committed();
+    rig.reach_committed();
     let before = rig.seat.state().clone();
     for (event, at) in rig.logs.clone() {
         rig.feed(Event::Chain(ChainNews::Applied(event, at)));

@@ -29,7 +29,7 @@ fn any_depth_at_any_point_ends_paid_with_one_answer() {
 #[test]
 fn a_posting_that_is_undone_is_forgotten_and_comes_back() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    rig.to_accepted();
+    rig.reach_accepted();
     rig.undo(1);
     rig.nothing();
     assert_eq!(*rig.seat.state(), State::Lost(Loss::Unposted));
@@ -41,7 +41,7 @@ fn a_posting_that_is_undone_is_forgotten_and_comes_back() {
 #[test]
 fn a_claim_that_is_undone_is_made_again_and_its_run_goes_on() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let deadline = rig.to_running();
+    let deadline = rig.reach_running();
     rig.undo(1);
     rig.nothing();
     assert_eq!(rig.state(), StateName::Accepted);
@@ -77,7 +77,7 @@ fn a_claim_that_is_undone_is_made_again_and_its_run_goes_on() {
 #[test]
 fn a_commit_that_is_undone_is_sent_again_as_it_was() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (deadline, sealed) = rig.to_committed();
+    let (deadline, sealed) = rig.reach_committed();
     rig.undo(1);
     rig.expect(&[rig.commit_of(0, &sealed)]);
     rig.mined(Transaction::Commit);
@@ -88,7 +88,7 @@ fn a_commit_that_is_undone_is_sent_again_as_it_was() {
 #[test]
 fn a_commit_that_was_mined_in_a_block_that_is_gone_is_sent_again() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (_, sealed) = rig.to_answered();
+    let (_, sealed) = rig.reach_answered();
     rig.expect(&[rig.commit_of(0, &sealed)]);
     rig.mined(Transaction::Commit);
     rig.nothing();
@@ -100,7 +100,7 @@ fn a_commit_that_was_mined_in_a_block_that_is_gone_is_sent_again() {
 #[test]
 fn a_reveal_and_an_end_that_are_undone_are_put_back() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (_, sealed) = rig.to_committed();
+    let (_, sealed) = rig.reach_committed();
     let reveal = rig.now + 1 + 60;
     rig.mine([rig.committed(2, 1, reveal), rig.committed(3, 2, reveal)]);
     let full = Action::RevealResult {
@@ -135,7 +135,7 @@ fn a_reveal_and_an_end_that_are_undone_are_put_back() {
 #[test]
 fn a_seat_that_comes_back_in_the_other_round_keeps_the_result_under_another_salt() {
     let mut rig = Rig::new(Redundancy::Three, 0);
-    let (deadline, sealed) = rig.to_answered();
+    let (deadline, sealed) = rig.reach_answered();
     rig.expect(&[rig.commit_of(0, &sealed)]);
     rig.feed(Event::Sent {
         transaction: Transaction::Commit,

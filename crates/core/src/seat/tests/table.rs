@@ -16,7 +16,7 @@ fn rigs() -> Vec<Rig> {
         unit: 7,
     };
     let revealing = |rig: &mut Rig| {
-        let (deadline, sealed) = rig.to_committed();
+        let (deadline, sealed) = rig.reach_committed();
         rig.mine([rig.committed(2, 1, deadline), rig.committed(3, 2, deadline)]);
         rig.mine([]);
         sealed
@@ -29,7 +29,7 @@ fn rigs() -> Vec<Rig> {
     };
     vec![
         at(&|rig| {
-            rig.to_answered();
+            rig.reach_answered();
             rig.seat = Seat::resume(*rig.seat.terms(), salts(2), &rig.disk).unwrap();
         }),
         at(&|rig| rig.mine([rig.posted()])),
@@ -41,9 +41,9 @@ fn rigs() -> Vec<Rig> {
             rig.mine([rig.posted()]);
             rig.feed(Event::Judged(Ok(())));
         }),
-        at(&|rig| rig.to_accepted()),
+        at(&|rig| rig.reach_accepted()),
         at(&|rig| {
-            rig.to_accepted();
+            rig.reach_accepted();
             rig.feed(Event::Ticket {
                 round: Round::First,
                 unit: 7,
@@ -51,34 +51,34 @@ fn rigs() -> Vec<Rig> {
             rig.journal(claim);
         }),
         at(&|rig| {
-            rig.to_running();
+            rig.reach_running();
             rig.feed(Event::Ran {
                 attempt: Attempt::FIRST,
                 end: RunEnd::ExecutorFailed,
             });
         }),
         at(&|rig| {
-            rig.to_running();
+            rig.reach_running();
         }),
         at(&|rig| {
-            rig.to_answered();
+            rig.reach_answered();
             rig.feed(Event::Sent {
                 transaction: Transaction::Commit,
                 end: TransactionEnd::Failed,
             });
         }),
         at(&|rig| {
-            rig.to_answered();
+            rig.reach_answered();
         }),
         at(&|rig| {
-            rig.to_committed();
+            rig.reach_committed();
         }),
         at(&|rig| {
             revealing(rig);
         }),
         at(&revealed),
         at(&|rig| {
-            let deadline = rig.to_running();
+            let deadline = rig.reach_running();
             rig.tick(deadline + 1);
         }),
         at(&|rig| {
@@ -88,7 +88,7 @@ fn rigs() -> Vec<Rig> {
             rig.journal(Record::Ended { end: SeatEnd::Paid });
         }),
         at(&|rig| {
-            rig.to_accepted();
+            rig.reach_accepted();
             rig.mine([rig.decided(Outcome::Cancelled)]);
         }),
     ]
