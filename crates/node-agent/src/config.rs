@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandrun_chain::Deployment;
+use sandrun_chain::{Deployment, Key};
 use sandrun_types::{Address, Amount, ChainId, ClassId, Token};
 
 use crate::detect::Detection;
@@ -21,10 +21,13 @@ pub struct AgentConfig {
     pub deployment: Option<Deployment>,
     /// Base URL of a content store with Kubo's RPC.
     pub ipfs_api: String,
-    /// File of the key that owns the node's stake, mode 0600.
-    pub key: PathBuf,
-    /// File of a separate hot key that signs claims, commits and reveals; `None` uses [`AgentConfig::key`].
-    pub worker_key: Option<PathBuf>,
+    /// The key that owns the node's stake.
+    pub key: Key,
+    /// A separate hot key that signs claims, commits and reveals; `None` uses [`AgentConfig::key`].
+    pub worker_key: Option<Key>,
+    /// File of the executor's Ed25519 key, which signs that it belongs to this node's account; `None` announces the
+    /// executor's key without a proof. Nothing on chain relies on it.
+    pub executor_key: Option<PathBuf>,
     /// Where earnings go; `None` for the account itself.
     pub payout: Option<Address>,
     /// Folder for the journal and for bundles; made if it is missing.
@@ -47,6 +50,8 @@ pub struct AgentConfig {
     pub max_jobs: u32,
     /// Blocks on top of a fact's block that make it final; `None` for the chain's usual number.
     pub confirmations: Option<u64>,
+    /// Most memory that the executor gives a job, MiB.
+    pub max_memory_mib: u32,
     /// Largest bundle that is fetched, bytes.
     pub max_bundle_bytes: u64,
     /// How long a bundle may take to arrive before the try counts as failed.
@@ -81,7 +86,7 @@ pub enum Misbehaviour {
 
 impl AgentConfig {
     /// The defaults, with what has none.
-    pub fn new(sandrun_url: String, rpc: String, ipfs_api: String, key: PathBuf, data_dir: PathBuf) -> Self {
+    pub fn new(sandrun_url: String, rpc: String, ipfs_api: String, key: Key, data_dir: PathBuf) -> Self {
         const MIB: u64 = 1024 * 1024;
         Self {
             sandrun_url,
@@ -91,6 +96,7 @@ impl AgentConfig {
             ipfs_api,
             key,
             worker_key: None,
+            executor_key: None,
             payout: None,
             data_dir,
             stake: Amount::from_gwei(1_000_000_000),
@@ -102,6 +108,7 @@ impl AgentConfig {
             tokens: Vec::new(),
             max_jobs: 4,
             confirmations: None,
+            max_memory_mib: 2048,
             max_bundle_bytes: 100 * MIB,
             fetch_patience: Duration::from_secs(120),
             detection: Detection::default(),

@@ -1,5 +1,49 @@
 //! The agent: what a node of the market runs beside its executor.
+//!
+//! Owns the async loop around [`sandrun_core::seat`], which decides everything about a single job: this crate watches
+//! the chain, fetches and checks bundles, has jobs run by an executor, stores results, and signs what the machine asks
+//! for once the journal holds it. Also detection of the machine ([`detect`]), registration and stake ([`Operator`]).
+//!
+//! Never holds money, never runs a program itself, and never signs an answer that is not in its journal.
+//!
+//! How it is driven: [`run`] with an [`AgentConfig`] and a future that resolves when it has to end.
+//!
+//! When nothing can be said honestly: an executor that keeps failing says nothing about a program, so a node whose
+//! every attempt failed falls back to `limit` at the end of the run window (there is no result in time), to
+//! `unavailable` where it has no bundle, and stays silent only where not even that would be valid.
 
+mod agent;
+mod bundle;
+mod config;
+mod crash;
 mod detect;
+mod error;
+mod execute;
+mod fit;
+mod node;
+mod operator;
+mod start;
+mod tickets;
+mod verdict;
 
+pub use config::{AgentConfig, Misbehaviour, TokenPolicy};
+#[cfg(feature = "crash-points")]
+pub use crash::CRASH_POINTS;
 pub use detect::{Detection, detect};
+pub use error::AgentError;
+pub use operator::{Earning, Operator, OperatorError, Registration};
+
+/// Checks everything, registers the node as far as it is not registered, and works until `shutdown` resolves; ends
+/// within a few seconds then. Jobs under way go on at the next start, from the journal.
+///
+/// # Errors
+/// [`AgentError`]: what was missing at the start, or a journal that can't be written any more.
+pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    tokio::pin!(shutdown);
+    let ready = tokio::select! {
+        ready = start::start(config) => ready?,
+        () = &mut shutdown => return Ok(()),
+    };
+    tracing::info!(node = %ready.node.index, worker = %ready.node.worker, "the agent works");
+    agent::Agent::new(ready.node, ready.journal, ready.gate, ready.resume_from).drive(shutdown).await
+}

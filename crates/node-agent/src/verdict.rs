@@ -41,35 +41,44 @@ pub(crate) struct Ended {
 
 /// A receipt that contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a run that {outcome} cannot have the exit code {code}")]
-pub(crate) struct BadExit {
-    outcome: RunOutcome,
-    code: i32,
+pub(crate) enum Contradiction {
+    /// An exit code that the outcome cannot have.
+    #[error("a run with the outcome {outcome} cannot have the exit code {code}")]
+    Exit {
+        /// The outcome.
+        outcome: RunOutcome,
+        /// The code.
+        code: i32,
+    },
+    /// A run without roots.
+    #[error("a run with the outcome {0} has no output root or no trace root")]
+    NoRoots(RunOutcome),
 }
 
 /// Judges a verified receipt of a run under `class`.
-pub(crate) fn verdict(receipt: &Receipt, class: ClassId) -> Result<Verdict, BadExit> {
-    let code = receipt.exit_code;
-    let bad = BadExit { outcome: receipt.outcome, code };
-    let ended = |exit, has_outputs| {
-        Verdict::Result(Ended {
-            exit,
-            output_root: OutputRoot(receipt.output_root.0),
-            trace_root: TraceRoot(receipt.trace_root.0),
-            has_outputs,
-        })
-    };
-    Ok(match receipt.outcome {
-        RunOutcome::Exited => ended(ExitStatus::Code(u8::try_from(code).map_err(|_| bad)?), true),
+pub(crate) fn verdict(receipt: &Receipt, class: ClassId) -> Result<Verdict, Contradiction> {
+    let (outcome, code) = (receipt.outcome, receipt.exit_code);
+    let bad = Contradiction::Exit { outcome, code };
+    let (exit, has_outputs) = match outcome {
+        RunOutcome::Exited => (ExitStatus::Code(u8::try_from(code).map_err(|_| bad)?), true),
         RunOutcome::Signalled => {
-            let signal = u8::try_from(code - 128).ok().filter(|signal| *signal > 0).ok_or(bad)?;
-            ended(ExitStatus::Signal(signal), true)
+            let signal = code.checked_sub(128).and_then(|signal| u8::try_from(signal).ok());
+            (ExitStatus::Signal(signal.filter(|signal| *signal > 0).ok_or(bad)?), true)
         }
-        RunOutcome::Memory => ended(ExitStatus::Memory, false),
-        RunOutcome::Budget if class.kind() == Some(ClassKind::Det) => ended(ExitStatus::Budget, true),
-        RunOutcome::Budget | RunOutcome::Timeout | RunOutcome::OutputLimit => Verdict::Limit,
-        RunOutcome::Refused | RunOutcome::Internal => Verdict::Failed,
-    })
+        RunOutcome::Memory => (ExitStatus::Memory, false),
+        RunOutcome::Budget if class.kind() == Some(ClassKind::Det) => (ExitStatus::Budget, true),
+        RunOutcome::Budget | RunOutcome::Timeout | RunOutcome::OutputLimit => return Ok(Verdict::Limit),
+        RunOutcome::Refused | RunOutcome::Internal => return Ok(Verdict::Failed),
+    };
+    match (receipt.output_root, receipt.trace_root) {
+        (Some(output_root), Some(trace_root)) => Ok(Verdict::Result(Ended {
+            exit,
+            output_root: OutputRoot(output_root.0),
+            trace_root: TraceRoot(trace_root.0),
+            has_outputs,
+        })),
+        (None, _) | (_, None) => Err(Contradiction::NoRoots(outcome)),
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +97,7 @@ mod tests {
             cpu_time_us: 0,
             environment: String::new(),
             exit_code,
+            explanation: String::new(),
             format: RECEIPT_FORMAT.to_owned(),
             interpreter: "python3".to_owned(),
             isolation: Vec::new(),
@@ -97,9 +107,9 @@ mod tests {
             memory_peak_bytes: 0,
             outcome,
             output_files: BTreeMap::new(),
-            output_root: Sha256Hex([3; 32]),
+            output_root: Some(Sha256Hex([3; 32])),
             status: "completed".to_owned(),
-            trace_root: Sha256Hex([4; 32]),
+            trace_root: Some(Sha256Hex([4; 32])),
             wall_time_ms: 1,
             worker_id: None,
         }
@@ -139,5 +149,7 @@ mod tests {
         ] {
             assert!(verdict(&receipt(outcome, code), NATIVE).is_err(), "{outcome} {code}");
         }
+        let rootless = Receipt { output_root: None, ..receipt(RunOutcome::Exited, 0) };
+        assert_eq!(verdict(&rootless, NATIVE), Err(Contradiction::NoRoots(RunOutcome::Exited)));
     }
 }

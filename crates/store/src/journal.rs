@@ -113,6 +113,8 @@ pub enum Note {
     ResumeFrom,
     /// Whether it takes more seats, and why not.
     Gate,
+    /// What was announced about the node last.
+    Profile,
 }
 
 impl Note {
@@ -120,6 +122,7 @@ impl Note {
         match self {
             Self::ResumeFrom => "resume_from",
             Self::Gate => "gate",
+            Self::Profile => "profile",
         }
     }
 }

@@ -1,0 +1,138 @@
+//! What the chain says, told to the jobs' machines.
+
+use rand::RngCore as _;
+use sandrun_chain::{Head, Logged};
+use sandrun_core::market::{MarketEvent, Round};
+use sandrun_core::seat::{ChainNews, Event, Position, Record, Salt, Salts, Seat, Terms};
+use sandrun_store::Note;
+use sandrun_types::{B256, JobId, Order};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use super::tracked::{Opening, Tracked};
+use super::{Agent, Seen};
+use crate::error::AgentError;
+
+/// Blocks after a job's end for which a reorganisation may still bring it back.
+const KEPT_BLOCKS: u64 = 64;
+
+impl Agent {
+    pub(super) fn applied(&mut self, logged: Logged) -> Result<(), AgentError> {
+        let Some(job) = logged.event.job() else { return Ok(()) };
+        let at = position(&logged);
+        if let MarketEvent::JobPosted { order, deadline, .. } = &logged.event {
+            let opening = Opening { round: Round::First, at: at.time, deadline: *deadline };
+            self.track(job, order, opening, at.block)?;
+        }
+        if let MarketEvent::RoundOpened { deadline, .. } = &logged.event
+            && let Some(tracked) = self.jobs.get_mut(&job)
+        {
+            tracked.openings.push(Opening { round: Round::Extra, at: at.time, deadline: *deadline });
+        }
+        if let MarketEvent::SeatFinished { node, end, paid, slashed, .. } = &logged.event
+            && *node == self.node.index
+        {
+            crate::crash::point("end-seen");
+            info!(%job, ?end, paid = %paid.0, %slashed, "our seat is finished");
+            self.earnings_due = true;
+            if self.gate.seat_ended(job, *end) {
+                self.say_fault();
+                self.journal.set_note(Note::Gate, &self.gate)?;
+            }
+        }
+        self.feed(job, Event::Chain(ChainNews::Applied(logged.event, at)))
+    }
+
+    pub(super) fn undone(&mut self, logged: Logged) -> Result<(), AgentError> {
+        let Some(job) = logged.event.job() else { return Ok(()) };
+        let at = position(&logged);
+        warn!(%job, block = at.block, "the chain took something back");
+        if let Some(tracked) = self.jobs.get_mut(&job) {
+            tracked.ticket = None;
+            tracked.over_since = None;
+            if matches!(logged.event, MarketEvent::RoundOpened { .. }) {
+                tracked.openings.retain(|opening| opening.round == Round::First);
+            }
+        }
+        self.feed(job, Event::Chain(ChainNews::Undone(logged.event, at)))
+    }
+
+    pub(super) fn new_head(&mut self, head: Head) -> Result<(), AgentError> {
+        let (number, time) = (head.block.number, head.timestamp);
+        self.seen = Some(Seen { head, at: Instant::now() });
+        for job in self.live_jobs() {
+            self.feed(job, Event::Chain(ChainNews::Head { number, time }))?;
+        }
+        for tracked in self.jobs.values_mut() {
+            tracked.over_since = if tracked.is_over() { tracked.over_since.or(Some(number)) } else { None };
+        }
+        self.jobs.retain(|_, tracked| {
+            tracked.over_since.is_none_or(|since| number < since.saturating_add(KEPT_BLOCKS))
+        });
+        self.note_progress(number)?;
+        self.start_survey();
+        Ok(())
+    }
+
+    /// Begins to follow a job that was posted.
+    fn track(&mut self, job: JobId, order: &Order, opening: Opening, posted: u64) -> Result<(), AgentError> {
+        if let Some(known) = self.jobs.get_mut(&job) {
+            // posted again on another branch
+            known.openings = vec![opening];
+            known.posted = posted;
+            known.ticket = None;
+            known.over_since = None;
+            return Ok(());
+        }
+        let node = &self.node;
+        let terms = Terms::of(order, node.at, node.index, node.windows, node.confirmations);
+        let records: Vec<Record> = self.journal.records(job)?;
+        let seat = match Seat::resume(terms, fresh_salts(), &records) {
+            Ok(seat) => seat,
+            Err(error) => {
+                error!(%job, %error, "nothing is sent for this job");
+                if self.gate.journal_broken(job) {
+                    self.say_fault();
+                    self.journal.set_note(Note::Gate, &self.gate)?;
+                }
+                return Ok(());
+            }
+        };
+        if !records.is_empty() {
+            info!(%job, records = records.len(), "going on with a job from the journal");
+        }
+        let tracked = Tracked {
+            order: order.clone(),
+            seat,
+            posted,
+            openings: vec![opening],
+            bundle: None,
+            ticket: None,
+            run: None,
+            over_since: None,
+        };
+        self.jobs.insert(job, tracked);
+        Ok(())
+    }
+
+    pub(super) fn say_fault(&self) {
+        if let Some(fault) = self.gate.fault() {
+            error!(%fault, "this node accepts no more jobs; start it with --resume-after-fault to go on");
+        }
+    }
+}
+
+fn position(logged: &Logged) -> Position {
+    Position { block: logged.at.block.number, log: logged.at.log_index, time: logged.at.timestamp }
+}
+
+/// Salts from the operating system's generator.
+fn fresh_salts() -> Salts {
+    let salt = || {
+        let mut bytes = [0; 32];
+        rand::rngs::OsRng.fill_bytes(&mut bytes);
+        Salt(B256::from(bytes))
+    };
+    Salts { first: salt(), extra: salt() }
+}
+

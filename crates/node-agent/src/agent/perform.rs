@@ -1,0 +1,143 @@
+//! What the machines ask for, performed.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use sandrun_chain::{Call, Opening};
+use sandrun_core::seat::{Action, Event, Record, Refused, Transaction};
+use sandrun_types::{Attempt, JobId, UnixSeconds};
+use tracing::{debug, info, warn};
+
+use super::{Agent, work};
+use crate::config::Misbehaviour;
+use crate::crash;
+use crate::error::AgentError;
+use crate::execute::RunBounds;
+
+impl Agent {
+    /// Tells a job's machine something and performs what it asks for.
+    pub(super) fn feed(&mut self, job: JobId, event: Event) -> Result<(), AgentError> {
+        let now = self.now();
+        let mut events = VecDeque::from([event]);
+        while let Some(event) = events.pop_front() {
+            let Some(tracked) = self.jobs.get_mut(&job) else { return Ok(()) };
+            let before = tracked.seat.state().name();
+            let actions = match tracked.seat.apply(now, event) {
+                Ok(actions) => actions,
+                Err(refused @ Refused::StaleAttempt { .. }) => {
+                    debug!(%job, %refused, "a late report");
+                    continue;
+                }
+                Err(refused) => {
+                    warn!(%job, %refused, "the seat's machine refused an event");
+                    continue;
+                }
+            };
+            let after = tracked.seat.state();
+            if after.name() != before {
+                info!(%job, from = %before, to = %after.name(), detail = ?after, "seat");
+            }
+            for action in actions {
+                events.extend(self.perform(job, action)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Performs one action; returns what is to be reported at once.
+    fn perform(&mut self, job: JobId, action: Action) -> Result<Option<Event>, AgentError> {
+        match action {
+            Action::Journal(record) => return self.write(job, &record).map(|()| Some(Event::Journalled)),
+            Action::Retire => self.retire(job)?,
+            Action::StopRun { attempt } => {
+                let run = self.jobs.get_mut(&job).and_then(|tracked| tracked.run.take());
+                if let Some((_, handle)) = run.filter(|(number, _)| *number == attempt) {
+                    handle.abort();
+                }
+            }
+            Action::FetchBundle => self.start_fetch(job),
+            Action::Claim { unit, .. } => {
+                let call = self.node.deployment().claim(job, self.node.index, unit);
+                self.send(job, Transaction::Claim, call);
+            }
+            Action::Run { .. }
+            | Action::Commit { .. }
+            | Action::Reveal { .. }
+            | Action::RevealResult { .. }
+            | Action::Poke
+                if self.node.config.misbehaviour == Some(Misbehaviour::Silent) =>
+            {
+                info!(%job, ?action, "a silent node does nothing");
+            }
+            Action::Run { attempt, until } => self.start_run(job, attempt, until),
+            Action::Commit { seat, commitment } => {
+                let call = self.node.deployment().commit(job, seat, commitment);
+                self.send(job, Transaction::Commit, call);
+            }
+            Action::Reveal { seat, answer, salt } => {
+                crash::point("before-reveal");
+                let opening = Opening { seat, answer: answer.to_word(), salt: salt.0 };
+                let call = self.node.deployment().reveal(job, &[opening]);
+                self.send(job, Transaction::Reveal, call);
+            }
+            Action::RevealResult { seat, result, salt } => {
+                crash::point("before-reveal");
+                let call = self.node.deployment().reveal_result(job, seat, &result, salt.0);
+                self.send(job, Transaction::Reveal, call);
+            }
+            Action::Poke => {
+                let call = self.node.deployment().poke(job);
+                self.send(job, Transaction::Poke, call);
+            }
+        }
+        Ok(None)
+    }
+
+    /// On the disk when this returns.
+    fn write(&mut self, job: JobId, record: &Record) -> Result<(), AgentError> {
+        self.journal.append(job, self.now(), record)?;
+        match record {
+            Record::Claiming { .. } => crash::point("claim-journalled"),
+            Record::Running { .. } => crash::point("run-journalled"),
+            Record::Answered(_) => crash::point("answer-journalled"),
+            Record::Ended { .. } => {
+                crash::point("end-journalled");
+                self.journal.end(job, self.now())?;
+            }
+            Record::Reopened => self.journal.reopen(job)?,
+        }
+        Ok(())
+    }
+
+    fn retire(&mut self, job: JobId) -> Result<(), AgentError> {
+        let Some(tracked) = self.jobs.get_mut(&job) else { return Ok(()) };
+        tracked.bundle = None;
+        if let Some((_, handle)) = tracked.run.take() {
+            handle.abort();
+        }
+        debug!(%job, "nothing is left to do");
+        self.tasks.spawn(work::clear(self.node.clone(), job, tracked.order.bundle));
+        Ok(())
+    }
+
+    fn start_fetch(&mut self, job: JobId) {
+        let Some(tracked) = self.jobs.get(&job) else { return };
+        let seated = tracked.seat.state().has_bond();
+        self.tasks.spawn(work::fetch(self.node.clone(), job, tracked.order.clone(), seated));
+    }
+
+    fn start_run(&mut self, job: JobId, attempt: Attempt, until: UnixSeconds) {
+        let patience = Duration::from_secs(self.now().until(until));
+        let Some(tracked) = self.jobs.get_mut(&job) else { return };
+        let bundle = tracked.bundle.clone();
+        let class = tracked.order.class;
+        let wall_limit = Duration::from_secs(tracked.order.wall_limit.into());
+        let bounds = RunBounds { class, wall_limit, patience };
+        let handle = self.tasks.spawn(work::run(self.node.clone(), job, attempt, bundle, bounds));
+        tracked.run = Some((attempt, handle));
+    }
+
+    fn send(&mut self, job: JobId, transaction: Transaction, call: Call) {
+        self.tasks.spawn(work::send(self.node.clone(), job, transaction, call));
+    }
+}

@@ -1,0 +1,106 @@
+//! Tasks: what waits for a network, a disk or a program. Each ends with one [`Done`] and never panics.
+
+use std::sync::Arc;
+
+use sandrun_chain::{Call, SendError};
+use sandrun_content::ContentId;
+use sandrun_core::seat::{RunEnd, Transaction, TransactionEnd};
+use sandrun_types::{Attempt, ContentDigest, JobId, Order, Token};
+use tracing::{debug, info, warn};
+
+use super::Done;
+use crate::bundle::{self, Bundle, BundleError, Mismatch};
+use crate::crash;
+use crate::error::Report as _;
+use crate::execute::{self, RunBounds};
+use crate::fit::fits;
+use crate::node::Node;
+
+/// Gets a bundle. Where no seat is held yet, one that this node cannot run counts as a mismatch: no seat is taken.
+pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: bool) -> Done {
+    let folder = node.bundle_folder(job);
+    let fetched = bundle::obtain(node.store.as_ref(), &order, &folder, node.bounds()).await;
+    let outcome = fetched.and_then(|bundle| {
+        let fit = fits(&bundle.manifest, bundle.files.keys(), &node.capabilities, node.config.max_memory_mib);
+        match fit {
+            Err(unfit) if !seated => Err(BundleError::Mismatch(Mismatch::Unfit(unfit))),
+            Ok(()) | Err(_) => Ok(bundle),
+        }
+    });
+    Done::Fetched { job, outcome }
+}
+
+/// Sends a transaction and waits for its end.
+pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, call: Call) -> Done {
+    let end = match node.sender.send(call).await {
+        Ok(outcome) => {
+            info!(%job, %transaction, block = outcome.block.number, gas = outcome.gas_used, "mined");
+            match transaction {
+                Transaction::Claim => crash::point("claim-sent"),
+                Transaction::Commit => crash::point("commit-sent"),
+                Transaction::Reveal => crash::point("reveal-sent"),
+                Transaction::Poke => {}
+            }
+            TransactionEnd::Mined { block: outcome.block.number }
+        }
+        Err(error) => {
+            // seats full, nothing due, revealed by somebody else: the next block tells
+            if matches!(error, SendError::Refused { .. }) {
+                info!(%job, %transaction, error = error.report(), "not sent");
+            } else {
+                warn!(%job, %transaction, error = error.report(), "not carried out");
+            }
+            TransactionEnd::Failed
+        }
+    };
+    Done::Sent { job, transaction, end }
+}
+
+/// Runs a job and stores its result.
+pub(super) async fn run(
+    node: Arc<Node>,
+    job: JobId,
+    attempt: Attempt,
+    bundle: Option<Arc<Bundle>>,
+    bounds: RunBounds,
+) -> Done {
+    let end = match bundle {
+        None => RunEnd::BundleLost,
+        Some(bundle) => match tokio::time::timeout(bounds.patience, execute::run(&node, job, &bundle, bounds)).await {
+            Ok(Ok(end)) => end,
+            Ok(Err(error)) => {
+                warn!(%job, %attempt, error = error.report(), "the run failed");
+                error.end()
+            }
+            Err(_) => {
+                warn!(%job, %attempt, "the run took too long");
+                RunEnd::Limit
+            }
+        },
+    };
+    Done::Ran { job, attempt, end }
+}
+
+/// Pays out earnings.
+pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
+    for token in tokens {
+        match node.sender.send(node.deployment().withdraw_node(node.index, token)).await {
+            Ok(outcome) => info!(%token, block = outcome.block.number, "earnings withdrawn"),
+            Err(error) => warn!(%token, error = error.report(), "earnings not withdrawn; they stay in the escrow"),
+        }
+    }
+    Done::Withdrawn
+}
+
+/// Lets go of a job's bundle.
+pub(super) async fn clear(node: Arc<Node>, job: JobId, content: ContentDigest) -> Done {
+    if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
+        debug!(%job, error = error.report(), "the bundle stays pinned");
+    }
+    for folder in [node.bundle_folder(job), node.result_folder(job)] {
+        if let Err(error) = bundle::clear(&folder).await {
+            warn!(%job, error = error.report(), "a folder stays behind");
+        }
+    }
+    Done::Cleared
+}

@@ -1,0 +1,93 @@
+//! Whether this node's executor can run a checked bundle at all. Asked before a seat is taken: a job that the executor
+//! would refuse costs a bond. Pure.
+
+use sandrun_types::{Capabilities, Interpreter, Manifest, ManifestError, BundlePath};
+use thiserror::Error;
+
+/// Why a job cannot run here.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub(crate) enum Unfit {
+    /// A named environment.
+    #[error("it asks for the environment `{0}`, which the executor does not have")]
+    Environment(String),
+    /// Packages to install.
+    #[error("it asks for the packages in {0}, and the executor installs none")]
+    Packages(BundlePath),
+    /// A GPU in the sandbox.
+    #[error("it asks for a GPU, and the executor gives jobs none")]
+    Gpu,
+    /// An interpreter.
+    #[error("it needs {0}, which is not installed here")]
+    Interpreter(Interpreter),
+    /// Memory.
+    #[error("it asks for {asked} MiB of memory, a job can have {most}")]
+    Memory {
+        /// Asked for, MiB.
+        asked: u32,
+        /// Most, MiB.
+        most: u32,
+    },
+    /// No program.
+    #[error("{0}")]
+    Entry(ManifestError),
+}
+
+/// Checks a manifest, whose bundle holds `files`, against the machine and the executor's memory bound (MiB).
+pub(crate) fn fits<'a>(
+    manifest: &Manifest,
+    files: impl IntoIterator<Item = &'a BundlePath>,
+    machine: &Capabilities,
+    max_memory_mib: u32,
+) -> Result<(), Unfit> {
+    if let Some(environment) = &manifest.environment {
+        return Err(Unfit::Environment(environment.clone()));
+    }
+    if let Some(packages) = &manifest.requirements {
+        return Err(Unfit::Packages(packages.clone()));
+    }
+    if manifest.gpu.as_ref().is_some_and(|gpu| gpu.required) {
+        return Err(Unfit::Gpu);
+    }
+    let most = max_memory_mib.min(machine.memory_mib);
+    if let Some(asked) = manifest.memory_mb.filter(|asked| *asked > most) {
+        return Err(Unfit::Memory { asked, most });
+    }
+    let interpreter = manifest.entry(files).map_err(Unfit::Entry)?.interpreter;
+    let installed = machine.interpreters.iter().any(|there| there.interpreter == interpreter);
+    if interpreter != Interpreter::Itself && !installed {
+        return Err(Unfit::Interpreter(interpreter));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandrun_types::InstalledInterpreter;
+
+    fn check(manifest: &str, file: &str) -> Result<(), Unfit> {
+        let machine = Capabilities {
+            memory_mib: 4096,
+            interpreters: vec![InstalledInterpreter {
+                interpreter: Interpreter::Python3,
+                version: "3.11".to_owned(),
+            }],
+            ..Capabilities::default()
+        };
+        let files = [BundlePath::parse(file).unwrap()];
+        fits(&Manifest::parse(manifest.as_bytes()).unwrap(), &files, &machine, 2048)
+    }
+
+    #[test]
+    fn what_the_executor_would_refuse_is_not_claimed() {
+        assert_eq!(check("{}", "main.py"), Ok(()));
+        assert_eq!(check(r#"{"entrypoint":"tool"}"#, "tool"), Ok(()), "a program needs no interpreter");
+        assert_eq!(check("{}", "run.sh"), Err(Unfit::Interpreter(Interpreter::Bash)));
+        assert!(matches!(check("{}", "notes.txt"), Err(Unfit::Entry(ManifestError::NoEntrypoint))));
+        assert_eq!(check(r#"{"gpu":{}}"#, "main.py"), Err(Unfit::Gpu));
+        assert_eq!(check(r#"{"gpu":{"required":false}}"#, "main.py"), Ok(()));
+        assert_eq!(check(r#"{"memory_mb":2049}"#, "main.py"), Err(Unfit::Memory { asked: 2049, most: 2048 }));
+        assert!(matches!(check(r#"{"environment":"vision"}"#, "main.py"), Err(Unfit::Environment(_))));
+        assert!(matches!(check(r#"{"requirements":"main.py"}"#, "main.py"), Err(Unfit::Packages(_))));
+    }
+}
