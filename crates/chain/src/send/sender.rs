@@ -39,7 +39,7 @@ pub struct Sender {
 }
 
 /// Told of every version of a transaction before it is sent, and so before anybody else can know it.
-pub(super) type Record<'a> = dyn FnMut(&SignedTx) -> Result<(), RecordError> + Send + 'a;
+pub(super) type Record<'a> = dyn FnMut(&SignedTx) -> Result<(), RecordError> + Send + Sync + 'a;
 
 impl Sender {
     /// A sender for `key`. With the deployment, outcomes hold the decoded events of their transaction.
@@ -83,7 +83,7 @@ impl Sender {
     pub async fn send_recorded(
         &self,
         call: Call,
-        mut record: impl FnMut(&SignedTx) -> Result<(), RecordError> + Send,
+        mut record: impl FnMut(&SignedTx) -> Result<(), RecordError> + Send + Sync,
     ) -> Result<TxOutcome, SendError> {
         let gas_limit = self.estimate(&call).await?;
         let (signed, guard) = self.launch(call, gas_limit, &mut record).await?;
@@ -98,7 +98,7 @@ impl Sender {
     pub async fn resume(
         &self,
         signed: SignedTx,
-        mut record: impl FnMut(&SignedTx) -> Result<(), RecordError> + Send,
+        mut record: impl FnMut(&SignedTx) -> Result<(), RecordError> + Send + Sync,
     ) -> Result<TxOutcome, SendError> {
         if signed.from != self.address() {
             return Err(SendError::OtherKey {
