@@ -18,6 +18,8 @@ mod node;
 mod pack;
 mod service;
 mod store;
+#[cfg(test)]
+mod testing;
 mod tree;
 
 pub use block::{Block, BlockError, MAX_BLOCK_BYTES};

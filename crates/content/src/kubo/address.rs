@@ -28,6 +28,13 @@ pub(super) fn client(text: &str) -> Result<(IpfsClient, String), ContentError> {
     if authority.is_empty() || authority.contains(['/', '?', '#', ' ']) || authority.contains("://") {
         return Err(wrong("it is not of the form http://host:port"));
     }
+    if let Some((_, port)) = authority
+        .rsplit_once(':')
+        .filter(|(_, port)| !port.ends_with(']'))
+        && port.parse::<u16>().is_err()
+    {
+        return Err(wrong("its port is no number up to 65535"));
+    }
     let url = format!("http://{authority}");
     let client = IpfsClient::from_str(&url).map_err(|e| wrong(&e.to_string()))?;
     Ok((client, url))
@@ -81,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_password_is_not_echoed() {
-        let error = client("http://me:secret@host:5001").unwrap_err().to_string();
+        let error = client("http://me:secret@host:5001").err().unwrap().to_string();
         assert!(!error.contains("secret"), "{error}");
     }
 }

@@ -236,3 +236,6 @@ impl ContentStore for KuboClient {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

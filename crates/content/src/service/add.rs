@@ -255,6 +255,11 @@ impl Received {
                 .map(|(_, file)| file.cid),
         );
         for top in self.top_directories() {
+            if self.files.contains_key(&top) {
+                return Err(RpcError::Command(format!(
+                    "\"{top}\" was sent both as a file and as a directory"
+                )));
+            }
             roots.push(self.directory(&top, options, blocks).await?);
         }
         Ok(Added {

@@ -111,17 +111,3 @@ fn decode_part(part: &Part, block: &Block) -> Result<FileNode, NodeError> {
         }
     }
 }
-
-/// All parts of a file in order, for tests and small files.
-#[cfg(test)]
-pub(crate) async fn read_all<S: ContentStore + ?Sized>(
-    reader: &mut FileReader,
-    store: &S,
-) -> Result<Vec<u8>, ContentError> {
-    let mut all = Vec::new();
-    while let Some(bytes) = reader.next(store).await? {
-        all.extend_from_slice(&bytes);
-    }
-    assert_eq!(all.len() as u64, reader.size());
-    Ok(all)
-}

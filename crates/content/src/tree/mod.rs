@@ -218,3 +218,6 @@ fn malformed_shard(cid: &Cid) -> ContentError {
 fn full(root: &Cid, path: &str) -> String {
     name::join(&root.to_string(), path)
 }
+
+#[cfg(test)]
+mod tests;
