@@ -54,7 +54,7 @@ contract Escrow is Orders, Seating, Answers {
         v.revealed = uint8(j.s.timely());
         v.finished = uint8(j.s.finished());
         v.deadline = uint64(j.s.deadline());
-        v.remaining = _rest(j) * _tokens[t.token()].granule;
+        v.remaining = _rest(j) * _token(t.token()).granule;
         if (v.outcome == Outcome.Open) {
             v.openedBlock = uint64(t.openedBlock());
             v.units = uint32(t.units());

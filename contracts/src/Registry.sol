@@ -43,15 +43,15 @@ contract Registry is IRegistry {
     mapping(uint32 node => Record) private _nodes;
     mapping(uint32 node => mapping(address escrow => Opted)) private _opted;
     mapping(uint32 node => mapping(address escrow => bytes32[])) private _classes;
-    bool private transient _entered;
+    uint256 private transient _entered;
 
     error Reentered();
 
     modifier nonReentrant() {
-        require(!_entered, Reentered());
-        _entered = true;
+        require(_entered == 0, Reentered());
+        _entered = 1;
         _;
-        _entered = false;
+        _entered = 0;
     }
 
     /// @dev The caller owns the node's stake.

@@ -27,6 +27,13 @@ abstract contract EscrowBase is IEscrow {
     uint256 internal immutable RUN_SLACK;
     uint256 internal immutable REVEAL_WINDOW;
     uint256 internal immutable TIP;
+    /// @dev Terms of the first token: the one that most jobs are paid in costs no reads.
+    address private immutable FIRST_TOKEN;
+    uint256 private immutable FIRST_GRANULE;
+    uint256 private immutable FIRST_FEE;
+    uint256 private immutable FIRST_MIN_PRICE;
+    uint256 private immutable FIRST_MAX_SINGLE_PRICE;
+    uint256 private immutable FIRST_BOND_PER_PRICE;
     IRegistry internal immutable REGISTRY;
     ISeedSource internal immutable SEED_SOURCE;
 
@@ -53,21 +60,21 @@ abstract contract EscrowBase is IEscrow {
     mapping(address token => uint256) internal _tokenIndex;
     /// @dev Sum over nodes of the whole units in their caps.
     uint256 internal _activeUnits;
-    bool private transient _entered;
+    uint256 private transient _entered;
 
     error Reentered();
 
     /// @dev For entries that call out.
     modifier nonReentrant() {
-        require(!_entered, Reentered());
-        _entered = true;
+        require(_entered == 0, Reentered());
+        _entered = 1;
         _;
-        _entered = false;
+        _entered = 0;
     }
 
     /// @dev For entries that change state and never call out.
     modifier notEntered() {
-        require(!_entered, Reentered());
+        require(_entered == 0, Reentered());
         _;
     }
 
@@ -88,6 +95,12 @@ abstract contract EscrowBase is IEscrow {
         TIP = p.tip;
         REGISTRY = IRegistry(p.registry);
         SEED_SOURCE = ISeedSource(p.seedSource);
+        FIRST_TOKEN = tokens[0].token;
+        FIRST_GRANULE = tokens[0].granule;
+        FIRST_FEE = tokens[0].attemptFee;
+        FIRST_MIN_PRICE = tokens[0].minPrice;
+        FIRST_MAX_SINGLE_PRICE = tokens[0].maxSinglePrice;
+        FIRST_BOND_PER_PRICE = tokens[0].bondPerPrice;
         for (uint256 i = 0; i < tokens.length; ++i) {
             TokenTerms memory t = tokens[i];
             require(t.granule != 0 && (t.token != address(0) || t.granule == GWEI), BadParameters("granule"));
@@ -97,6 +110,27 @@ abstract contract EscrowBase is IEscrow {
             _tokens.push(t);
             _tokenIndex[t.token] = i + 1;
         }
+    }
+
+    /// @dev Terms of token number `index`.
+    function _token(uint256 index) internal view returns (TokenTerms memory) {
+        if (index != 0) return _tokens[index];
+        return TokenTerms({
+            token: FIRST_TOKEN,
+            granule: FIRST_GRANULE,
+            attemptFee: FIRST_FEE,
+            minPrice: FIRST_MIN_PRICE,
+            maxSinglePrice: FIRST_MAX_SINGLE_PRICE,
+            bondPerPrice: FIRST_BOND_PER_PRICE
+        });
+    }
+
+    /// @dev Number of a token; reverts if it may not pay.
+    function _tokenNumber(address token) internal view returns (uint256 index) {
+        if (token == FIRST_TOKEN) return 0;
+        index = _tokenIndex[token];
+        require(index != 0, UnknownToken(token));
+        --index;
     }
 
     /// @dev Seconds that nodes have for a run.
@@ -118,14 +152,15 @@ abstract contract EscrowBase is IEscrow {
     }
 
     /// @dev Owes `granules` of token number `index` to `node`, whose account the caller holds and writes.
-    function _creditNode(Account a, uint256 node, TokenTerms storage t, uint256 index, uint256 granules)
+    function _creditNode(Account a, uint256 node, uint256 index, uint256 granules)
         internal
         returns (Account, uint256 amount)
     {
         // The native coin is the common case and stays within the account's word.
-        if (index == 0 && a.earned() + granules <= AccountLib.AMOUNT_MAX && t.token == address(0)) {
+        if (index == 0 && FIRST_TOKEN == address(0) && a.earned() + granules <= AccountLib.AMOUNT_MAX) {
             return (a.withEarned(a.earned() + granules), granules * GWEI);
         }
+        TokenTerms memory t = _token(index);
         amount = granules * t.granule;
         _nodeBalances[t.token][node] += amount;
         return (a, amount);

@@ -23,10 +23,10 @@ abstract contract Orders is Settlement {
         require(order.payer == msg.sender, NotPayer(msg.sender));
         job = jobId(order);
         require(Terms.unwrap(_terms[job]) == 0, AlreadyPosted(job));
-        uint256 index = _tokenIndex[order.token];
-        require(index != 0, UnknownToken(order.token));
-        Terms t = _check(order, index - 1);
-        uint256 due = t.locked() * _tokens[index - 1].granule;
+        uint256 index = _tokenNumber(order.token);
+        TokenTerms memory terms = _token(index);
+        Terms t = _check(order, index, terms);
+        uint256 due = t.locked() * terms.granule;
         require(msg.value == (order.token == address(0) ? due : 0), WrongPayment(msg.value, due));
         _keepOut(order.client, order.payer);
 
@@ -42,7 +42,7 @@ abstract contract Orders is Settlement {
         require(order.client == msg.sender, NotClient(msg.sender));
         Job memory j = _load(jobId(order));
         require(j.s.stage() == Stage.Seats && j.s.taken() == 0 && block.timestamp <= j.s.deadline(), TooLateToCancel(j.id));
-        TokenTerms storage terms = _tokens[j.t.token()];
+        TokenTerms memory terms = _token(_loadTerms(j).token());
         uint256 fee = _isSeedOpen(j.id, j.t) ? terms.attemptFee : 0;
         uint256 amount = j.t.locked() * terms.granule - fee;
 
@@ -62,7 +62,7 @@ abstract contract Orders is Settlement {
         require(j.s.stage() == Stage.Closed, NotClosed(j.id));
         uint256 rest = _rest(j);
         require(rest != 0, NothingDue(j.id));
-        uint256 amount = rest * _tokens[j.t.token()].granule;
+        uint256 amount = rest * _token(j.t.token()).granule;
 
         j.t = j.t.withRest(0);
         _credit(order.token, order.payer, amount);
@@ -76,8 +76,7 @@ abstract contract Orders is Settlement {
     }
 
     /// @dev Bounds of every field; the terms without the round.
-    function _check(Order calldata order, uint256 index) private view returns (Terms) {
-        TokenTerms storage terms = _tokens[index];
+    function _check(Order calldata order, uint256 index, TokenTerms memory terms) private view returns (Terms) {
         uint256 n = order.replicas;
         uint256 size = n == 5 ? 3 : n - 1;
         require(n == 5 || (n != 0 && n <= 3), BadOrder("replicas"));

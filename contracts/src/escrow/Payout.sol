@@ -24,6 +24,7 @@ abstract contract Payout is Seeds {
         uint256 known;
         uint256 dirty;
         bool seedWanted;
+        bool slashed;
         uint256[7] tags;
         uint256[7] slashes;
     }
@@ -59,7 +60,7 @@ abstract contract Payout is Seeds {
         for (uint256 i = 0; dirty >> i != 0; ++i) {
             if (dirty >> i & 1 != 0) _lanes[s.node(i)][s.lane(i)] = Answer.openWord(j.tags[i]);
         }
-        if (s.finished() != j.storedS.finished()) _seize(j, tipTo);
+        if (j.slashed) _seize(j, tipTo);
         if (j.seedWanted && s.stage() == Stage.Seats) _requestSeed(j.id);
     }
 
@@ -115,7 +116,7 @@ abstract contract Payout is Seeds {
     function _expire(Job memory j) internal {
         j.t = _loadTerms(j).withOutcome(Outcome.Expired, 0);
         emit JobDecided(j.id, Outcome.Expired, 0);
-        TokenTerms storage terms = _tokens[j.t.token()];
+        TokenTerms memory terms = _token(j.t.token());
         uint256 pay = terms.attemptFee / 3;
         uint256 cost = CLAIM_GAS * block.basefee;
         if (terms.token == address(0) && cost < pay) pay = cost;
@@ -228,10 +229,11 @@ abstract contract Payout is Seeds {
         uint256 index = j.t.token();
         uint256 amount;
         Account a = _accounts[node].unseated(j.t.bond(), lane);
-        if (granules != 0) (a, amount) = _creditNode(a, node, _tokens[index], index, granules);
+        if (granules != 0) (a, amount) = _creditNode(a, node, index, granules);
         if (slash != 0) {
             a = _setCap(a, a.cap() > slash ? a.cap() - slash : 0).withReputation(0);
             j.slashes[seat] = slash;
+            j.slashed = true;
         } else if (valid && s.size() != 0 && a.isEarly(lane) && a.reputation() != type(uint16).max) {
             a = a.withReputation(a.reputation() + 1);
         }
@@ -266,7 +268,7 @@ abstract contract Payout is Seeds {
 
     /// @dev Attempt fee in granules.
     function _fee(Job memory j) private view returns (uint256) {
-        TokenTerms storage terms = _tokens[j.t.token()];
+        TokenTerms memory terms = _token(j.t.token());
         return terms.attemptFee / terms.granule;
     }
 
