@@ -186,7 +186,7 @@ impl Order {
     /// The job's id on `at`: EIP-712 hash of the order.
     pub fn job_id(&self, at: EscrowRef) -> JobId {
         let domain = eip712_domain! {
-            name: "sandrun-pool",
+            name: "Sandrun Escrow",
             version: "1",
             chain_id: at.chain.0,
             verifying_contract: at.escrow,
