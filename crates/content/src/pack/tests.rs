@@ -346,7 +346,7 @@ fn trees() -> impl Strategy<Value = BTreeMap<String, (Vec<u8>, bool)>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(48))]
+    #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
     fn what_is_packed_comes_back(tree in trees(), seed in any::<u64>()) {
