@@ -3,8 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
+
 /// Whether jobs are put in control groups.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum CgroupPolicy {
     /// Version 2 or 1 where they can be used, else resource limits alone; [`crate::Layers`] says which.
     #[default]

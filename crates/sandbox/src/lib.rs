@@ -11,20 +11,30 @@
 
 mod cancel;
 mod class;
+mod collect;
 mod config;
+mod environment;
+mod errors;
+mod hashing;
+mod inputs;
+mod launch;
 mod layers;
+mod prepare;
+mod prove;
 mod report;
 mod request;
 mod sandbox;
+mod session;
+mod supervisor;
+mod sys;
+mod verdict;
+mod wire;
 
 pub use cancel::CancelHandle;
 pub use config::{CgroupPolicy, SandboxConfig};
 pub use layers::{Layer, Layers, MemoryControl, ProcessControl};
 pub use report::{CollectedFile, RunReport, SkipReason, SkippedFile, Usage};
 pub use request::{Limits, OutputSink, RunRequest};
-pub use sandbox::{RunError, Sandbox, StartError};
-
-/// The launcher process: call it first thing in `main` when the command line says so. Single-threaded; never returns.
-pub fn supervisor_main() -> ! {
-    std::process::exit(1)
-}
+pub use errors::{RunError, StartError};
+pub use sandbox::Sandbox;
+pub use supervisor::supervisor_main;

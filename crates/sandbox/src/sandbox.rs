@@ -1,84 +1,24 @@
 //! The sandbox as its caller holds it.
 
-use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, RwLock};
 
-use sandrun_types::{ClassId, Interpreter, RunOutcome};
+use sandrun_types::{ClassId, Interpreter};
 
-use crate::{CancelHandle, Layer, Layers, OutputSink, RunReport, RunRequest, SandboxConfig};
+use crate::launch::Launcher;
+use crate::session::{self, Session};
+use crate::wire::{Ready, Setup, Spec};
+use crate::{CancelHandle, Layers, OutputSink, RunError, RunReport, RunRequest, SandboxConfig, StartError};
+use crate::{class, prepare, prove, verdict};
 
-/// Runs jobs in isolation. Dropping it ends its launcher process; runs in progress in other threads cannot exist then.
+/// Runs jobs in isolation. Dropping it ends its launcher process.
 #[derive(Debug)]
 pub struct Sandbox {
+    config: SandboxConfig,
+    launcher: RwLock<Arc<Launcher>>,
     layers: Layers,
     class: ClassId,
-}
-
-/// Why a sandbox does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The launcher process could not be started.
-    #[error("cannot start the sandbox launcher {command:?}")]
-    Launch {
-        /// The command.
-        command: String,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
-    /// The launcher could not prepare isolation on this machine.
-    #[error("this machine does not allow isolation: {0}")]
-    Prepare(String),
-    /// A layer that is required did not hold against its probe.
-    #[error("isolation layer `{layer}` does not hold on this machine: {detail}")]
-    LayerFailed {
-        /// The layer.
-        layer: Layer,
-        /// What the probe saw.
-        detail: String,
-    },
-    /// The probe job itself could not be run.
-    #[error("the probe of the sandbox failed")]
-    Probe(#[source] RunError),
-}
-
-/// Why there is no report of a run.
-#[derive(Debug, thiserror::Error)]
-pub enum RunError {
-    /// The request cannot be run anywhere: fix it.
-    #[error("{0}")]
-    BadRequest(String),
-    /// The interpreter is not installed in the configured directories.
-    #[error("{0} is not installed on this machine (looked in {1})")]
-    NoInterpreter(Interpreter, String),
-    /// A required layer could not be enforced for this job, so it was not run.
-    #[error("isolation could not be set up: {0}")]
-    Refused(String),
-    /// The caller cancelled it; every process of the job is dead.
-    #[error("the run was cancelled")]
-    Cancelled,
-    /// The job's files or its outputs could not be read or written.
-    #[error("cannot {what}")]
-    Files {
-        /// What was tried.
-        what: String,
-        /// The system's error.
-        #[source]
-        source: io::Error,
-    },
-    /// The supervisor or the launcher failed.
-    #[error("the sandbox failed: {0}")]
-    Internal(String),
-}
-
-impl RunError {
-    /// The outcome that a status or receipt shows for it.
-    #[must_use]
-    pub const fn outcome(&self) -> RunOutcome {
-        match self {
-            Self::BadRequest(_) | Self::NoInterpreter(..) | Self::Refused(_) => RunOutcome::Refused,
-            Self::Cancelled | Self::Files { .. } | Self::Internal(_) => RunOutcome::Internal,
-        }
-    }
+    interpreters: Vec<(Interpreter, PathBuf)>,
 }
 
 impl Sandbox {
@@ -87,7 +27,12 @@ impl Sandbox {
     /// # Errors
     /// [`StartError`]; a required layer that does not hold is one.
     pub fn start(config: SandboxConfig) -> Result<Self, StartError> {
-        Err(StartError::Prepare(format!("{config:?}")))
+        let (launcher, ready) = launch(&config)?;
+        let layers = prove::layers(&launcher, &ready)?;
+        let interpreters = find_interpreters(&config.interpreter_dirs);
+        let class = class::native(&interpreters);
+        tracing::info!(layers = ?layers.names(), %class, "the sandbox holds");
+        Ok(Self { config, launcher: RwLock::new(Arc::new(launcher)), layers, class, interpreters })
     }
 
     /// What held at the start.
@@ -102,10 +47,10 @@ impl Sandbox {
         self.class
     }
 
-    /// Interpreters that are installed in the configured directories.
+    /// Interpreters that are installed in the configured directories, with their places.
     #[must_use]
-    pub fn interpreters(&self) -> Vec<Interpreter> {
-        Vec::new()
+    pub fn interpreters(&self) -> &[(Interpreter, PathBuf)] {
+        &self.interpreters
     }
 
     /// Runs one job to its end, blocking. May be called from many threads at once.
@@ -118,7 +63,57 @@ impl Sandbox {
         sink: &dyn OutputSink,
         cancel: &CancelHandle,
     ) -> Result<RunReport, RunError> {
-        let _ = (request, sink, cancel);
-        Err(RunError::Cancelled)
+        let job = prepare::Job::new(self, request)?;
+        let session = self.session(&job.spec, &request.workspace, sink, cancel)?;
+        verdict::report(self.class, job, request, session)
     }
+
+    /// Where an interpreter lies.
+    pub(crate) fn interpreter(&self, wanted: Interpreter) -> Result<&Path, RunError> {
+        let found = self.interpreters.iter().find(|(known, _)| *known == wanted);
+        found.map(|(_, path)| path.as_path()).ok_or_else(|| {
+            let dirs: Vec<_> = self.config.interpreter_dirs.iter().map(|dir| dir.display().to_string()).collect();
+            RunError::NoInterpreter(wanted, dirs.join(", "))
+        })
+    }
+
+    /// One session, on a new launcher if the old one is dead.
+    fn session(
+        &self,
+        spec: &Spec,
+        workspace: &Path,
+        sink: &dyn OutputSink,
+        cancel: &CancelHandle,
+    ) -> Result<Session, RunError> {
+        let poisoned = |_| RunError::Internal("a thread panicked while it replaced the launcher".to_owned());
+        let launcher = Arc::clone(&*self.launcher.read().map_err(|_| poisoned(()))?);
+        if !launcher.is_dead() {
+            return session::run(&launcher, spec, workspace, sink, cancel);
+        }
+        let replacement = {
+            let mut current = self.launcher.write().map_err(|_| poisoned(()))?;
+            if current.is_dead() {
+                tracing::warn!(pid = current.id(), "the sandbox launcher is dead; starting another");
+                let (fresh, ready) = launch(&self.config).map_err(|error| RunError::Refused(error.to_string()))?;
+                if prove::layers(&fresh, &ready).map_err(|error| RunError::Refused(error.to_string()))? != self.layers {
+                    return Err(RunError::Refused("the layers are others than at the start".to_owned()));
+                }
+                *current = Arc::new(fresh);
+            }
+            Arc::clone(&*current)
+        };
+        session::run(&replacement, spec, workspace, sink, cancel)
+    }
+}
+
+fn launch(config: &SandboxConfig) -> Result<(Launcher, Ready), StartError> {
+    let own = config.interpreter_dirs.iter().filter(|dir| !dir.starts_with("/usr") && !dir.starts_with("/bin"));
+    let dirs = config.extra_dirs.iter().chain(own).cloned().collect();
+    Launcher::start(&config.launcher, &Setup { dirs, cgroups: config.cgroups })
+}
+
+/// The first directory that has a program by an interpreter's name wins.
+fn find_interpreters(dirs: &[PathBuf]) -> Vec<(Interpreter, PathBuf)> {
+    let place = |interpreter: Interpreter| dirs.iter().map(|dir| dir.join(interpreter.name())).find(|path| path.is_file());
+    Interpreter::PROGRAMS.into_iter().filter_map(|interpreter| Some((interpreter, place(interpreter)?))).collect()
 }

@@ -1,0 +1,92 @@
+//! Turns a request into a job: what runs, with which arguments and environment, and what its trace begins with.
+
+use sandrun_types::{Interpreter, TraceHeader, TraceLimits, tree_root};
+
+use crate::inputs::Inputs;
+use crate::wire::{Program, Spec};
+use crate::{Limits, RunError, RunRequest, Sandbox, environment};
+
+/// Longest argument or variable, in bytes (the kernel's MAX_ARG_STRLEN is 128 KiB).
+const MAX_TEXT: usize = 128 * 1024 - 1;
+/// All arguments and variables together, in bytes, with a pointer each.
+const MAX_TEXTS: usize = 1 << 20;
+
+/// A job that can be run.
+#[derive(Debug)]
+pub(crate) struct Job {
+    /// What the supervisor gets.
+    pub(crate) spec: Spec,
+    /// The input files.
+    pub(crate) inputs: Inputs,
+    /// What its trace begins with.
+    pub(crate) header: TraceHeader,
+}
+
+impl Job {
+    /// Checks a request and reads its files.
+    pub(crate) fn new(sandbox: &Sandbox, request: &RunRequest) -> Result<Self, RunError> {
+        let inputs = Inputs::read(&request.workspace)?;
+        let entrypoint = &request.entry.entrypoint;
+        if !inputs.files.contains_key(entrypoint) {
+            return Err(RunError::BadRequest(format!("the entrypoint {entrypoint} is not among the job's files")));
+        }
+        let (path, mut argv) = match request.entry.interpreter {
+            Interpreter::Itself => (format!("/work/{entrypoint}"), vec![format!("./{entrypoint}")]),
+            program @ (Interpreter::Python3
+            | Interpreter::Node
+            | Interpreter::Bash
+            | Interpreter::Ruby
+            | Interpreter::Rscript) => {
+                let path = sandbox.interpreter(program)?.to_string_lossy().into_owned();
+                (path.clone(), vec![path, entrypoint.to_string()])
+            }
+        };
+        argv.extend(request.args.iter().cloned());
+        let env = environment::of_job(&request.env);
+        check_texts(argv.iter().chain(env.keys()).chain(env.values()))?;
+        let header = TraceHeader {
+            class: sandbox.class(),
+            seed: [0; 32],
+            limits: trace_limits(&request.limits),
+            argv: argv.clone(),
+            env: env.clone(),
+            input_tree: tree_root(&inputs.files),
+        };
+        let spec = Spec {
+            program: Program::Exec { path, argv },
+            env: env.into_iter().collect(),
+            limits: request.limits,
+            input_bytes: inputs.bytes,
+            input_entries: inputs.entries,
+        };
+        Ok(Self { spec, inputs, header })
+    }
+}
+
+const fn trace_limits(limits: &Limits) -> TraceLimits {
+    TraceLimits {
+        memory_bytes: limits.memory_bytes,
+        processes: limits.processes,
+        open_files: limits.open_files,
+        tmpfs_bytes: limits.tmpfs_bytes,
+        inodes: limits.inodes,
+        output_bytes: limits.output_bytes,
+    }
+}
+
+fn check_texts<'a>(texts: impl Iterator<Item = &'a String>) -> Result<(), RunError> {
+    let mut total = 0_usize;
+    for text in texts {
+        if text.contains('\0') {
+            return Err(RunError::BadRequest("an argument or a variable holds a NUL byte".to_owned()));
+        }
+        if text.len() > MAX_TEXT {
+            return Err(RunError::BadRequest(format!("an argument or a variable is longer than {MAX_TEXT} bytes")));
+        }
+        total = total.saturating_add(text.len() + 9);
+    }
+    if total > MAX_TEXTS {
+        return Err(RunError::BadRequest(format!("arguments and variables take more than {MAX_TEXTS} bytes together")));
+    }
+    Ok(())
+}

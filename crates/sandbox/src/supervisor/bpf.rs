@@ -1,0 +1,193 @@
+//! Turns a policy over system call numbers into a classic BPF program.
+//!
+//! Owns the assembly: a binary search over ranges of numbers, so that a program stays small (loading it is part of
+//! every job's start) and every call passes about eight instructions. Never decides what is allowed.
+
+use crate::sys::Instruction;
+
+/// What happens to a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It is made.
+    Allow,
+    /// It fails with this error number.
+    Errno(u16),
+    /// The low half of argument `argument` decides: if `value & mask == equals` it is made, else it fails.
+    If { argument: u8, mask: u32, equals: u32, otherwise: u16 },
+    /// The low half of argument `argument` decides: if it is `equals` the call fails, else it is made.
+    Unless { argument: u8, equals: u32, otherwise: u16 },
+}
+
+/// Calls `from` to the next range's `from`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Range {
+    from: u32,
+    verdict: Verdict,
+}
+
+const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
+const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
+const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
+const JUMP_EQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
+const JUMP_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
+const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+
+/// Offsets in `struct seccomp_data`.
+const NUMBER_AT: u32 = 0;
+const ARCH_AT: u32 = 4;
+const ARGUMENTS_AT: u32 = 16;
+
+/// Assembles a filter: calls of another architecture fail with `foreign`, calls in `rules` get their verdict, calls
+/// up to `newest` without a rule fail with `unlisted`, and newer ones with ENOSYS, as on an older kernel.
+pub(super) fn assemble(
+    arch: u32,
+    foreign: u16,
+    rules: &[(u32, Verdict)],
+    newest: u32,
+    unlisted: u16,
+) -> Vec<Instruction> {
+    let ranges = ranges(rules, newest, unlisted);
+    let mut program = vec![
+        plain(LOAD, ARCH_AT),
+        jump(JUMP_EQ, arch, 1, 0),
+        plain(RETURN, libc::SECCOMP_RET_ERRNO | u32::from(foreign)),
+        plain(LOAD, NUMBER_AT),
+    ];
+    program.extend(search(&ranges));
+    program
+}
+
+/// Sorted ranges that cover every number, equal neighbours joined.
+fn ranges(rules: &[(u32, Verdict)], newest: u32, unlisted: u16) -> Vec<Range> {
+    let mut sorted = rules.to_vec();
+    sorted.sort_by_key(|(number, _)| *number);
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut push = |from: u32, verdict: Verdict| {
+        if ranges.last().is_none_or(|last| last.verdict != verdict) {
+            ranges.push(Range { from, verdict });
+        }
+    };
+    let mut next = 0;
+    for (number, verdict) in sorted {
+        if number > next {
+            push(next, Verdict::Errno(unlisted));
+        }
+        push(number, verdict);
+        next = number + 1;
+    }
+    if newest >= next {
+        push(next, Verdict::Errno(unlisted));
+    }
+    push(newest.max(next) + 1, Verdict::Errno(errno(libc::ENOSYS)));
+    ranges
+}
+
+/// An error number in the width that a filter's answer has.
+pub(super) fn errno(number: i32) -> u16 {
+    u16::try_from(number).unwrap_or(1)
+}
+
+fn search(ranges: &[Range]) -> Vec<Instruction> {
+    let [first, rest @ ..] = ranges else { return Vec::new() };
+    if rest.is_empty() {
+        return verdict(first.verdict);
+    }
+    let (low, high) = ranges.split_at(ranges.len() / 2);
+    let low_code = search(low);
+    let pivot = high.first().map_or(0, |range| range.from);
+    // Conditional jumps reach 255 instructions, unconditional ones anywhere.
+    let mut code = match u8::try_from(low_code.len()) {
+        Ok(distance) => vec![jump(JUMP_GE, pivot, distance, 0)],
+        Err(_) => {
+            let distance = u32::try_from(low_code.len()).unwrap_or(0);
+            vec![jump(JUMP_GE, pivot, 0, 1), plain(JUMP, distance)]
+        }
+    };
+    code.extend(low_code);
+    code.extend(search(high));
+    code
+}
+
+fn verdict(verdict: Verdict) -> Vec<Instruction> {
+    let allow = plain(RETURN, libc::SECCOMP_RET_ALLOW);
+    let fail = |number: u16| plain(RETURN, libc::SECCOMP_RET_ERRNO | u32::from(number));
+    match verdict {
+        Verdict::Allow => vec![allow],
+        Verdict::Errno(number) => vec![fail(number)],
+        Verdict::If { argument, mask, equals, otherwise } => vec![
+            plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
+            plain(AND, mask),
+            jump(JUMP_EQ, equals, 0, 1),
+            allow,
+            fail(otherwise),
+        ],
+        Verdict::Unless { argument, equals, otherwise } => vec![
+            plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
+            jump(JUMP_EQ, equals, 1, 0),
+            allow,
+            fail(otherwise),
+        ],
+    }
+}
+
+const fn plain(code: u16, k: u32) -> Instruction {
+    jump(code, k, 0, 0)
+}
+
+const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
+    Instruction { code, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs a program as the kernel does.
+    fn run(program: &[Instruction], arch: u32, number: u32, argument0: u32) -> u32 {
+        let (mut at, mut a) = (0, 0_u32);
+        loop {
+            let i = program[at];
+            at += 1;
+            let taken = |hit: bool| usize::from(if hit { i.jt } else { i.jf });
+            match i.code {
+                LOAD => a = [number, arch, 0, 0, argument0][usize::try_from(i.k / 4).unwrap()],
+                AND => a &= i.k,
+                JUMP => at += usize::try_from(i.k).unwrap(),
+                JUMP_EQ => at += taken(a == i.k),
+                JUMP_GE => at += taken(a >= i.k),
+                RETURN => return i.k,
+                other => panic!("instruction {other}"),
+            }
+        }
+    }
+
+    #[test]
+    fn every_number_gets_its_verdict() {
+        // every other call has a rule, so that jumps get long
+        let rules: Vec<(u32, Verdict)> = (0..400)
+            .filter(|n| n % 2 == 0)
+            .map(|n| match n % 3 {
+                0 => (n, Verdict::Allow),
+                1 => (n, Verdict::Errno(38)),
+                _ => (n, Verdict::If { argument: 0, mask: 0xf0, equals: 0x10, otherwise: 9 }),
+            })
+            .collect();
+        let program = assemble(7, 2, &rules, 450, 1);
+        assert!(program.len() < 4096, "{} instructions", program.len());
+        let fail = |n: u32| libc::SECCOMP_RET_ERRNO | n;
+        for number in 0..400 {
+            let expected = match (number % 2, number % 3) {
+                (1, _) => fail(1),
+                (_, 0) => libc::SECCOMP_RET_ALLOW,
+                (_, 1) => fail(38),
+                _ => fail(9),
+            };
+            assert_eq!(run(&program, 7, number, 0), expected, "call {number}");
+        }
+        assert_eq!(run(&program, 7, 2, 0x1f), libc::SECCOMP_RET_ALLOW);
+        assert_eq!(run(&program, 8, 0, 0), fail(2));
+        assert_eq!(run(&program, 7, 450, 0), fail(1));
+        assert_eq!(run(&program, 7, 451, 0), fail(38));
+        assert_eq!(run(&program, 7, 0x4000_0000, 0), fail(38));
+    }
+}

@@ -1,0 +1,134 @@
+//! The launcher process: prepares the machine once, then forks a supervisor for each job.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::fs::Mode;
+
+use super::cgroup::Groups;
+use super::filter::{self, SharedMemory};
+use super::identity::Identity;
+use super::job::{self, JobFds};
+use super::proc_files::Covers;
+use super::template;
+use crate::sys::{self, Forked, Instruction};
+use crate::wire::{Ready, Setup, SetupReply, receive, send};
+use crate::MemoryControl;
+
+/// How often dead supervisors are collected when nothing else happens, in milliseconds.
+const REAP_MILLIS: i64 = 200;
+
+/// Everything that is the same for all jobs.
+#[derive(Debug)]
+pub(super) struct Machine {
+    pub(super) identity: Identity,
+    pub(super) groups: Groups,
+    pub(super) covers: Covers,
+    pub(super) filter: Vec<Instruction>,
+    pub(super) dirs: Vec<PathBuf>,
+}
+
+/// The launcher process: call it first thing in `main` when the command line says so. It has to be single-threaded,
+/// takes its orders from the socket on standard input, and never returns.
+pub fn supervisor_main() -> ! {
+    let code = match serve() {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(%error, "the sandbox launcher ends");
+            1
+        }
+    };
+    sys::exit_now(code)
+}
+
+fn serve() -> io::Result<()> {
+    let socket = own_socket()?;
+    // A group of its own: Ctrl-C on a terminal is for the service, which may want to drain. Fails for a group leader.
+    let _ = rustix::process::setsid();
+    rustix::process::umask(Mode::empty());
+    let Some((setup, _)) = receive::<Setup>(socket.as_fd())? else { return Ok(()) };
+    let machine = match Machine::prepare(setup) {
+        Ok(machine) => machine,
+        Err(reason) => return send(socket.as_fd(), &SetupReply::Failed(reason), &[]),
+    };
+    let ready = Ready {
+        memory: machine.groups.memory(),
+        processes: machine.groups.processes(),
+        privileged: matches!(machine.identity, Identity::Privileged { .. }),
+    };
+    send(socket.as_fd(), &SetupReply::Ready(ready), &[])?;
+    let result = machine.take_jobs(&socket);
+    machine.groups.remove();
+    result
+}
+
+/// The socket, moved away from standard input, which becomes `/dev/null`.
+fn own_socket() -> io::Result<OwnedFd> {
+    let inherited = sys::inherited_fd(0)?;
+    let socket = rustix::io::fcntl_dupfd_cloexec(&inherited, 3)?;
+    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty())?;
+    drop(inherited);
+    rustix::stdio::dup2_stdin(&null)?;
+    Ok(socket)
+}
+
+impl Machine {
+    fn prepare(setup: Setup) -> Result<Self, String> {
+        let identity =
+            Identity::establish().map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
+        let groups = Groups::establish(setup.cgroups).map_err(|error| format!("control groups: {error}"))?;
+        template::build(&setup.dirs, identity)?;
+        let covers = Covers::load().map_err(|error| format!("static /proc files: {error}"))?;
+        let shared_memory = match groups.memory() {
+            MemoryControl::CgroupV1 | MemoryControl::CgroupV2 => SharedMemory::Bounded,
+            MemoryControl::Rlimit => SharedMemory::Unbounded,
+        };
+        Ok(Self { identity, groups, covers, filter: filter::program(shared_memory), dirs: setup.dirs })
+    }
+
+    /// Forks a supervisor for each message, until the service is gone; then waits for the supervisors.
+    fn take_jobs(&self, socket: &OwnedFd) -> io::Result<()> {
+        let mut running: Vec<(i32, u32)> = Vec::new();
+        let mut job = 0_u32;
+        loop {
+            self.reap(&mut running, false)?;
+            let mut fds = [PollFd::new(socket, PollFlags::IN)];
+            let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: REAP_MILLIS * 1_000_000 };
+            let timeout = (!running.is_empty()).then_some(&timeout);
+            match poll(&mut fds, timeout) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let Some(((), fds)) = receive::<()>(socket.as_fd())? else { break };
+            let Some(fds) = JobFds::from_message(fds) else { continue };
+            job = job.wrapping_add(1);
+            match sys::fork(0) {
+                Ok(Forked::Parent(pid)) => running.push((pid, job)),
+                Ok(Forked::Child) => job::supervise(self, job, fds, socket),
+                // The job's socket closes, and the service sees that.
+                Err(error) => tracing::error!(%error, "cannot fork a supervisor"),
+            }
+        }
+        while !running.is_empty() {
+            self.reap(&mut running, true)?;
+        }
+        Ok(())
+    }
+
+    fn reap(&self, running: &mut Vec<(i32, u32)>, mut block: bool) -> io::Result<()> {
+        while !running.is_empty() {
+            let Some(dead) = sys::wait4(-1, block)? else { break };
+            block = false;
+            running.retain(|(pid, job)| {
+                if *pid == dead.pid {
+                    self.groups.sweep(&job::group_name(*job));
+                }
+                *pid != dead.pid
+            });
+        }
+        Ok(())
+    }
+}
