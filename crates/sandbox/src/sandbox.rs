@@ -53,6 +53,12 @@ impl Sandbox {
         &self.interpreters
     }
 
+    /// Process id of the launcher, for people who look at process lists; 0 while it is being replaced.
+    #[must_use]
+    pub fn launcher_id(&self) -> u32 {
+        self.launcher.read().map_or(0, |launcher| launcher.id())
+    }
+
     /// Runs one job to its end, blocking. May be called from many threads at once.
     ///
     /// # Errors

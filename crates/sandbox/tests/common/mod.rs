@@ -1,0 +1,130 @@
+//! What the tests share: one sandbox a program, and jobs from a few words.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use sandrun_sandbox::{
+    CancelHandle, CgroupPolicy, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox, SandboxConfig,
+};
+use sandrun_types::{BundlePath, Entry, Interpreter, Manifest};
+
+/// The launcher as a program.
+pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_sandrun-supervisor");
+
+/// One sandbox for all tests of a program, as a service has it.
+pub static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| start(CgroupPolicy::Auto));
+
+/// Starts a sandbox.
+pub fn start(cgroups: CgroupPolicy) -> Sandbox {
+    let config = SandboxConfig { cgroups, ..SandboxConfig::new(vec![LAUNCHER.into()]) };
+    Sandbox::start(config).expect("the sandbox starts")
+}
+
+/// A job in words.
+pub struct Job {
+    pub files: Vec<(String, Vec<u8>)>,
+    pub interpreter: Interpreter,
+    pub args: Vec<String>,
+    pub env: BTreeMap<String, String>,
+    pub limits: Limits,
+    pub outputs: &'static str,
+}
+
+/// An ended job, its outputs still there.
+pub struct Done {
+    pub report: RunReport,
+    pub outputs: tempfile::TempDir,
+}
+
+impl Done {
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.report.stdout).into_owned()
+    }
+
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.report.stderr).into_owned()
+    }
+
+    pub fn output(&self, name: &str) -> Vec<u8> {
+        std::fs::read(self.outputs.path().join(name)).expect("the output is there")
+    }
+
+    pub fn output_names(&self) -> Vec<String> {
+        self.report.outputs.iter().map(|file| file.path.to_string()).collect()
+    }
+}
+
+impl Job {
+    pub fn new(interpreter: Interpreter, name: &str, text: impl AsRef<[u8]>) -> Self {
+        Self {
+            files: vec![(name.to_owned(), text.as_ref().to_vec())],
+            interpreter,
+            args: Vec::new(),
+            env: BTreeMap::new(),
+            limits: Limits { wall: Duration::from_secs(20), ..Limits::default() },
+            outputs: "[]",
+        }
+    }
+
+    pub fn python(text: &str) -> Self {
+        Self::new(Interpreter::Python3, "main.py", text)
+    }
+
+    pub fn bash(text: &str) -> Self {
+        Self::new(Interpreter::Bash, "run.sh", text)
+    }
+
+    pub fn limits(mut self, change: impl FnOnce(&mut Limits)) -> Self {
+        change(&mut self.limits);
+        self
+    }
+
+    pub fn outputs(mut self, patterns: &'static str) -> Self {
+        self.outputs = patterns;
+        self
+    }
+
+    pub fn run(&self) -> Done {
+        self.run_in(&SANDBOX).expect("the job runs")
+    }
+
+    pub fn run_in(&self, sandbox: &Sandbox) -> Result<Done, RunError> {
+        let cancel = CancelHandle::new().expect("a handle");
+        self.run_with(sandbox, &(), &cancel)
+    }
+
+    pub fn run_with(
+        &self,
+        sandbox: &Sandbox,
+        sink: &dyn OutputSink,
+        cancel: &CancelHandle,
+    ) -> Result<Done, RunError> {
+        let workspace = tempfile::tempdir().expect("a directory");
+        for (name, bytes) in &self.files {
+            write(&workspace.path().join(name), bytes);
+        }
+        let outputs = tempfile::tempdir().expect("a directory");
+        let manifest = format!(r#"{{"outputs":{}}}"#, self.outputs);
+        let request = RunRequest {
+            workspace: workspace.path().to_path_buf(),
+            outputs_dir: outputs.path().to_path_buf(),
+            entry: Entry {
+                entrypoint: BundlePath::parse(&self.files[0].0).expect("a name"),
+                interpreter: self.interpreter,
+            },
+            args: self.args.clone(),
+            env: self.env.clone(),
+            limits: self.limits,
+            outputs: Manifest::parse(manifest.as_bytes()).expect("patterns").outputs,
+        };
+        let report = sandbox.run(&request, sink, cancel)?;
+        Ok(Done { report, outputs })
+    }
+}
+
+fn write(path: &Path, bytes: &[u8]) {
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    std::fs::write(path, bytes).expect("a file");
+}
