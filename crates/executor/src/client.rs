@@ -28,8 +28,10 @@ pub use submission::{FileContent, Submission};
 const ANSWER: Duration = Duration::from_secs(30);
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
-/// Longest wait between two pieces of an answer.
-const READ: Duration = Duration::from_secs(60);
+/// Longest wait for an upload to be sent, checked and queued.
+const UPLOAD: Duration = Duration::from_secs(900);
+/// Longest wait for the beginning of a file, and between two pieces of it.
+const PIECE: Duration = Duration::from_secs(60);
 /// Longest JSON answer in bytes: logs are the longest, 10 MiB that JSON may write six times as long.
 const MAX_JSON: usize = 80 * 1024 * 1024;
 /// Longest error sentence that is kept, in characters.
@@ -65,7 +67,6 @@ impl ExecutorClient {
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = reqwest::Client::builder()
             .connect_timeout(CONNECT)
-            .read_timeout(READ)
             .redirect(reqwest::redirect::Policy::none())
             .build()
             .map_err(ClientError::Setup)?;
@@ -232,8 +233,11 @@ impl ExecutorClient {
         if let Some(manifest) = submission.manifest {
             form = form.text("manifest", manifest);
         }
-        self.json(self.request(Method::POST, &["submit"]).multipart(form))
-            .await
+        let request = self
+            .request(Method::POST, &["submit"])
+            .timeout(UPLOAD)
+            .multipart(form);
+        self.json(request).await
     }
 
     /// `GET /status/{id}`.
@@ -315,7 +319,7 @@ impl ExecutorClient {
     }
 
     async fn save(&self, request: RequestBuilder, to: &Path, most: u64) -> Result<u64, ClientError> {
-        let response = self.send(request).await?;
+        let response = self.in_time(self.send(request)).await??;
         let local = |source| ClientError::LocalFile {
             path: to.to_owned(),
             source,
@@ -327,6 +331,13 @@ impl ExecutorClient {
             drop(tokio::fs::remove_file(to).await);
         }
         saved
+    }
+
+    async fn in_time<T>(&self, piece: impl Future<Output = T>) -> Result<T, ClientError> {
+        let stalled = |_| ClientError::Stalled {
+            endpoint: self.endpoint.clone(),
+        };
+        tokio::time::timeout(PIECE, piece).await.map_err(stalled)
     }
 
     async fn copy(
@@ -345,7 +356,7 @@ impl ExecutorClient {
             source,
         };
         let mut length = 0;
-        while let Some(piece) = response.chunk().await.map_err(broken)? {
+        while let Some(piece) = self.in_time(response.chunk()).await?.map_err(broken)? {
             length += piece.len() as u64;
             if length > most {
                 return Err(ClientError::TooLong {

@@ -59,6 +59,15 @@ impl ExecutorConfig {
             grace: Duration::from_secs(7),
         }
     }
+
+    /// Switches everything off that is counted per client, and the CPU time limit that comes with it: what an agent's
+    /// own executor runs with (`--no-quota`). The wall clock still bounds every job.
+    #[must_use]
+    pub fn without_quota(mut self) -> Self {
+        self.quota = None;
+        self.limits.default_cpu_seconds = None;
+        self
+    }
 }
 
 /// What one job may use.

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use sandrun_sandbox::{CancelHandle, RunRequest};
 use sandrun_types::Receipt;
@@ -21,25 +22,25 @@ pub(crate) enum Stage {
     Ended(String),
 }
 
-/// The folder of one job: `<data>/jobs/<id>`.
-#[derive(Clone, Debug)]
+/// The folder of one job: `<data>/jobs/<id>`. Dropping it removes the folder, so that an upload that is refused, or
+/// whose client goes away, leaves nothing behind.
+#[derive(Debug)]
 pub(crate) struct JobFolder(PathBuf);
 
 impl JobFolder {
-    /// The folder of a job below the service's jobs folder.
-    pub(crate) fn of(jobs: &Path, id: RunId) -> Self {
-        Self(jobs.join(id.to_string()))
+    /// Makes the folder of a job below the service's jobs folder, with room for the upload. Blocking.
+    pub(crate) fn create(jobs: &Path, id: RunId) -> io::Result<Self> {
+        let path = Self::path_of(jobs, id);
+        std::fs::create_dir(&path)?;
+        let folder = Self(path);
+        std::fs::create_dir(folder.spool())?;
+        std::fs::create_dir(folder.outputs())?;
+        Ok(folder)
     }
 
-    /// Makes it, with room for the upload. Blocking.
-    pub(crate) fn create(&self) -> io::Result<()> {
-        std::fs::create_dir(&self.0)?;
-        std::fs::create_dir(self.spool())?;
-        std::fs::create_dir(self.outputs())
-    }
-
-    pub(crate) fn path(&self) -> &Path {
-        &self.0
+    /// Where the folder of a job lies.
+    pub(crate) fn path_of(jobs: &Path, id: RunId) -> PathBuf {
+        jobs.join(id.to_string())
     }
 
     /// Where parts of the upload are spooled.
@@ -68,11 +69,35 @@ impl JobFolder {
     }
 }
 
+impl Drop for JobFolder {
+    fn drop(&mut self) {
+        let path = std::mem::take(&mut self.0);
+        match tokio::runtime::Handle::try_current() {
+            Ok(runtime) => drop(runtime.spawn_blocking(move || delete(&path))),
+            Err(_) => delete(&path),
+        }
+    }
+}
+
+/// Removes a job's folder; does nothing if it is gone, or going. Blocking.
+pub(crate) fn delete(path: &Path) {
+    // One rename decides who deletes: the end of a download and the job's own end may come at once.
+    let going = path.with_extension("deleting");
+    let deleted = match std::fs::rename(path, &going) {
+        Ok(()) => std::fs::remove_dir_all(&going),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+    };
+    if let Err(error) = deleted {
+        tracing::warn!(folder = %path.display(), %error, "cannot delete a job's data");
+    }
+}
+
 /// A job's inputs and the ends of its channels.
 #[derive(Debug)]
 pub(crate) struct Job {
     pub(crate) id: RunId,
-    pub(crate) folder: JobFolder,
+    pub(crate) folder: Arc<JobFolder>,
     pub(crate) inputs: Assembled,
     pub(crate) limits: sandrun_sandbox::Limits,
     pub(crate) cancel: CancelHandle,
@@ -85,7 +110,7 @@ impl Job {
     /// A job that is ready to be queued. Blocking: makes its log file.
     pub(crate) fn new(
         id: RunId,
-        folder: JobFolder,
+        folder: Arc<JobFolder>,
         inputs: Assembled,
         limits: sandrun_sandbox::Limits,
     ) -> io::Result<Self> {

@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::id::RunId;
-use crate::job::{Ended, Job, JobFolder, Stage};
+use crate::job::{self, Ended, Job, JobFolder, Stage};
 use crate::jobs::{Action, Event, Moment, Phase, QuotaView, Registry, RegistryError, Rules};
 use crate::runner::{self, Finished};
 use crate::worker_key::WorkerKey;
@@ -224,8 +224,8 @@ impl Task {
             match action {
                 Action::Start(id) => self.start(id),
                 Action::DeleteData(id) => {
-                    let folder = JobFolder::of(&self.tools.jobs, id);
-                    self.deletions.spawn_blocking(move || delete(&folder));
+                    let folder = JobFolder::path_of(&self.tools.jobs, id);
+                    self.deletions.spawn_blocking(move || job::delete(&folder));
                 }
             }
         }
@@ -305,14 +305,5 @@ impl Task {
             self.run_ended(run);
         }
         while self.deletions.join_next().await.is_some() {}
-    }
-}
-
-/// Removes a job's folder. Blocking.
-pub(crate) fn delete(folder: &JobFolder) {
-    match std::fs::remove_dir_all(folder.path()) {
-        Ok(()) => {}
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => tracing::warn!(folder = %folder.path().display(), %error, "cannot delete a job's data"),
     }
 }

@@ -12,5 +12,5 @@ mod receive;
 
 pub(crate) use assemble::{AssembleError, Assembled, assemble};
 pub(crate) use bundle::BundleLimits;
-pub(crate) use overflow::bounded;
+pub(crate) use overflow::{bounded, discard};
 pub(crate) use receive::{ReceiveError, Received, receive};

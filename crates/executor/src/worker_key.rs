@@ -111,12 +111,14 @@ pub fn generate(path: &Path) -> Result<WorkerId, WorkerKeyError> {
     let pem = private
         .to_pkcs8_pem(LineEnding::LF)
         .map_err(WorkerKeyError::Encode)?;
-    let write = |source: io::Error| match source.kind() {
-        io::ErrorKind::AlreadyExists => WorkerKeyError::Exists(path.to_owned()),
-        _ => WorkerKeyError::Write {
+    let write = |source: io::Error| {
+        if source.kind() == io::ErrorKind::AlreadyExists {
+            return WorkerKeyError::Exists(path.to_owned());
+        }
+        WorkerKeyError::Write {
             path: path.to_owned(),
             source,
-        },
+        }
     };
     let mut file = fs::OpenOptions::new()
         .write(true)

@@ -33,6 +33,12 @@ pub enum ClientError {
         /// What the connection says.
         source: reqwest::Error,
     },
+    /// It answers, but a file does not come. Asking again later may help.
+    #[error("the sandrun service at {endpoint} stopped in the middle of a file")]
+    Stalled {
+        /// The service.
+        endpoint: String,
+    },
     /// The service says that the request is wrong (4xx but 429). Asking again changes nothing.
     #[error("the sandrun service refused ({status}): {words}")]
     Refused {
@@ -104,7 +110,7 @@ impl ClientError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Busy { .. } | Self::Failed { .. } => true,
+            Self::Unreachable { .. } | Self::Stalled { .. } | Self::Busy { .. } | Self::Failed { .. } => true,
             Self::Endpoint { .. }
             | Self::Setup(_)
             | Self::Refused { .. }

@@ -118,7 +118,18 @@ fn respond(body: Body, mime: &str, name: &str, length: u64) -> Result<Response, 
     let fallback = HeaderValue::from_static("application/octet-stream");
     headers.insert(CONTENT_TYPE, HeaderValue::from_str(mime).unwrap_or(fallback));
     headers.insert(CONTENT_LENGTH, HeaderValue::from(length));
-    let disposition = format!("attachment; filename*=UTF-8''{}", escape(name));
+    let plain = |c: char| {
+        if c.is_ascii_alphanumeric() || "-._".contains(c) {
+            c
+        } else {
+            '_'
+        }
+    };
+    let ascii: String = name.chars().map(plain).collect();
+    let disposition = format!(
+        "attachment; filename=\"{ascii}\"; filename*=UTF-8''{}",
+        escape(name)
+    );
     if let Ok(disposition) = HeaderValue::from_str(&disposition) {
         headers.insert(CONTENT_DISPOSITION, disposition);
     }
@@ -131,7 +142,7 @@ pub(super) async fn download(
 ) -> Result<Response, ApiError> {
     let found = find(&app, &id).await?.data()?;
     let ended = ended(&found)?;
-    let folder = found.job.folder.clone();
+    let folder = Arc::clone(&found.job.folder);
     let failed = |error: io::Error| ApiError::internal("outputs could not be packed", &error);
     let package = blocking(move || pack(&ended, &folder)).await?.map_err(failed)?;
     let length = package.metadata().map_err(failed)?.len();

@@ -112,6 +112,7 @@ impl ClientUse {
             .sum()
     }
 
+    #[cfg(test)]
     pub(super) fn active(&self) -> u32 {
         self.active
     }

@@ -90,13 +90,15 @@ pub(crate) fn unpack_tar_gz(name: &str, file: File, bundle: &mut BundleWriter) -
         inner: decoder,
         left: limits.bytes.saturating_add(headers),
     });
-    let broken = |source: io::Error| match source.kind() {
-        io::ErrorKind::FileTooLarge => BundleError::TooLarge(limits.bytes).into(),
-        _ => ArchiveError::Broken {
+    let broken = |source: io::Error| {
+        if source.kind() == io::ErrorKind::FileTooLarge {
+            return BundleError::TooLarge(limits.bytes).into();
+        }
+        ArchiveError::Broken {
             archive: name.to_owned(),
             kind: "tar.gz",
             source,
-        },
+        }
     };
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
@@ -106,28 +108,41 @@ pub(crate) fn unpack_tar_gz(name: &str, file: File, bundle: &mut BundleWriter) -
             entry: shown(&entry_name),
             what,
         };
-        let what = match entry.header().entry_type() {
-            tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => None,
-            tar::EntryType::Directory => {
-                if let Some(path) = entry_path(name, &entry_name)? {
-                    bundle.add_folder(&path)?;
-                }
-                continue;
+        let kind = entry.header().entry_type();
+        if kind.is_dir() {
+            if let Some(path) = entry_path(name, &entry_name)? {
+                bundle.add_folder(&path)?;
             }
-            tar::EntryType::XGlobalHeader => continue,
-            tar::EntryType::Symlink => Some("a symbolic link"),
-            tar::EntryType::Link => Some("a hard link"),
-            tar::EntryType::Char | tar::EntryType::Block => Some("a device"),
-            tar::EntryType::Fifo => Some("a FIFO"),
-            _ => Some("of an unknown kind"),
-        };
-        if let Some(what) = what {
+            continue;
+        }
+        // Settings for all entries that follow, such as `git archive` writes; none of them matters here.
+        if kind.is_pax_global_extensions() {
+            continue;
+        }
+        if let Some(what) = no_file(kind) {
             return Err(refuse(what));
         }
         let path = entry_path(name, &entry_name)?.ok_or_else(|| refuse("a file without a name"))?;
         bundle.add_file(path, &mut entry)?;
     }
     Ok(())
+}
+
+/// What an entry is, if it is no regular file.
+fn no_file(kind: tar::EntryType) -> Option<&'static str> {
+    if kind.is_file() || kind.is_contiguous() || kind.is_gnu_sparse() {
+        None
+    } else if kind.is_symlink() {
+        Some("a symbolic link")
+    } else if kind.is_hard_link() {
+        Some("a hard link")
+    } else if kind.is_character_special() || kind.is_block_special() {
+        Some("a device")
+    } else if kind.is_fifo() {
+        Some("a FIFO")
+    } else {
+        Some("of an unknown kind")
+    }
 }
 
 /// Unpacks a zip archive called `name`.

@@ -63,6 +63,11 @@ pub(crate) fn bounded(body: Body, limit: u64) -> (Body, Overflow) {
     (Body::from_stream(pieces), overflow)
 }
 
+/// Reads and drops a body whose request is refused without it, up to what would have been allowed.
+pub(crate) async fn discard(body: Body, limit: u64) {
+    drain(&mut body.into_data_stream(), 0, limit).await;
+}
+
 async fn drain(body: &mut BodyDataStream, mut seen: u64, most: u64) {
     let until = Instant::now() + PATIENCE_TIME;
     while seen < most {

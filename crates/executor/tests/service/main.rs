@@ -1,0 +1,12 @@
+//! The whole service, with real jobs in the real sandbox, over HTTP.
+
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod api;
+mod jobs;
+mod limits;
+mod outputs;
+mod shutdown;
+mod streams;
+mod support;
+mod uploads;
