@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use sandrun_core::market::escrow::{Call, Escrow, Moment, Opening, Parameters, Refusal, TokenTerms};
 use sandrun_core::market::rules::{Payment, Resolution, Stake};
-use sandrun_core::market::{JobFacts, MarketEvent, Outcome, Phase, SeatEnd};
+use sandrun_core::market::{Due, JobFacts, MarketEvent, Outcome, Phase, SeatEnd, due};
 use sandrun_types::{
     Address, Amount, Answer, B256, ChainId, ClassId, ClassKind, ContentDigest, EscrowRef, ExitStatus, JobId,
     ManifestDigest, NodeIndex, Order, OutputRoot, Redundancy, ResultParts, SeatIndex, Token, TraceRoot, U256,
@@ -162,6 +162,10 @@ impl World {
     pub(crate) fn call(&mut self, caller: Address, call: Call) -> Result<Vec<MarketEvent>, Refusal> {
         self.block += 10;
         let before = self.escrow.clone();
+        let (_, pending) = self.facts.at(UnixSeconds(self.now));
+        if matches!(due(&self.facts, UnixSeconds(self.now)), Some(Due::Poke(_))) {
+            assert!(!pending.is_empty(), "a poke is due that has nothing to do");
+        }
         let result = self.escrow.apply(self.moment(), caller, call.clone());
         match &result {
             Ok(events) => {
@@ -171,6 +175,13 @@ impl World {
                 self.events.extend(events.iter().cloned());
             }
             Err(_) => assert_eq!(self.escrow, before, "a refused call leaves nothing behind"),
+        }
+        if matches!(call, Call::Poke { .. }) {
+            assert_eq!(
+                result.is_ok(),
+                !pending.is_empty(),
+                "a poke makes what the facts say is pending: {pending:?}"
+            );
         }
         self.escrow
             .sanity_check()
