@@ -1,7 +1,7 @@
 //! What needs no job.
 
 use reqwest::Method;
-use sandrun_executor::ClientError;
+use sandrun_executor::{ClientError, ExecutorClient};
 use serde_json::json;
 
 use crate::support::Service;
@@ -116,4 +116,42 @@ async fn an_anonymous_executor_has_no_id_and_signs_nothing() {
     );
     let receipt = service.client.receipt_bytes(&job.job_id).await.unwrap();
     assert_eq!(sandrun_types::Receipt::parse(&receipt).unwrap().worker_id, None);
+}
+
+#[tokio::test]
+async fn the_client_tells_what_is_wrong() {
+    let service = Service::start().await;
+    for endpoint in ["localhost:8443", "ftp://localhost", "", "http://"] {
+        assert!(
+            matches!(ExecutorClient::new(endpoint), Err(ClientError::Endpoint { .. })),
+            "{endpoint}"
+        );
+    }
+    let unknown = service
+        .client
+        .status("job-00000000000000000000000000000000")
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(unknown, ClientError::Refused { status: 404, .. }) && !unknown.is_transient(),
+        "{unknown}"
+    );
+    let nobody = ExecutorClient::new("http://127.0.0.1:1")
+        .unwrap()
+        .health()
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(nobody, ClientError::Unreachable { .. }) && nobody.is_transient(),
+        "{nobody}"
+    );
+    // a path below the service is another service
+    let other = ExecutorClient::new(&format!("{}/environments/", service.base)).unwrap();
+    assert!(matches!(
+        other.health().await,
+        Err(ClientError::Refused { status: 404, .. })
+    ));
+    // the proof is bound to the address as it was given, with or without a slash at its end
+    let slash = ExecutorClient::new(&format!("{}/", service.base)).unwrap();
+    assert_eq!(slash.prove_health("test").await.unwrap().0, service.worker);
 }

@@ -201,3 +201,34 @@ async fn bad_manifests_are_refused_with_their_field() {
         "{body}"
     );
 }
+
+#[tokio::test]
+async fn a_client_that_goes_away_leaves_nothing() {
+    use tokio::io::AsyncWriteExt as _;
+    let service = Service::start().await;
+    let address = service.base.trim_start_matches("http://");
+    let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+    let head = "POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+                Content-Length: 100000\r\n\r\n--b\r\n\
+                Content-Disposition: form-data; name=\"files\"; filename=\"main.py\"\r\n\r\nprint(";
+    connection.write_all(head.as_bytes()).await.unwrap();
+    eventually("the upload begins", async || service.job_folders().len() == 1).await;
+    drop(connection);
+    eventually("the draft goes", async || service.job_folders().is_empty()).await;
+    assert_eq!(service.client.stats().await.unwrap().your_quota.active_jobs, 0);
+}
+
+#[tokio::test]
+async fn names_are_kept_as_they_were_sent() {
+    let service = Service::start().await;
+    let code =
+        "import os\nfor d, _, fs in sorted(os.walk('.')):\n  for f in sorted(fs): print(os.path.join(d, f))";
+    let job = service
+        .run("", &[("main.py", code), ("a b/ü.txt", ""), ("d/e/f.txt", "")])
+        .await;
+    assert_eq!(
+        service.stdout(&job.job_id).await,
+        "./main.py\n./a b/ü.txt\n./d/e/f.txt\n",
+        "{job:?}"
+    );
+}
