@@ -16,7 +16,7 @@ fn world(redundancy: Redundancy) -> World {
 fn seated(redundancy: Redundancy, seats: usize) -> World {
     let mut world = world(redundancy);
     for seat in 0..seats {
-        world.claim(seat).unwrap();
+        world.claim(seat).expect("accepted");
     }
     world
 }
@@ -24,7 +24,7 @@ fn seated(redundancy: Redundancy, seats: usize) -> World {
 fn committed(redundancy: Redundancy, codes: &[market_support::Code]) -> World {
     let mut world = seated(redundancy, codes.len());
     for (seat, code) in codes.iter().enumerate() {
-        world.commit(seat, *code).unwrap();
+        world.commit(seat, *code).expect("accepted");
     }
     world
 }

@@ -29,6 +29,7 @@ fn seeds() -> Vec<u64> {
 fn simulate(seed: u64) -> Simulation {
     struct Name(u64);
     impl Drop for Name {
+        #[allow(clippy::print_stderr, reason = "the seed is what a failure is replayed with")]
         fn drop(&mut self) {
             if std::thread::panicking() {
                 eprintln!("this history failed; replay it with SANDRUN_SEED={}", self.0);

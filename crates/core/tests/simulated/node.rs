@@ -222,10 +222,11 @@ impl Node {
                 self.send(Kind::Claim, call, chain, rng);
             }
             Action::Commit { seat, commitment } => {
-                let round = match self.machine.state() {
-                    State::Answered { held, .. } | State::Committing { held, .. } => held.round,
-                    other => panic!("a commit from {other:?}"),
+                let (State::Answered { held, .. } | State::Committing { held, .. }) = self.machine.state()
+                else {
+                    panic!("a commit from {:?}", self.machine.state());
                 };
+                let round = held.round;
                 if self.conduct != Conduct::Absent {
                     self.commitments.entry(round).or_default().insert(commitment.0);
                     self.send(
