@@ -124,7 +124,11 @@ impl Executor {
             offer: Offer {
                 class: sandbox.class(),
                 limits: config.limits.clone(),
-                interpreters: sandbox.interpreters(),
+                interpreters: sandbox
+                    .interpreters()
+                    .iter()
+                    .map(|(interpreter, _)| *interpreter)
+                    .collect(),
             },
             key,
             isolation: sandbox.layers().names(),

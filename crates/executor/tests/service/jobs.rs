@@ -121,6 +121,22 @@ async fn a_job_prints_too_much_and_takes_too_much_memory() {
     let code = "open('made.txt', 'w').write('x')\nx = bytearray(400 * 1024 * 1024)";
     let hungry = service.run(r#"{"memory_mb":64}"#, &[("main.py", code)]).await;
     assert_eq!(hungry.status, JobState::Failed, "{hungry:?}");
+    // Where only resource limits bound memory, python gets to say so itself.
+    if hungry
+        .isolation
+        .iter()
+        .any(|layer| layer.starts_with("memory:cgroup"))
+    {
+        assert_eq!(
+            hungry.execution_metadata.outcome,
+            Some(RunOutcome::Memory),
+            "{hungry:?}"
+        );
+        assert!(
+            hungry.output_files.is_empty() && !hungry.explanation.is_empty(),
+            "{hungry:?}"
+        );
+    }
 }
 
 #[tokio::test]
