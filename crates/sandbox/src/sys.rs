@@ -54,6 +54,21 @@ pub(crate) fn fork(flags: libc::c_int) -> io::Result<Forked> {
     Ok(i32::try_from(pid).ok().filter(|pid| *pid > 0).map_or(Forked::Child, Forked::Parent))
 }
 
+/// Forks as [`fork`] does, into a control group of version 2 if one is named.
+pub(crate) fn fork_into(flags: libc::c_int, group: Option<BorrowedFd<'_>>) -> io::Result<Forked> {
+    const CLONE_INTO_CGROUP: u64 = 1 << 33;
+    let Some(group) = group else { return fork(flags) };
+    // SAFETY: clone_args is plain data for which zeros are a value.
+    let mut args: libc::clone_args = unsafe { std::mem::zeroed() };
+    let invalid = |_| io::Error::from(io::ErrorKind::InvalidInput);
+    args.flags = u64::try_from(flags).map_err(invalid)? | CLONE_INTO_CGROUP;
+    args.exit_signal = u64::try_from(libc::SIGCHLD).map_err(invalid)?;
+    args.cgroup = u64::try_from(group.as_raw_fd()).map_err(invalid)?;
+    // SAFETY: as in `fork`; the structure is a local of the given size.
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) })?;
+    Ok(i32::try_from(pid).ok().filter(|pid| *pid > 0).map_or(Forked::Child, Forked::Parent))
+}
+
 /// Ends this process at once: no destructors, no flushing of buffers copied from a parent.
 pub(crate) fn exit_now(code: i32) -> ! {
     // SAFETY: _exit never returns and touches no memory.

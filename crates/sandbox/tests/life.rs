@@ -5,6 +5,8 @@ mod common;
 
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -140,6 +142,33 @@ fn resource_limits_alone_hold() {
     assert_eq!(sandbox.layers().memory, MemoryControl::Rlimit);
     assert_eq!(sandbox.layers().processes, ProcessControl::Rlimit);
     works_without_groups(&sandbox);
+}
+
+#[test]
+fn any_user_may_run_jobs() {
+    if !rustix::process::geteuid().is_root() {
+        // Then all the other tests say so.
+        return;
+    }
+    // Where the build lies may be closed to others.
+    let place = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let copy = |from: &Path, name: &str| {
+        let to = place.path().join(name);
+        fs::copy(from, &to).unwrap();
+        to
+    };
+    let launcher = copy(Path::new(common::LAUNCHER), "launcher");
+    let tests = copy(&std::env::current_exe().unwrap(), "tests");
+    let output = Command::new(tests)
+        .args(["--exact", "resource_limits_alone_hold", "nothing_is_left_after_the_sandbox"])
+        .env("SANDRUN_TEST_LAUNCHER", launcher)
+        .current_dir("/")
+        .gid(65_534)
+        .uid(65_534)
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("2 passed"), "{text}");
 }
 
 fn works_without_groups(sandbox: &Sandbox) {

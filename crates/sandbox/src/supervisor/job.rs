@@ -100,7 +100,7 @@ fn run(
         Ok(pair) => pair,
         Err(error) => return (refuse("make a socket", error.into()), None),
     };
-    match sys::fork(NAMESPACES) {
+    match sys::fork_into(NAMESPACES, groups.birthplace()) {
         Err(error) => (refuse("make namespaces", error), None),
         Ok(Forked::Child) => {
             drop(mine);
