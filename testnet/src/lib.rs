@@ -1,1 +1,12 @@
-//! (skeleton)
+//! A whole market on one machine, for the testnet, the demo, and tests.
+//!
+//! Owns child processes and the order in which they start and end; every part is the released binary. Never decides
+//! anything about jobs, and is needed by no other room but the command line and the benchmarks.
+
+mod demo;
+mod market;
+mod process;
+
+pub use demo::{Demo, FileSummary, JobSummary, NodePayment, Slash, Summary};
+pub use market::{LocalMarket, LocalNode, Ports, Role, TEST_TOKEN, TestnetConfig};
+pub use process::{Service, ServiceSpec, listening};

@@ -1,2 +1,45 @@
-//! (skeleton)
-fn main() {}
+//! The command line of sandrun-pool: one file per subcommand, clap lives only here.
+//!
+//! Owns arguments, configuration, output and exit codes. Never decides anything about jobs or money: it turns arguments
+//! into a crate's own configuration, and a crate's answer into text.
+
+mod args;
+mod cli;
+mod commands;
+mod config;
+mod exit;
+mod logging;
+mod output;
+mod progress;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // the sandbox supervisor has to be single-threaded: before anything else starts
+    if std::env::args_os().nth(1).is_some_and(|argument| argument == "__sandbox") {
+        sandrun_sandbox::supervisor_main();
+    }
+    match cli::parse() {
+        Ok(cli) => run(cli),
+        Err(early) => early.finish(),
+    }
+}
+
+fn run(cli: cli::Cli) -> ExitCode {
+    logging::start(&cli.global, cli.command.is_service());
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return exit::report(&anyhow::Error::new(error).context("the async runtime did not start")),
+    };
+    let output = output::Output::new(&cli.global);
+    let result = runtime.block_on(commands::run(cli.command, &output));
+    // a blocking task that hangs must not keep the process
+    runtime.shutdown_timeout(std::time::Duration::from_secs(2));
+    match result {
+        Ok(status) => status.into(),
+        Err(error) => {
+            output.error(&error);
+            exit::Status::of(&error).into()
+        }
+    }
+}

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use alloy::primitives::B256;
+use alloy::primitives::{B256, Bytes};
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
@@ -243,8 +243,25 @@ impl Chain {
     /// # Errors
     /// A chain that is no test chain.
     pub async fn dev_reorg(&self, depth: u64) -> Result<(), AnvilError> {
-        let none: [u8; 0] = [];
-        self.dev("anvil_reorg", (depth, none)).await
+        self.dev_reorg_with(depth, &[]).await
+    }
+
+    /// Replaces the last `depth` blocks by others of the same height, which hold `transactions` (signed, with the
+    /// number of the new block, from 0).
+    ///
+    /// # Errors
+    /// A chain that is no test chain.
+    pub async fn dev_reorg_with(&self, depth: u64, transactions: &[(Bytes, u64)]) -> Result<(), AnvilError> {
+        self.dev("anvil_reorg", (depth, transactions.to_vec())).await
+    }
+
+    /// Sets the next block's base fee, wei per gas.
+    ///
+    /// # Errors
+    /// A chain that is no test chain.
+    pub async fn dev_base_fee(&self, wei: u64) -> Result<(), AnvilError> {
+        self.dev("anvil_setNextBlockBaseFeePerGas", (format!("{wei:#x}"),))
+            .await
     }
 
     /// Takes a waiting transaction out of the pool.
@@ -277,7 +294,7 @@ impl Chain {
 }
 
 /// The program: named by the environment, else of this workspace's toolchain, else on PATH.
-fn find() -> Option<PathBuf> {
+pub fn find() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(ANVIL_ENV) {
         return Some(PathBuf::from(named));
     }

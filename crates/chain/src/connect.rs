@@ -12,7 +12,7 @@ use alloy::transports::TransportError;
 use alloy::transports::http::{Http, reqwest};
 use sandrun_types::{Address, Amount, ChainId, U256, UnixSeconds};
 
-use crate::position::{BlockHash, BlockRef, Head};
+use crate::position::{BlockHash, BlockRef, Head, TxHash};
 use crate::rpc::{Endpoint, RpcError};
 
 /// Why there is no connection.
@@ -205,6 +205,18 @@ impl Chain {
             max_fee_per_gas: fees.max_fee_per_gas,
             max_priority_fee_per_gas: fees.max_priority_fee_per_gas,
         })
+    }
+
+    /// Gas that a mined transaction took.
+    ///
+    /// # Errors
+    /// No usable answer, or a transaction that is not mined.
+    pub async fn gas_used(&self, transaction: TxHash) -> Result<u64, RpcError> {
+        let receipt = self.provider.get_transaction_receipt(transaction.0).await;
+        let receipt = receipt.map_err(|error| self.rpc_error("eth_getTransactionReceipt", error))?;
+        receipt
+            .map(|it| it.gas_used)
+            .ok_or_else(|| self.missing("receipt of a mined transaction"))
     }
 
     pub(crate) const fn timeout(&self) -> Duration {

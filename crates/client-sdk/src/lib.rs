@@ -1,1 +1,17 @@
-//! (skeleton)
+//! What a client does: prepare a job, price it, post it, follow it, fetch its result and check it against the chain,
+//! and get its money back.
+//!
+//! Owns the client's side of the market; needs nothing but a chain RPC and a content store. Never trusts a pool manager
+//! with more than convenience, and never prints.
+
+mod client;
+mod plan;
+mod prepare;
+mod result;
+mod snapshot;
+
+pub use client::{Client, ClientError, Posted};
+pub use plan::{PlanError, Terms, Wish, plan};
+pub use prepare::{PrepareError, PreparedJob, prepare};
+pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
+pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job, windows};

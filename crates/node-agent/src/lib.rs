@@ -39,11 +39,24 @@ pub use operator::{Earning, Operator, OperatorError, Registration};
 /// # Errors
 /// [`AgentError`]: what was missing at the start, or a journal that can't be written any more.
 pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+    run_with(config, |_| (), shutdown).await
+}
+
+/// As [`run`]; `ready` hears the node's index once it is registered and takes jobs.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: AgentConfig,
+    ready: impl FnOnce(sandrun_types::NodeIndex),
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
     tokio::pin!(shutdown);
-    let ready = tokio::select! {
-        ready = start::start(config) => ready?,
+    let started = tokio::select! {
+        started = start::start(config) => started?,
         () = &mut shutdown => return Ok(()),
     };
-    tracing::info!(node = %ready.node.index, worker = %ready.node.worker, "the agent works");
-    agent::Agent::new(ready.node, ready.journal, ready.gate, ready.resume_from).drive(shutdown).await
+    tracing::info!(node = %started.node.index, worker = %started.node.worker, "the agent works");
+    ready(started.node.index);
+    agent::Agent::new(started.node, started.journal, started.gate, started.resume_from).drive(shutdown).await
 }

@@ -1,1 +1,17 @@
-//! (skeleton)
+//! The pool manager of the market: watches the chain, keeps an index in SQLite, does what is due, answers queries.
+//!
+//! Owns nothing that the chain does not hold: it can be deleted and built again, any number may run, and clients and
+//! nodes work without one. Chain facts come applied or undone; a job that lost an event is folded anew from the others.
+//! Never signs for a client or a node.
+
+mod block;
+mod error;
+mod http;
+mod keeper;
+mod manager;
+mod nodes;
+
+pub use error::ManagerError;
+pub use http::{HealthView, JobsView, NodesView, StatusView};
+pub use manager::{Manager, ManagerConfig};
+pub use nodes::NodeEntry;

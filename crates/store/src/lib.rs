@@ -3,8 +3,10 @@
 //! Owns files, schemas and their migrations, and the durability of what was written. Never decides anything and never
 //! speaks to a network. Everything here is synchronous; a write returns after the disk has it.
 
+mod index;
 mod journal;
 mod sqlite;
 
+pub use index::{EventChange, EventKey, Index, IndexBatch, IndexError, JobChange};
 pub use journal::{Journal, JournalError, Note};
 pub use sqlite::{Migration, OpenError, open_database};

@@ -1,0 +1,5 @@
+//! Benchmarks: figures beside peers, measured in the same run.
+
+mod row;
+
+fn main() {}

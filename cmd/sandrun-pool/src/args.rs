@@ -1,0 +1,151 @@
+//! Groups of arguments that several commands share, and what they become.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::Context as _;
+use clap::Args;
+use sandrun_chain::{Chain, Deployment, Key, Password};
+use sandrun_types::{Address, ChainId};
+
+use crate::config::home;
+use crate::exit::{Status, WithStatus as _};
+
+/// Which chain, and which contracts on it.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct ChainArgs {
+    /// RPC of the chain
+    #[arg(long, value_name = "URL", env = "SANDRUN_RPC", default_value = "http://127.0.0.1:8545")]
+    pub(crate) blockchain_rpc: String,
+    /// Chain id that the RPC has to serve; any when not given
+    #[arg(long, value_name = "ID", env = "SANDRUN_CHAIN_ID")]
+    pub(crate) chain_id: Option<u64>,
+    /// Deployments by chain id (JSON); the local testnet writes its own
+    #[arg(long, value_name = "FILE", env = "SANDRUN_DEPLOYMENTS")]
+    pub(crate) deployments: Option<PathBuf>,
+    /// Escrow contract, where no file knows it; needs --registry
+    #[arg(long, value_name = "ADDRESS", requires = "registry", env = "SANDRUN_ESCROW")]
+    pub(crate) escrow: Option<Address>,
+    /// Registry contract, where no file knows it
+    #[arg(long, value_name = "ADDRESS", requires = "escrow", env = "SANDRUN_REGISTRY")]
+    pub(crate) registry: Option<Address>,
+}
+
+/// A chain with a market on it.
+#[derive(Debug, Clone)]
+pub(crate) struct Market {
+    /// The connection.
+    pub(crate) chain: Chain,
+    /// The contracts.
+    pub(crate) deployment: Deployment,
+}
+
+impl ChainArgs {
+    /// Where the local testnet writes its deployment.
+    pub(crate) fn local_deployments() -> PathBuf {
+        home().join("deployments.json")
+    }
+
+    /// Connects to the chain.
+    pub(crate) async fn connect(&self) -> anyhow::Result<Chain> {
+        match Chain::connect(&self.blockchain_rpc, self.chain_id.map(ChainId)).await {
+            Ok(chain) => Ok(chain),
+            Err(error @ sandrun_chain::ConnectError::WrongChain { .. }) => Err(error).status(Status::Refused),
+            Err(error) => Err(error).status(Status::Unreachable),
+        }
+    }
+
+    /// Which contracts these arguments mean on `chain`.
+    pub(crate) fn deployment(&self, chain: ChainId) -> anyhow::Result<Deployment> {
+        if let (Some(escrow), Some(registry)) = (self.escrow, self.registry) {
+            let tokens = std::collections::BTreeMap::new();
+            return Ok(Deployment { chain, registry, escrow, deployed_block: 0, tokens });
+        }
+        let local = Self::local_deployments();
+        let file = self.deployments.clone().or_else(|| local.exists().then_some(local));
+        Deployment::lookup(chain, file.as_deref()).status(Status::BadInput)
+    }
+
+    /// Connects and checks that the contracts are what they should be.
+    pub(crate) async fn market(&self) -> anyhow::Result<Market> {
+        let chain = self.connect().await?;
+        let deployment = self.deployment(chain.id())?;
+        deployment.verify(&chain).await.status(Status::Refused)?;
+        Ok(Market { chain, deployment })
+    }
+}
+
+/// The content store.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct StoreArgs {
+    /// RPC of the content store: a Kubo node or `sandrun-pool content`
+    #[arg(long, value_name = "URL", env = "SANDRUN_IPFS_API", default_value = "http://127.0.0.1:5001")]
+    pub(crate) ipfs_api: String,
+}
+
+impl StoreArgs {
+    /// A client for the store.
+    pub(crate) fn client(&self) -> anyhow::Result<sandrun_content::KuboClient> {
+        sandrun_content::KuboClient::new(&self.ipfs_api)
+            .with_context(|| format!("--ipfs-api {}", self.ipfs_api))
+            .status(Status::BadInput)
+    }
+}
+
+/// The key that signs transactions.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct KeyArgs {
+    /// Key file, mode 0600: 64 hex digits, or a keystore (its password in the file that SANDRUN_PASSWORD_FILE names)
+    #[arg(long, value_name = "FILE", env = "SANDRUN_KEY")]
+    pub(crate) key: Option<PathBuf>,
+}
+
+impl KeyArgs {
+    /// Loads the key.
+    pub(crate) fn load(&self) -> anyhow::Result<Key> {
+        let Some(path) = &self.key else {
+            return Err(crate::exit::Failure::new(
+                Status::BadInput,
+                "this needs a key: give --key FILE (or SANDRUN_KEY); `sandrun-pool keys new FILE` makes one",
+            ));
+        };
+        load_key(path)
+    }
+}
+
+/// Environment variable that names the file with a keystore's password.
+const PASSWORD_FILE_ENV: &str = "SANDRUN_PASSWORD_FILE";
+
+/// Loads a key file, with the password that the environment names where it is a keystore.
+pub(crate) fn load_key(path: &std::path::Path) -> anyhow::Result<Key> {
+    let password = std::env::var_os(PASSWORD_FILE_ENV).map(|file| Password::File(file.into()));
+    Key::load(path, password.as_ref()).status(Status::BadInput)
+}
+
+/// Where a service listens.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct ListenArgs {
+    /// Address to listen on; loopback unless told otherwise
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    pub(crate) host: std::net::IpAddr,
+}
+
+impl ListenArgs {
+    /// The socket address with `port`.
+    pub(crate) const fn at(&self, port: u16) -> SocketAddr {
+        SocketAddr::new(self.host, port)
+    }
+}
+
+/// Ends when the process is asked to: SIGTERM or SIGINT.
+pub(crate) async fn shutdown() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+        tracing::error!("signals cannot be watched; this service ends only when it is killed");
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}

@@ -1,0 +1,140 @@
+//! `agent`: a node's agent as a service.
+
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use node_agent::{AgentConfig, Misbehaviour, TokenPolicy};
+use sandrun_types::{Address, Amount, ClassId};
+
+use crate::args::{ChainArgs, KeyArgs, StoreArgs, shutdown};
+use crate::exit::{Failure, Status, WithStatus as _};
+
+/// Arguments of `agent`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool agent --key node.key --stake 1 --sandrun-url http://localhost:8443 \\\n    \
+      --blockchain-rpc http://localhost:8545 --ipfs-api http://localhost:5001\n\n\
+    The agent registers and stakes by itself at its first start; `stake`, `earnings` and `withdraw` show and move its\n\
+    money. It ends within ten seconds of SIGTERM and goes on where it was when started again.")]
+pub(crate) struct Arguments {
+    /// The node's executor
+    #[arg(long, value_name = "URL", env = "SANDRUN_URL", default_value = "http://127.0.0.1:8443")]
+    sandrun_url: String,
+    #[command(flatten)]
+    chain: ChainArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+    /// A separate hot key that signs claims, commits and reveals
+    #[arg(long, value_name = "FILE")]
+    hot_key: Option<PathBuf>,
+    /// The executor's key file, so that its receipts are bound to this node's account
+    #[arg(long, value_name = "FILE", env = "SANDRUN_WORKER_KEY")]
+    worker_key: Option<PathBuf>,
+    /// Where earnings go; the account itself when not given
+    #[arg(long, value_name = "ADDRESS")]
+    payout: Option<Address>,
+    /// Directory of the journal and the bundles
+    #[arg(long, value_name = "DIR", env = "SANDRUN_AGENT_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Stake to hold, in coins; what is missing is deposited
+    #[arg(long, value_name = "COINS", default_value = "1", value_parser = coins)]
+    stake: Amount,
+    /// Serve these classes only; all that the executor offers when not given
+    #[arg(long, value_name = "CLASS")]
+    class: Vec<ClassId>,
+    /// Least price per job, in coins
+    #[arg(long, value_name = "COINS", default_value = "0.001", value_parser = coins)]
+    min_price: Amount,
+    /// Largest price per job, in coins
+    #[arg(long, value_name = "COINS", default_value = "1", value_parser = coins)]
+    value_cap: Amount,
+    /// Largest bond to put at risk in one job, in coins; the whole stake when not given
+    #[arg(long, value_name = "COINS", value_parser = coins)]
+    bond_cap: Option<Amount>,
+    /// Withdraw earnings from this sum on, in coins
+    #[arg(long, value_name = "COINS", default_value = "0.1", value_parser = coins)]
+    withdraw_above: Amount,
+    /// Take payment in this ERC-20 too: ADDRESS=MINIMUM in the token's base units; repeatable
+    #[arg(long, value_name = "ADDRESS=MINIMUM", value_parser = token)]
+    accept_token: Vec<(Address, Amount)>,
+    /// Jobs under way at once
+    #[arg(long, value_name = "N", default_value_t = 4)]
+    max_jobs: u32,
+    /// Most memory that the executor gives a job, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    max_memory: u32,
+    /// Accept jobs again after a fault that stopped this node
+    #[arg(long)]
+    resume_after_fault: bool,
+    /// On a test network only: misbehave
+    #[arg(long, value_enum, hide = true)]
+    misbehave: Option<Misbehave>,
+}
+
+/// How a test network's node misbehaves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Misbehave {
+    /// Reveals a wrong digest.
+    Liar,
+    /// Takes seats and says nothing.
+    Silent,
+}
+
+/// Coins as people write them.
+pub(super) fn coins(text: &str) -> Result<Amount, sandrun_types::AmountError> {
+    Amount::parse(text, Amount::COIN_DECIMALS)
+}
+
+fn token(text: &str) -> Result<(Address, Amount), String> {
+    let (address, minimum) = text.split_once('=').ok_or("write ADDRESS=MINIMUM")?;
+    let address = address.parse().map_err(|_| format!("`{address}` is not an address"))?;
+    Ok((address, Amount::parse(minimum, 0).map_err(|error| error.to_string())?))
+}
+
+/// Runs until the process is told to end.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
+    let key = arguments.key.load()?;
+    let market = arguments.chain.market().await?;
+    let misbehaviour = match arguments.misbehave {
+        None => None,
+        Some(_) if market.chain.id() != sandrun_types::ChainId::LOCAL => {
+            return Err(Failure::new(Status::BadInput, "--misbehave is for the local test network (chain 31337) only"));
+        }
+        Some(Misbehave::Liar) => Some(Misbehaviour::Liar),
+        Some(Misbehave::Silent) => Some(Misbehaviour::Silent),
+    };
+    let folder = || crate::config::home().join("agent").join(key.address().to_string());
+    let data_dir = arguments.data_dir.clone().unwrap_or_else(folder);
+    let mut config = AgentConfig::new(
+        arguments.sandrun_url.clone(),
+        arguments.chain.blockchain_rpc.clone(),
+        arguments.store.ipfs_api.clone(),
+        key,
+        data_dir,
+    );
+    config.chain = Some(market.chain.id());
+    config.deployment = Some(market.deployment);
+    config.worker_key = arguments.hot_key.as_deref().map(crate::args::load_key).transpose()?;
+    config.executor_key = arguments.worker_key;
+    config.payout = arguments.payout;
+    config.stake = arguments.stake;
+    config.classes = arguments.class;
+    config.min_price = arguments.min_price;
+    config.value_cap = arguments.value_cap;
+    config.bond_cap = arguments.bond_cap;
+    config.withdraw_threshold = arguments.withdraw_above;
+    config.tokens = arguments
+        .accept_token
+        .into_iter()
+        .map(|(token, min_price)| TokenPolicy { token, min_price, withdraw_threshold: min_price })
+        .collect();
+    config.max_jobs = arguments.max_jobs;
+    config.max_memory_mib = arguments.max_memory;
+    config.resume_after_fault = arguments.resume_after_fault;
+    config.misbehaviour = misbehaviour;
+    let ready = |node: sandrun_types::NodeIndex| println!("ready: node {node}");
+    node_agent::run_with(config, ready, shutdown()).await.status(Status::Unreachable)?;
+    Ok(Status::Success)
+}

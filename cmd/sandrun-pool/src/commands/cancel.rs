@@ -1,0 +1,54 @@
+//! `cancel`: takes a job back while nobody has a seat.
+
+use std::sync::Arc;
+
+use clap::Args;
+use client_sdk::Client;
+use sandrun_chain::MarketReader;
+use sandrun_types::JobId;
+use serde::Serialize;
+
+use crate::args::{ChainArgs, KeyArgs, StoreArgs};
+use crate::exit::{Status, WithStatus as _};
+use crate::output::{Output, Report};
+
+/// Arguments of `cancel`.
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  sandrun-pool cancel 0x1234…\n\n\
+    All comes back before the lottery's seed is known; after it, while no seat is taken, all but the attempt fee.")]
+pub(crate) struct Arguments {
+    /// The job's id, or its first digits
+    job: String,
+    #[command(flatten)]
+    chain: ChainArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Cancelled {
+    job: JobId,
+    transaction: String,
+}
+
+impl Report for Cancelled {
+    fn human(&self) -> String {
+        format!("cancelled {}; `sandrun-pool withdraw` pays the balance out\n", self.job)
+    }
+}
+
+/// Cancels the job.
+pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    let key = arguments.key.load()?;
+    let store = arguments.store.client()?;
+    let market = arguments.chain.market().await?;
+    let client = Client::new(MarketReader::new(market.chain, market.deployment), Arc::new(store));
+    let job = super::job::resolve(client.reader(), &arguments.job).await?;
+    let windows = client.windows().await.status(Status::Unreachable)?;
+    let entry = client.job(job, windows).await.status(Status::BadInput)?;
+    let transaction = client.cancel(&key, &entry.facts.order).await.status(Status::Refused)?;
+    output.result(&Cancelled { job, transaction: transaction.hash.to_string() })?;
+    Ok(Status::Success)
+}

@@ -1,0 +1,132 @@
+//! `job`: how one job stands, and why.
+
+use clap::Args;
+use client_sdk::{Snapshot, read_job, windows};
+use sandrun_chain::MarketReader;
+use sandrun_core::market::{JobFacts, Owes, WaitsFor, Why, why};
+use sandrun_types::{JobId, UnixSeconds};
+use serde::Serialize;
+
+use crate::args::ChainArgs;
+use crate::exit::{Failure, Status, WithStatus as _};
+use crate::output::{Output, Report};
+
+/// Arguments of `job`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool job 0x1234…\n  \
+    sandrun-pool job 0x1234… --why\n  \
+    sandrun-pool job 0x12345678          # the first digits are enough where they are unique")]
+pub(crate) struct Arguments {
+    /// The job's id, or its first digits
+    job: String,
+    /// Say only what it waits for, who owes the next step, and until when
+    #[arg(long)]
+    why: bool,
+    #[command(flatten)]
+    chain: ChainArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    facts: JobFacts,
+    why: Why,
+    now: UnixSeconds,
+    #[serde(skip)]
+    only_why: bool,
+}
+
+impl Report for Shown {
+    fn human(&self) -> String {
+        let why = explain(&self.why, self.now);
+        if self.only_why {
+            return format!("{why}\n");
+        }
+        let facts = &self.facts;
+        let order = &facts.order;
+        let mut text = format!(
+            "job        {}\nclient     {}\nprice      {} per replica in {}\nredundancy {} (quorum {})\nclass      {}\n",
+            facts.job,
+            order.client,
+            order.price,
+            order.token,
+            order.redundancy.replicas(),
+            order.redundancy.quorum(),
+            order.class,
+        );
+        text += &format!("stage      {}\n", crate::progress::line(facts));
+        for (seat, it) in facts.seats.iter().enumerate() {
+            let end = it.end.map_or_else(String::new, |end| {
+                format!(", {:?}: paid {}, slashed {}", end.end, end.paid.0, end.slashed.0)
+            });
+            text += &format!("seat {seat}     node {}, round {:?}, {:?}{end}\n", it.node, it.round, it.standing);
+        }
+        if let Some(outcome) = facts.outcome() {
+            text += &format!("outcome    {outcome:?}\n");
+        }
+        text + &format!("why        {why}\n")
+    }
+}
+
+/// What a job waits for, in a sentence.
+fn explain(why: &Why, now: UnixSeconds) -> String {
+    let what = match &why.waits_for {
+        WaitsFor::Seats { taken, wanted } => format!("it waits for seats: {taken} of {wanted} are taken"),
+        WaitsFor::Commits(seats) => format!("it runs: seats {} have to commit", list(seats)),
+        WaitsFor::Reveals(seats) => format!("seats {} have to reveal", list(seats)),
+        WaitsFor::Poke(transition) => format!("a transition is due ({transition:?}) and wants a transaction"),
+        WaitsFor::Refund => "the rest has to be credited to the payer".to_owned(),
+        WaitsFor::Nothing => "it is over; it waits for nothing".to_owned(),
+    };
+    let who = match &why.owes {
+        Owes::AnyNode => "any eligible node owes the next step".to_owned(),
+        Owes::Nodes(nodes) => format!("nodes {} owe the next step", list(nodes)),
+        Owes::Anyone => "anyone may do it (a manager does)".to_owned(),
+        Owes::Nobody => return what,
+    };
+    let until = why.until.map_or_else(String::new, |until| format!(", within {} s", now.until(until)));
+    format!("{what}; {who}{until}")
+}
+
+fn list<T: std::fmt::Display>(items: &[T]) -> String {
+    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// Shows the job.
+pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    let market = arguments.chain.market().await?;
+    let reader = MarketReader::new(market.chain, market.deployment);
+    let job = resolve(&reader, &arguments.job).await?;
+    let parameters = reader.parameters().await.status(Status::Unreachable)?;
+    let entry = read_job(&reader, job, windows(&parameters)).await.status(Status::Unreachable)?;
+    let Some(entry) = entry else { return Err(unknown(&arguments.job)) };
+    let now = reader.chain().head().await.status(Status::Unreachable)?.timestamp;
+    let shown = Shown { why: why(&entry.facts, now), facts: entry.facts, now, only_why: arguments.why };
+    output.result(&shown)?;
+    Ok(Status::Success)
+}
+
+/// A job by its whole id or by first digits that only one has.
+pub(super) async fn resolve(reader: &MarketReader, text: &str) -> anyhow::Result<JobId> {
+    if let Ok(job) = text.parse() {
+        return Ok(job);
+    }
+    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
+    if digits.len() < 4 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        return Err(Failure::new(Status::BadInput, format!("`{text}` is not a job id: give 64 hex digits, or at least the first four")));
+    }
+    let snapshot = Snapshot::read(reader).await.status(Status::Unreachable)?;
+    let mut found = snapshot.jobs.iter().map(|it| it.facts.job).filter(|job| job.to_string()[2..].starts_with(&digits));
+    match (found.next(), found.next()) {
+        (Some(job), None) => Ok(job),
+        (Some(_), Some(_)) => Err(Failure::new(Status::BadInput, format!("several jobs begin with {text}: give more digits"))),
+        (None, _) => Err(unknown(text)),
+    }
+}
+
+fn unknown(text: &str) -> anyhow::Error {
+    Failure::new(
+        Status::BadInput,
+        format!("job {text} was never posted on this escrow: check the id, the chain and the contract address"),
+    )
+}

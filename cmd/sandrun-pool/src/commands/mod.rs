@@ -1,0 +1,52 @@
+//! One file per subcommand.
+
+pub(crate) mod agent;
+pub(crate) mod cancel;
+pub(crate) mod completions;
+pub(crate) mod content;
+pub(crate) mod demo;
+pub(crate) mod deploy;
+pub(crate) mod earnings;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod keys;
+pub(crate) mod nodes;
+pub(crate) mod pool;
+pub(crate) mod quote;
+pub(crate) mod sandrun;
+pub(crate) mod stake;
+pub(crate) mod status;
+pub(crate) mod submit;
+pub(crate) mod testnet;
+pub(crate) mod tether;
+pub(crate) mod withdraw;
+
+use crate::cli::Command;
+use crate::exit::Status;
+use crate::output::Output;
+
+/// Runs a command.
+pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Status> {
+    match command {
+        Command::Submit(it) => submit::run(it, output).await,
+        Command::Job(it) => job::run(&it, output).await,
+        Command::Jobs(it) => jobs::run(&it, output).await,
+        Command::Nodes(it) => nodes::run(&it, output).await,
+        Command::Status(it) => status::run(&it, output).await,
+        Command::Quote(it) => quote::run(&it, output).await,
+        Command::Cancel(it) => cancel::run(&it, output).await,
+        Command::Agent(it) => agent::run(it).await,
+        Command::Sandrun(it) => sandrun::run(&it).await,
+        Command::Pool(it) => pool::run(it).await,
+        Command::Content(it) => content::run(&it).await,
+        Command::Keys(it) => keys::run(&it, output),
+        Command::Stake(it) => stake::run(&it, output).await,
+        Command::Earnings(it) => earnings::run(&it, output).await,
+        Command::Withdraw(it) => withdraw::run(&it, output).await,
+        Command::Testnet(it) => testnet::run(&it, output).await,
+        Command::Demo(it) => demo::run(&it, output).await,
+        Command::Deploy(it) => deploy::run(&it, output).await,
+        Command::Completions(it) => completions::run(&it),
+        Command::Tether(it) => tether::run(&it).await,
+    }
+}

@@ -1,0 +1,51 @@
+//! `pool`: a manager as a service.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use pool_manager::{Manager, ManagerConfig};
+use sandrun_chain::MarketReader;
+
+use crate::args::{ChainArgs, KeyArgs, ListenArgs, shutdown};
+use crate::exit::{Status, WithStatus as _};
+
+/// Arguments of `pool`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool pool                       # index and queries\n  \
+    sandrun-pool pool --key keeper.key      # also does what is due, with this key's coin\n  \
+    curl http://127.0.0.1:9545/v1/jobs?open=true")]
+pub(crate) struct Arguments {
+    #[command(flatten)]
+    listen: ListenArgs,
+    /// Port; 0 takes any free one
+    #[arg(long, default_value_t = 9545, env = "SANDRUN_POOL_PORT")]
+    port: u16,
+    /// Directory of the index
+    #[arg(long, value_name = "DIR", env = "SANDRUN_POOL_DIR")]
+    data_dir: Option<PathBuf>,
+    /// Leave it to others to credit the rest of closed jobs, which tips nobody
+    #[arg(long)]
+    no_refunds: bool,
+    #[command(flatten)]
+    chain: ChainArgs,
+    #[command(flatten)]
+    key: KeyArgs,
+}
+
+/// Runs until the process is told to end.
+pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
+    let keeper = arguments.key.key.is_some().then(|| arguments.key.load()).transpose()?;
+    let market = arguments.chain.market().await?;
+    let config = ManagerConfig {
+        reader: MarketReader::new(market.chain, market.deployment),
+        listen: arguments.listen.at(arguments.port),
+        data_dir: arguments.data_dir.unwrap_or_else(|| crate::config::home().join("pool")),
+        keeper,
+        refunds: !arguments.no_refunds,
+    };
+    let manager = Manager::start(config).await.status(Status::Unreachable)?;
+    println!("listening on http://{}", manager.local_addr());
+    manager.run(shutdown()).await?;
+    Ok(Status::Success)
+}

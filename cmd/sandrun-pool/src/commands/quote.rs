@@ -1,0 +1,89 @@
+//! `quote`: what a job would cost.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use client_sdk::prepare;
+use sandrun_chain::MarketReader;
+use sandrun_core::pricing::{Dollars, Gas, PriceList, Quote, Resources, quote};
+use sandrun_types::{Amount, Redundancy, Token};
+use serde::Serialize;
+
+use crate::args::ChainArgs;
+use crate::exit::{Failure, Status, WithStatus as _};
+use crate::output::{Output, Report};
+
+/// Gas of a posting, as measured (contracts/README.md).
+const POST_GAS: u64 = 110_000;
+/// Gas of claim, commit and reveal, as measured (contracts/README.md).
+const SEAT_GAS: u64 = 140_000;
+
+/// Arguments of `quote`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool quote --code ./my-script.py --seconds 20\n  \
+    sandrun-pool quote --code ./project --redundancy 5 --dollars-per-coin 3000")]
+pub(crate) struct Arguments {
+    /// A file or a directory of code
+    #[arg(long, value_name = "PATH")]
+    code: PathBuf,
+    /// The manifest; the directory's own job.json when not given
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Seconds that the job will run; the manifest's timeout when not given
+    #[arg(long)]
+    seconds: Option<u32>,
+    /// How many nodes run it
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    redundancy: u8,
+    /// Twice the price, to be taken first
+    #[arg(long)]
+    priority: bool,
+    /// What a coin costs, in dollars; 1000 on the local testnet
+    #[arg(long, value_name = "DOLLARS", env = "SANDRUN_DOLLARS_PER_COIN", default_value = "1000")]
+    dollars_per_coin: String,
+    #[command(flatten)]
+    chain: ChainArgs,
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    quote: Quote,
+    redundancy: u8,
+    seconds: u32,
+}
+
+impl Report for Shown {
+    fn human(&self) -> String {
+        let it = &self.quote;
+        format!(
+            "resources  ${} for {} s = {} coin per replica\nnode's gas {} coin per replica\nprice      {} coin per \
+             replica\npayment    {} coin for redundancy {} (--payment)\nposting    {} coin of gas\n",
+            it.resources, self.seconds, it.resources_wei, it.node_gas, it.price, it.payment, self.redundancy, it.client_gas
+        )
+    }
+}
+
+/// Says what the job would cost.
+pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    let job = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
+    let redundancy = Redundancy::try_from(arguments.redundancy).status(Status::BadInput)?;
+    let per_coin: Dollars = arguments.dollars_per_coin.parse().status(Status::BadInput)?;
+    let market = arguments.chain.market().await?;
+    let reader = MarketReader::new(market.chain, market.deployment);
+    let tokens = reader.token_terms().await.status(Status::Unreachable)?;
+    let native = tokens
+        .iter()
+        .find(|it| it.token == Token::Native)
+        .ok_or_else(|| Failure::new(Status::Refused, "this escrow takes no payment in the native coin"))?;
+    let fees = reader.chain().fees().await.status(Status::Unreachable)?;
+    let seconds = arguments.seconds.unwrap_or(job.wall_limit);
+    let memory = job.requirements.memory_mib.into();
+    let resources = Resources::of(&job.requirements, memory, seconds.into(), arguments.priority);
+    let price = Amount(sandrun_types::U256::from(fees.max_fee_per_gas));
+    let gas = Gas { client: POST_GAS, node: SEAT_GAS, price };
+    let quote = quote(&PriceList::default(), &resources, redundancy, gas, per_coin, native.granule)
+        .status(Status::BadInput)?;
+    output.result(&Shown { quote, redundancy: arguments.redundancy, seconds })?;
+    Ok(Status::Success)
+}

@@ -1,0 +1,112 @@
+//! Exit codes. Owns what each number means to a script; listed in the long help.
+
+use std::process::ExitCode;
+
+/// Why the program ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Status {
+    /// Everything went well.
+    Success,
+    /// Something failed that has no number of its own.
+    Failure,
+    /// Arguments, configuration or input are wrong; nothing was sent anywhere.
+    BadInput,
+    /// A service (RPC, content store, executor, manager) cannot be reached or is not what it should be.
+    Unreachable,
+    /// The chain refused: reverted, balance too low, wrong chain.
+    Refused,
+    /// The job's program ended with a non-zero status, a signal or a limit.
+    JobFailed,
+    /// The job ended without a result that nodes agreed on.
+    NoAgreement,
+    /// A result does not match what the chain says.
+    VerificationFailed,
+}
+
+/// The help text about exit codes.
+pub(crate) const HELP: &str = "\
+Exit codes:
+  0  success
+  1  failure
+  2  bad arguments, configuration or input; nothing was sent
+  3  a service cannot be reached, or is not what it should be
+  4  the chain refused: reverted, balance too low, wrong chain
+  5  the job's program ended with a non-zero status
+  6  the job ended without an agreed result (expired, cancelled, not deterministic)
+  7  a result does not match what the chain says";
+
+impl Status {
+    /// The number.
+    pub(crate) const fn code(self) -> u8 {
+        match self {
+            Self::Success => 0,
+            Self::Failure => 1,
+            Self::BadInput => 2,
+            Self::Unreachable => 3,
+            Self::Refused => 4,
+            Self::JobFailed => 5,
+            Self::NoAgreement => 6,
+            Self::VerificationFailed => 7,
+        }
+    }
+
+    /// The status that an error carries (see [`Failure`]); [`Status::Failure`] where it carries none.
+    pub(crate) fn of(error: &anyhow::Error) -> Self {
+        error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(Self::Failure, |failure| failure.status)
+    }
+}
+
+impl From<Status> for ExitCode {
+    fn from(status: Status) -> Self {
+        Self::from(status.code())
+    }
+}
+
+/// A message with the status that the program ends with.
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
+pub(crate) struct Failure {
+    status: Status,
+    message: String,
+}
+
+impl Failure {
+    /// An error for the user: what failed, why, what to do.
+    pub(crate) fn new(status: Status, message: impl Into<String>) -> anyhow::Error {
+        anyhow::Error::new(Self { status, message: message.into() })
+    }
+}
+
+/// Gives an error its exit status.
+pub(crate) trait WithStatus<T> {
+    /// Marks the error.
+    fn status(self, status: Status) -> anyhow::Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> WithStatus<T> for Result<T, E> {
+    fn status(self, status: Status) -> anyhow::Result<T> {
+        self.map_err(|error| {
+            let error: anyhow::Error = error.into();
+            // the chain's own words are the message: kept in one line, outermost first
+            Failure::new(status, format!("{error:#}"))
+        })
+    }
+}
+
+/// Prints an error that came before output was set up.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    eprintln!("error: {error:#}");
+    Status::of(error).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_status_survives_context() {
+        let error = Failure::new(Status::Refused, "balance too low").context("posting the job failed");
+        assert_eq!(Status::of(&error), Status::Refused);
+        assert_eq!(Status::of(&anyhow::anyhow!("other")), Status::Failure);
+    }
+}

@@ -1,0 +1,27 @@
+//! Logs: to standard error, structured on request. Services log at `info`, other commands at `warn`; `RUST_LOG` and `-v`
+//! say otherwise.
+
+use std::io::IsTerminal as _;
+
+use tracing_subscriber::EnvFilter;
+
+use crate::cli::{Global, LogFormat};
+
+/// Installs the subscriber for the process.
+pub(crate) fn start(global: &Global, service: bool) {
+    let level = match (global.verbose, service) {
+        (0, false) => "error",
+        (0, true) => "info",
+        (1, _) => "info,sandrun=debug",
+        (2.., _) => "debug",
+    };
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal());
+    match global.log_format {
+        LogFormat::Text => builder.compact().init(),
+        LogFormat::Json => builder.json().flatten_event(true).init(),
+    }
+}

@@ -1,0 +1,173 @@
+//! From a prepared job and a payment to an order. Owns the checks against the deployment's terms and the choice of the
+//! execution class; pure, so that everything that can be refused is refused before anything is sent.
+
+use sandrun_chain::{NodeRecord, Parameters, TokenTerms};
+use sandrun_core::pricing::{PaymentError, TokenLimits, price_per_replica};
+use sandrun_types::{
+    Address, Amount, B256, ClassId, ClassKind, ClassRequest, Order, Redundancy, Token, U256,
+};
+
+use crate::PreparedJob;
+
+/// What a client wants, beside the job itself.
+#[derive(Debug, Clone)]
+pub struct Wish {
+    /// Who posts and pays.
+    pub client: Address,
+    /// Makes equal jobs different; random.
+    pub nonce: U256,
+    /// What pays.
+    pub token: Token,
+    /// The sum that is locked: the most that the job can cost, in the token's base units.
+    pub payment: Amount,
+    /// How many nodes run it.
+    pub redundancy: Redundancy,
+    /// The class; the manifest's when not given.
+    pub class: Option<ClassRequest>,
+    /// Consecutive valid answers that a node needs.
+    pub min_reputation: u16,
+    /// Stake that each seat locks; the least that the deployment allows when not given.
+    pub bond: Option<Amount>,
+}
+
+/// Why there is no order.
+#[derive(Debug, thiserror::Error)]
+pub enum PlanError {
+    /// The escrow takes other tokens.
+    #[error("the escrow takes no payment in {token}; it takes {}", join(allowed))]
+    UnknownToken {
+        /// The token.
+        token: Token,
+        /// What it takes.
+        allowed: Vec<Token>,
+    },
+    /// The escrow would not take this payment.
+    #[error(transparent)]
+    Payment(#[from] PaymentError),
+    /// The manifest's timeout is longer than the escrow allows.
+    #[error("the manifest's timeout of {wall} s is longer than this escrow's limit of {maximum} s: lower it")]
+    WallLimit {
+        /// What was asked.
+        wall: u32,
+        /// The most.
+        maximum: u32,
+    },
+    /// Nobody serves the class, or too few do.
+    #[error(
+        "redundancy {replicas} needs {replicas} nodes that serve one class of {wanted}, and there are {available}: start \
+         more nodes, or choose a lower redundancy"
+    )]
+    TooFewNodes {
+        /// n.
+        replicas: u8,
+        /// What class was asked for.
+        wanted: String,
+        /// How many serve the class that most serve.
+        available: usize,
+    },
+    /// The sum overflows.
+    #[error("the payment is too large to be counted")]
+    Overflow,
+}
+
+fn join(tokens: &[Token]) -> String {
+    tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// What the deployment and its nodes offer.
+#[derive(Debug, Clone, Copy)]
+pub struct Terms<'a> {
+    /// The deployment's parameters.
+    pub parameters: &'a Parameters,
+    /// What may pay.
+    pub tokens: &'a [TokenTerms],
+    /// The nodes.
+    pub nodes: &'a [NodeRecord],
+    /// Decimals of the wish's token, for messages.
+    pub decimals: u8,
+}
+
+/// Makes the order.
+///
+/// # Errors
+/// [`PlanError`], with what to do instead.
+pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, PlanError> {
+    let token = terms.tokens.iter().find(|it| it.token == wish.token).ok_or_else(|| PlanError::UnknownToken {
+        token: wish.token,
+        allowed: terms.tokens.iter().map(|it| it.token).collect(),
+    })?;
+    if job.wall_limit > terms.parameters.max_wall {
+        return Err(PlanError::WallLimit { wall: job.wall_limit, maximum: terms.parameters.max_wall });
+    }
+    let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
+    let request = wish.class.or(job.manifest.class).unwrap_or(ClassRequest::Native);
+    Ok(Order {
+        client: wish.client,
+        payer: wish.client,
+        nonce: wish.nonce,
+        bundle: job.bundle_digest(),
+        manifest: job.manifest_digest,
+        class: choose_class(terms.nodes, request, wish.redundancy)?,
+        requirements: job.requirements.to_word(),
+        token: wish.token,
+        price,
+        redundancy: wish.redundancy,
+        bond: wish.bond.unwrap_or(Amount::ZERO).max(least_bond(price, token)?),
+        wall_limit: job.wall_limit,
+        min_reputation: wish.min_reputation,
+        client_key: B256::ZERO,
+    })
+}
+
+/// A token's limits in the words of the price rules.
+fn limits(token: &TokenTerms, decimals: u8) -> TokenLimits {
+    TokenLimits {
+        decimals,
+        granule: token.granule,
+        min_price: token.min_price,
+        max_single_price: token.max_single_price,
+    }
+}
+
+/// The least bond for a price, rounded up to the bond's own granule of 10^12 wei.
+fn least_bond(price: Amount, token: &TokenTerms) -> Result<Amount, PlanError> {
+    let scale = U256::from(10u8).pow(U256::from(18u8));
+    let exact = price.0.checked_mul(token.bond_per_price.0).ok_or(PlanError::Overflow)?.div_ceil(scale);
+    let granule = U256::from(10u8).pow(U256::from(12u8));
+    exact.div_ceil(granule).checked_mul(granule).map(Amount).ok_or(PlanError::Overflow)
+}
+
+/// The exact class for a request: the one that most nodes with free stake serve.
+fn choose_class(nodes: &[NodeRecord], request: ClassRequest, redundancy: Redundancy) -> Result<ClassId, PlanError> {
+    let mut served: Vec<(ClassId, usize)> = Vec::new();
+    for node in nodes.iter().filter(|node| !node.escrow.cap.is_zero()) {
+        for class in node.classes.iter().filter(|class| request.accepts(**class)) {
+            match served.iter_mut().find(|(known, _)| known == class) {
+                Some((_, count)) => *count += 1,
+                None => served.push((*class, 1)),
+            }
+        }
+    }
+    // the same choice for everybody who sees the same nodes
+    served.sort_by(|(a, many), (b, few)| few.cmp(many).then(a.cmp(b)));
+    let replicas = redundancy.replicas();
+    match served.first() {
+        Some((class, count)) if *count >= usize::from(replicas) => Ok(*class),
+        other => Err(PlanError::TooFewNodes {
+            replicas,
+            wanted: match request {
+                ClassRequest::Native => format!("the kind `{}`", kind_name(ClassKind::Native)),
+                ClassRequest::Det => format!("the kind `{}`", kind_name(ClassKind::Det)),
+                ClassRequest::Exact(class) => class.to_string(),
+            },
+            available: other.map_or(0, |(_, count)| *count),
+        }),
+    }
+}
+
+const fn kind_name(kind: ClassKind) -> &'static str {
+    match kind {
+        ClassKind::Native => "native",
+        ClassKind::Det => "det",
+    }
+}
