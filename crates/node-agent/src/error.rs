@@ -18,13 +18,13 @@ use crate::operator::OperatorError;
 pub enum AgentError {
     /// No chain.
     #[error("no chain: {0}")]
-    Connect(#[from] ConnectError),
+    Connect(#[source] Box<ConnectError>),
     /// No contracts are known there.
     #[error(transparent)]
     Deployment(#[from] DeploymentError),
     /// Other contracts stand there.
     #[error("the market's contracts cannot be used: {0}")]
-    Contracts(#[from] VerifyError),
+    Contracts(#[source] Box<VerifyError>),
     /// A view failed.
     #[error(transparent)]
     Read(#[from] ReadError),
@@ -45,7 +45,7 @@ pub enum AgentError {
         /// Its address.
         api: String,
         /// Why.
-        source: ContentError,
+        source: Box<ContentError>,
     },
     /// No executor.
     #[error("the executor at {url} cannot be used: {source}")]
@@ -53,7 +53,7 @@ pub enum AgentError {
         /// Its address.
         url: String,
         /// Why.
-        source: ClientError,
+        source: Box<ClientError>,
     },
     /// An executor whose receipts nobody signs.
     #[error("the executor at {url} is anonymous, so that its receipts prove nothing; start it with --worker-key FILE")]

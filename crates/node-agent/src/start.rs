@@ -99,18 +99,19 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
 /// The market's contracts, checked.
 pub(crate) async fn market(config: &AgentConfig) -> Result<MarketReader, AgentError> {
     let expected = config.chain.or(config.deployment.as_ref().map(|deployment| deployment.chain));
-    let chain = Chain::connect(&config.rpc, expected).await?;
+    let chain = Chain::connect(&config.rpc, expected).await.map_err(|error| AgentError::Connect(Box::new(error)))?;
     let deployment = match &config.deployment {
         Some(deployment) => deployment.clone(),
         None => Deployment::lookup(chain.id(), None)?,
     };
-    Ok(MarketReader::verified(chain, deployment).await?)
+    let verified = MarketReader::verified(chain, deployment).await;
+    verified.map_err(|error| AgentError::Contracts(Box::new(error)))
 }
 
 async fn content(config: &AgentConfig) -> Result<Arc<dyn ContentStore>, AgentError> {
-    let fail = |source| AgentError::Content { api: config.ipfs_api.clone(), source };
+    let fail = |source| AgentError::Content { api: config.ipfs_api.clone(), source: Box::new(source) };
     let store = KuboClient::new(&config.ipfs_api).map_err(fail)?;
-    let fail = |source| AgentError::Content { api: config.ipfs_api.clone(), source };
+    let fail = |source| AgentError::Content { api: config.ipfs_api.clone(), source: Box::new(source) };
     let health = store.health().await.map_err(fail)?;
     info!(place = health.place, version = health.version, "content store");
     Ok(Arc::new(store))
@@ -118,9 +119,9 @@ async fn content(config: &AgentConfig) -> Result<Arc<dyn ContentStore>, AgentErr
 
 async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, ClassId), AgentError> {
     let url = || config.sandrun_url.clone();
-    let fail = |source| AgentError::Executor { url: url(), source };
+    let fail = |source| AgentError::Executor { url: url(), source: Box::new(source) };
     let client = ExecutorClient::new(&config.sandrun_url).map_err(fail)?;
-    let health = client.health().await.map_err(|source| AgentError::Executor { url: url(), source })?;
+    let health = client.health().await.map_err(|source| AgentError::Executor { url: url(), source: Box::new(source) })?;
     let worker_id = health.worker_id.ok_or_else(|| AgentError::AnonymousExecutor { url: url() })?;
     let class = health.class.ok_or_else(|| AgentError::NoClass { url: url() })?;
     info!(%worker_id, class = %class, layers = health.isolation.join(" "), "executor");

@@ -19,8 +19,6 @@ const CONCURRENCY: usize = 8;
 /// What was seen.
 #[derive(Debug)]
 pub(super) struct Survey {
-    /// The head when it began.
-    pub(super) head: u64,
     /// Native coin of the hot key.
     pub(super) gas_money: Amount,
     /// What gas costs now.
@@ -146,7 +144,7 @@ async fn look(node: Arc<Node>, head: u64, wanted: Vec<JobId>, earnings: bool) ->
         }
     }
     let (gas_money, fees) = (gas_money?, fees?);
-    Ok(Survey { head, gas_money, fees, record, executor_lives, lotteries, earnings: owed })
+    Ok(Survey { gas_money, fees, record, executor_lives, lotteries, earnings: owed })
 }
 
 async fn lottery(
