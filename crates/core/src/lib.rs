@@ -10,5 +10,6 @@
 //! - [`pricing`]: what a job should cost.
 
 pub mod market;
+pub mod pool;
 pub mod pricing;
 pub mod seat;

@@ -1,0 +1,199 @@
+//! Assignment: which job a node gets, or which node a job.
+
+use sandrun_types::{Attempt, UnixSeconds};
+
+use super::job::Lease;
+use super::queue::NeedsId;
+use super::{Action, Assignment, Illegal, JobNumber, LeaseStep, NodeNumber, NodeStatus, Pool, TieBreak};
+
+impl Pool {
+    /// A node asks for work.
+    pub(super) fn claim(
+        &mut self,
+        now: UnixSeconds,
+        node: NodeNumber,
+        named: Option<JobNumber>,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Illegal> {
+        let known = self.nodes.get(&node).ok_or(Illegal::UnknownNode(node))?;
+        let is_lost = known.status == NodeStatus::Lost;
+        match (self.settings.policy.assignment, named) {
+            (Assignment::Claimed, None) => {
+                if is_lost {
+                    // it has come back
+                    self.heartbeat(now, node)?;
+                }
+                self.hear(now, node);
+                match self.next_for(node) {
+                    Some(job) => self.give(now, job, node, out),
+                    None => out.push(Action::NoWork { node }),
+                }
+                Ok(())
+            }
+            (Assignment::Tickets, Some(job)) => {
+                let (known_job, open) = self.open(job)?;
+                let fits = self
+                    .queue
+                    .needs(known_job.needs)
+                    .is_some_and(|needs| known.spec.offer.meets(needs));
+                if open.waiting == 0 || open.involves(node) || !known.is_free() || !fits {
+                    return Err(Illegal::NoPlace { job, node });
+                }
+                self.hear(now, node);
+                self.give(now, job, node, out);
+                Ok(())
+            }
+            (Assignment::Claimed | Assignment::Tickets | Assignment::Pushed(_), _) => {
+                Err(Illegal::WrongAssignment(node))
+            }
+        }
+    }
+
+    /// The job whose turn it is among those that the node can do.
+    fn next_for(&mut self, node: NodeNumber) -> Option<JobNumber> {
+        let Self {
+            nodes, queue, jobs, ..
+        } = self;
+        let known = nodes.get(&node).filter(|it| it.is_free())?;
+        let may = |job: &JobNumber| {
+            jobs.get(job)
+                .and_then(super::job::Job::open)
+                .is_some_and(|open| !open.involves(node))
+        };
+        let heads = queue.heads(|needs| known.spec.offer.meets(needs));
+        if let Some((first, _)) = heads.first()
+            && may(&first.job)
+        {
+            return Some(first.job);
+        }
+        // the node has a part in the first one already: the next in each set, the most urgent of them
+        let next = heads
+            .iter()
+            .filter_map(|(_, id)| queue.in_order(*id).find(|job| may(job)));
+        next.min_by_key(|job| jobs.get(job).map(|it| (it.level, *job)))
+    }
+
+    /// Gives waiting jobs to free nodes, as far as there are any.
+    pub(super) fn push(&mut self, now: UnixSeconds, tie: TieBreak, out: &mut Vec<Action>) {
+        while let Some((job, node)) = self.next_pair(tie) {
+            self.give(now, job, node, out);
+        }
+    }
+
+    fn next_pair(&mut self, tie: TieBreak) -> Option<(JobNumber, NodeNumber)> {
+        if self.free.is_empty() {
+            return None;
+        }
+        let Self {
+            nodes, queue, free, ..
+        } = self;
+        let some_node_fits = |needs: &super::Needs| {
+            free.iter()
+                .any(|(_, node)| nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs)))
+        };
+        let heads = queue.heads(some_node_fits);
+        heads.iter().find_map(|(_, id)| self.pair_in_set(*id, tie))
+    }
+
+    fn pair_in_set(&self, id: NeedsId, tie: TieBreak) -> Option<(JobNumber, NodeNumber)> {
+        self.queue
+            .in_order(id)
+            .find_map(|job| self.node_for(job, id, tie).map(|node| (job, node)))
+    }
+
+    /// The least busy node that can do the job and has no part in it yet.
+    fn node_for(&self, job: JobNumber, id: NeedsId, tie: TieBreak) -> Option<NodeNumber> {
+        let (needs, open) = (self.queue.needs(id)?, self.jobs.get(&job)?.open()?);
+        let fits = |node: &NodeNumber| {
+            !open.involves(*node) && self.nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs))
+        };
+        let (least, first) = self.free.iter().find(|(_, node)| fits(node))?;
+        match tie {
+            TieBreak::Oldest => Some(*first),
+            TieBreak::Rendezvous => {
+                let (from, to) = ((*least, NodeNumber(0)), (*least, NodeNumber(u32::MAX)));
+                let equals = self.free.range(from..=to).map(|(_, node)| *node).filter(fits);
+                equals.max_by_key(|node| rendezvous(job, *node))
+            }
+        }
+    }
+
+    /// Gives one of a job's places to a node.
+    fn give(&mut self, now: UnixSeconds, job: JobNumber, node: NodeNumber, out: &mut Vec<Action>) {
+        let Some(known) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        let attempt = known.last_attempt.map_or(Attempt::FIRST, Attempt::next);
+        let until = now.plus(u64::from(known.lease_seconds));
+        let (client, needs, level) = (known.client, known.needs, known.level);
+        let Some(open) = known.open_mut() else { return };
+        open.waiting = open.waiting.saturating_sub(1);
+        open.leases.push(Lease {
+            node,
+            attempt,
+            until,
+            step: LeaseStep::Given,
+        });
+        let is_full = open.waiting == 0;
+        known.last_attempt = Some(attempt);
+        self.queue.charge(client);
+        if is_full {
+            self.queue.remove(needs, level, client, job);
+        }
+        self.expiries.insert((until, job, attempt, node));
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.leases.insert((job, attempt));
+        }
+        self.list(node);
+        out.push(Action::Lease {
+            job,
+            client,
+            node,
+            attempt,
+            until,
+        });
+    }
+}
+
+/// A hash of job and node with the finaliser of SplitMix64 (Steele, Lea and Flood 2014), which mixes every bit of both.
+fn rendezvous(job: JobNumber, node: NodeNumber) -> u64 {
+    let mix = |word: u64| {
+        let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        word ^ (word >> 31)
+    };
+    mix(mix(job.0.wrapping_add(0x9e37_79b9_7f4a_7c15))
+        ^ u64::from(node.0).wrapping_mul(0x9e37_79b9_7f4a_7c15))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rendezvous_spreads_jobs_evenly_and_moves_few_when_a_node_goes() {
+        let choose = |job, nodes: &[u32]| {
+            nodes
+                .iter()
+                .copied()
+                .max_by_key(|node| rendezvous(JobNumber(job), NodeNumber(*node)))
+                .unwrap()
+        };
+        let mut counts = [0u32; 4];
+        for job in 0..4_000 {
+            let all = choose(job, &[0, 1, 2, 3]);
+            counts[all as usize] += 1;
+            if all != 3 {
+                assert_eq!(
+                    choose(job, &[0, 1, 2]),
+                    all,
+                    "job {job} moved though its node stayed"
+                );
+            }
+        }
+        assert!(
+            counts.iter().all(|count| (850..1_150).contains(count)),
+            "{counts:?}"
+        );
+    }
+}

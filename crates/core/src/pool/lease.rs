@@ -1,0 +1,272 @@
+//! Leases: their steps, and the ways in which they end.
+
+use sandrun_types::{Attempt, UnixSeconds};
+
+use super::job::{Life, Open};
+use super::{
+    Action, Answered, FailReason, Illegal, JobEnd, JobNumber, Lease, LeaseStep, NodeNumber, NodeStatus, Pool,
+    Report, SignatureCheck, Verification,
+};
+
+impl Pool {
+    /// The lease that a node holds under this number.
+    fn held(&self, job: JobNumber, node: NodeNumber, attempt: Attempt) -> Result<(&Open, &Lease), Illegal> {
+        let stale = Illegal::StaleAttempt { job, node, attempt };
+        let known = self.jobs.get(&job).ok_or(Illegal::UnknownJob(job))?;
+        let open = known.open().ok_or(stale)?;
+        let index = open.lease(node, attempt).ok_or(stale)?;
+        open.leases.get(index).map(|lease| (open, lease)).ok_or(stale)
+    }
+
+    pub(super) fn started(
+        &mut self,
+        now: UnixSeconds,
+        job: JobNumber,
+        node: NodeNumber,
+        attempt: Attempt,
+    ) -> Result<(), Illegal> {
+        let (_, lease) = self.held(job, node, attempt)?;
+        if lease.step == LeaseStep::Committed {
+            return Err(Illegal::OutOfTurn {
+                job,
+                attempt,
+                event: "started",
+            });
+        }
+        self.advance(job, node, attempt, LeaseStep::Started);
+        self.hear(now, node);
+        Ok(())
+    }
+
+    /// A commit gives its node as long again to reveal.
+    pub(super) fn committed(
+        &mut self,
+        now: UnixSeconds,
+        job: JobNumber,
+        node: NodeNumber,
+        attempt: Attempt,
+    ) -> Result<(), Illegal> {
+        let (open, lease) = self.held(job, node, attempt)?;
+        let has_commits = self.settings.policy.verification == Verification::CommitReveal;
+        if !has_commits || lease.step == LeaseStep::Committed || open.places_are_closed() {
+            return Err(Illegal::OutOfTurn {
+                job,
+                attempt,
+                event: "committed",
+            });
+        }
+        let old = lease.until;
+        let until = now
+            .plus(self.jobs.get(&job).map_or(0, |it| u64::from(it.lease_seconds)))
+            .max(old);
+        self.expiries.remove(&(old, job, attempt, node));
+        self.expiries.insert((until, job, attempt, node));
+        self.advance(job, node, attempt, LeaseStep::Committed);
+        let open = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut);
+        if let Some(lease) = open.and_then(|open| {
+            let index = open.lease(node, attempt)?;
+            open.leases.get_mut(index)
+        }) {
+            lease.until = until;
+        }
+        self.hear(now, node);
+        Ok(())
+    }
+
+    fn advance(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt, step: LeaseStep) {
+        let open = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut);
+        let lease = open.and_then(|open| {
+            open.leases
+                .iter_mut()
+                .find(|it| it.node == node && it.attempt == attempt)
+        });
+        if let Some(lease) = lease {
+            lease.step = lease.step.max(step);
+        }
+    }
+
+    pub(super) fn answered(
+        &mut self,
+        now: UnixSeconds,
+        job: JobNumber,
+        node: NodeNumber,
+        attempt: Attempt,
+        report: Report,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Illegal> {
+        let answer = Answered {
+            node,
+            attempt,
+            digest: report.digest,
+        };
+        if self.is_repeat(job, &answer) {
+            return Ok(());
+        }
+        let (open, lease) = self.held(job, node, attempt)?;
+        let verification = self.settings.policy.verification;
+        let all_committed = open.leases.iter().all(|it| it.step == LeaseStep::Committed);
+        if verification == Verification::CommitReveal
+            && !(lease.step == LeaseStep::Committed && all_committed)
+        {
+            return Err(Illegal::OutOfTurn {
+                job,
+                attempt,
+                event: "answered",
+            });
+        }
+        self.hear(now, node);
+        let believed = match (verification, report.signature) {
+            (_, SignatureCheck::Valid) => true,
+            (_, SignatureCheck::Invalid) | (Verification::Signature, SignatureCheck::Absent) => false,
+            (Verification::CommitReveal | Verification::Replicas, SignatureCheck::Absent) => true,
+        };
+        if !believed {
+            self.come_to_nothing(job, node, attempt, FailReason::BadSignature, true, out);
+            return Ok(());
+        }
+        self.release(job, node, attempt);
+        if verification == Verification::CommitReveal {
+            // seats that nobody took by now stay empty
+            self.close_places(job);
+        }
+        if let Some(open) = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut) {
+            open.answers.push(answer);
+        }
+        self.settle(job, out);
+        Ok(())
+    }
+
+    /// Whether this very answer was accepted before.
+    fn is_repeat(&self, job: JobNumber, answer: &Answered) -> bool {
+        self.jobs.get(&job).is_some_and(|known| match &known.life {
+            Life::Open(open) => open.answers.contains(answer),
+            Life::Ended { accepted, .. } => accepted.contains(answer),
+        })
+    }
+
+    pub(super) fn failed(
+        &mut self,
+        job: JobNumber,
+        node: NodeNumber,
+        attempt: Attempt,
+        retry: bool,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Illegal> {
+        self.held(job, node, attempt)?;
+        let reason = if retry {
+            FailReason::Attempt
+        } else {
+            FailReason::Refused
+        };
+        self.come_to_nothing(job, node, attempt, reason, retry, out);
+        Ok(())
+    }
+
+    pub(super) fn lose_node(&mut self, node: NodeNumber, out: &mut Vec<Action>) -> Result<(), Illegal> {
+        let known = self.nodes.get_mut(&node).ok_or(Illegal::UnknownNode(node))?;
+        known.status = NodeStatus::Lost;
+        self.heard.remove(&(known.heard, node));
+        let leases: Vec<(JobNumber, Attempt)> = known.leases.iter().copied().collect();
+        self.list(node);
+        for (job, attempt) in leases {
+            self.come_to_nothing(job, node, attempt, FailReason::NodeLost, true, out);
+        }
+        Ok(())
+    }
+
+    /// Ends what has timed out: a lease is valid up to its last second.
+    pub(super) fn tick(&mut self, now: UnixSeconds, out: &mut Vec<Action>) {
+        while let Some((until, job, attempt, node)) = self.expiries.first().copied()
+            && until < now
+        {
+            self.come_to_nothing(job, node, attempt, FailReason::LeaseOver, true, out);
+        }
+        let Some(timeout) = self.settings.node_timeout else {
+            return;
+        };
+        while let Some((heard, node)) = self.heard.first().copied()
+            && heard.plus(u64::from(timeout)) < now
+        {
+            out.push(Action::NodeLost { node });
+            if self.lose_node(node, out).is_err() {
+                self.heard.remove(&(heard, node));
+            }
+        }
+    }
+
+    /// An attempt ends without an answer: its place waits again, or stays empty.
+    fn come_to_nothing(
+        &mut self,
+        job: JobNumber,
+        node: NodeNumber,
+        attempt: Attempt,
+        reason: FailReason,
+        retry: bool,
+        out: &mut Vec<Action>,
+    ) {
+        self.release(job, node, attempt);
+        let Some(known) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        let (needs, level, client) = (known.needs, known.level, known.client);
+        let Some(open) = known.open_mut() else { return };
+        open.last_failure = Some(reason);
+        if retry && open.retries_left > 0 {
+            open.retries_left -= 1;
+            open.waiting += 1;
+            self.queue.insert(needs, level, client, job);
+            out.push(Action::Retry { job, attempt, reason });
+        } else {
+            self.settle(job, out);
+        }
+    }
+
+    /// Takes a lease out of job, node and index.
+    fn release(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt) {
+        let open = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut);
+        if let Some(open) = open
+            && let Some(index) = open.lease(node, attempt)
+        {
+            let lease = open.leases.remove(index);
+            self.expiries.remove(&(lease.until, job, attempt, node));
+        }
+        if let Some(known) = self.nodes.get_mut(&node) {
+            known.leases.remove(&(job, attempt));
+        }
+        self.list(node);
+    }
+
+    fn close_places(&mut self, job: JobNumber) {
+        let Some(known) = self.jobs.get_mut(&job) else {
+            return;
+        };
+        let (needs, level, client) = (known.needs, known.level, known.client);
+        if let Some(open) = known.open_mut() {
+            open.waiting = 0;
+        }
+        self.queue.remove(needs, level, client, job);
+    }
+
+    /// Ends a job. Those who still work on it are told, but for a market's seats: they are paid by the escrow.
+    pub(super) fn end(&mut self, job: JobNumber, end: JobEnd, out: &mut Vec<Action>) {
+        self.close_places(job);
+        let Some(open) = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut) else {
+            return;
+        };
+        let leases = open.leases.clone();
+        let accepted = std::mem::take(&mut open.answers);
+        let seats_go_on = self.settings.policy.verification == Verification::CommitReveal
+            && matches!(end, JobEnd::Agreed(_) | JobEnd::Failed(_));
+        for Lease { node, attempt, .. } in leases {
+            self.release(job, node, attempt);
+            if !seats_go_on {
+                out.push(Action::Stop { job, node, attempt });
+            }
+        }
+        if let Some(known) = self.jobs.get_mut(&job) {
+            known.life = Life::Ended { end, accepted };
+            self.queue.leave_set(known.needs);
+        }
+        out.push(Action::End { job, end });
+    }
+}

@@ -1,0 +1,133 @@
+//! What a job needs and what a node offers. Equal needs are one set: a queue is indexed by sets, not by jobs.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sandrun_types::{Capabilities, Interpreter, Requirements};
+
+/// What a job needs of a node.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub struct Needs {
+    /// Hardware.
+    pub hardware: Requirements,
+    /// The program that runs it, unless it runs by itself.
+    pub interpreter: Option<Interpreter>,
+    /// Where the node has to stand, in its operator's words.
+    pub region: Option<String>,
+    /// Labels that the node has to carry.
+    pub labels: BTreeMap<String, String>,
+    /// Anything else that only a node which says so can do (bundles, outputs …), in the service's words.
+    pub features: BTreeSet<String>,
+}
+
+/// What a node offers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Offer {
+    /// It has not said: it gets any interpreter, and nothing that asks for more than code, interpreter and arguments.
+    Unannounced,
+    /// What it has announced.
+    Announced {
+        /// The machine.
+        capabilities: Box<Capabilities>,
+        /// Features that it can do.
+        features: BTreeSet<String>,
+    },
+}
+
+impl Offer {
+    /// Whether a job with these needs may go to the node.
+    pub fn meets(&self, needs: &Needs) -> bool {
+        match self {
+            Self::Unannounced => {
+                *needs
+                    == Needs {
+                        interpreter: needs.interpreter,
+                        ..Needs::default()
+                    }
+            }
+            Self::Announced {
+                capabilities,
+                features,
+            } => {
+                capabilities.satisfies(&needs.hardware).is_ok()
+                    && needs.interpreter.is_none_or(|wanted| has(capabilities, wanted))
+                    && (needs.region.is_none() || needs.region == capabilities.region)
+                    && needs
+                        .labels
+                        .iter()
+                        .all(|(key, value)| capabilities.labels.get(key) == Some(value))
+                    && needs.features.is_subset(features)
+            }
+        }
+    }
+}
+
+fn has(capabilities: &Capabilities, wanted: Interpreter) -> bool {
+    wanted == Interpreter::Itself
+        || capabilities
+            .interpreters
+            .iter()
+            .any(|it| it.interpreter == wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandrun_types::{Cpu, InstalledInterpreter};
+
+    fn offer() -> Offer {
+        Offer::Announced {
+            capabilities: Box::new(Capabilities {
+                cpu: Cpu {
+                    cores: 4,
+                    model: String::new(),
+                },
+                memory_mib: 4_096,
+                interpreters: vec![InstalledInterpreter {
+                    interpreter: Interpreter::Python3,
+                    version: "3.11".into(),
+                }],
+                region: Some("eu".into()),
+                labels: BTreeMap::from([("disk".into(), "fast".into())]),
+                ..Capabilities::default()
+            }),
+            features: BTreeSet::from(["bundle".into()]),
+        }
+    }
+
+    fn needs(change: impl FnOnce(&mut Needs)) -> Needs {
+        let mut needs = Needs::default();
+        change(&mut needs);
+        needs
+    }
+
+    #[test]
+    fn an_offer_meets_what_it_has_and_nothing_more() {
+        let label = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        let cases = [
+            (needs(|_| ()), true),
+            (needs(|it| it.hardware.cpu_cores = 4), true),
+            (needs(|it| it.hardware.cpu_cores = 5), false),
+            (needs(|it| it.hardware.gpu = true), false),
+            (needs(|it| it.interpreter = Some(Interpreter::Python3)), true),
+            (needs(|it| it.interpreter = Some(Interpreter::Itself)), true),
+            (needs(|it| it.interpreter = Some(Interpreter::Node)), false),
+            (needs(|it| it.region = Some("eu".into())), true),
+            (needs(|it| it.region = Some("us".into())), false),
+            (needs(|it| it.labels = label("disk", "fast")), true),
+            (needs(|it| it.labels = label("disk", "slow")), false),
+            (needs(|it| it.features = BTreeSet::from(["bundle".into()])), true),
+            (needs(|it| it.features = BTreeSet::from(["seal".into()])), false),
+        ];
+        for (needs, met) in cases {
+            assert_eq!(offer().meets(&needs), met, "{needs:?}");
+        }
+    }
+
+    #[test]
+    fn who_announces_nothing_gets_plain_code_in_any_interpreter() {
+        assert!(Offer::Unannounced.meets(&needs(|it| it.interpreter = Some(Interpreter::Ruby))));
+        assert!(!Offer::Unannounced.meets(&needs(|it| it.hardware.memory_mib = 1)));
+        assert!(!Offer::Unannounced.meets(&needs(|it| it.region = Some("eu".into()))));
+        assert!(!Offer::Unannounced.meets(&needs(|it| it.features = BTreeSet::from(["bundle".into()]))));
+    }
+}

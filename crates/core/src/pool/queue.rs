@@ -1,0 +1,258 @@
+//! The queue: places that wait for nodes, by needs, then by urgency, then by whose turn it is.
+//!
+//! Urgency is a level that is fixed at submission: the time in steps less the priority. So a job ages by itself: one
+//! of a lower priority comes before those that are submitted that many steps later. Within a level clients take turns
+//! by what they were given so far. Taking the next job is O(sets × log jobs).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use sandrun_types::UnixSeconds;
+
+use super::{ClientNumber, JobNumber, Needs, Priority};
+
+/// A set of equal needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct NeedsId(u32);
+
+/// How soon a job's turn comes: less is sooner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Level(i64);
+
+impl Level {
+    pub(super) fn of(submitted: UnixSeconds, priority: Priority, ageing_step: u32) -> Self {
+        let steps = submitted.0 / u64::from(ageing_step.max(1));
+        Self(
+            i64::try_from(steps)
+                .unwrap_or(i64::MAX)
+                .saturating_sub(i64::from(priority.0)),
+        )
+    }
+}
+
+/// How much a client was given so far: less is sooner.
+type Share = u64;
+
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue {
+    sets: BTreeMap<NeedsId, Set>,
+    names: BTreeMap<Needs, NeedsId>,
+    next_set: u32,
+    shares: BTreeMap<ClientNumber, Share>,
+    /// The share of whoever was served last: newcomers start there, so that nobody saves up turns.
+    now_serving: Share,
+    prune_above: usize,
+    pub(super) len: usize,
+}
+
+#[derive(Debug, Clone)]
+struct Set {
+    needs: Needs,
+    /// Open jobs with these needs, waiting or not.
+    jobs: usize,
+    levels: BTreeMap<Level, Turns>,
+}
+
+/// One level's jobs by client, and whose turn it is. A share in `order` may lag behind the client's own: it is brought
+/// up to date when its turn comes.
+#[derive(Debug, Clone, Default)]
+struct Turns {
+    order: BTreeSet<(Share, ClientNumber)>,
+    jobs: BTreeMap<ClientNumber, (Share, BTreeSet<JobNumber>)>,
+}
+
+/// A waiting job and when its turn comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Turn {
+    pub(super) level: Level,
+    pub(super) share: Share,
+    pub(super) job: JobNumber,
+}
+
+impl Queue {
+    /// The set of these needs, for one more job.
+    pub(super) fn join_set(&mut self, needs: Needs) -> NeedsId {
+        let id = match self.names.get(&needs) {
+            Some(id) => *id,
+            None => {
+                let id = NeedsId(self.next_set);
+                self.next_set = self.next_set.wrapping_add(1);
+                self.names.insert(needs.clone(), id);
+                self.sets.insert(
+                    id,
+                    Set {
+                        needs,
+                        jobs: 0,
+                        levels: BTreeMap::new(),
+                    },
+                );
+                id
+            }
+        };
+        if let Some(set) = self.sets.get_mut(&id) {
+            set.jobs += 1;
+        }
+        id
+    }
+
+    /// A job with these needs has ended; the last one takes the set with it.
+    pub(super) fn leave_set(&mut self, id: NeedsId) {
+        let Some(set) = self.sets.get_mut(&id) else { return };
+        set.jobs = set.jobs.saturating_sub(1);
+        if set.jobs == 0
+            && let Some(set) = self.sets.remove(&id)
+        {
+            self.names.remove(&set.needs);
+        }
+    }
+
+    /// Puts a job in; one that is there stays once.
+    pub(super) fn insert(&mut self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) {
+        let share = self.share(client);
+        let Some(set) = self.sets.get_mut(&id) else { return };
+        let turns = set.levels.entry(level).or_default();
+        let (_, jobs) = turns.jobs.entry(client).or_insert_with(|| {
+            turns.order.insert((share, client));
+            (share, BTreeSet::new())
+        });
+        if jobs.insert(job) {
+            self.len += 1;
+        }
+    }
+
+    /// Takes a job out, if it is there.
+    pub(super) fn remove(&mut self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) {
+        let Some(set) = self.sets.get_mut(&id) else { return };
+        let Some(turns) = set.levels.get_mut(&level) else {
+            return;
+        };
+        let Some((share, jobs)) = turns.jobs.get_mut(&client) else {
+            return;
+        };
+        if jobs.remove(&job) {
+            self.len -= 1;
+        }
+        if jobs.is_empty() {
+            turns.order.remove(&(*share, client));
+            turns.jobs.remove(&client);
+        }
+        if turns.jobs.is_empty() {
+            set.levels.remove(&level);
+        }
+    }
+
+    /// Counts one place that was given to a client's job.
+    pub(super) fn charge(&mut self, client: ClientNumber) {
+        let share = self.share(client);
+        self.now_serving = self.now_serving.max(share);
+        self.shares.insert(client, share.saturating_add(1));
+        // who is behind has the share of a newcomer: it need not be remembered
+        if self.shares.len() > self.prune_above.max(1_024) {
+            let now_serving = self.now_serving;
+            self.shares.retain(|_, share| *share > now_serving);
+            self.prune_above = 2 * self.shares.len();
+        }
+    }
+
+    fn share(&self, client: ClientNumber) -> Share {
+        self.shares
+            .get(&client)
+            .copied()
+            .unwrap_or(0)
+            .max(self.now_serving)
+    }
+
+    /// Sets with waiting jobs whose needs `fits` accepts, the one whose turn it is first.
+    pub(super) fn heads(&mut self, fits: impl Fn(&Needs) -> bool) -> Vec<(Turn, NeedsId)> {
+        let ids: Vec<NeedsId> = self
+            .sets
+            .iter()
+            .filter(|(_, set)| fits(&set.needs))
+            .map(|(id, _)| *id)
+            .collect();
+        let mut heads: Vec<(Turn, NeedsId)> = ids
+            .into_iter()
+            .filter_map(|id| self.head(id).map(|turn| (turn, id)))
+            .collect();
+        heads.sort_unstable();
+        heads
+    }
+
+    fn head(&mut self, id: NeedsId) -> Option<Turn> {
+        let Self { sets, shares, .. } = self;
+        let (level, turns) = sets.get_mut(&id)?.levels.iter_mut().next()?;
+        let (share, client) = turns.freshen(shares)?;
+        let job = *turns.jobs.get(&client)?.1.first()?;
+        Some(Turn {
+            level: *level,
+            share,
+            job,
+        })
+    }
+
+    /// Waiting jobs of a set in the order of their turns, from the first on; what the shares do not say any more is
+    /// taken as it stands. For nodes that are already involved in the first ones.
+    pub(super) fn in_order(&self, id: NeedsId) -> impl Iterator<Item = JobNumber> + '_ {
+        self.sets
+            .get(&id)
+            .into_iter()
+            .flat_map(|set| set.levels.values())
+            .flat_map(|turns| {
+                turns
+                    .order
+                    .iter()
+                    .filter_map(|(_, client)| turns.jobs.get(client))
+                    .flat_map(|(_, jobs)| jobs.iter().copied())
+            })
+    }
+
+    /// The needs of a set.
+    pub(super) fn needs(&self, id: NeedsId) -> Option<&Needs> {
+        self.sets.get(&id).map(|set| &set.needs)
+    }
+
+    pub(super) fn contains(&self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) -> bool {
+        let turns = self.sets.get(&id).and_then(|set| set.levels.get(&level));
+        turns
+            .and_then(|turns| turns.jobs.get(&client))
+            .is_some_and(|(_, jobs)| jobs.contains(&job))
+    }
+
+    /// Whether indexes and counts agree with each other.
+    pub(super) fn is_consistent(&self) -> bool {
+        let mut len = 0;
+        let sets = self.sets.values().all(|set| {
+            set.jobs > 0
+                && set.levels.values().all(|turns| {
+                    len += turns.jobs.values().map(|(_, jobs)| jobs.len()).sum::<usize>();
+                    !turns.jobs.is_empty()
+                        && turns.order.len() == turns.jobs.len()
+                        && turns.jobs.iter().all(|(client, (share, jobs))| {
+                            !jobs.is_empty() && turns.order.contains(&(*share, *client))
+                        })
+                })
+        });
+        let names = self.names.len() == self.sets.len();
+        sets && names
+            && len == self.len
+            && self
+                .names
+                .iter()
+                .all(|(needs, id)| self.needs(*id) == Some(needs))
+    }
+}
+
+impl Turns {
+    /// Brings the first turns up to date until the first one is, and returns it.
+    fn freshen(&mut self, shares: &BTreeMap<ClientNumber, Share>) -> Option<(Share, ClientNumber)> {
+        loop {
+            let (share, client) = *self.order.first()?;
+            let current = shares.get(&client).copied().unwrap_or(0);
+            if current <= share {
+                return Some((share, client));
+            }
+            self.order.remove(&(share, client));
+            self.order.insert((current, client));
+            self.jobs.get_mut(&client)?.0 = current;
+        }
+    }
+}
