@@ -56,7 +56,7 @@ impl ExecutorConfig {
             max_queued: 256,
             retention: Retention::default(),
             sandbox,
-            grace: Duration::from_secs(7),
+            grace: Duration::from_secs(5),
         }
     }
 

@@ -12,16 +12,13 @@ use crate::job::{Job, JobFolder};
 use crate::upload::{self, BundleLimits, Received};
 use crate::wire::Submitted;
 
-/// Room for the multipart form itself, beside the files.
-const FORM_BYTES: u64 = 1024 * 1024;
-
 pub(super) async fn submit(
     State(app): State<Shared>,
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     request: Request,
 ) -> Result<Json<Submitted>, ApiError> {
     let client = peer.ip().to_canonical();
-    let limit = app.offer.limits.upload_bytes.saturating_add(FORM_BYTES);
+    let limit = app.offer.limits.upload_bytes;
     let (parts, body) = request.into_parts();
     // Before the upload is read, as it may be large; asked again when the job is queued.
     if let Err(refused) = app.service.may_submit(client).await? {

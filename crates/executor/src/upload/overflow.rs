@@ -12,6 +12,8 @@ use futures::StreamExt as _;
 use futures::stream;
 use tokio::time::Instant;
 
+/// Room for the multipart form itself, beside the files.
+const FORM_BYTES: u64 = 1024 * 1024;
 /// How many times the limit a client may send before it is cut off.
 const PATIENCE: u64 = 4;
 /// How long what is too much is read and dropped.
@@ -35,6 +37,8 @@ impl Overflow {
 }
 
 /// The body, which fails after `limit` bytes, but not before it has read and dropped a while of what comes then.
+///
+/// `limit` is what a client is told; what is counted here is the whole form, which has [`FORM_BYTES`] more.
 pub(crate) fn bounded(body: Body, limit: u64) -> (Body, Overflow) {
     let overflow = Overflow {
         limit,
@@ -48,7 +52,7 @@ pub(crate) fn bounded(body: Body, limit: u64) -> (Body, Overflow) {
         let piece: Result<Bytes, axum::BoxError> = match body.next().await? {
             Ok(piece) => {
                 seen = seen.saturating_add(piece.len() as u64);
-                if seen > overflow.limit {
+                if seen > overflow.limit.saturating_add(FORM_BYTES) {
                     overflow.happened.store(true, Ordering::Relaxed);
                     drain(&mut body, seen, overflow.limit.saturating_mul(PATIENCE)).await;
                     Err(io::Error::from(io::ErrorKind::FileTooLarge).into())

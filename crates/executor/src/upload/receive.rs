@@ -83,6 +83,7 @@ async fn receive_parts(
     overflow: &Overflow,
 ) -> Result<Received, ReceiveError> {
     let mut received = Received::default();
+    let mut left = overflow.limit();
     while let Some(mut field) = in_time(body.next_field(), overflow).await? {
         match field.name() {
             Some("files") => {
@@ -92,7 +93,7 @@ async fn receive_parts(
                     return Err(ReceiveError::TooManyParts);
                 }
                 let path = spool.join(received.parts.len().to_string());
-                let size = spool_field(&mut field, &path, overflow).await?;
+                let size = spool_field(&mut field, &path, overflow, &mut left).await?;
                 match (name.is_empty(), size) {
                     (true, 0) => tokio::fs::remove_file(&path).await.map_err(ReceiveError::Spool)?,
                     (true, _) => return Err(ReceiveError::Nameless),
@@ -122,12 +123,20 @@ async fn receive_parts(
     Ok(received)
 }
 
-async fn spool_field(field: &mut Field<'_>, path: &Path, overflow: &Overflow) -> Result<u64, ReceiveError> {
+async fn spool_field(
+    field: &mut Field<'_>,
+    path: &Path,
+    overflow: &Overflow,
+    left: &mut u64,
+) -> Result<u64, ReceiveError> {
     let mut file = tokio::fs::File::create_new(path)
         .await
         .map_err(ReceiveError::Spool)?;
     let mut size = 0;
     while let Some(piece) = in_time(field.chunk(), overflow).await? {
+        *left = left
+            .checked_sub(piece.len() as u64)
+            .ok_or(ReceiveError::TooLarge(overflow.limit()))?;
         size += piece.len() as u64;
         file.write_all(&piece).await.map_err(ReceiveError::Spool)?;
     }

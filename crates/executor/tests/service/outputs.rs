@@ -195,7 +195,7 @@ async fn a_broken_download_deletes_nothing() {
 #[tokio::test]
 async fn outputs_wait_for_the_end_and_go_when_their_time_is_over() {
     let service = Service::start_with(|config| {
-        config.retention.completed = Duration::from_millis(1500);
+        config.retention.completed = Duration::from_secs(5);
         config.retention.failed = Duration::from_millis(100);
     })
     .await;
