@@ -1,5 +1,10 @@
 //! The order in which waiting jobs are given out, and that a long queue is as fast as a short one.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test file: clippy's exception covers test functions alone"
+)]
+
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -16,16 +21,36 @@ struct Broker {
 
 impl Broker {
     fn new() -> Self {
-        let settings =
-            Settings { policy: Policy::BROKER, ageing_step: STEP, node_timeout: None, max_retries: 3 };
-        let mut it = Self { pool: Pool::new(settings), now: 6_000, next: 0 };
+        let settings = Settings {
+            policy: Policy::BROKER,
+            ageing_step: STEP,
+            node_timeout: None,
+            max_retries: 3,
+        };
+        let mut it = Self {
+            pool: Pool::new(settings),
+            now: 6_000,
+            next: 0,
+        };
         it.register(1, u32::MAX, Offer::Unannounced);
         it
     }
 
     fn register(&mut self, node: u32, slots: u32, offer: Offer) {
-        let spec = NodeSpec { offer, slots, admitted: true };
-        self.pool.apply(UnixSeconds(self.now), Event::Register { node: NodeNumber(node), spec }).unwrap();
+        let spec = NodeSpec {
+            offer,
+            slots,
+            admitted: true,
+        };
+        self.pool
+            .apply(
+                UnixSeconds(self.now),
+                Event::Register {
+                    node: NodeNumber(node),
+                    spec,
+                },
+            )
+            .unwrap();
     }
 
     fn submit(&mut self, client: u32, priority: u8, needs: Needs) -> u64 {
@@ -39,7 +64,9 @@ impl Broker {
             quorum: 1,
             lease_seconds: 60,
         };
-        self.pool.apply(UnixSeconds(self.now), Event::Submit { job, spec }).unwrap();
+        self.pool
+            .apply(UnixSeconds(self.now), Event::Submit { job, spec })
+            .unwrap();
         job.0
     }
 
@@ -48,7 +75,10 @@ impl Broker {
     }
 
     fn claim_as(&mut self, node: u32) -> Option<(JobNumber, Attempt)> {
-        let claim = Event::Claim { node: NodeNumber(node), job: None };
+        let claim = Event::Claim {
+            node: NodeNumber(node),
+            job: None,
+        };
         let actions = self.pool.apply(UnixSeconds(self.now), claim).unwrap();
         match actions.as_slice() {
             [Action::Lease { job, attempt, .. }] => Some((*job, *attempt)),
@@ -91,7 +121,12 @@ fn clients_take_turns_whoever_submitted_more() {
     let many: Vec<u64> = (0..6).map(|_| broker.plain(1, 0)).collect();
     let few: Vec<u64> = (0..2).map(|_| broker.plain(2, 0)).collect();
     let order = broker.claims(8);
-    assert_eq!(order, [many[0], few[0], many[1], few[1], many[2], many[3], many[4], many[5]]);
+    assert_eq!(
+        order,
+        [
+            many[0], few[0], many[1], few[1], many[2], many[3], many[4], many[5]
+        ]
+    );
 }
 
 #[test]
@@ -108,7 +143,10 @@ fn a_newcomer_saves_up_no_turns_and_waits_for_none() {
     let of_newcomer = order.iter().filter(|job| **job >= 100).count();
     assert_eq!(of_newcomer, 10, "{order:?}");
     // by turns, not all at once
-    assert!(order.windows(3).all(|three| three.iter().any(|job| *job < 100)), "{order:?}");
+    assert!(
+        order.windows(3).all(|three| three.iter().any(|job| *job < 100)),
+        "{order:?}"
+    );
 }
 
 #[test]
@@ -120,7 +158,15 @@ fn a_job_that_comes_back_keeps_its_place() {
     assert_eq!(job.0, first);
     broker
         .pool
-        .apply(UnixSeconds(broker.now), Event::Failed { job, node: NodeNumber(1), attempt, retry: true })
+        .apply(
+            UnixSeconds(broker.now),
+            Event::Failed {
+                job,
+                node: NodeNumber(1),
+                attempt,
+                retry: true,
+            },
+        )
         .unwrap();
     assert_eq!(broker.claim(), Some(first));
 }
@@ -128,13 +174,29 @@ fn a_job_that_comes_back_keeps_its_place() {
 #[test]
 fn a_node_gets_only_what_it_can_do_and_the_rest_waits() {
     let mut broker = Broker::new();
-    let heavy = Needs { hardware: Requirements { memory_mib: 8_192, ..Requirements::default() }, ..Needs::default() };
+    let heavy = Needs {
+        hardware: Requirements {
+            memory_mib: 8_192,
+            ..Requirements::default()
+        },
+        ..Needs::default()
+    };
     let big = broker.submit(1, 4, heavy);
     let small = broker.plain(1, 0);
     assert_eq!(broker.claims(2), [small]);
-    let capabilities = sandrun_types::Capabilities { memory_mib: 16_384, ..Default::default() };
+    let capabilities = sandrun_types::Capabilities {
+        memory_mib: 16_384,
+        ..Default::default()
+    };
     let features = Default::default();
-    broker.register(2, 1, Offer::Announced { capabilities: Box::new(capabilities), features });
+    broker.register(
+        2,
+        1,
+        Offer::Announced {
+            capabilities: Box::new(capabilities),
+            features,
+        },
+    );
     assert_eq!(broker.claim_as(2).map(|(job, _)| job.0), Some(big));
 }
 
@@ -150,7 +212,16 @@ fn a_node_that_has_a_part_in_the_first_job_gets_the_next() {
         lease_seconds: 60,
     };
     broker.next = 1;
-    broker.pool.apply(UnixSeconds(broker.now), Event::Submit { job: JobNumber(0), spec }).unwrap();
+    broker
+        .pool
+        .apply(
+            UnixSeconds(broker.now),
+            Event::Submit {
+                job: JobNumber(0),
+                spec,
+            },
+        )
+        .unwrap();
     let next = broker.plain(1, 0);
     assert_eq!(broker.claims(3), [0, next]);
     broker.register(2, 9, Offer::Unannounced);
@@ -158,16 +229,32 @@ fn a_node_that_has_a_part_in_the_first_job_gets_the_next() {
 }
 
 fn needs(set: u64) -> Needs {
-    let hardware = Requirements { memory_mib: u32::try_from(set).unwrap(), ..Requirements::default() };
-    Needs { hardware, ..Needs::default() }
+    let hardware = Requirements {
+        memory_mib: u32::try_from(set).unwrap(),
+        ..Requirements::default()
+    };
+    Needs {
+        hardware,
+        ..Needs::default()
+    }
 }
 
 /// A claim and a complete with `pending` jobs of 100 clients, in 5 priorities and 10 sets of needs.
 fn cycle(pending: u64) -> Duration {
     let mut broker = Broker::new();
-    let capabilities = sandrun_types::Capabilities { memory_mib: 16_384, ..Default::default() };
+    let capabilities = sandrun_types::Capabilities {
+        memory_mib: 16_384,
+        ..Default::default()
+    };
     let features = Default::default();
-    broker.register(2, 4, Offer::Announced { capabilities: Box::new(capabilities), features });
+    broker.register(
+        2,
+        4,
+        Offer::Announced {
+            capabilities: Box::new(capabilities),
+            features,
+        },
+    );
     for job in 0..pending {
         let client = u32::try_from(job % 100).unwrap();
         broker.submit(client, u8::try_from(job / 100 % 5).unwrap(), needs(job / 7 % 10));
@@ -180,13 +267,24 @@ fn cycle(pending: u64) -> Duration {
     for _ in 0..rounds {
         let (job, attempt) = broker.claim_as(2).unwrap();
         *served.entry(job.0 % 100).or_default() += 1;
-        let report = Report { digest: ResultDigest([1; 32]), signature: SignatureCheck::Absent };
-        let answered = Event::Answered { job, node: NodeNumber(2), attempt, report };
+        let report = Report {
+            digest: ResultDigest([1; 32]),
+            signature: SignatureCheck::Absent,
+        };
+        let answered = Event::Answered {
+            job,
+            node: NodeNumber(2),
+            attempt,
+            report,
+        };
         broker.pool.apply(UnixSeconds(broker.now), answered).unwrap();
     }
     let each = begin.elapsed() / rounds;
     assert_eq!(served.len(), 100, "some client was never served");
-    assert!(served.values().all(|count| *count == rounds / 100), "turns were unfair: {served:?}");
+    assert!(
+        served.values().all(|count| *count == rounds / 100),
+        "turns were unfair: {served:?}"
+    );
     broker.pool.sanity_check().unwrap();
     each
 }
@@ -196,7 +294,10 @@ fn a_long_queue_is_nearly_as_fast_as_a_short_one() {
     let (short, long) = (cycle(10_000), cycle(200_000));
     println!("claim and complete: {short:?} with 10,000 pending, {long:?} with 200,000");
     // twenty times as many: linear work would show, a logarithm does not
-    assert!(long < short * 6 + Duration::from_micros(50), "{short:?} → {long:?}");
+    assert!(
+        long < short * 6 + Duration::from_micros(50),
+        "{short:?} → {long:?}"
+    );
 }
 
 #[test]
@@ -204,5 +305,8 @@ fn a_long_queue_is_nearly_as_fast_as_a_short_one() {
 fn a_million_pending_jobs() {
     let (short, long) = (cycle(10_000), cycle(1_000_000));
     println!("claim and complete: {short:?} with 10,000 pending, {long:?} with 1,000,000");
-    assert!(long < short * 6 + Duration::from_micros(50), "{short:?} → {long:?}");
+    assert!(
+        long < short * 6 + Duration::from_micros(50),
+        "{short:?} → {long:?}"
+    );
 }

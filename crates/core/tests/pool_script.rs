@@ -1,6 +1,11 @@
 //! One script of events on all four rows of policy: what differs is how a node comes to a job, who is believed, and
 //! whether a lost attempt is made again. Everything else is the same.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test file: clippy's exception covers test functions alone"
+)]
+
 use std::collections::{BTreeMap, VecDeque};
 
 use sandrun_core::pool::*;
@@ -26,18 +31,27 @@ struct Service {
 
 impl Service {
     fn new(policy: Policy) -> Self {
-        let settings = Settings { policy, ageing_step: 60, node_timeout: Some(TIMEOUT), max_retries: 2 };
-        Self { pool: Pool::new(settings), now: 1_000, out: VecDeque::new(), leases: vec![] }
-    }
-
-    fn policy(&self, is_it: impl Fn(&Policy) -> bool, policy: Policy) -> bool {
-        is_it(&policy)
+        let settings = Settings {
+            policy,
+            ageing_step: 60,
+            node_timeout: Some(TIMEOUT),
+            max_retries: 2,
+        };
+        Self {
+            pool: Pool::new(settings),
+            now: 1_000,
+            out: VecDeque::new(),
+            leases: vec![],
+        }
     }
 
     fn try_feed(&mut self, event: Event) -> Result<(), Illegal> {
         let actions = self.pool.apply(UnixSeconds(self.now), event)?;
         for action in actions {
-            if let Action::Lease { job, node, attempt, .. } = action {
+            if let Action::Lease {
+                job, node, attempt, ..
+            } = action
+            {
                 self.leases.push(Held { job, node, attempt });
             } else if !matches!(action, Action::NoWork { .. }) {
                 self.out.push_back(action);
@@ -48,7 +62,8 @@ impl Service {
     }
 
     fn feed(&mut self, event: Event) {
-        self.try_feed(event.clone()).unwrap_or_else(|refused| panic!("{event:?}: {refused}"));
+        self.try_feed(event.clone())
+            .unwrap_or_else(|refused| panic!("{event:?}: {refused}"));
     }
 
     #[track_caller]
@@ -58,8 +73,15 @@ impl Service {
     }
 
     fn register(&mut self, node: u32, slots: u32) {
-        let spec = NodeSpec { offer: Offer::Unannounced, slots, admitted: true };
-        self.feed(Event::Register { node: NodeNumber(node), spec });
+        let spec = NodeSpec {
+            offer: Offer::Unannounced,
+            slots,
+            admitted: true,
+        };
+        self.feed(Event::Register {
+            node: NodeNumber(node),
+            spec,
+        });
     }
 
     fn submit(&mut self, job: u64, replicas: u8, quorum: u8, needs: Needs) {
@@ -71,7 +93,10 @@ impl Service {
             quorum,
             lease_seconds: LEASE,
         };
-        self.feed(Event::Submit { job: JobNumber(job), spec });
+        self.feed(Event::Submit {
+            job: JobNumber(job),
+            spec,
+        });
     }
 
     /// Every node takes what it can, in the policy's own way; in a market it commits at once.
@@ -91,7 +116,10 @@ impl Service {
                 }
                 Assignment::Tickets => {
                     for job in 0..20 {
-                        let _ = self.try_feed(Event::Claim { node, job: Some(JobNumber(job)) });
+                        let _ = self.try_feed(Event::Claim {
+                            node,
+                            job: Some(JobNumber(job)),
+                        });
                     }
                 }
                 Assignment::Pushed(_) => {}
@@ -105,32 +133,53 @@ impl Service {
     }
 
     fn of(&self, job: u64) -> Vec<Held> {
-        self.leases.iter().copied().filter(|held| held.job == JobNumber(job)).collect()
+        self.leases
+            .iter()
+            .copied()
+            .filter(|held| held.job == JobNumber(job))
+            .collect()
     }
 
     fn answer(&mut self, held: Held, byte: u8) -> Result<(), Illegal> {
         let Held { job, node, attempt } = held;
-        let report = Report { digest: ResultDigest([byte; 32]), signature: SignatureCheck::Valid };
-        self.try_feed(Event::Answered { job, node, attempt, report })
+        let report = Report {
+            digest: ResultDigest([byte; 32]),
+            signature: SignatureCheck::Valid,
+        };
+        self.try_feed(Event::Answered {
+            job,
+            node,
+            attempt,
+            report,
+        })
     }
 
     fn agreed(job: u64, byte: u8) -> Action {
-        Action::End { job: JobNumber(job), end: JobEnd::Agreed(ResultDigest([byte; 32])) }
+        Action::End {
+            job: JobNumber(job),
+            end: JobEnd::Agreed(ResultDigest([byte; 32])),
+        }
     }
 
     fn ended(job: u64, reason: FailReason) -> Action {
-        Action::End { job: JobNumber(job), end: JobEnd::Failed(reason) }
+        Action::End {
+            job: JobNumber(job),
+            end: JobEnd::Failed(reason),
+        }
     }
 
     fn stop(held: Held) -> Action {
-        Action::Stop { job: held.job, node: held.node, attempt: held.attempt }
+        Action::Stop {
+            job: held.job,
+            node: held.node,
+            attempt: held.attempt,
+        }
     }
 }
 
 fn each_policy(script: impl Fn(Policy, &mut Service)) {
     for policy in Policy::ALL {
         let mut service = Service::new(policy);
-        assert!(service.policy(|it| it.name == policy.name, policy));
         script(policy, &mut service);
     }
 }
@@ -146,14 +195,23 @@ fn one_script_runs_on_all_four_rows() {
         service.work(policy, &[1, 2, 3]);
         let held = service.of(1);
         assert_eq!(held.len(), 1, "{name}");
-        let early = Held { attempt: held[0].attempt.next(), ..held[0] };
-        assert!(matches!(service.answer(early, 9), Err(Illegal::StaleAttempt { .. })), "{name}");
+        let early = Held {
+            attempt: held[0].attempt.next(),
+            ..held[0]
+        };
+        assert!(
+            matches!(service.answer(early, 9), Err(Illegal::StaleAttempt { .. })),
+            "{name}"
+        );
         service.answer(held[0], 9).unwrap();
         service.expect(&[Service::agreed(1, 9)]);
         // the same again is no news, another one is refused
         service.answer(held[0], 9).unwrap();
         service.expect(&[]);
-        assert!(matches!(service.answer(held[0], 8), Err(Illegal::StaleAttempt { .. })), "{name}");
+        assert!(
+            matches!(service.answer(held[0], 8), Err(Illegal::StaleAttempt { .. })),
+            "{name}"
+        );
 
         // two of three, by three different nodes
         service.submit(2, 3, 2, Needs::default());
@@ -173,24 +231,46 @@ fn one_script_runs_on_all_four_rows() {
         }
 
         // a job that no node can do waits, and is cancelled
-        let needs = Needs { region: Some("moon".into()), ..Needs::default() };
+        let needs = Needs {
+            region: Some("moon".into()),
+            ..Needs::default()
+        };
         service.submit(3, 1, 1, needs);
         service.work(policy, &[1, 2, 3]);
         assert_eq!((service.of(3).len(), service.pool.waiting()), (0, 1), "{name}");
         service.feed(Event::Cancel { job: JobNumber(3) });
-        service.expect(&[Action::End { job: JobNumber(3), end: JobEnd::Cancelled }]);
-        assert_eq!(service.try_feed(Event::Cancel { job: JobNumber(3) }), Err(Illegal::Ended(JobNumber(3))));
+        service.expect(&[Action::End {
+            job: JobNumber(3),
+            end: JobEnd::Cancelled,
+        }]);
+        assert_eq!(
+            service.try_feed(Event::Cancel { job: JobNumber(3) }),
+            Err(Illegal::Ended(JobNumber(3)))
+        );
 
         // a running one is cancelled: its node is told
         service.submit(4, 1, 1, Needs::default());
         service.work(policy, &[1, 2, 3]);
         let held = service.of(4);
         service.feed(Event::Cancel { job: JobNumber(4) });
-        service.expect(&[Service::stop(held[0]), Action::End { job: JobNumber(4), end: JobEnd::Cancelled }]);
-        assert!(matches!(service.answer(held[0], 1), Err(Illegal::StaleAttempt { .. })), "{name}");
+        service.expect(&[
+            Service::stop(held[0]),
+            Action::End {
+                job: JobNumber(4),
+                end: JobEnd::Cancelled,
+            },
+        ]);
+        assert!(
+            matches!(service.answer(held[0], 1), Err(Illegal::StaleAttempt { .. })),
+            "{name}"
+        );
 
         // drained nodes get nothing, resumed ones do
-        (1..=3).for_each(|node| service.feed(Event::Drain { node: NodeNumber(node) }));
+        (1..=3).for_each(|node| {
+            service.feed(Event::Drain {
+                node: NodeNumber(node),
+            })
+        });
         service.submit(5, 1, 1, Needs::default());
         service.work(policy, &[1, 2, 3]);
         assert_eq!(service.of(5), [], "{name}");
@@ -218,11 +298,18 @@ fn a_lost_node_costs_an_attempt_and_its_late_answer_is_refused() {
             return;
         }
         let (job, attempt) = (JobNumber(1), Attempt::FIRST);
-        service.expect(&[Action::Retry { job, attempt, reason: FailReason::NodeLost }]);
+        service.expect(&[Action::Retry {
+            job,
+            attempt,
+            reason: FailReason::NodeLost,
+        }]);
         service.work(policy, &[1, 2]);
         let second = *service.of(1).last().unwrap();
         assert_eq!(second.attempt, Attempt(2), "{}", policy.name);
-        assert!(matches!(service.answer(first, 1), Err(Illegal::StaleAttempt { .. })));
+        assert!(matches!(
+            service.answer(first, 1),
+            Err(Illegal::StaleAttempt { .. })
+        ));
         service.answer(second, 2).unwrap();
         service.expect(&[Service::agreed(1, 2)]);
     });
@@ -239,12 +326,22 @@ fn retries_end_and_the_job_fails_with_the_last_reason() {
             let held = *service.of(1).last().unwrap();
             assert_eq!(held.attempt, Attempt(attempt));
             let (job, node, attempt) = (held.job, held.node, held.attempt);
-            service.feed(Event::Failed { job, node, attempt, retry: true });
+            service.feed(Event::Failed {
+                job,
+                node,
+                attempt,
+                retry: true,
+            });
         }
         let last = service.out.pop_back();
-        assert_eq!(last, Some(Service::ended(1, FailReason::Attempt)), "{}", policy.name);
+        assert_eq!(
+            last,
+            Some(Service::ended(1, FailReason::Attempt)),
+            "{}",
+            policy.name
+        );
         assert!(service.out.iter().all(|it| matches!(it, Action::Retry { .. })));
-        assert_eq!(service.out.len() as u32, attempts - 1);
+        assert_eq!(service.out.len(), usize::try_from(attempts - 1).unwrap());
     });
 }
 
@@ -255,7 +352,12 @@ fn a_refusal_that_no_other_node_would_take_back_is_not_retried() {
         service.submit(1, 1, 1, Needs::default());
         service.work(policy, &[1]);
         let Held { job, node, attempt } = service.of(1)[0];
-        service.feed(Event::Failed { job, node, attempt, retry: false });
+        service.feed(Event::Failed {
+            job,
+            node,
+            attempt,
+            retry: false,
+        });
         service.expect(&[Service::ended(1, FailReason::Refused)]);
     });
 }
@@ -268,7 +370,10 @@ fn leases_and_silent_nodes_time_out_after_their_last_second() {
         service.work(policy, &[1, 2]);
         let held = service.of(1)[0];
         let other = NodeNumber(3 - held.node.0);
-        assert_eq!(service.pool.next_timeout(), Some(UnixSeconds(1_000 + u64::from(TIMEOUT) + 1)));
+        assert_eq!(
+            service.pool.next_timeout(),
+            Some(UnixSeconds(1_000 + u64::from(TIMEOUT) + 1))
+        );
         // the node is alive, its work takes too long
         service.now += u64::from(TIMEOUT);
         service.feed(Event::Heartbeat { node: held.node });
@@ -286,7 +391,11 @@ fn leases_and_silent_nodes_time_out_after_their_last_second() {
         service.feed(Event::Tick);
         let (job, attempt) = (JobNumber(1), Attempt::FIRST);
         if policy.retries {
-            service.expect(&[Action::Retry { job, attempt, reason: FailReason::LeaseOver }]);
+            service.expect(&[Action::Retry {
+                job,
+                attempt,
+                reason: FailReason::LeaseOver,
+            }]);
         } else {
             service.expect(&[Service::ended(1, FailReason::LeaseOver)]);
         }
@@ -309,11 +418,24 @@ fn answers_that_differ_open_extra_places_once_where_the_policy_has_them() {
             return;
         }
         let first = service.out.pop_front();
-        assert_eq!(first, Some(Action::ExtraPlaces { job: JobNumber(1), places: 2 }), "{}", policy.name);
+        assert_eq!(
+            first,
+            Some(Action::ExtraPlaces {
+                job: JobNumber(1),
+                places: 2
+            }),
+            "{}",
+            policy.name
+        );
         service.expect(&[]);
         service.work(policy, &[1, 2, 3, 4, 5]);
         let extra = &service.of(1)[3..];
-        assert_eq!(extra.len(), 2, "{}: nodes that answered get no second place", policy.name);
+        assert_eq!(
+            extra.len(),
+            2,
+            "{}: nodes that answered get no second place",
+            policy.name
+        );
         let extra = extra.to_vec();
         service.answer(extra[0], 1).unwrap();
         service.expect(&[]);
@@ -331,15 +453,35 @@ fn a_signature_that_is_wrong_counts_nowhere_and_a_missing_one_not_among_the_trus
             service.submit(job, 1, 1, Needs::default());
             service.work(policy, &[1]);
             let held = *service.of(job).last().unwrap();
-            let report = Report { digest: ResultDigest([1; 32]), signature };
-            let Held { job: number, node, attempt } = held;
-            service.feed(Event::Answered { job: number, node, attempt, report });
-            let believed = signature == SignatureCheck::Absent && policy.verification != Verification::Signature;
+            let report = Report {
+                digest: ResultDigest([1; 32]),
+                signature,
+            };
+            let Held {
+                job: number,
+                node,
+                attempt,
+            } = held;
+            service.feed(Event::Answered {
+                job: number,
+                node,
+                attempt,
+                report,
+            });
+            let believed =
+                signature == SignatureCheck::Absent && policy.verification != Verification::Signature;
             let first = service.out.pop_front().unwrap();
             match (believed, policy.retries) {
                 (true, _) => assert_eq!(first, Service::agreed(job, 1)),
                 (false, true) => {
-                    assert_eq!(first, Action::Retry { job: number, attempt, reason: FailReason::BadSignature });
+                    assert_eq!(
+                        first,
+                        Action::Retry {
+                            job: number,
+                            attempt,
+                            reason: FailReason::BadSignature
+                        }
+                    );
                     service.feed(Event::Cancel { job: number });
                     service.out.clear();
                 }
@@ -358,14 +500,27 @@ fn a_market_reveals_only_after_all_commits_and_nobody_else_commits() {
         let is_market = policy.verification == Verification::CommitReveal;
         if is_market {
             for node in [1, 2] {
-                service.feed(Event::Claim { node: NodeNumber(node), job: Some(JobNumber(1)) });
+                service.feed(Event::Claim {
+                    node: NodeNumber(node),
+                    job: Some(JobNumber(1)),
+                });
             }
         } else {
             service.work(policy, &[1, 2]);
         }
         let held = service.of(1);
-        let commit = |held: Held| Event::Committed { job: held.job, node: held.node, attempt: held.attempt };
-        let out_of_turn = |event| Err(Illegal::OutOfTurn { job: JobNumber(1), attempt: held[0].attempt, event });
+        let commit = |held: Held| Event::Committed {
+            job: held.job,
+            node: held.node,
+            attempt: held.attempt,
+        };
+        let out_of_turn = |event| {
+            Err(Illegal::OutOfTurn {
+                job: JobNumber(1),
+                attempt: held[0].attempt,
+                event,
+            })
+        };
         if !is_market {
             assert_eq!(service.try_feed(commit(held[0])), out_of_turn("committed"));
             continue;
@@ -386,16 +541,31 @@ fn a_market_reveals_only_after_all_commits_and_nobody_else_commits() {
 fn work_is_asked_for_in_the_policys_own_way_alone() {
     each_policy(|policy, service| {
         service.register(1, 1);
-        let plain = service.try_feed(Event::Claim { node: NodeNumber(1), job: None });
-        let named = service.try_feed(Event::Claim { node: NodeNumber(1), job: Some(JobNumber(1)) });
+        let plain = service.try_feed(Event::Claim {
+            node: NodeNumber(1),
+            job: None,
+        });
+        let named = service.try_feed(Event::Claim {
+            node: NodeNumber(1),
+            job: Some(JobNumber(1)),
+        });
         let wrong = Err(Illegal::WrongAssignment(NodeNumber(1)));
         match policy.assignment {
             Assignment::Claimed => assert_eq!((plain, named), (Ok(()), wrong)),
-            Assignment::Tickets => assert_eq!((plain, named), (wrong, Err(Illegal::UnknownJob(JobNumber(1))))),
+            Assignment::Tickets => {
+                assert_eq!((plain, named), (wrong, Err(Illegal::UnknownJob(JobNumber(1)))))
+            }
             Assignment::Pushed(_) => assert_eq!((plain, named), (wrong, wrong)),
         }
-        let stranger = NodeSpec { offer: Offer::Unannounced, slots: 1, admitted: false };
-        let refused = service.try_feed(Event::Register { node: NodeNumber(9), spec: stranger });
+        let stranger = NodeSpec {
+            offer: Offer::Unannounced,
+            slots: 1,
+            admitted: false,
+        };
+        let refused = service.try_feed(Event::Register {
+            node: NodeNumber(9),
+            spec: stranger,
+        });
         assert_eq!(refused, Err(Illegal::NotAdmitted(NodeNumber(9))));
         assert_eq!(service.pool.node(NodeNumber(9)), None);
     });
@@ -408,8 +578,15 @@ fn pushed_jobs_go_to_the_least_busy_node() {
         (1..=4).for_each(|node| service.register(node, 3));
         (0..10).for_each(|job| service.submit(job, 1, 1, Needs::default()));
         let mut counts: BTreeMap<u32, u32> = BTreeMap::new();
-        service.leases.iter().for_each(|held| *counts.entry(held.node.0).or_default() += 1);
-        assert!(counts.values().all(|count| (2..=3).contains(count)), "{}: {counts:?}", policy.name);
+        service
+            .leases
+            .iter()
+            .for_each(|held| *counts.entry(held.node.0).or_default() += 1);
+        assert!(
+            counts.values().all(|count| (2..=3).contains(count)),
+            "{}: {counts:?}",
+            policy.name
+        );
         if policy == Policy::TRUSTED {
             let first: Vec<u32> = service.leases.iter().take(4).map(|held| held.node.0).collect();
             assert_eq!(first, [1, 2, 3, 4]);
@@ -429,8 +606,18 @@ fn quorums_that_are_no_majority_are_refused() {
             quorum,
             lease_seconds: LEASE,
         };
-        let refused = service.try_feed(Event::Submit { job: JobNumber(1), spec });
-        assert_eq!(refused, Err(Illegal::BadQuorum { job: JobNumber(1), replicas, quorum }));
+        let refused = service.try_feed(Event::Submit {
+            job: JobNumber(1),
+            spec,
+        });
+        assert_eq!(
+            refused,
+            Err(Illegal::BadQuorum {
+                job: JobNumber(1),
+                replicas,
+                quorum
+            })
+        );
         assert_eq!(service.pool.job(JobNumber(1)), None);
     }
 }
