@@ -24,7 +24,7 @@ use sandrun_types::{ClassKind, Redundancy};
 use serde_json::{Value, json};
 
 const PRICE: u64 = 100_001;
-const BOND: u64 = 1_000_010;
+const BOND: u64 = 1_001_000;
 const FILE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
     "/../../contracts/test/vectors/outcomes.json"
@@ -193,7 +193,7 @@ fn choose(
 
 type Line = (u64, Does, usize, Code);
 
-/// Plays a script as it is written, without a poke that it does not name.
+/// Plays a script as it is written; pokes only at its end, while it is not closed.
 fn scripted(name: &str, redundancy: Redundancy, lines: &[Line]) -> Vector {
     let kind = ClassKind::Det;
     let mut player = Player::new(World::new(kind, redundancy, PRICE, BOND));
@@ -203,6 +203,7 @@ fn scripted(name: &str, redundancy: Redundancy, lines: &[Line]) -> Vector {
             .act(*does, *seat, *answer)
             .unwrap_or_else(|error| panic!("{name} at {at}: {error}"));
     }
+    player.pass_while(|_| true);
     let ending = player.world.ending();
     Vector {
         name: name.to_owned(),
@@ -276,6 +277,22 @@ fn at_the_edges() -> Vec<Vector> {
                     (94, Reveal, 1, HONEST),
                     (95, Reveal, 2, HONEST),
                     (153, Reveal, 0, HONEST),
+                ],
+            ),
+        ),
+        scripted(
+            "a late reveal of the winner after the decision, before anybody poked",
+            three,
+            &script(
+                claims(3),
+                &[
+                    (5, Commit, 0, HONEST),
+                    (6, Commit, 1, HONEST),
+                    (7, Commit, 2, HONEST),
+                    // reveal: 7 to 67
+                    (8, Reveal, 0, HONEST),
+                    (9, Reveal, 1, HONEST),
+                    (100, Reveal, 2, HONEST),
                 ],
             ),
         ),

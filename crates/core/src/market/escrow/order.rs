@@ -9,6 +9,9 @@ use super::{Escrow, JobRecord, Moment, Refusal, TokenTerms};
 use crate::market::rules::{Payment, Progress, Resolution, Stake, Terms, seed_block};
 use crate::market::{MarketEvent, Outcome, Phase};
 
+/// Bonds are multiples of this, wei.
+const BOND_GRANULE: u64 = 1_000_000_000_000;
+
 impl Escrow {
     pub(super) fn post(
         &mut self,
@@ -172,6 +175,9 @@ fn check_money(terms: &Terms, token: &TokenTerms) -> Result<(), Refusal> {
     }
     if price.round_down(token.granule) != price {
         return Err(Refusal::BadOrder { field: "price" });
+    }
+    if !(bond.0.0 % U256::from(BOND_GRANULE)).is_zero() {
+        return Err(Refusal::BadOrder { field: "bond" });
     }
     let coin = U256::from(10u8).pow(U256::from(Amount::COIN_DECIMALS));
     let minimum = Stake(Amount(price.0.0.saturating_mul(token.bond_per_price.0.0) / coin));

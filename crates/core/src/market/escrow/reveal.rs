@@ -77,8 +77,9 @@ impl Escrow {
             Standing::Revealed(_) | Standing::Late(_) => return Ok(()),
             Standing::Committed => {}
         }
-        let timely = record.progress.is_timely(round);
-        let still_to_come = !timely && record.progress.reveals_in_this_round(round);
+        let timely = record.progress.is_timely(round, at.now);
+        let still_to_come =
+            record.progress.phase != Phase::Reveal && record.progress.reveals_in_this_round(round);
         if record.progress.phase == Phase::Closed || still_to_come {
             return Err(Refusal::WrongPhase {
                 job,

@@ -27,7 +27,7 @@ impl Escrow {
         }
     }
 
-    /// Makes every step that is due. Slashes tip `tipped`, if anybody.
+    /// Makes every step that is due. Slashes tip `tipped`; without it, silent seats of a job that was won stay for a poke.
     pub(super) fn advance(
         &mut self,
         at: Moment,
@@ -37,6 +37,10 @@ impl Escrow {
     ) -> Result<(), Refusal> {
         let windows = self.parameters.windows;
         while let Some(step) = next_step(&self.job_mut(job)?.progress, at.now) {
+            let silent = self.job_mut(job)?.progress.leaves_silent_seats();
+            if step.transition == Transition::Close && silent && tipped.is_none() {
+                break;
+            }
             let units = self.active_units();
             let record = self.job_mut(job)?;
             record.progress.make(step, &windows);

@@ -232,7 +232,14 @@ impl JobFacts {
         paid: Payment,
         slashed: Stake,
     ) -> Result<(), FactsError> {
-        self.seat(seat)?.end = Some(SeatFinish { end, paid, slashed });
+        let state = self.seat(seat)?;
+        state.end = Some(SeatFinish { end, paid, slashed });
+        // events have no time: that a reveal came after its window shows in how the seat ends
+        if let (Standing::Revealed(answer), SeatEnd::SlashedLate | SeatEnd::SlashedUnrevealed) =
+            (state.standing, end)
+        {
+            state.standing = Standing::Late(answer);
+        }
         if self.resolution.is_some() && self.seats.iter().all(|it| it.end.is_some()) {
             self.enter(Phase::Closed, UnixSeconds(0));
         }

@@ -154,9 +154,16 @@ impl Progress {
         round == self.round || self.reveals_together()
     }
 
-    /// Whether a reveal of a seat of `round` is in time if it is accepted now.
-    pub fn is_timely(&self, round: Round) -> bool {
-        self.phase == Phase::Reveal && self.reveals_in_this_round(round)
+    /// Whether a reveal of a seat of `round` is in time if it is accepted at `now`.
+    pub fn is_timely(&self, round: Round, now: UnixSeconds) -> bool {
+        self.phase == Phase::Reveal && now <= self.deadline && self.reveals_in_this_round(round)
+    }
+
+    /// Whether a seat that is silent for good would be slashed if the job was closed now, though an answer has won. That
+    /// is left to `poke`, which is tipped for it.
+    pub fn leaves_silent_seats(&self) -> bool {
+        let silent = |seat: &SeatRecord| matches!(seat.standing, Standing::Uncommitted | Standing::Committed);
+        self.resolution.and_then(Resolution::winner).is_some() && self.seats.iter().any(silent)
     }
 
     /// Indices of seats that owe a commit in the present round.
