@@ -154,8 +154,9 @@ pub(crate) fn upload(name: &str, bytes: Vec<u8>) -> Form {
 /// Waits until something holds.
 pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
     let wait = async {
+        let mut look = tokio::time::interval(Duration::from_millis(20));
         while !holds().await {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            look.tick().await;
         }
     };
     tokio::time::timeout(PATIENCE, wait)
