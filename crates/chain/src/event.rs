@@ -55,10 +55,10 @@ pub fn decode(deployment: &Deployment, log: &RawLog) -> Result<Option<MarketEven
             .first()
             .is_some_and(|topic| selectors.contains(&topic.0))
     };
-    if log.address == deployment.escrow && known(&EscrowEvents::SELECTORS) {
+    if log.address == deployment.escrow && known(EscrowEvents::SELECTORS) {
         return escrow_event(EscrowEvents::decode_log(log).map_err(malformed)?.data).map(Some);
     }
-    if log.address == deployment.registry && known(&RegistryEvents::SELECTORS) {
+    if log.address == deployment.registry && known(RegistryEvents::SELECTORS) {
         return Ok(registry_event(
             RegistryEvents::decode_log(log).map_err(malformed)?.data,
         ));

@@ -33,5 +33,5 @@ pub use reader::{
 };
 pub use revert::{Refusal, Revert};
 pub use rpc::{Endpoint, ReadError, RpcError};
-pub use send::{RecordError, SendError, Sender, SenderConfig, SignedTx, TxOutcome};
+pub use send::{CREATE_GAS_CAP, RecordError, SendError, Sender, SenderConfig, SignedTx, TxOutcome};
 pub use watch::{ChainUpdate, Confirmations, Confirmed, Cursor, REORG_DEPTH, Watch, WatchError};

@@ -109,7 +109,10 @@ impl MarketReader {
                 {
                     Ok(None)
                 }
-                other => Err(other),
+                error
+                @ (ReadError::Rpc(_) | ReadError::Reverted { .. } | ReadError::WrongContract { .. }) => {
+                    Err(error)
+                }
             },
         }
     }

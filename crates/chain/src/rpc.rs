@@ -233,14 +233,12 @@ impl ReadError {
                 revert: Revert::decode(&data),
             };
         }
-        match error {
-            ContractError::TransportError(source) => {
-                Self::Rpc(RpcError::classify(endpoint, timeout, call, source))
-            }
-            other => Self::WrongContract {
-                call,
-                detail: other.to_string(),
-            },
+        if let ContractError::TransportError(source) = error {
+            return Self::Rpc(RpcError::classify(endpoint, timeout, call, source));
+        }
+        Self::WrongContract {
+            call,
+            detail: error.to_string(),
         }
     }
 }

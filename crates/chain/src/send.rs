@@ -27,7 +27,7 @@ pub use sender::Sender;
 /// Limits of a sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SenderConfig {
-    /// Most gas that one transaction may take.
+    /// Most gas that one call may take; creating a contract may take [`CREATE_GAS_CAP`].
     pub gas_cap: u64,
     /// Most that is paid per gas, wei.
     pub max_fee_cap: u128,
@@ -41,10 +41,13 @@ pub struct SenderConfig {
     pub confirmations: u64,
 }
 
+/// Most gas that creating a contract may take: what one transaction can have (EIP-7825).
+pub const CREATE_GAS_CAP: u64 = 16_777_216;
+
 impl Default for SenderConfig {
     fn default() -> Self {
         Self {
-            gas_cap: 6_000_000,
+            gas_cap: 3_000_000,
             max_fee_cap: 500_000_000_000,
             bump_after: 3,
             bump_percent: 25,

@@ -13,6 +13,8 @@ mod confirmed;
 mod cursor;
 mod follow;
 mod history;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 

@@ -20,7 +20,7 @@ use crate::position::TxHash;
 use crate::revert::Revert;
 
 use super::nonces::{NonceGuard, Nonces};
-use super::{RecordError, SendError, SenderConfig, SignedTx, TxOutcome};
+use super::{CREATE_GAS_CAP, RecordError, SendError, SenderConfig, SignedTx, TxOutcome};
 
 /// Refusals of a nonce in a row after which sending is given up.
 const NONCE_ATTEMPTS: u32 = 5;
@@ -128,14 +128,19 @@ impl Sender {
             Err(error) => return Err(self.estimate_error(call, error).await),
         };
         let needed = estimate.saturating_add(estimate / 4).saturating_add(10_000);
-        if estimate > self.config.gas_cap {
+        let cap = if call.to.is_some() {
+            self.config.gas_cap
+        } else {
+            CREATE_GAS_CAP
+        };
+        if estimate > cap {
             return Err(SendError::GasAboveCap {
                 what: call.what.clone(),
                 needed: estimate,
-                cap: self.config.gas_cap,
+                cap,
             });
         }
-        Ok(needed.min(self.config.gas_cap))
+        Ok(needed.min(cap))
     }
 
     async fn estimate_error(&self, call: &Call, error: TransportError) -> SendError {

@@ -1,0 +1,7 @@
+//! The crate against a real chain: anvil with the committed contracts.
+
+mod connect;
+mod follow;
+mod market;
+mod sending;
+mod world;
