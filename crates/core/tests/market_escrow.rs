@@ -46,10 +46,13 @@ fn cancel_is_free_until_the_seed_is_known() {
         ));
         world.block = block;
         let events = world.call(CLIENT, cancel.clone()).unwrap();
-        let refunded = events.iter().find_map(|event| match event {
-            MarketEvent::Refunded { amount, .. } => Some(gwei(*amount)),
-            _ => None,
-        });
+        let amount = |event: &MarketEvent| {
+            let MarketEvent::Refunded { amount, .. } = event else {
+                return None;
+            };
+            Some(gwei(*amount))
+        };
+        let refunded = events.iter().find_map(amount);
         assert_eq!(refunded, Some(300_000 - burnt));
         assert_eq!(world.facts.outcome(), Some(Outcome::Cancelled));
         assert!(matches!(
