@@ -40,7 +40,7 @@ pub enum Mining {
     Auto,
     /// One every so many seconds.
     Every(u32),
-    /// Only when asked for (see [`Anvil::mine`]).
+    /// Only when asked for (see [`Chain::dev_mine`]).
     Manual,
 }
 

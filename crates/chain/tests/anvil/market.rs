@@ -1,6 +1,11 @@
 //! A job's whole life on the real contracts, read back in our words.
 
-use sandrun_chain::{Call, MarketTerms, Opening, Refusal, Revert, SendError, deploy, deploy_test_token};
+use alloy::providers::Provider as _;
+use alloy::rpc::types::TransactionRequest;
+use alloy::sol_types::SolCall as _;
+use sandrun_chain::{
+    Call, MarketTerms, Opening, Refusal, Revert, SendError, deploy, deploy_test_token, worker_key_message,
+};
 use sandrun_core::market::{MarketEvent, Outcome, Phase, SeatEnd};
 use sandrun_types::{
     Amount, Answer, B256, ContentDigest, ExitStatus, NodeIndex, Order, OutputRoot, Redundancy, ResultParts,
@@ -192,6 +197,26 @@ async fn one_node_is_paid_in_a_token() -> anyhow::Result<()> {
             .balance(node.sender.address(), Token::Erc20(token))
             .await?,
         price
+    );
+    Ok(())
+}
+
+alloy::sol! {
+    function workerKeyMessage(address account) external view returns (bytes32);
+}
+
+#[tokio::test]
+async fn the_worker_key_signs_the_registrys_message() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    let account = world.client.address();
+    let input = workerKeyMessageCall { account }.abi_encode();
+    let request = TransactionRequest::default()
+        .to(world.market.registry)
+        .input(input.into());
+    let message = world.chain.provider().call(request).await?;
+    assert_eq!(
+        message.as_ref(),
+        worker_key_message(world.chain.id(), world.market.registry, account)
     );
     Ok(())
 }
