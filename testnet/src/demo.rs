@@ -100,7 +100,12 @@ impl<'a> Demo<'a> {
         }
         let store = KuboClient::new(&market.ipfs_api)?;
         let client = Client::new(market.reader().await?, Arc::new(store));
-        Ok(Self { market, client, key: Key::load(&market.client_key, None)?, results: results.to_owned() })
+        Ok(Self {
+            market,
+            client,
+            key: Key::load(&market.client_key, None)?,
+            results: results.to_owned(),
+        })
     }
 
     /// Runs every job of `jobs` (directories), then posts the last one again until a liar was slashed.
@@ -108,7 +113,10 @@ impl<'a> Demo<'a> {
     /// # Errors
     /// A job that does not end as it should.
     pub async fn run(&self, jobs: &[PathBuf], mut say: impl FnMut(&str)) -> anyhow::Result<Summary> {
-        let mut summary = Summary { jobs: Vec::new(), slashes: Vec::new() };
+        let mut summary = Summary {
+            jobs: Vec::new(),
+            slashes: Vec::new(),
+        };
         for code in jobs {
             let entry = self.job(code, &mut say).await?;
             self.report(&entry, code, &mut summary, &mut say).await?;
@@ -118,11 +126,17 @@ impl<'a> Demo<'a> {
             if !summary.slashes.is_empty() {
                 return Ok(summary);
             }
-            say(&format!("\nthe liar had no seat so far: posting {} once more ({attempt})", name(bait)));
+            say(&format!(
+                "\nthe liar had no seat so far: posting {} once more ({attempt})",
+                name(bait)
+            ));
             let entry = self.job(bait, &mut say).await?;
             self.report(&entry, bait, &mut summary, &mut say).await?;
         }
-        anyhow::ensure!(!summary.slashes.is_empty(), "the liar won no seat in {BAIT_LIMIT} jobs");
+        anyhow::ensure!(
+            !summary.slashes.is_empty(),
+            "the liar won no seat in {BAIT_LIMIT} jobs"
+        );
         Ok(summary)
     }
 
@@ -141,10 +155,17 @@ impl<'a> Demo<'a> {
         let order = self.client.order(&job, &wish).await?;
         let posted = self.client.post(&self.key, &job, order).await?;
         say(&format!("\n{}: job {}", name(code), posted.job));
-        say(&format!("  escrowed   {} coin, bundle {}", posted.locked, job.bundle.root()));
+        say(&format!(
+            "  escrowed   {} coin, bundle {}",
+            posted.locked,
+            job.bundle.root()
+        ));
         let windows = self.client.windows().await?;
         let mut stages = Stages::default();
-        Ok(self.client.follow(posted.job, windows, |facts| stages.say(facts, say)).await?)
+        Ok(self
+            .client
+            .follow(posted.job, windows, |facts| stages.say(facts, say))
+            .await?)
     }
 
     async fn report(
@@ -165,13 +186,23 @@ impl<'a> Demo<'a> {
         let gas = self.client.gas_of(entry).await?;
         let job = self.summary(facts, &name(code), &result, gas);
         for payment in &job.payments {
-            say(&format!("  paid       {} coin to {}", payment.amount, payment.node));
+            say(&format!(
+                "  paid       {} coin to {}",
+                payment.amount, payment.node
+            ));
         }
         for slash in self.slashes(facts) {
-            say(&format!("  slashed    {} coin of {}: {}", slash.amount, slash.node, slash.reason));
+            say(&format!(
+                "  slashed    {} coin of {}: {}",
+                slash.amount, slash.node, slash.reason
+            ));
             summary.slashes.push(slash);
         }
-        say(&format!("  quorum     {} of {}, gas {gas}", facts.order.redundancy.quorum(), facts.seats.len()));
+        say(&format!(
+            "  quorum     {} of {}, gas {gas}",
+            facts.order.redundancy.quorum(),
+            facts.seats.len()
+        ));
         for file in &result.files {
             say(&format!("  verified   {}  {}", file.sha256, file.path));
         }
@@ -202,7 +233,10 @@ impl<'a> Demo<'a> {
         });
         let payments = facts.seats.iter().filter_map(|seat| {
             let paid = seat.end.filter(|end| !end.paid.is_zero())?.paid;
-            Some(NodePayment { node: self.account(seat.node), amount: paid.0.to_string() })
+            Some(NodePayment {
+                node: self.account(seat.node),
+                amount: paid.0.to_string(),
+            })
         });
         let files = result.files.iter().map(|file| FileSummary {
             path: file.path.clone(),
@@ -234,7 +268,8 @@ impl<'a> Demo<'a> {
 }
 
 fn name(code: &Path) -> String {
-    code.file_name().map_or_else(String::new, |name| name.to_string_lossy().into_owned())
+    code.file_name()
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned())
 }
 
 /// Says each stage of a job once.
@@ -247,7 +282,11 @@ struct Stages {
 
 impl Stages {
     fn say(&mut self, facts: &JobFacts, say: &mut impl FnMut(&str)) {
-        let committed = facts.seats.iter().filter(|it| !matches!(it.standing, Standing::Uncommitted)).count();
+        let committed = facts
+            .seats
+            .iter()
+            .filter(|it| !matches!(it.standing, Standing::Uncommitted))
+            .count();
         for seat in facts.seats.iter().skip(self.seats) {
             say(&format!("  seat       node {}", seat.node));
         }

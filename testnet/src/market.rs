@@ -5,8 +5,11 @@ use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
+use alloy::providers::Provider as _;
 use anyhow::Context as _;
-use sandrun_chain::{Call, Chain, Deployment, Key, MarketReader, MarketTerms, Sender, SenderConfig, anvil::Anvil};
+use sandrun_chain::{
+    Call, Chain, Deployment, Key, MarketReader, MarketTerms, Sender, SenderConfig, anvil::Anvil,
+};
 use sandrun_types::{Address, Amount, ChainId, NodeIndex, Token};
 
 use crate::process::{Service, ServiceSpec, listening};
@@ -135,7 +138,10 @@ impl LocalMarket {
         let mut services = Vec::new();
         match Self::bring_up(&config, &mut services, &mut say).await {
             Ok(ground) => {
-                let mut market = Self { services, ..ground.into_market(config) };
+                let mut market = Self {
+                    services,
+                    ..ground.into_market(config)
+                };
                 for place in 0..market.config.nodes.len() {
                     if let Err(error) = market.start_node(place, &mut say).await {
                         market.stop().await;
@@ -169,27 +175,51 @@ impl LocalMarket {
         if let Some(publish) = &config.publish {
             deployment.save(publish)?;
         }
-        say(&format!("escrow           {}\nregistry         {}", deployment.escrow, deployment.registry));
-        let spec = service(config, "content", ["content", "--port", &config.ports.of(5001).to_string()], |arguments| {
-            arguments.push("--data-dir".into());
-            arguments.push(config.directory.join("content").into());
-        });
+        say(&format!(
+            "escrow           {}\nregistry         {}",
+            deployment.escrow, deployment.registry
+        ));
+        let spec = service(
+            config,
+            "content",
+            ["content", "--port", &config.ports.of(5001).to_string()],
+            |arguments| {
+                arguments.push("--data-dir".into());
+                arguments.push(config.directory.join("content").into());
+            },
+        );
         let (content, ipfs_api) = Service::start(spec, listening).await?;
         services.push(content);
         say(&format!("content store    {ipfs_api}"));
-        let mut ground = Ground { rpc, ipfs_api, pool: None, deployment, deployments, client_key, client };
+        let mut ground = Ground {
+            rpc,
+            ipfs_api,
+            pool: None,
+            deployment,
+            deployments,
+            client_key,
+            client,
+        };
         if config.manager {
             let key = config.directory.join("manager.key");
             fund(&deployer, Key::generate(&key)?.address()).await?;
             ground.pool = Some(start_manager(config, &ground, &key, services).await?);
-            say(&format!("manager          {}", ground.pool.as_deref().unwrap_or_default()));
+            say(&format!(
+                "manager          {}",
+                ground.pool.as_deref().unwrap_or_default()
+            ));
         }
         Ok(ground)
     }
 
     /// Starts executor and agent of the node at `place` of the configuration.
     async fn start_node(&mut self, place: usize, say: &mut impl FnMut(&str)) -> anyhow::Result<()> {
-        let role = self.config.nodes.get(place).copied().context("a node of the configuration")?;
+        let role = self
+            .config
+            .nodes
+            .get(place)
+            .copied()
+            .context("a node of the configuration")?;
         let directory = self.config.directory.join(format!("node{}", place + 1));
         std::fs::create_dir_all(&directory)?;
         let key = directory.join("node.key");
@@ -201,35 +231,68 @@ impl LocalMarket {
         generate_worker_key(&self.config.program, &worker_key).await?;
         let port = self.config.ports.of(8443 + u16::try_from(place).unwrap_or(0));
         let name = format!("sandrun{}", place + 1);
-        let spec = service(&self.config, &name, ["sandrun", "--no-quota", "--port", &port.to_string()], |arguments| {
-            arguments.extend(["--worker-key".into(), worker_key.clone().into()]);
-            arguments.extend(["--data-dir".into(), directory.join("sandrun").into()]);
-        });
+        let spec = service(
+            &self.config,
+            &name,
+            ["sandrun", "--no-quota", "--port", &port.to_string()],
+            |arguments| {
+                arguments.extend(["--worker-key".into(), worker_key.clone().into()]);
+                arguments.extend(["--data-dir".into(), directory.join("sandrun").into()]);
+            },
+        );
         let (executor, sandrun_url) = Service::start(spec, listening).await?;
         self.services.push(executor);
-        let mut node = LocalNode { index: NodeIndex(0), account, role, key, sandrun_url };
+        let mut node = LocalNode {
+            index: NodeIndex(0),
+            account,
+            role,
+            key,
+            sandrun_url,
+        };
         let (agent, index) = Service::start(self.agent(place, &node, &directory, &worker_key), ready).await?;
         self.services.push(agent);
         node.index = index;
-        say(&format!("node {index:<11} {account} {} ({})", node.sandrun_url, role.name()));
+        say(&format!(
+            "node {index:<11} {account} {} ({})",
+            node.sandrun_url,
+            role.name()
+        ));
         self.nodes.push(node);
         Ok(())
     }
 
     fn agent(&self, place: usize, node: &LocalNode, directory: &Path, worker_key: &Path) -> ServiceSpec {
-        let token = self.deployment.tokens.get(TEST_TOKEN).map(|token| format!("{token}=10000"));
-        service(&self.config, &format!("agent{}", place + 1), ["agent", "--stake", STAKE], |arguments| {
-            arguments.extend(["--key".into(), node.key.clone().into()]);
-            arguments.extend(["--worker-key".into(), worker_key.into()]);
-            arguments.extend(["--data-dir".into(), directory.join("agent").into()]);
-            arguments.extend(["--sandrun-url".into(), node.sandrun_url.clone().into()]);
-            arguments.extend(["--blockchain-rpc".into(), self.rpc.clone().into()]);
-            arguments.extend(["--ipfs-api".into(), self.ipfs_api.clone().into()]);
-            arguments.extend(["--deployments".into(), self.deployments.clone().into()]);
-            arguments.extend(token.into_iter().flat_map(|token| ["--accept-token".into(), token.into()]));
-            arguments.extend(node.role.argument().into_iter().flat_map(|it| ["--misbehave".into(), it.into()]));
-            arguments.extend(self.config.agent_arguments.iter().map(Into::into));
-        })
+        let token = self
+            .deployment
+            .tokens
+            .get(TEST_TOKEN)
+            .map(|token| format!("{token}=10000"));
+        service(
+            &self.config,
+            &format!("agent{}", place + 1),
+            ["agent", "--stake", STAKE],
+            |arguments| {
+                arguments.extend(["--key".into(), node.key.clone().into()]);
+                arguments.extend(["--worker-key".into(), worker_key.into()]);
+                arguments.extend(["--data-dir".into(), directory.join("agent").into()]);
+                arguments.extend(["--sandrun-url".into(), node.sandrun_url.clone().into()]);
+                arguments.extend(["--blockchain-rpc".into(), self.rpc.clone().into()]);
+                arguments.extend(["--ipfs-api".into(), self.ipfs_api.clone().into()]);
+                arguments.extend(["--deployments".into(), self.deployments.clone().into()]);
+                arguments.extend(
+                    token
+                        .into_iter()
+                        .flat_map(|token| ["--accept-token".into(), token.into()]),
+                );
+                arguments.extend(
+                    node.role
+                        .argument()
+                        .into_iter()
+                        .flat_map(|it| ["--misbehave".into(), it.into()]),
+                );
+                arguments.extend(self.config.agent_arguments.iter().map(Into::into));
+            },
+        )
     }
 
     /// A reader of the market.
@@ -241,6 +304,35 @@ impl LocalMarket {
         Ok(MarketReader::new(chain, self.deployment.clone()))
     }
 
+    /// Sets the chain's clock forward; the next block is that much later.
+    ///
+    /// # Errors
+    /// A chain that does not answer.
+    pub async fn advance(&self, seconds: u64) -> anyhow::Result<()> {
+        self.develop("evm_increaseTime", serde_json::json!([seconds]))
+            .await
+    }
+
+    /// Replaces the newest `depth` blocks by empty ones.
+    ///
+    /// # Errors
+    /// A chain that does not answer.
+    pub async fn reorganise(&self, depth: u64) -> anyhow::Result<()> {
+        self.develop("anvil_reorg", serde_json::json!([depth, []])).await
+    }
+
+    /// Sends one of the local chain's own requests.
+    async fn develop(&self, method: &'static str, parameters: serde_json::Value) -> anyhow::Result<()> {
+        let chain = Chain::connect(&self.rpc, Some(ChainId::LOCAL)).await?;
+        let answer: serde_json::Value = chain
+            .provider()
+            .raw_request(method.into(), parameters)
+            .await
+            .with_context(|| format!("the local chain refused {method}"))?;
+        tracing::debug!(method, %answer, "asked the local chain");
+        Ok(())
+    }
+
     /// The running service of this name (`anvil`, `content`, `pool`, `sandrun1`, `agent1`, …).
     pub fn service(&mut self, name: &str) -> Option<&mut Service> {
         self.services.iter_mut().find(|it| it.name() == name)
@@ -248,7 +340,10 @@ impl LocalMarket {
 
     /// Names of services that have ended by themselves.
     pub fn ended(&mut self) -> Vec<String> {
-        self.services.iter_mut().filter_map(|it| it.has_ended().then(|| it.name().to_owned())).collect()
+        self.services
+            .iter_mut()
+            .filter_map(|it| it.has_ended().then(|| it.name().to_owned()))
+            .collect()
     }
 
     /// Ends everything, the last started first.
@@ -330,13 +425,20 @@ async fn start_anvil(config: &TestnetConfig, services: &mut Vec<Service>) -> any
         .context("anvil (the local chain) is not installed: run `tools/setup.sh demo`, or set SANDRUN_ANVIL to the program")?;
     let mut spec = service(config, "anvil", [], |_| ());
     spec.command = vec![program.into()];
-    spec.command.extend(["--host", "127.0.0.1", "--port"].map(Into::into));
+    spec.command
+        .extend(["--host", "127.0.0.1", "--port"].map(Into::into));
     spec.command.push(config.ports.of(8545).to_string().into());
-    spec.command.extend(["--chain-id".into(), ChainId::LOCAL.to_string().into()]);
+    spec.command
+        .extend(["--chain-id".into(), ChainId::LOCAL.to_string().into()]);
     if let Some(seconds) = config.block_time {
-        spec.command.extend(["--block-time".into(), seconds.to_string().into()]);
+        spec.command
+            .extend(["--block-time".into(), seconds.to_string().into()]);
     }
-    let address = |line: &str| line.trim().strip_prefix("Listening on ").map(|it| format!("http://{it}"));
+    let address = |line: &str| {
+        line.trim()
+            .strip_prefix("Listening on ")
+            .map(|it| format!("http://{it}"))
+    };
     let (anvil, rpc) = Service::start(spec, address).await?;
     services.push(anvil);
     Ok(rpc)
@@ -348,12 +450,17 @@ async fn start_manager(
     key: &Path,
     services: &mut Vec<Service>,
 ) -> anyhow::Result<String> {
-    let spec = service(config, "pool", ["pool", "--port", &config.ports.of(9545).to_string()], |arguments| {
-        arguments.extend(["--key".into(), key.into()]);
-        arguments.extend(["--data-dir".into(), config.directory.join("pool").into()]);
-        arguments.extend(["--blockchain-rpc".into(), ground.rpc.clone().into()]);
-        arguments.extend(["--deployments".into(), ground.deployments.clone().into()]);
-    });
+    let spec = service(
+        config,
+        "pool",
+        ["pool", "--port", &config.ports.of(9545).to_string()],
+        |arguments| {
+            arguments.extend(["--key".into(), key.into()]);
+            arguments.extend(["--data-dir".into(), config.directory.join("pool").into()]);
+            arguments.extend(["--blockchain-rpc".into(), ground.rpc.clone().into()]);
+            arguments.extend(["--deployments".into(), ground.deployments.clone().into()]);
+        },
+    );
     let (manager, url) = Service::start(spec, listening).await?;
     services.push(manager);
     Ok(url)
@@ -374,7 +481,10 @@ async fn deploy(deployer: &Sender, client: Address) -> anyhow::Result<Deployment
 
 async fn fund(deployer: &Sender, account: Address) -> anyhow::Result<()> {
     let coins = Amount::from_gwei(FUNDS * Amount::GWEI);
-    deployer.send(Call::pay(account, coins)).await.with_context(|| format!("funding {account}"))?;
+    deployer
+        .send(Call::pay(account, coins))
+        .await
+        .with_context(|| format!("funding {account}"))?;
     Ok(())
 }
 
@@ -385,11 +495,19 @@ async fn generate_worker_key(program: &Path, file: &Path) -> anyhow::Result<()> 
         .output()
         .await
         .with_context(|| format!("starting {}", program.display()))?;
-    anyhow::ensure!(output.status.success(), "making a worker key: {}", String::from_utf8_lossy(&output.stderr));
+    anyhow::ensure!(
+        output.status.success(),
+        "making a worker key: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok(())
 }
 
 /// Finds the node's index in the line `ready: node N` that an agent prints.
 fn ready(line: &str) -> Option<NodeIndex> {
-    line.strip_prefix("ready: node ")?.trim().parse().ok().map(NodeIndex)
+    line.strip_prefix("ready: node ")?
+        .trim()
+        .parse()
+        .ok()
+        .map(NodeIndex)
 }

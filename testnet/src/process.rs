@@ -45,7 +45,9 @@ impl Service {
     /// # Errors
     /// The program is missing, ends early, or says nothing within a minute; the end of its log is in the message.
     pub async fn start<T>(spec: ServiceSpec, ready: impl Fn(&str) -> Option<T>) -> anyhow::Result<(Self, T)> {
-        tokio::fs::create_dir_all(&spec.logs).await.with_context(|| format!("creating {}", spec.logs.display()))?;
+        tokio::fs::create_dir_all(&spec.logs)
+            .await
+            .with_context(|| format!("creating {}", spec.logs.display()))?;
         let log = spec.logs.join(format!("{}.log", spec.name));
         let file = std::fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
         let mut child = Command::new(&spec.tether)
@@ -62,7 +64,12 @@ impl Service {
             .with_context(|| format!("starting {}", spec.tether.display()))?;
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("a piped standard output")?;
-        let mut service = Self { name: spec.name, log, child, stdin };
+        let mut service = Self {
+            name: spec.name,
+            log,
+            child,
+            stdin,
+        };
         let mut lines = BufReader::new(stdout).lines();
         let found = tokio::time::timeout(START_LIMIT, service.first(&mut lines, ready)).await;
         let value = match found {
@@ -73,7 +80,11 @@ impl Service {
             }
             Err(_) => {
                 service.stop().await;
-                anyhow::bail!("{} was not ready within {START_LIMIT:?}: {}", service.name, tail(&service.log));
+                anyhow::bail!(
+                    "{} was not ready within {START_LIMIT:?}: {}",
+                    service.name,
+                    tail(&service.log)
+                );
             }
         };
         tokio::spawn(drain(lines, service.log.clone()));
@@ -125,7 +136,9 @@ impl Service {
 
 /// Appends what the service still prints to its log.
 async fn drain(mut lines: Lines<BufReader<ChildStdout>>, log: PathBuf) {
-    let Ok(mut file) = tokio::fs::OpenOptions::new().append(true).open(log).await else { return };
+    let Ok(mut file) = tokio::fs::OpenOptions::new().append(true).open(log).await else {
+        return;
+    };
     while let Ok(Some(line)) = lines.next_line().await {
         if file.write_all(format!("{line}\n").as_bytes()).await.is_err() {
             return;
@@ -147,7 +160,8 @@ fn tail(log: &Path) -> String {
 
 /// Finds the address in the line `listening on http://…` that every service prints.
 pub fn listening(line: &str) -> Option<String> {
-    line.strip_prefix("listening on ").map(|url| url.trim().trim_end_matches('/').to_owned())
+    line.strip_prefix("listening on ")
+        .map(|url| url.trim().trim_end_matches('/').to_owned())
 }
 
 #[cfg(test)]
@@ -156,7 +170,10 @@ mod tests {
 
     #[test]
     fn finds_the_address() {
-        assert_eq!(listening("listening on http://127.0.0.1:80/").as_deref(), Some("http://127.0.0.1:80"));
+        assert_eq!(
+            listening("listening on http://127.0.0.1:80/").as_deref(),
+            Some("http://127.0.0.1:80")
+        );
         assert_eq!(listening("other"), None);
     }
 }

@@ -15,7 +15,12 @@ use crate::exit::{Status, WithStatus as _};
 #[derive(Debug, Clone, Args)]
 pub(crate) struct ChainArgs {
     /// RPC of the chain
-    #[arg(long, value_name = "URL", env = "SANDRUN_RPC", default_value = "http://127.0.0.1:8545")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SANDRUN_RPC",
+        default_value = "http://127.0.0.1:8545"
+    )]
     pub(crate) blockchain_rpc: String,
     /// Chain id that the RPC has to serve; any when not given
     #[arg(long, value_name = "ID", env = "SANDRUN_CHAIN_ID")]
@@ -59,10 +64,19 @@ impl ChainArgs {
     pub(crate) fn deployment(&self, chain: ChainId) -> anyhow::Result<Deployment> {
         if let (Some(escrow), Some(registry)) = (self.escrow, self.registry) {
             let tokens = std::collections::BTreeMap::new();
-            return Ok(Deployment { chain, registry, escrow, deployed_block: 0, tokens });
+            return Ok(Deployment {
+                chain,
+                registry,
+                escrow,
+                deployed_block: 0,
+                tokens,
+            });
         }
         let local = Self::local_deployments();
-        let file = self.deployments.clone().or_else(|| local.exists().then_some(local));
+        let file = self
+            .deployments
+            .clone()
+            .or_else(|| local.exists().then_some(local));
         Deployment::lookup(chain, file.as_deref()).status(Status::BadInput)
     }
 
@@ -79,7 +93,12 @@ impl ChainArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct StoreArgs {
     /// RPC of the content store: a Kubo node or `sandrun-pool content`
-    #[arg(long, value_name = "URL", env = "SANDRUN_IPFS_API", default_value = "http://127.0.0.1:5001")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SANDRUN_IPFS_API",
+        default_value = "http://127.0.0.1:5001"
+    )]
     pub(crate) ipfs_api: String,
 }
 
@@ -140,7 +159,9 @@ impl ListenArgs {
 /// Ends when the process is asked to: SIGTERM or SIGINT.
 pub(crate) async fn shutdown() {
     use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
         tracing::error!("signals cannot be watched; this service ends only when it is killed");
         return std::future::pending().await;
     };

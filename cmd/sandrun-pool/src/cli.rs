@@ -32,7 +32,13 @@ pub(crate) struct Global {
     #[arg(long, short, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Format of log lines
-    #[arg(long, global = true, value_enum, default_value = "text", env = "SANDRUN_LOG_FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        env = "SANDRUN_LOG_FORMAT"
+    )]
     pub(crate) log_format: LogFormat,
     /// Configuration file (TOML); long flags are its keys, tables are commands
     #[arg(long, global = true, value_name = "FILE", env = crate::config::CONFIG_ENV)]

@@ -16,7 +16,10 @@ pub(crate) fn home() -> PathBuf {
     if let Some(home) = std::env::var_os("SANDRUN_HOME") {
         return PathBuf::from(home);
     }
-    std::env::var_os("HOME").map_or_else(|| PathBuf::from(".sandrun-pool"), |home| Path::new(&home).join(".sandrun-pool"))
+    std::env::var_os("HOME").map_or_else(
+        || PathBuf::from(".sandrun-pool"),
+        |home| Path::new(&home).join(".sandrun-pool"),
+    )
 }
 
 /// Makes the file's values the defaults of `command`'s arguments.
@@ -29,12 +32,17 @@ pub(crate) fn apply(command: Command, arguments: &[std::ffi::OsString]) -> anyho
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(command),
         Err(error) => {
-            return Err(error).context(format!("configuration file {}", path.display())).status(Status::BadInput);
+            return Err(error)
+                .context(format!("configuration file {}", path.display()))
+                .status(Status::BadInput);
         }
     };
-    let values: toml::Table =
-        toml::from_str(&text).context(format!("configuration file {}", path.display())).status(Status::BadInput)?;
-    merge(command, &values).context(format!("configuration file {}", path.display())).status(Status::BadInput)
+    let values: toml::Table = toml::from_str(&text)
+        .context(format!("configuration file {}", path.display()))
+        .status(Status::BadInput)?;
+    merge(command, &values)
+        .context(format!("configuration file {}", path.display()))
+        .status(Status::BadInput)
 }
 
 /// `--config FILE` or the environment: needed before the arguments are parsed.
@@ -71,20 +79,34 @@ fn merge(mut command: Command, values: &toml::Table) -> anyhow::Result<Command> 
 /// Sets one default, in one command or in all that have the argument.
 fn set(mut command: Command, only: Option<&str>, key: &str, value: &toml::Value) -> anyhow::Result<Command> {
     let text = plain(key, value)?;
-    let names: Vec<String> = command.get_subcommands().map(|it| it.get_name().to_owned()).collect();
+    let names: Vec<String> = command
+        .get_subcommands()
+        .map(|it| it.get_name().to_owned())
+        .collect();
     let mut known = false;
-    for name in names.iter().filter(|name| only.is_none_or(|only| only == name.as_str())) {
+    for name in names
+        .iter()
+        .filter(|name| only.is_none_or(|only| only == name.as_str()))
+    {
         let id = command
             .find_subcommand(name)
-            .and_then(|it| it.get_arguments().find(|argument| argument.get_long() == Some(key)))
+            .and_then(|it| {
+                it.get_arguments()
+                    .find(|argument| argument.get_long() == Some(key))
+            })
             .map(|argument| argument.get_id().clone());
         if let Some(id) = id {
             known = true;
             let text = text.clone();
-            command = command.mut_subcommand(name, |it| it.mut_arg(id, |argument| argument.default_value(text)));
+            command =
+                command.mut_subcommand(name, |it| it.mut_arg(id, |argument| argument.default_value(text)));
         }
     }
-    anyhow::ensure!(known, "`{key}` is not an option of {}", only.unwrap_or("any command"));
+    anyhow::ensure!(
+        known,
+        "`{key}` is not an option of {}",
+        only.unwrap_or("any command")
+    );
     Ok(command)
 }
 
@@ -96,7 +118,9 @@ fn plain(key: &str, value: &toml::Value) -> anyhow::Result<String> {
         toml::Value::Float(number) => Ok(number.to_string()),
         toml::Value::Boolean(flag) => Ok(flag.to_string()),
         toml::Value::Datetime(time) => Ok(time.to_string()),
-        toml::Value::Array(_) | toml::Value::Table(_) => anyhow::bail!("`{key}` must be a text, a number or true/false"),
+        toml::Value::Array(_) | toml::Value::Table(_) => {
+            anyhow::bail!("`{key}` must be a text, a number or true/false")
+        }
     }
 }
 
@@ -107,7 +131,9 @@ mod tests {
 
     fn command() -> Command {
         Command::new("x")
-            .subcommand(Command::new("agent").arg(Arg::new("rpc").long("blockchain-rpc").env("NO_SUCH_ENV_RPC")))
+            .subcommand(
+                Command::new("agent").arg(Arg::new("rpc").long("blockchain-rpc").env("NO_SUCH_ENV_RPC")),
+            )
             .subcommand(Command::new("pool").arg(Arg::new("rpc").long("blockchain-rpc")))
     }
 
@@ -122,14 +148,21 @@ mod tests {
         let file = "blockchain-rpc = \"http://all\"\n[pool]\nblockchain-rpc = \"http://pool\"\n";
         assert_eq!(rpc(file, &["x", "agent"]).as_deref(), Some("http://all"));
         assert_eq!(rpc(file, &["x", "pool"]).as_deref(), Some("http://pool"));
-        assert_eq!(rpc(file, &["x", "agent", "--blockchain-rpc", "http://flag"]).as_deref(), Some("http://flag"));
+        assert_eq!(
+            rpc(file, &["x", "agent", "--blockchain-rpc", "http://flag"]).as_deref(),
+            Some("http://flag")
+        );
     }
 
     #[test]
     fn unknown_keys_are_named() {
-        let error = merge(command(), &toml::from_str("colour = 1").unwrap()).unwrap_err().to_string();
+        let error = merge(command(), &toml::from_str("colour = 1").unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("colour"), "{error}");
-        let error = merge(command(), &toml::from_str("[nothing]\na = 1").unwrap()).unwrap_err().to_string();
+        let error = merge(command(), &toml::from_str("[nothing]\na = 1").unwrap())
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("nothing"), "{error}");
     }
 }

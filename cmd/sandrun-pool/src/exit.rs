@@ -52,7 +52,10 @@ impl Status {
 
     /// The status that an error carries (see [`Failure`]); [`Status::Failure`] where it carries none.
     pub(crate) fn of(error: &anyhow::Error) -> Self {
-        error.chain().find_map(|cause| cause.downcast_ref::<Failure>()).map_or(Self::Failure, |failure| failure.status)
+        error
+            .chain()
+            .find_map(|cause| cause.downcast_ref::<Failure>())
+            .map_or(Self::Failure, |failure| failure.status)
     }
 }
 
@@ -73,7 +76,10 @@ pub(crate) struct Failure {
 impl Failure {
     /// An error for the user: what failed, why, what to do.
     pub(crate) fn new(status: Status, message: impl Into<String>) -> anyhow::Error {
-        anyhow::Error::new(Self { status, message: message.into() })
+        anyhow::Error::new(Self {
+            status,
+            message: message.into(),
+        })
     }
 }
 
@@ -85,17 +91,26 @@ pub(crate) trait WithStatus<T> {
 
 impl<T, E: Into<anyhow::Error>> WithStatus<T> for Result<T, E> {
     fn status(self, status: Status) -> anyhow::Result<T> {
-        self.map_err(|error| {
-            let error: anyhow::Error = error.into();
-            // the chain's own words are the message: kept in one line, outermost first
-            Failure::new(status, format!("{error:#}"))
-        })
+        self.map_err(|error| Failure::new(status, words(&error.into())))
     }
+}
+
+/// An error and its causes in one line, outermost first; a cause that is quoted already is not said again.
+pub(crate) fn words(error: &anyhow::Error) -> String {
+    let mut text = String::new();
+    for cause in error.chain().map(ToString::to_string) {
+        if text.is_empty() {
+            text = cause;
+        } else if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
+    }
+    text
 }
 
 /// Prints an error that came before output was set up.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {error:#}");
+    eprintln!("error: {}", words(error));
     Status::of(error).into()
 }
 
@@ -108,5 +123,13 @@ mod tests {
         let error = Failure::new(Status::Refused, "balance too low").context("posting the job failed");
         assert_eq!(Status::of(&error), Status::Refused);
         assert_eq!(Status::of(&anyhow::anyhow!("other")), Status::Failure);
+    }
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_said_twice() {
+        let quoted = anyhow::anyhow!("disk full")
+            .context("writing failed: disk full")
+            .context("submit");
+        assert_eq!(words(&quoted), "submit: writing failed: disk full");
     }
 }

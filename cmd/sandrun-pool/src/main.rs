@@ -16,7 +16,10 @@ use std::process::ExitCode;
 
 fn main() -> ExitCode {
     // the sandbox supervisor has to be single-threaded: before anything else starts
-    if std::env::args_os().nth(1).is_some_and(|argument| argument == "__sandbox") {
+    if std::env::args_os()
+        .nth(1)
+        .is_some_and(|argument| argument == "__sandbox")
+    {
         sandrun_sandbox::supervisor_main();
     }
     match cli::parse() {
@@ -29,7 +32,9 @@ fn run(cli: cli::Cli) -> ExitCode {
     logging::start(&cli.global, cli.command.is_service());
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(error) => return exit::report(&anyhow::Error::new(error).context("the async runtime did not start")),
+        Err(error) => {
+            return exit::report(&anyhow::Error::new(error).context("the async runtime did not start"));
+        }
     };
     let output = output::Output::new(&cli.global);
     let result = runtime.block_on(commands::run(cli.command, &output));

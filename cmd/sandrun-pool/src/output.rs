@@ -32,17 +32,15 @@ pub(crate) trait Report: Serialize {
 impl Output {
     /// As the global flags say.
     pub(crate) fn new(global: &Global) -> Self {
-        Self { format: if global.json { Format::Json } else { Format::Human }, quiet: global.quiet }
+        Self {
+            format: if global.json { Format::Json } else { Format::Human },
+            quiet: global.quiet,
+        }
     }
 
     /// Whether progress may be drawn: only for a person who watches.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && self.format == Format::Human && std::io::stderr().is_terminal()
-    }
-
-    /// Whether the result is printed as JSON.
-    pub(crate) const fn is_json(&self) -> bool {
-        matches!(self.format, Format::Json)
     }
 
     /// Prints a result.
@@ -69,10 +67,13 @@ impl Output {
     /// An error, on standard error; as JSON for scripts.
     pub(crate) fn error(&self, error: &anyhow::Error) {
         match self.format {
-            Format::Human => eprintln!("error: {error:#}"),
+            Format::Human => eprintln!("error: {}", crate::exit::words(error)),
             Format::Json => {
                 let code = crate::exit::Status::of(error).code();
-                eprintln!("{}", serde_json::json!({ "error": format!("{error:#}"), "exit_code": code }));
+                eprintln!(
+                    "{}",
+                    serde_json::json!({ "error": crate::exit::words(error), "exit_code": code })
+                );
             }
         }
     }
@@ -81,13 +82,21 @@ impl Output {
 /// Lays rows out in columns; the first row is the heading.
 pub(crate) fn table(rows: &[Vec<String>]) -> String {
     let columns = rows.iter().map(Vec::len).max().unwrap_or(0);
-    let width =
-        |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|cell| cell.chars().count()).max().unwrap_or(0);
+    let width = |column: usize| {
+        rows.iter()
+            .filter_map(|row| row.get(column))
+            .map(|cell| cell.chars().count())
+            .max()
+            .unwrap_or(0)
+    };
     let widths: Vec<usize> = (0..columns).map(width).collect();
     let mut text = String::new();
     for row in rows {
-        let cells: Vec<String> =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}", width = *width)).collect();
+        let cells: Vec<String> = row
+            .iter()
+            .zip(&widths)
+            .map(|(cell, width)| format!("{cell:<width$}", width = *width))
+            .collect();
         text.push_str(cells.join("  ").trim_end());
         text.push('\n');
     }

@@ -47,11 +47,16 @@ impl Progress {
 
 /// A job's stages in one line, those that are reached marked.
 pub(crate) fn line(facts: &JobFacts) -> String {
-    let count = |wanted: fn(&Standing) -> bool| facts.seats.iter().filter(|seat| wanted(&seat.standing)).count();
+    let count =
+        |wanted: fn(&Standing) -> bool| facts.seats.iter().filter(|seat| wanted(&seat.standing)).count();
     let seats = facts.seats.len();
     let committed = count(|it| !matches!(it, Standing::Uncommitted));
     let revealed = count(|it| matches!(it, Standing::Revealed(_) | Standing::Late(_)));
-    let paid = facts.seats.iter().filter(|seat| seat.end.is_some_and(|end| !end.paid.is_zero())).count();
+    let paid = facts
+        .seats
+        .iter()
+        .filter(|seat| seat.end.is_some_and(|end| !end.paid.is_zero()))
+        .count();
     let now = match facts.phase {
         Phase::Seats => "seats",
         Phase::Run => "running",

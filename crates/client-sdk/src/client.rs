@@ -4,15 +4,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandrun_chain::{Key, MarketReader, ReadError, RpcError, SendError, Sender, SenderConfig, TxOutcome, UNLIMITED};
+use sandrun_chain::{
+    Key, MarketReader, ReadError, RpcError, SendError, Sender, SenderConfig, TxOutcome, UNLIMITED,
+};
 use sandrun_content::{ContentError, ContentStore};
 use sandrun_core::market::rules::Windows;
 use sandrun_core::market::{JobFacts, Phase};
 use sandrun_types::{Address, Amount, JobId, Order, Token};
 
+use crate::plan::{PlanError, Terms, plan};
 use crate::snapshot::{JobEntry, SnapshotError, read_job, windows};
 use crate::{PreparedJob, Wish};
-use crate::plan::{PlanError, Terms, plan};
 
 /// A client of one market.
 #[derive(Debug, Clone)]
@@ -60,6 +62,9 @@ pub enum ClientError {
     /// No such job.
     #[error("job {0} was never posted on this escrow: check the id, the chain and the contract address")]
     UnknownJob(JobId),
+    /// The refund was sent, and the chain does not show it.
+    #[error("the rest of job {0} was not credited within a minute; `sandrun-pool job` says how it stands")]
+    NotRefunded(JobId),
     /// The sum overflows.
     #[error("the payment is too large to be counted")]
     Overflow,
@@ -107,15 +112,28 @@ impl Client {
     /// # Errors
     /// Terms that the order does not meet, too little money.
     pub async fn order(&self, job: &PreparedJob, wish: &Wish) -> Result<Order, ClientError> {
-        let (parameters, tokens, nodes) =
-            tokio::try_join!(self.reader.parameters(), self.reader.token_terms(), self.reader.nodes())?;
+        let (parameters, tokens, nodes) = tokio::try_join!(
+            self.reader.parameters(),
+            self.reader.token_terms(),
+            self.reader.nodes()
+        )?;
         let decimals = self.decimals(wish.token, &tokens).await?;
-        let terms = Terms { parameters: &parameters, tokens: &tokens, nodes: &nodes, decimals };
+        let terms = Terms {
+            parameters: &parameters,
+            tokens: &tokens,
+            nodes: &nodes,
+            decimals,
+        };
         let order = plan(job, wish, terms)?;
         let needed = order.locked_sum().ok_or(ClientError::Overflow)?;
         let balance = self.reader.balance(wish.client, wish.token).await?;
         if balance < needed {
-            return Err(ClientError::Balance { account: wish.client, balance, needed, decimals });
+            return Err(ClientError::Balance {
+                account: wish.client,
+                balance,
+                needed,
+                decimals,
+            });
         }
         Ok(order)
     }
@@ -144,7 +162,12 @@ impl Client {
         }
         let call = deployment.post(&order).ok_or(ClientError::Overflow)?;
         let transaction = sender.send(call).await?;
-        Ok(Posted { job: order.job_id(deployment.escrow_ref()), order, locked, transaction })
+        Ok(Posted {
+            job: order.job_id(deployment.escrow_ref()),
+            order,
+            locked,
+            transaction,
+        })
     }
 
     /// One job as it stands.
@@ -152,7 +175,9 @@ impl Client {
     /// # Errors
     /// A job that was never posted, no usable answer.
     pub async fn job(&self, job: JobId, windows: Windows) -> Result<JobEntry, ClientError> {
-        read_job(&self.reader, job, windows).await?.ok_or(ClientError::UnknownJob(job))
+        read_job(&self.reader, job, windows)
+            .await?
+            .ok_or(ClientError::UnknownJob(job))
     }
 
     /// Follows a job until it is closed, calling `seen` whenever its facts have changed. Returns the final facts.
@@ -165,7 +190,11 @@ impl Client {
         windows: Windows,
         mut seen: impl FnMut(&JobFacts),
     ) -> Result<JobEntry, ClientError> {
-        let pause = self.reader.chain().poll_interval().max(Duration::from_millis(100));
+        let pause = self
+            .reader
+            .chain()
+            .poll_interval()
+            .max(Duration::from_millis(100));
         let mut last: Option<JobFacts> = None;
         let mut failures = 0u32;
         loop {
@@ -193,7 +222,10 @@ impl Client {
     /// # Errors
     /// A job that can't be taken back any more, a transaction that fails.
     pub async fn cancel(&self, key: &Key, order: &Order) -> Result<TxOutcome, ClientError> {
-        Ok(self.sender(key).send(self.reader.deployment().cancel(order)).await?)
+        Ok(self
+            .sender(key)
+            .send(self.reader.deployment().cancel(order))
+            .await?)
     }
 
     /// Credits what is left of a closed job to its payer.
@@ -201,7 +233,33 @@ impl Client {
     /// # Errors
     /// A job that is not closed, a transaction that fails.
     pub async fn refund(&self, key: &Key, order: &Order) -> Result<TxOutcome, ClientError> {
-        Ok(self.sender(key).send(self.reader.deployment().refund(order)).await?)
+        Ok(self
+            .sender(key)
+            .send(self.reader.deployment().refund(order))
+            .await?)
+    }
+
+    /// Sees to it that the rest of a closed job is credited to its payer, and returns the job as it is then. A keeper may
+    /// be quicker; it is the chain that says when it is done.
+    ///
+    /// # Errors
+    /// No usable answer, or nothing credited within a minute.
+    pub async fn refunded(&self, key: &Key, entry: JobEntry) -> Result<JobEntry, ClientError> {
+        if entry.facts.remaining().is_zero() {
+            return Ok(entry);
+        }
+        let windows = entry.facts.windows;
+        let refused = self.refund(key, &entry.facts.order).await.err();
+        let pause = self.reader.chain().poll_interval();
+        let looks = 60_000 / pause.as_millis().max(1);
+        for _ in 0..looks {
+            let entry = self.job(entry.facts.job, windows).await?;
+            if entry.facts.remaining().is_zero() {
+                return Ok(entry);
+            }
+            tokio::time::sleep(pause).await;
+        }
+        Err(refused.unwrap_or(ClientError::NotRefunded(entry.facts.job)))
     }
 
     /// Pays out the key's own balance in the escrow.
@@ -209,7 +267,10 @@ impl Client {
     /// # Errors
     /// Nothing there, a transaction that fails.
     pub async fn withdraw(&self, key: &Key, token: Token, to: Address) -> Result<TxOutcome, ClientError> {
-        Ok(self.sender(key).send(self.reader.deployment().withdraw(token, to)).await?)
+        Ok(self
+            .sender(key)
+            .send(self.reader.deployment().withdraw(token, to))
+            .await?)
     }
 
     /// Gas that a job's transactions have taken so far.
@@ -226,6 +287,11 @@ impl Client {
 
     fn sender(&self, key: &Key) -> Sender {
         let chain = self.reader.chain().clone();
-        Sender::new(chain, key.clone(), Some(self.reader.deployment().clone()), SenderConfig::default())
+        Sender::new(
+            chain,
+            key.clone(),
+            Some(self.reader.deployment().clone()),
+            SenderConfig::default(),
+        )
     }
 }

@@ -71,7 +71,11 @@ pub enum PlanError {
 }
 
 fn join(tokens: &[Token]) -> String {
-    tokens.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    tokens
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What the deployment and its nodes offer.
@@ -92,12 +96,19 @@ pub struct Terms<'a> {
 /// # Errors
 /// [`PlanError`], with what to do instead.
 pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, PlanError> {
-    let token = terms.tokens.iter().find(|it| it.token == wish.token).ok_or_else(|| PlanError::UnknownToken {
-        token: wish.token,
-        allowed: terms.tokens.iter().map(|it| it.token).collect(),
-    })?;
+    let token = terms
+        .tokens
+        .iter()
+        .find(|it| it.token == wish.token)
+        .ok_or_else(|| PlanError::UnknownToken {
+            token: wish.token,
+            allowed: terms.tokens.iter().map(|it| it.token).collect(),
+        })?;
     if job.wall_limit > terms.parameters.max_wall {
-        return Err(PlanError::WallLimit { wall: job.wall_limit, maximum: terms.parameters.max_wall });
+        return Err(PlanError::WallLimit {
+            wall: job.wall_limit,
+            maximum: terms.parameters.max_wall,
+        });
     }
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
     let request = wish.class.or(job.manifest.class).unwrap_or(ClassRequest::Native);
@@ -132,13 +143,25 @@ fn limits(token: &TokenTerms, decimals: u8) -> TokenLimits {
 /// The least bond for a price, rounded up to the bond's own granule of 10^12 wei.
 fn least_bond(price: Amount, token: &TokenTerms) -> Result<Amount, PlanError> {
     let scale = U256::from(10u8).pow(U256::from(18u8));
-    let exact = price.0.checked_mul(token.bond_per_price.0).ok_or(PlanError::Overflow)?.div_ceil(scale);
+    let exact = price
+        .0
+        .checked_mul(token.bond_per_price.0)
+        .ok_or(PlanError::Overflow)?
+        .div_ceil(scale);
     let granule = U256::from(10u8).pow(U256::from(12u8));
-    exact.div_ceil(granule).checked_mul(granule).map(Amount).ok_or(PlanError::Overflow)
+    exact
+        .div_ceil(granule)
+        .checked_mul(granule)
+        .map(Amount)
+        .ok_or(PlanError::Overflow)
 }
 
 /// The exact class for a request: the one that most nodes with free stake serve.
-fn choose_class(nodes: &[NodeRecord], request: ClassRequest, redundancy: Redundancy) -> Result<ClassId, PlanError> {
+fn choose_class(
+    nodes: &[NodeRecord],
+    request: ClassRequest,
+    redundancy: Redundancy,
+) -> Result<ClassId, PlanError> {
     let mut served: Vec<(ClassId, usize)> = Vec::new();
     for node in nodes.iter().filter(|node| !node.escrow.cap.is_zero()) {
         for class in node.classes.iter().filter(|class| request.accepts(**class)) {

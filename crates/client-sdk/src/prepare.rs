@@ -87,25 +87,43 @@ pub enum PrepareError {
 /// # Errors
 /// [`PrepareError`], naming the file and what to do.
 pub fn prepare(code: &Path, manifest: Option<&Path>) -> Result<PreparedJob, PrepareError> {
-    let unreadable =
-        |what, path: &Path, source| PrepareError::Unreadable { what, path: path.to_owned(), source };
+    let unreadable = |what, path: &Path, source| PrepareError::Unreadable {
+        what,
+        path: path.to_owned(),
+        source,
+    };
     let kind = std::fs::metadata(code).map_err(|source| unreadable("the code", code, source))?;
     let inner = code.join(MANIFEST_NAME);
-    let source = manifest.map(Path::to_owned).or_else(|| (kind.is_dir() && inner.is_file()).then_some(inner));
+    let source = manifest
+        .map(Path::to_owned)
+        .or_else(|| (kind.is_dir() && inner.is_file()).then_some(inner));
     let mut parsed = match &source {
         Some(path) => {
             let bytes = std::fs::read(path).map_err(|source| unreadable("the manifest", path, source))?;
-            Manifest::parse(&bytes).map_err(|source| PrepareError::Manifest { path: path.clone(), source })?
+            Manifest::parse(&bytes).map_err(|source| PrepareError::Manifest {
+                path: path.clone(),
+                source,
+            })?
         }
         None => Manifest::default(),
     };
-    let files = if kind.is_dir() { list(code)? } else { vec![single(code)?] };
+    let files = if kind.is_dir() {
+        list(code)?
+    } else {
+        vec![single(code)?]
+    };
     if parsed.entrypoint.is_none() && !kind.is_dir() {
         parsed.entrypoint = files.first().cloned();
     }
     let blame = |error| match &source {
-        Some(path) => PrepareError::Manifest { path: path.clone(), source: error },
-        None => PrepareError::Code { path: code.to_owned(), source: error },
+        Some(path) => PrepareError::Manifest {
+            path: path.clone(),
+            source: error,
+        },
+        None => PrepareError::Code {
+            path: code.to_owned(),
+            source: error,
+        },
     };
     let entry = parsed.entry(&files).map_err(blame)?;
     let bundle = pack_bundle(code, &parsed.canonical_bytes(), &Limits::default())?;
@@ -128,15 +146,22 @@ fn requirements(manifest: &Manifest) -> Requirements {
         cpu_cores: 1,
         memory_mib: manifest.memory_mb.unwrap_or(DEFAULT_MEMORY_MIB),
         gpu: gpu.is_some(),
-        vram_mib: gpu.and_then(|gpu| gpu.min_vram_gb).unwrap_or(0).saturating_mul(1024),
-        compute_capability_x10: capability
-            .map_or(0, |version| version.major.saturating_mul(10).saturating_add(version.minor)),
+        vram_mib: gpu
+            .and_then(|gpu| gpu.min_vram_gb)
+            .unwrap_or(0)
+            .saturating_mul(1024),
+        compute_capability_x10: capability.map_or(0, |version| {
+            version.major.saturating_mul(10).saturating_add(version.minor)
+        }),
     }
 }
 
 fn single(code: &Path) -> Result<BundlePath, PrepareError> {
     let name = code.file_name().unwrap_or_default().to_string_lossy();
-    BundlePath::parse(&name).map_err(|source| PrepareError::Name { path: code.to_owned(), source })
+    BundlePath::parse(&name).map_err(|source| PrepareError::Name {
+        path: code.to_owned(),
+        source,
+    })
 }
 
 /// Every regular file below `root`, by its name in the bundle.
@@ -144,15 +169,22 @@ fn list(root: &Path) -> Result<Vec<BundlePath>, PrepareError> {
     let mut files = Vec::new();
     let mut open = vec![root.to_owned()];
     while let Some(directory) = open.pop() {
-        let unreadable =
-            |source| PrepareError::Unreadable { what: "the directory", path: directory.clone(), source };
+        let unreadable = |source| PrepareError::Unreadable {
+            what: "the directory",
+            path: directory.clone(),
+            source,
+        };
         for item in std::fs::read_dir(&directory).map_err(unreadable)? {
             let item = item.map_err(unreadable)?;
             let path = item.path();
             if item.file_type().map_err(unreadable)?.is_dir() {
                 open.push(path);
             } else {
-                let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().into_owned();
+                let relative = path
+                    .strip_prefix(root)
+                    .unwrap_or(&path)
+                    .to_string_lossy()
+                    .into_owned();
                 files.push(
                     BundlePath::parse(&relative).map_err(|source| PrepareError::Name { path, source })?,
                 );
@@ -195,22 +227,36 @@ mod tests {
 
     #[test]
     fn mistakes_are_named_before_anything_is_sent() {
-        let code = directory(&[("main.py", ""), ("bad.json", "{not json"), ("field.json", r#"{"colour": 1}"#)]);
+        let code = directory(&[
+            ("main.py", ""),
+            ("bad.json", "{not json"),
+            ("field.json", r#"{"colour": 1}"#),
+        ]);
         let with = |manifest: &str| {
-            prepare(code.path(), Some(&code.path().join(manifest))).unwrap_err().to_string()
+            prepare(code.path(), Some(&code.path().join(manifest)))
+                .unwrap_err()
+                .to_string()
         };
         assert!(with("bad.json").contains("bad.json"), "{}", with("bad.json"));
         assert!(with("field.json").contains("colour"), "{}", with("field.json"));
-        let error = prepare(&code.path().join("none.py"), None).unwrap_err().to_string();
+        let error = prepare(&code.path().join("none.py"), None)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains("none.py"), "{error}");
         let empty = directory(&[("readme.txt", "")]);
-        assert!(matches!(prepare(empty.path(), None), Err(PrepareError::Code { .. })));
+        assert!(matches!(
+            prepare(empty.path(), None),
+            Err(PrepareError::Code { .. })
+        ));
     }
 
     #[test]
     fn an_entrypoint_outside_the_bundle_is_refused() {
         let code = directory(&[("job.json", r#"{"entrypoint": "../main.py"}"#), ("main.py", "")]);
-        assert!(matches!(prepare(code.path(), None), Err(PrepareError::Manifest { .. })));
+        assert!(matches!(
+            prepare(code.path(), None),
+            Err(PrepareError::Manifest { .. })
+        ));
         let code = directory(&[("job.json", r#"{"entrypoint": "other.py"}"#), ("main.py", "")]);
         let error = prepare(code.path(), None).unwrap_err().to_string();
         assert!(error.contains("other.py"), "{error}");

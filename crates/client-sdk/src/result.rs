@@ -8,7 +8,8 @@ use sandrun_content::{
     ContentError, ContentId, ContentStore, Limits, OUTPUTS_NAME, STDERR_NAME, STDOUT_NAME,
 };
 use sandrun_types::{
-    BundlePath, EscrowRef, ExitStatus, InputFile, JobId, OutputRoot, ResultDigest, ResultParts, Sha256Hex, output_root,
+    BundlePath, EscrowRef, ExitStatus, InputFile, JobId, OutputRoot, ResultDigest, ResultParts, Sha256Hex,
+    output_root,
 };
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -43,7 +44,9 @@ pub struct VerifiedResult {
 #[derive(Debug, thiserror::Error)]
 pub enum ResultError {
     /// The parts on chain do not make the digest that won.
-    #[error("the published result of job {job} does not hash to the digest that won: the RPC's answer can't be right; ask another RPC")]
+    #[error(
+        "the published result of job {job} does not hash to the digest that won: the RPC's answer can't be right; ask another RPC"
+    )]
     Digest {
         /// The job.
         job: JobId,
@@ -57,7 +60,9 @@ pub enum ResultError {
         source: ContentError,
     },
     /// Files that do not make the output root.
-    #[error("the files of the result make the output root {found}, but the nodes agreed on {expected}: they are deleted")]
+    #[error(
+        "the files of the result make the output root {found}, but the nodes agreed on {expected}: they are deleted"
+    )]
     OutputRoot {
         /// What was agreed on.
         expected: OutputRoot,
@@ -102,7 +107,12 @@ pub async fn fetch_result(
         .await
         .map_err(|source| ResultError::Fetch { content, source })?;
     match check(into, parts.output_root) {
-        Ok(files) => Ok(VerifiedResult { digest, exit: parts.exit, directory: into.to_owned(), files }),
+        Ok(files) => Ok(VerifiedResult {
+            digest,
+            exit: parts.exit,
+            directory: into.to_owned(),
+            files,
+        }),
         Err(error) => {
             // files that were not agreed on must not be taken for a result
             let _ = std::fs::remove_dir_all(into);
@@ -138,7 +148,11 @@ fn check(directory: &Path, expected: OutputRoot) -> Result<Vec<ResultFile>, Resu
     }
     let stream = |name| streams.get(name).map_or(&[][..], Vec::as_slice);
     let found = output_root(stream(STDOUT_NAME), stream(STDERR_NAME), &outputs);
-    if found == expected { Ok(files) } else { Err(ResultError::OutputRoot { expected, found }) }
+    if found == expected {
+        Ok(files)
+    } else {
+        Err(ResultError::OutputRoot { expected, found })
+    }
 }
 
 fn collect(
@@ -153,9 +167,20 @@ fn collect(
     };
     for item in items {
         let item = item.map_err(|source| io(directory, source))?;
-        let name = item.file_name().into_string().map_err(|name| ResultError::Layout(name.to_string_lossy().into()))?;
-        let relative = if below.is_empty() { name } else { format!("{below}/{name}") };
-        if item.file_type().map_err(|source| io(&item.path(), source))?.is_dir() {
+        let name = item
+            .file_name()
+            .into_string()
+            .map_err(|name| ResultError::Layout(name.to_string_lossy().into()))?;
+        let relative = if below.is_empty() {
+            name
+        } else {
+            format!("{below}/{name}")
+        };
+        if item
+            .file_type()
+            .map_err(|source| io(&item.path(), source))?
+            .is_dir()
+        {
             collect(&item.path(), &relative, files)?;
         } else {
             let path = BundlePath::parse(&relative).map_err(|_| ResultError::Layout(relative.clone()))?;
@@ -169,11 +194,17 @@ fn hash(path: &Path) -> Result<InputFile, ResultError> {
     let mut file = std::fs::File::open(path).map_err(|source| io(path, source))?;
     let mut hasher = Sha256::new();
     let size_bytes = std::io::copy(&mut file, &mut hasher).map_err(|source| io(path, source))?;
-    Ok(InputFile { sha256: Sha256Hex(hasher.finalize().into()), size_bytes })
+    Ok(InputFile {
+        sha256: Sha256Hex(hasher.finalize().into()),
+        size_bytes,
+    })
 }
 
 fn io(path: &Path, source: std::io::Error) -> ResultError {
-    ResultError::Io { path: path.to_owned(), source }
+    ResultError::Io {
+        path: path.to_owned(),
+        source,
+    }
 }
 
 #[cfg(test)]
@@ -191,8 +222,14 @@ mod tests {
         collect(&directory.path().join("outputs"), "", &mut outputs).unwrap();
         let root = output_root(b"1\n", b"", &outputs);
         let files = check(directory.path(), root).unwrap();
-        assert_eq!(files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(), ["stdout", "stderr", "outputs/a/b.txt"]);
+        assert_eq!(
+            files.iter().map(|file| file.path.as_str()).collect::<Vec<_>>(),
+            ["stdout", "stderr", "outputs/a/b.txt"]
+        );
         std::fs::write(directory.path().join("outputs/a/b.txt"), "y").unwrap();
-        assert!(matches!(check(directory.path(), root), Err(ResultError::OutputRoot { .. })));
+        assert!(matches!(
+            check(directory.path(), root),
+            Err(ResultError::OutputRoot { .. })
+        ));
     }
 }

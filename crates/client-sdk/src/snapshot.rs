@@ -63,8 +63,13 @@ impl Snapshot {
     pub async fn read(reader: &MarketReader) -> Result<Self, SnapshotError> {
         let parameters = reader.parameters().await?;
         let head = reader.chain().head().await?;
-        let events = reader.events(reader.deployment().deployed_block, head.block.number).await?;
-        Ok(Self { head, jobs: fold(&events, windows(&parameters))? })
+        let events = reader
+            .events(reader.deployment().deployed_block, head.block.number)
+            .await?;
+        Ok(Self {
+            head,
+            jobs: fold(&events, windows(&parameters))?,
+        })
     }
 }
 
@@ -72,7 +77,11 @@ impl Snapshot {
 ///
 /// # Errors
 /// [`SnapshotError`].
-pub async fn read_job(reader: &MarketReader, job: JobId, windows: Windows) -> Result<Option<JobEntry>, SnapshotError> {
+pub async fn read_job(
+    reader: &MarketReader,
+    job: JobId,
+    windows: Windows,
+) -> Result<Option<JobEntry>, SnapshotError> {
     let events = reader.job_events(job).await?;
     Ok(fold(&events, windows)?.pop())
 }
@@ -85,10 +94,18 @@ fn fold(events: &[Logged], windows: Windows) -> Result<Vec<JobEntry>, FactsError
         if let MarketEvent::JobPosted { .. } = event {
             places.insert(job, jobs.len());
             let facts = JobFacts::posted(event, windows)?;
-            jobs.push(JobEntry { facts, posted: *at, last: *at, transactions: vec![at.tx] });
+            jobs.push(JobEntry {
+                facts,
+                posted: *at,
+                last: *at,
+                transactions: vec![at.tx],
+            });
             continue;
         }
-        let entry = places.get(&job).and_then(|place| jobs.get_mut(*place)).ok_or(FactsError::NotPosted)?;
+        let entry = places
+            .get(&job)
+            .and_then(|place| jobs.get_mut(*place))
+            .ok_or(FactsError::NotPosted)?;
         entry.facts.apply(event)?;
         entry.last = *at;
         if entry.transactions.last() != Some(&at.tx) && !entry.transactions.contains(&at.tx) {

@@ -35,7 +35,11 @@ pub(crate) struct Changes {
 }
 
 fn key(at: &LogPosition) -> EventKey {
-    EventKey { block: at.block.number, log_index: at.log_index, block_hash: at.block.hash.0 }
+    EventKey {
+        block: at.block.number,
+        log_index: at.log_index,
+        block_hash: at.block.hash.0,
+    }
 }
 
 fn json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String, ManagerError> {
@@ -57,7 +61,11 @@ pub(crate) fn changes(
         match update {
             ChainUpdate::Applied(logged) => {
                 let (key, job) = (key(&logged.at), logged.event.job());
-                changes.batch.events.push(EventChange::Applied { key, job, body: json("an event", logged)? });
+                changes.batch.events.push(EventChange::Applied {
+                    key,
+                    job,
+                    body: json("an event", logged)?,
+                });
                 applied.push(logged);
             }
             ChainUpdate::Undone(logged) => {
@@ -75,7 +83,15 @@ pub(crate) fn changes(
     });
     let undone: BTreeSet<Option<JobId>> = undone.collect();
     jobs(&mut changes, &applied, &undone, &gone, held, windows)?;
-    registry(&mut changes, &applied, undone.contains(&None), &gone, held, known, escrow)?;
+    registry(
+        &mut changes,
+        &applied,
+        undone.contains(&None),
+        &gone,
+        held,
+        known,
+        escrow,
+    )?;
     Ok(changes)
 }
 
@@ -88,7 +104,11 @@ fn jobs(
     held: &impl Held,
     windows: Windows,
 ) -> Result<(), ManagerError> {
-    let touched: BTreeSet<JobId> = applied.iter().filter_map(|it| it.event.job()).chain(undone.iter().copied().flatten()).collect();
+    let touched: BTreeSet<JobId> = applied
+        .iter()
+        .filter_map(|it| it.event.job())
+        .chain(undone.iter().copied().flatten())
+        .collect();
     for job in touched {
         let new = applied.iter().copied().filter(|it| it.event.job() == Some(job));
         let entry = if undone.contains(&Some(job)) {
@@ -120,12 +140,21 @@ fn order(at: &LogPosition) -> i64 {
 }
 
 /// Takes a job further by its next events, from its posting where there is none yet.
-fn advance(mut entry: Option<JobEntry>, events: &[Logged], windows: Windows) -> Result<Option<JobEntry>, FactsError> {
+fn advance(
+    mut entry: Option<JobEntry>,
+    events: &[Logged],
+    windows: Windows,
+) -> Result<Option<JobEntry>, FactsError> {
     for Logged { event, at } in events {
         match &mut entry {
             None => {
                 let facts = JobFacts::posted(event, windows)?;
-                entry = Some(JobEntry { facts, posted: *at, last: *at, transactions: vec![at.tx] });
+                entry = Some(JobEntry {
+                    facts,
+                    posted: *at,
+                    last: *at,
+                    transactions: vec![at.tx],
+                });
             }
             Some(entry) => {
                 entry.facts.apply(event)?;

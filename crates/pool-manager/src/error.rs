@@ -29,7 +29,9 @@ pub enum ManagerError {
     #[error(transparent)]
     Index(#[from] IndexError),
     /// The index holds what this program can't read.
-    #[error("the index holds {what} that this program can't read ({source}): delete it, it is built again from the chain")]
+    #[error(
+        "the index holds {what} that this program can't read ({source}): delete it, it is built again from the chain"
+    )]
     Format {
         /// What.
         what: &'static str,

@@ -83,7 +83,10 @@ impl From<ManagerError> for Refusal {
     fn from(error: ManagerError) -> Self {
         // what is inside concerns the operator, not the client
         tracing::error!(%error, "a query failed");
-        Self(StatusCode::INTERNAL_SERVER_ERROR, "the index can't be read; the manager's log says why".to_owned())
+        Self(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "the index can't be read; the manager's log says why".to_owned(),
+        )
     }
 }
 
@@ -108,8 +111,17 @@ pub(crate) fn router(index: Shared, head: watch::Receiver<Option<Head>>, deploym
         .route("/v1/jobs", get(jobs))
         .route("/v1/jobs/{id}", get(job))
         .route("/v1/nodes", get(nodes))
-        .fallback(|| async { Refusal(StatusCode::NOT_FOUND, "there is nothing here; GET / lists what there is".into()) })
-        .with_state(App { index, head, deployment })
+        .fallback(|| async {
+            Refusal(
+                StatusCode::NOT_FOUND,
+                "there is nothing here; GET / lists what there is".into(),
+            )
+        })
+        .with_state(App {
+            index,
+            head,
+            deployment,
+        })
 }
 
 async fn root() -> Json<serde_json::Value> {
@@ -121,8 +133,11 @@ async fn root() -> Json<serde_json::Value> {
 
 async fn health(State(app): State<App>) -> Response {
     let head = *app.head.borrow();
-    let (code, status) =
-        if head.is_some() { (StatusCode::OK, "healthy") } else { (StatusCode::SERVICE_UNAVAILABLE, "starting") };
+    let (code, status) = if head.is_some() {
+        (StatusCode::OK, "healthy")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "starting")
+    };
     (code, Json(HealthView { status, head })).into_response()
 }
 
@@ -131,7 +146,14 @@ async fn status(State(app): State<App>) -> Result<Json<StatusView>, Refusal> {
     let index = app.index.index();
     let ((jobs, open), nodes) = (index.counts()?, index.nodes()?.len());
     let (chain, escrow) = (app.deployment.chain, app.deployment.escrow);
-    Ok(Json(StatusView { chain, escrow, head, jobs, open, nodes: nodes as u64 }))
+    Ok(Json(StatusView {
+        chain,
+        escrow,
+        head,
+        jobs,
+        open,
+        nodes: nodes as u64,
+    }))
 }
 
 #[derive(Debug, Deserialize)]
@@ -151,14 +173,20 @@ async fn jobs(State(app): State<App>, Query(query): Query<JobsQuery>) -> Result<
     let texts = index.jobs(query.open, query.limit.min(MAX_LIMIT))?;
     let (total, _) = index.counts()?;
     drop(index);
-    let jobs = texts.iter().map(|text| parse("a job", text)).collect::<Result<_, _>>()?;
+    let jobs = texts
+        .iter()
+        .map(|text| parse("a job", text))
+        .collect::<Result<_, _>>()?;
     Ok(Json(JobsView { jobs, total }))
 }
 
 async fn job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Refusal> {
-    let id: JobId = id.parse().map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error}")))?;
+    let id: JobId = id
+        .parse()
+        .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error}")))?;
     let text = app.index.index().job(id)?;
-    let text = text.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("job {id} was never posted here")))?;
+    let text =
+        text.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("job {id} was never posted here")))?;
     let job: JobEntry = parse("a job", &text)?;
     let why = app.head.borrow().map(|head| why(&job.facts, head.timestamp));
     Ok(Json(JobView { job, why }))
@@ -166,6 +194,9 @@ async fn job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobV
 
 async fn nodes(State(app): State<App>) -> Result<Json<NodesView>, Refusal> {
     let texts = app.index.index().nodes()?;
-    let nodes = texts.iter().map(|text| parse("a node", text)).collect::<Result<_, _>>()?;
+    let nodes = texts
+        .iter()
+        .map(|text| parse("a node", text))
+        .collect::<Result<_, _>>()?;
     Ok(Json(NodesView { nodes }))
 }

@@ -27,13 +27,19 @@ impl Keeper {
         let (wanted, queue) = mpsc::channel(WAITING);
         let under_way = Arc::new(Mutex::new(BTreeSet::new()));
         tokio::spawn(work(sender, deployment, queue, Arc::clone(&under_way)));
-        Self { wanted, under_way, refunds }
+        Self {
+            wanted,
+            under_way,
+            refunds,
+        }
     }
 
     /// Hands over what is due at `now` and not under way.
     pub(crate) fn look(&self, jobs: &BTreeMap<JobId, JobEntry>, now: UnixSeconds) {
         for (job, entry) in jobs {
-            let Some(what) = due(&entry.facts, now) else { continue };
+            let Some(what) = due(&entry.facts, now) else {
+                continue;
+            };
             if matches!(what, Due::Refund) && !self.refunds {
                 continue;
             }
@@ -62,11 +68,18 @@ async fn work(
             Due::Refund => ("refund", deployment.refund(&entry.facts.order)),
         };
         match sender.send(call).await {
-            Ok(outcome) => tracing::info!(%job, name, tx = %outcome.hash, gas = outcome.gas_used, "did what was due"),
+            Ok(outcome) => {
+                tracing::info!(%job, name, tx = %outcome.hash, gas = outcome.gas_used, "did what was due")
+            }
             // somebody was quicker: nothing was sent
-            Err(SendError::Refused { revert, .. }) => tracing::debug!(%job, name, %revert, "nothing is due any more"),
+            Err(SendError::Refused { revert, .. }) => {
+                tracing::debug!(%job, name, %revert, "nothing is due any more")
+            }
             Err(error) => tracing::warn!(%job, name, %error, "could not do what is due; it is tried again"),
         }
-        under_way.lock().unwrap_or_else(PoisonError::into_inner).remove(&job);
+        under_way
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(&job);
     }
 }

@@ -91,7 +91,10 @@ impl Manager {
     /// # Errors
     /// [`ManagerError`].
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
-        let directory = |source| ManagerError::Directory { path: config.data_dir.clone(), source };
+        let directory = |source| ManagerError::Directory {
+            path: config.data_dir.clone(),
+            source,
+        };
         std::fs::create_dir_all(&config.data_dir).map_err(directory)?;
         let deployment = config.reader.deployment().clone();
         let market = format!("{}/{}", deployment.chain, deployment.escrow);
@@ -99,7 +102,10 @@ impl Manager {
         let cursor = index.cursor()?.map(|text| parse("a cursor", &text)).transpose()?;
         let open: Vec<JobEntry> = parse_all("jobs", &index.jobs(true, u32::MAX)?)?;
         let nodes = nodes::fold(&Held::events_of_no_job(&index)?, deployment.escrow);
-        let listen = |source| ManagerError::Listen { address: config.listen, source };
+        let listen = |source| ManagerError::Listen {
+            address: config.listen,
+            source,
+        };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let windows = windows(&config.reader.parameters().await?);
@@ -108,7 +114,9 @@ impl Manager {
             Sender::new(chain, key, Some(deployment.clone()), SenderConfig::default())
         };
         Ok(Self {
-            keeper: config.keeper.map(|key| Keeper::start(sender(key), deployment.clone(), config.refunds)),
+            keeper: config
+                .keeper
+                .map(|key| Keeper::start(sender(key), deployment.clone(), config.refunds)),
             cursor: cursor.unwrap_or_else(|| config.reader.from_start()),
             open: open.into_iter().map(|entry| (entry.facts.job, entry)).collect(),
             index: Shared(Arc::new(Mutex::new(index))),
@@ -131,7 +139,18 @@ impl Manager {
     /// # Errors
     /// An index that can't be written any more, or a chain that left its branch too deep.
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ManagerError> {
-        let Self { reader, listener, address, index, keeper, windows, mut cursor, mut nodes, mut open, head } = self;
+        let Self {
+            reader,
+            listener,
+            address,
+            index,
+            keeper,
+            windows,
+            mut cursor,
+            mut nodes,
+            mut open,
+            head,
+        } = self;
         let escrow = reader.deployment().escrow;
         let router = http::router(index.clone(), head.subscribe(), reader.deployment().clone());
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -172,7 +191,10 @@ impl Manager {
             }
         };
         let _ = stop.send(());
-        if tokio::time::timeout(std::time::Duration::from_secs(3), &mut server).await.is_err() {
+        if tokio::time::timeout(std::time::Duration::from_secs(3), &mut server)
+            .await
+            .is_err()
+        {
             server.abort();
         }
         ended
@@ -184,18 +206,26 @@ fn take_in(
     index: &Shared,
     block: &[ChainUpdate],
     cursor: &Cursor,
-    (nodes, open): (&mut BTreeMap<NodeIndex, NodeEntry>, &mut BTreeMap<JobId, JobEntry>),
+    (nodes, open): (
+        &mut BTreeMap<NodeIndex, NodeEntry>,
+        &mut BTreeMap<JobId, JobEntry>,
+    ),
     escrow: sandrun_types::Address,
     windows: Windows,
 ) -> Result<(), ManagerError> {
     let mut index = index.index();
     let mut changes = changes(block, &*index, nodes, escrow, windows)?;
-    changes.batch.cursor =
-        serde_json::to_string(cursor).map_err(|source| ManagerError::Format { what: "a cursor", source })?;
+    changes.batch.cursor = serde_json::to_string(cursor).map_err(|source| ManagerError::Format {
+        what: "a cursor",
+        source,
+    })?;
     index.commit(&changes.batch)?;
     drop(index);
     if changes.undone > 0 {
-        tracing::warn!(events = changes.undone, "the chain was reorganised; what followed from them was undone");
+        tracing::warn!(
+            events = changes.undone,
+            "the chain was reorganised; what followed from them was undone"
+        );
     }
     for (job, entry) in changes.jobs {
         match entry {

@@ -29,8 +29,18 @@ pub struct NodeEntry {
 }
 
 /// Takes in one event; `true` when it changed a node.
-pub(crate) fn apply(nodes: &mut BTreeMap<NodeIndex, NodeEntry>, event: &MarketEvent, escrow: Address) -> Option<NodeIndex> {
-    if let MarketEvent::NodeRegistered { node, account, worker, payout } = event {
+pub(crate) fn apply(
+    nodes: &mut BTreeMap<NodeIndex, NodeEntry>,
+    event: &MarketEvent,
+    escrow: Address,
+) -> Option<NodeIndex> {
+    if let MarketEvent::NodeRegistered {
+        node,
+        account,
+        worker,
+        payout,
+    } = event
+    {
         let entry = NodeEntry {
             node: *node,
             account: *account,
@@ -51,13 +61,25 @@ pub(crate) fn apply(nodes: &mut BTreeMap<NodeIndex, NodeEntry>, event: &MarketEv
         }
         MarketEvent::PayoutChanged { payout, .. } => entry.payout = *payout,
         MarketEvent::StakeAdded { stake, .. } => entry.stake = *stake,
-        MarketEvent::OptedIn { escrow: at, cap, classes, .. } if *at == escrow => {
+        MarketEvent::OptedIn {
+            escrow: at,
+            cap,
+            classes,
+            ..
+        } if *at == escrow => {
             entry.cap = *cap;
             entry.classes.clone_from(classes);
         }
-        MarketEvent::Leaving { escrow: at, amount, .. } if *at == escrow => entry.cap = less(entry.cap, *amount),
+        MarketEvent::Leaving {
+            escrow: at, amount, ..
+        } if *at == escrow => entry.cap = less(entry.cap, *amount),
         MarketEvent::StakeWithdrawn { amount, .. } => entry.stake = less(entry.stake, *amount),
-        MarketEvent::Seized { escrow: at, burnt, tip, .. } => {
+        MarketEvent::Seized {
+            escrow: at,
+            burnt,
+            tip,
+            ..
+        } => {
             let lost = burnt.checked_add(*tip).unwrap_or(*burnt);
             entry.stake = less(entry.stake, lost);
             if *at == escrow {
@@ -136,7 +158,12 @@ mod tests {
     fn registered() -> BTreeMap<NodeIndex, NodeEntry> {
         let mut nodes = BTreeMap::new();
         let account = Address::repeat_byte(1);
-        let event = MarketEvent::NodeRegistered { node: NODE, account, worker: account, payout: account };
+        let event = MarketEvent::NodeRegistered {
+            node: NODE,
+            account,
+            worker: account,
+            payout: account,
+        };
         assert_eq!(apply(&mut nodes, &event, ESCROW), Some(NODE));
         nodes
     }
@@ -146,9 +173,23 @@ mod tests {
         let mut nodes = registered();
         let gwei = Amount::from_gwei;
         for event in [
-            MarketEvent::StakeAdded { node: NODE, amount: gwei(100), stake: gwei(100) },
-            MarketEvent::OptedIn { node: NODE, escrow: ESCROW, cap: gwei(60), classes: vec![ClassId([0; 32])] },
-            MarketEvent::Seized { node: NODE, escrow: ESCROW, burnt: gwei(9), tip: gwei(1) },
+            MarketEvent::StakeAdded {
+                node: NODE,
+                amount: gwei(100),
+                stake: gwei(100),
+            },
+            MarketEvent::OptedIn {
+                node: NODE,
+                escrow: ESCROW,
+                cap: gwei(60),
+                classes: vec![ClassId([0; 32])],
+            },
+            MarketEvent::Seized {
+                node: NODE,
+                escrow: ESCROW,
+                burnt: gwei(9),
+                tip: gwei(1),
+            },
         ] {
             assert_eq!(apply(&mut nodes, &event, ESCROW), Some(NODE));
         }
@@ -159,7 +200,12 @@ mod tests {
     fn another_escrow_changes_nothing_here() {
         let mut nodes = registered();
         let cap = Amount::from_gwei(5);
-        let event = MarketEvent::OptedIn { node: NODE, escrow: Address::ZERO, cap, classes: Vec::new() };
+        let event = MarketEvent::OptedIn {
+            node: NODE,
+            escrow: Address::ZERO,
+            cap,
+            classes: Vec::new(),
+        };
         assert_eq!(apply(&mut nodes, &event, ESCROW), None);
         assert_eq!(nodes[&NODE].cap, Amount::ZERO);
     }

@@ -113,7 +113,10 @@ fn read(source: rusqlite::Error) -> IndexError {
 }
 
 fn written(source: rusqlite::Error) -> IndexError {
-    IndexError::Sql { what: "written", source }
+    IndexError::Sql {
+        what: "written",
+        source,
+    }
 }
 
 fn number(value: u64) -> i64 {
@@ -128,12 +131,19 @@ impl Index {
     pub fn open(path: &Path, market: &str) -> Result<Self, IndexError> {
         let connection = open_database(path, MIGRATIONS)?;
         connection
-            .execute("INSERT OR IGNORE INTO state (id, market) VALUES (1, ?1)", [market])
+            .execute(
+                "INSERT OR IGNORE INTO state (id, market) VALUES (1, ?1)",
+                [market],
+            )
             .map_err(written)?;
-        let found: String =
-            connection.query_row("SELECT market FROM state", [], |row| row.get(0)).map_err(read)?;
+        let found: String = connection
+            .query_row("SELECT market FROM state", [], |row| row.get(0))
+            .map_err(read)?;
         if found != market {
-            return Err(IndexError::OtherMarket { found, wanted: market.to_owned() });
+            return Err(IndexError::OtherMarket {
+                found,
+                wanted: market.to_owned(),
+            });
         }
         Ok(Self(connection))
     }
@@ -143,7 +153,9 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn cursor(&self) -> Result<Option<String>, IndexError> {
-        self.0.query_row("SELECT cursor FROM state", [], |row| row.get(0)).map_err(read)
+        self.0
+            .query_row("SELECT cursor FROM state", [], |row| row.get(0))
+            .map_err(read)
     }
 
     /// Writes everything that follows from one block; on the disk when this returns.
@@ -174,12 +186,19 @@ impl Index {
         }
         for change in &batch.jobs {
             match change {
-                JobChange::Set { job, posted, open, body } => transaction
-                    .prepare_cached("INSERT OR REPLACE INTO jobs (id, posted, open, body) VALUES (?1, ?2, ?3, ?4)")?
+                JobChange::Set {
+                    job,
+                    posted,
+                    open,
+                    body,
+                } => transaction
+                    .prepare_cached(
+                        "INSERT OR REPLACE INTO jobs (id, posted, open, body) VALUES (?1, ?2, ?3, ?4)",
+                    )?
                     .execute(params![job.to_string(), posted, open, body])?,
-                JobChange::Gone(job) => {
-                    transaction.prepare_cached("DELETE FROM jobs WHERE id = ?1")?.execute([job.to_string()])?
-                }
+                JobChange::Gone(job) => transaction
+                    .prepare_cached("DELETE FROM jobs WHERE id = ?1")?
+                    .execute([job.to_string()])?,
             };
         }
         for (node, body) in &batch.nodes {
@@ -187,10 +206,14 @@ impl Index {
                 Some(body) => transaction
                     .prepare_cached("INSERT OR REPLACE INTO nodes (id, body) VALUES (?1, ?2)")?
                     .execute(params![node.0, body])?,
-                None => transaction.prepare_cached("DELETE FROM nodes WHERE id = ?1")?.execute([node.0])?,
+                None => transaction
+                    .prepare_cached("DELETE FROM nodes WHERE id = ?1")?
+                    .execute([node.0])?,
             };
         }
-        transaction.prepare_cached("UPDATE state SET cursor = ?1")?.execute([&batch.cursor])?;
+        transaction
+            .prepare_cached("UPDATE state SET cursor = ?1")?
+            .execute([&batch.cursor])?;
         transaction.commit()
     }
 
@@ -199,7 +222,10 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn events_from(&self, block: u64) -> Result<Vec<String>, IndexError> {
-        self.texts("SELECT body FROM events WHERE block >= ?1 ORDER BY block, log_index", [number(block)])
+        self.texts(
+            "SELECT body FROM events WHERE block >= ?1 ORDER BY block, log_index",
+            [number(block)],
+        )
     }
 
     /// The events of a job, in the chain's order.
@@ -207,7 +233,10 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn events_of(&self, job: JobId) -> Result<Vec<String>, IndexError> {
-        self.texts("SELECT body FROM events WHERE job = ?1 ORDER BY block, log_index", [job.to_string()])
+        self.texts(
+            "SELECT body FROM events WHERE job = ?1 ORDER BY block, log_index",
+            [job.to_string()],
+        )
     }
 
     /// The events that are about no job, in the chain's order: the registry's and withdrawals.
@@ -215,7 +244,10 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn events_of_no_job(&self) -> Result<Vec<String>, IndexError> {
-        self.texts("SELECT body FROM events WHERE job IS NULL ORDER BY block, log_index", [])
+        self.texts(
+            "SELECT body FROM events WHERE job IS NULL ORDER BY block, log_index",
+            [],
+        )
     }
 
     /// A job.
@@ -223,7 +255,11 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn job(&self, job: JobId) -> Result<Option<String>, IndexError> {
-        let found = self.0.query_row("SELECT body FROM jobs WHERE id = ?1", [job.to_string()], |row| row.get(0));
+        let found = self
+            .0
+            .query_row("SELECT body FROM jobs WHERE id = ?1", [job.to_string()], |row| {
+                row.get(0)
+            });
         found.optional().map_err(read)
     }
 
@@ -246,7 +282,9 @@ impl Index {
             let number = |value: i64| u64::try_from(value).unwrap_or(0);
             Ok((number(row.get(0)?), number(row.get(1)?)))
         };
-        self.0.query_row("SELECT count(*), coalesce(sum(open), 0) FROM jobs", [], count).map_err(read)
+        self.0
+            .query_row("SELECT count(*), coalesce(sum(open), 0) FROM jobs", [], count)
+            .map_err(read)
     }
 
     /// All nodes, by index.
@@ -269,12 +307,20 @@ mod tests {
     use super::*;
 
     fn key(block: u64, log_index: u64) -> EventKey {
-        EventKey { block, log_index, block_hash: B256::with_last_byte(u8::try_from(block).unwrap()) }
+        EventKey {
+            block,
+            log_index,
+            block_hash: B256::with_last_byte(u8::try_from(block).unwrap()),
+        }
     }
 
     fn applied(block: u64, log_index: u64, job: Option<u8>) -> EventChange {
         let body = format!("{block}/{log_index}");
-        EventChange::Applied { key: key(block, log_index), job: job.map(|it| JobId([it; 32])), body }
+        EventChange::Applied {
+            key: key(block, log_index),
+            job: job.map(|it| JobId([it; 32])),
+            body,
+        }
     }
 
     #[test]
@@ -285,18 +331,38 @@ mod tests {
         {
             let mut index = Index::open(&path, "31337/0x1").unwrap();
             assert_eq!(index.cursor().unwrap(), None);
-            let set = JobChange::Set { job, posted: 1, open: true, body: "job".into() };
+            let set = JobChange::Set {
+                job,
+                posted: 1,
+                open: true,
+                body: "job".into(),
+            };
             let events = vec![applied(5, 0, Some(1)), applied(5, 1, None)];
             let nodes = vec![(NodeIndex(1), Some("node".into()))];
-            index.commit(&IndexBatch { events, jobs: vec![set], nodes, cursor: "at 5".into() }).unwrap();
+            index
+                .commit(&IndexBatch {
+                    events,
+                    jobs: vec![set],
+                    nodes,
+                    cursor: "at 5".into(),
+                })
+                .unwrap();
         }
         let mut index = Index::open(&path, "31337/0x1").unwrap();
         assert_eq!(index.cursor().unwrap().as_deref(), Some("at 5"));
         assert_eq!(index.events_of(job).unwrap(), ["5/0"]);
         assert_eq!(index.events_of_no_job().unwrap(), ["5/1"]);
-        assert_eq!((index.jobs(true, 9).unwrap(), index.counts().unwrap()), (vec!["job".to_owned()], (1, 1)));
+        assert_eq!(
+            (index.jobs(true, 9).unwrap(), index.counts().unwrap()),
+            (vec!["job".to_owned()], (1, 1))
+        );
         let undo = vec![EventChange::Undone(key(5, 0)), applied(5, 1, Some(1))];
-        let batch = IndexBatch { events: undo, jobs: vec![JobChange::Gone(job)], nodes: vec![(NodeIndex(1), None)], cursor: "at 4".into() };
+        let batch = IndexBatch {
+            events: undo,
+            jobs: vec![JobChange::Gone(job)],
+            nodes: vec![(NodeIndex(1), None)],
+            cursor: "at 4".into(),
+        };
         index.commit(&batch).unwrap();
         assert_eq!(index.events_from(0).unwrap(), ["5/1"]);
         assert!(index.nodes().unwrap().is_empty() && index.job(job).unwrap().is_none());
@@ -307,16 +373,27 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("index.db");
         drop(Index::open(&path, "31337/0x1").unwrap());
-        assert!(matches!(Index::open(&path, "1/0x1"), Err(IndexError::OtherMarket { .. })));
+        assert!(matches!(
+            Index::open(&path, "1/0x1"),
+            Err(IndexError::OtherMarket { .. })
+        ));
     }
 
     #[test]
     fn undoing_an_event_of_another_branch_leaves_ours() {
         let directory = tempfile::tempdir().unwrap();
         let mut index = Index::open(&directory.path().join("index.db"), "m").unwrap();
-        let other = EventKey { block_hash: B256::ZERO, ..key(5, 0) };
+        let other = EventKey {
+            block_hash: B256::ZERO,
+            ..key(5, 0)
+        };
         let events = vec![applied(5, 0, None), EventChange::Undone(other)];
-        index.commit(&IndexBatch { events, ..IndexBatch::default() }).unwrap();
+        index
+            .commit(&IndexBatch {
+                events,
+                ..IndexBatch::default()
+            })
+            .unwrap();
         assert_eq!(index.events_from(0).unwrap().len(), 1);
     }
 }

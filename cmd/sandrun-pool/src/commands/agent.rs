@@ -18,7 +18,12 @@ use crate::exit::{Failure, Status, WithStatus as _};
     money. It ends within ten seconds of SIGTERM and goes on where it was when started again.")]
 pub(crate) struct Arguments {
     /// The node's executor
-    #[arg(long, value_name = "URL", env = "SANDRUN_URL", default_value = "http://127.0.0.1:8443")]
+    #[arg(
+        long,
+        value_name = "URL",
+        env = "SANDRUN_URL",
+        default_value = "http://127.0.0.1:8443"
+    )]
     sandrun_url: String,
     #[command(flatten)]
     chain: ChainArgs,
@@ -89,8 +94,13 @@ pub(super) fn coins(text: &str) -> Result<Amount, sandrun_types::AmountError> {
 
 fn token(text: &str) -> Result<(Address, Amount), String> {
     let (address, minimum) = text.split_once('=').ok_or("write ADDRESS=MINIMUM")?;
-    let address = address.parse().map_err(|_| format!("`{address}` is not an address"))?;
-    Ok((address, Amount::parse(minimum, 0).map_err(|error| error.to_string())?))
+    let address = address
+        .parse()
+        .map_err(|_| format!("`{address}` is not an address"))?;
+    Ok((
+        address,
+        Amount::parse(minimum, 0).map_err(|error| error.to_string())?,
+    ))
 }
 
 /// Runs until the process is told to end.
@@ -100,12 +110,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     let misbehaviour = match arguments.misbehave {
         None => None,
         Some(_) if market.chain.id() != sandrun_types::ChainId::LOCAL => {
-            return Err(Failure::new(Status::BadInput, "--misbehave is for the local test network (chain 31337) only"));
+            return Err(Failure::new(
+                Status::BadInput,
+                "--misbehave is for the local test network (chain 31337) only",
+            ));
         }
         Some(Misbehave::Liar) => Some(Misbehaviour::Liar),
         Some(Misbehave::Silent) => Some(Misbehaviour::Silent),
     };
-    let folder = || crate::config::home().join("agent").join(key.address().to_string());
+    let folder = || {
+        crate::config::home()
+            .join("agent")
+            .join(key.address().to_string())
+    };
     let data_dir = arguments.data_dir.clone().unwrap_or_else(folder);
     let mut config = AgentConfig::new(
         arguments.sandrun_url.clone(),
@@ -116,7 +133,11 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     );
     config.chain = Some(market.chain.id());
     config.deployment = Some(market.deployment);
-    config.worker_key = arguments.hot_key.as_deref().map(crate::args::load_key).transpose()?;
+    config.worker_key = arguments
+        .hot_key
+        .as_deref()
+        .map(crate::args::load_key)
+        .transpose()?;
     config.executor_key = arguments.worker_key;
     config.payout = arguments.payout;
     config.stake = arguments.stake;
@@ -128,13 +149,19 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     config.tokens = arguments
         .accept_token
         .into_iter()
-        .map(|(token, min_price)| TokenPolicy { token, min_price, withdraw_threshold: min_price })
+        .map(|(token, min_price)| TokenPolicy {
+            token,
+            min_price,
+            withdraw_threshold: min_price,
+        })
         .collect();
     config.max_jobs = arguments.max_jobs;
     config.max_memory_mib = arguments.max_memory;
     config.resume_after_fault = arguments.resume_after_fault;
     config.misbehaviour = misbehaviour;
     let ready = |node: sandrun_types::NodeIndex| println!("ready: node {node}");
-    node_agent::run_with(config, ready, shutdown()).await.status(Status::Unreachable)?;
+    node_agent::run_with(config, ready, shutdown())
+        .await
+        .status(Status::Unreachable)?;
     Ok(Status::Success)
 }

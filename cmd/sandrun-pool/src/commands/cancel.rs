@@ -35,7 +35,10 @@ struct Cancelled {
 
 impl Report for Cancelled {
     fn human(&self) -> String {
-        format!("cancelled {}; `sandrun-pool withdraw` pays the balance out\n", self.job)
+        format!(
+            "cancelled {}; `sandrun-pool withdraw` pays the balance out\n",
+            self.job
+        )
     }
 }
 
@@ -44,11 +47,20 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let key = arguments.key.load()?;
     let store = arguments.store.client()?;
     let market = arguments.chain.market().await?;
-    let client = Client::new(MarketReader::new(market.chain, market.deployment), Arc::new(store));
+    let client = Client::new(
+        MarketReader::new(market.chain, market.deployment),
+        Arc::new(store),
+    );
     let job = super::job::resolve(client.reader(), &arguments.job).await?;
     let windows = client.windows().await.status(Status::Unreachable)?;
     let entry = client.job(job, windows).await.status(Status::BadInput)?;
-    let transaction = client.cancel(&key, &entry.facts.order).await.status(Status::Refused)?;
-    output.result(&Cancelled { job, transaction: transaction.hash.to_string() })?;
+    let transaction = client
+        .cancel(&key, &entry.facts.order)
+        .await
+        .status(Status::Refused)?;
+    output.result(&Cancelled {
+        job,
+        transaction: transaction.hash.to_string(),
+    })?;
     Ok(Status::Success)
 }

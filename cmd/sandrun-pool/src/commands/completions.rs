@@ -16,6 +16,11 @@ pub(crate) struct Arguments {
 /// Prints the script.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Status> {
     let mut command = crate::cli::Cli::command();
-    clap_complete::generate(arguments.shell, &mut command, "sandrun-pool", &mut std::io::stdout());
+    clap_complete::generate(
+        arguments.shell,
+        &mut command,
+        "sandrun-pool",
+        &mut std::io::stdout(),
+    );
     Ok(Status::Success)
 }

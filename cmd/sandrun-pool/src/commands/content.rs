@@ -27,8 +27,13 @@ pub(crate) struct Arguments {
 
 /// Serves until the process is told to end.
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Status> {
-    let directory = arguments.data_dir.clone().unwrap_or_else(|| crate::config::home().join("content"));
-    let store = EmbeddedStore::open(EmbeddedConfig::new(directory)).await.status(Status::Failure)?;
+    let directory = arguments
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| crate::config::home().join("content"));
+    let store = EmbeddedStore::open(EmbeddedConfig::new(directory))
+        .await
+        .status(Status::Failure)?;
     let config = ServiceConfig::new(arguments.listen.at(arguments.port));
     let service = Service::bind(store, config).await.status(Status::Unreachable)?;
     println!("listening on {}", service.url());

@@ -41,7 +41,10 @@ impl Report for Summary {
             );
         }
         for slash in &self.slashes {
-            text += &format!("slashed    {} coin of {} ({})\n", slash.amount, slash.node, slash.reason);
+            text += &format!(
+                "slashed    {} coin of {} ({})\n",
+                slash.amount, slash.node, slash.reason
+            );
         }
         text
     }
@@ -79,7 +82,11 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     std::fs::write(&arguments.summary, serde_json::to_string_pretty(&summary)? + "\n")
         .with_context(|| format!("writing {}", arguments.summary.display()))?;
     output.result(&summary)?;
-    output.note(&format!("summary {}, results {}", arguments.summary.display(), arguments.results.display()));
+    output.note(&format!(
+        "summary {}, results {}",
+        arguments.summary.display(),
+        arguments.results.display()
+    ));
     Ok(Status::Success)
 }
 
@@ -89,19 +96,32 @@ async fn play(
     jobs: &[PathBuf],
     output: &Output,
 ) -> anyhow::Result<Summary> {
-    Demo::new(market, &arguments.results).await?.run(jobs, |line| output.note(line)).await
+    Demo::new(market, &arguments.results)
+        .await?
+        .run(jobs, |line| output.note(line))
+        .await
 }
 
 /// The job directories, sorted by name.
 fn jobs(directory: &std::path::Path) -> anyhow::Result<Vec<PathBuf>> {
     let items = std::fs::read_dir(directory)
-        .with_context(|| format!("--jobs {}: run this in the project's directory", directory.display()))
+        .with_context(|| {
+            format!(
+                "--jobs {}: run this in the project's directory",
+                directory.display()
+            )
+        })
         .status(Status::BadInput)?;
-    let mut jobs: Vec<PathBuf> =
-        items.filter_map(|item| item.ok().map(|it| it.path())).filter(|path| path.join("job.json").is_file()).collect();
+    let mut jobs: Vec<PathBuf> = items
+        .filter_map(|item| item.ok().map(|it| it.path()))
+        .filter(|path| path.join("job.json").is_file())
+        .collect();
     jobs.sort();
     if jobs.is_empty() {
-        return Err(Failure::new(Status::BadInput, format!("{} holds no job", directory.display())));
+        return Err(Failure::new(
+            Status::BadInput,
+            format!("{} holds no job", directory.display()),
+        ));
     }
     Ok(jobs)
 }

@@ -71,9 +71,22 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         Preset::Mainnet => MarketTerms::standard(),
     };
     let sender = Sender::new(chain, key, None, SenderConfig::default());
-    let Deployment { chain, registry, escrow, deployed_block, tokens } =
-        sandrun_chain::deploy(&sender, &terms).await.status(Status::Refused)?;
-    let deployment = Deployment { chain, registry, escrow, deployed_block, tokens: tokens.clone() };
+    let Deployment {
+        chain,
+        registry,
+        escrow,
+        deployed_block,
+        tokens,
+    } = sandrun_chain::deploy(&sender, &terms)
+        .await
+        .status(Status::Refused)?;
+    let deployment = Deployment {
+        chain,
+        registry,
+        escrow,
+        deployed_block,
+        tokens: tokens.clone(),
+    };
     deployment.save(&arguments.save).status(Status::BadInput)?;
     output.result(&Deployed {
         chain,

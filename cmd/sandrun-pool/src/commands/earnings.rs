@@ -33,7 +33,15 @@ struct Row {
 
 impl Amounts {
     pub(super) fn of(earnings: &[Earning]) -> Self {
-        Self { earnings: earnings.iter().map(|it| Row { token: it.token, amount: it.amount }).collect() }
+        Self {
+            earnings: earnings
+                .iter()
+                .map(|it| Row {
+                    token: it.token,
+                    amount: it.amount,
+                })
+                .collect(),
+        }
     }
 }
 
@@ -43,7 +51,11 @@ impl Report for Amounts {
             Token::Native => format!("{} coin\n", row.amount),
             Token::Erc20(token) => format!("{} base units of {token}\n", row.amount.display(0)),
         };
-        if self.earnings.is_empty() { "nothing\n".to_owned() } else { self.earnings.iter().map(line).collect() }
+        if self.earnings.is_empty() {
+            "nothing\n".to_owned()
+        } else {
+            self.earnings.iter().map(line).collect()
+        }
     }
 }
 

@@ -59,7 +59,10 @@ impl Report for Shown {
             let end = it.end.map_or_else(String::new, |end| {
                 format!(", {:?}: paid {}, slashed {}", end.end, end.paid.0, end.slashed.0)
             });
-            text += &format!("seat {seat}     node {}, round {:?}, {:?}{end}\n", it.node, it.round, it.standing);
+            text += &format!(
+                "seat {seat}     node {}, round {:?}, {:?}{end}\n",
+                it.node, it.round, it.standing
+            );
         }
         if let Some(outcome) = facts.outcome() {
             text += &format!("outcome    {outcome:?}\n");
@@ -84,12 +87,18 @@ fn explain(why: &Why, now: UnixSeconds) -> String {
         Owes::Anyone => "anyone may do it (a manager does)".to_owned(),
         Owes::Nobody => return what,
     };
-    let until = why.until.map_or_else(String::new, |until| format!(", within {} s", now.until(until)));
+    let until = why
+        .until
+        .map_or_else(String::new, |until| format!(", within {} s", now.until(until)));
     format!("{what}; {who}{until}")
 }
 
 fn list<T: std::fmt::Display>(items: &[T]) -> String {
-    items.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+    items
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Shows the job.
@@ -98,10 +107,19 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let reader = MarketReader::new(market.chain, market.deployment);
     let job = resolve(&reader, &arguments.job).await?;
     let parameters = reader.parameters().await.status(Status::Unreachable)?;
-    let entry = read_job(&reader, job, windows(&parameters)).await.status(Status::Unreachable)?;
-    let Some(entry) = entry else { return Err(unknown(&arguments.job)) };
+    let entry = read_job(&reader, job, windows(&parameters))
+        .await
+        .status(Status::Unreachable)?;
+    let Some(entry) = entry else {
+        return Err(unknown(&arguments.job));
+    };
     let now = reader.chain().head().await.status(Status::Unreachable)?.timestamp;
-    let shown = Shown { why: why(&entry.facts, now), facts: entry.facts, now, only_why: arguments.why };
+    let shown = Shown {
+        why: why(&entry.facts, now),
+        facts: entry.facts,
+        now,
+        only_why: arguments.why,
+    };
     output.result(&shown)?;
     Ok(Status::Success)
 }
@@ -113,13 +131,23 @@ pub(super) async fn resolve(reader: &MarketReader, text: &str) -> anyhow::Result
     }
     let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
     if digits.len() < 4 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Failure::new(Status::BadInput, format!("`{text}` is not a job id: give 64 hex digits, or at least the first four")));
+        return Err(Failure::new(
+            Status::BadInput,
+            format!("`{text}` is not a job id: give 64 hex digits, or at least the first four"),
+        ));
     }
     let snapshot = Snapshot::read(reader).await.status(Status::Unreachable)?;
-    let mut found = snapshot.jobs.iter().map(|it| it.facts.job).filter(|job| job.to_string()[2..].starts_with(&digits));
+    let mut found = snapshot
+        .jobs
+        .iter()
+        .map(|it| it.facts.job)
+        .filter(|job| job.to_string()[2..].starts_with(&digits));
     match (found.next(), found.next()) {
         (Some(job), None) => Ok(job),
-        (Some(_), Some(_)) => Err(Failure::new(Status::BadInput, format!("several jobs begin with {text}: give more digits"))),
+        (Some(_), Some(_)) => Err(Failure::new(
+            Status::BadInput,
+            format!("several jobs begin with {text}: give more digits"),
+        )),
         (None, _) => Err(unknown(text)),
     }
 }
@@ -127,6 +155,8 @@ pub(super) async fn resolve(reader: &MarketReader, text: &str) -> anyhow::Result
 fn unknown(text: &str) -> anyhow::Error {
     Failure::new(
         Status::BadInput,
-        format!("job {text} was never posted on this escrow: check the id, the chain and the contract address"),
+        format!(
+            "job {text} was never posted on this escrow: check the id, the chain and the contract address"
+        ),
     )
 }

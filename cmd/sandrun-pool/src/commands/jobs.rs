@@ -53,9 +53,13 @@ struct List {
 
 impl Report for List {
     fn human(&self) -> String {
-        let heading = ["JOB", "STATE", "SEATS", "PRICE", "CLIENT", "BLOCK"].map(str::to_owned).to_vec();
+        let heading = ["JOB", "STATE", "SEATS", "PRICE", "CLIENT", "BLOCK"]
+            .map(str::to_owned)
+            .to_vec();
         let rows = self.jobs.iter().map(|row| {
-            let state = row.outcome.map_or_else(|| format!("{:?}", row.phase), |outcome| format!("{outcome:?}"));
+            let state = row
+                .outcome
+                .map_or_else(|| format!("{:?}", row.phase), |outcome| format!("{outcome:?}"));
             vec![
                 row.job.short(),
                 state,
@@ -76,20 +80,31 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let snapshot = Snapshot::read(&reader).await.status(Status::Unreachable)?;
     let wanted = |entry: &&JobEntry| {
         (!arguments.open || entry.facts.phase != Phase::Closed)
-            && arguments.client.is_none_or(|client| entry.facts.order.client == client)
+            && arguments
+                .client
+                .is_none_or(|client| entry.facts.order.client == client)
     };
-    let jobs = snapshot.jobs.iter().rev().filter(wanted).take(arguments.limit).map(|entry| Row {
-        job: entry.facts.job,
-        client: entry.facts.order.client,
-        phase: entry.facts.phase,
-        outcome: entry.facts.outcome(),
-        redundancy: entry.facts.order.redundancy.replicas(),
-        seats: entry.facts.seats.len(),
-        price: entry.facts.order.price,
-        token: entry.facts.order.token,
-        block: entry.posted.block.number,
-        posted_at: entry.posted.timestamp.0,
-    });
-    output.result(&List { jobs: jobs.collect(), total: snapshot.jobs.len() })?;
+    let jobs = snapshot
+        .jobs
+        .iter()
+        .rev()
+        .filter(wanted)
+        .take(arguments.limit)
+        .map(|entry| Row {
+            job: entry.facts.job,
+            client: entry.facts.order.client,
+            phase: entry.facts.phase,
+            outcome: entry.facts.outcome(),
+            redundancy: entry.facts.order.redundancy.replicas(),
+            seats: entry.facts.seats.len(),
+            price: entry.facts.order.price,
+            token: entry.facts.order.token,
+            block: entry.posted.block.number,
+            posted_at: entry.posted.timestamp.0,
+        });
+    output.result(&List {
+        jobs: jobs.collect(),
+        total: snapshot.jobs.len(),
+    })?;
     Ok(Status::Success)
 }

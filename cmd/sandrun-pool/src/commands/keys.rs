@@ -54,6 +54,9 @@ pub(crate) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Stat
         What::New { file } => (Key::generate(file).status(Status::BadInput)?, file),
         What::Show { file } => (crate::args::load_key(file)?, file),
     };
-    output.result(&Shown { address: key.address(), file: file.clone() })?;
+    output.result(&Shown {
+        address: key.address(),
+        file: file.clone(),
+    })?;
     Ok(Status::Success)
 }

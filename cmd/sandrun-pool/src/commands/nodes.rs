@@ -40,7 +40,17 @@ struct List {
 
 impl Report for List {
     fn human(&self) -> String {
-        let heading = ["NODE", "ACCOUNT", "STAKE", "LOCKED", "EARNED", "REPUTATION", "CORES", "MEMORY", "GPUS"];
+        let heading = [
+            "NODE",
+            "ACCOUNT",
+            "STAKE",
+            "LOCKED",
+            "EARNED",
+            "REPUTATION",
+            "CORES",
+            "MEMORY",
+            "GPUS",
+        ];
         let rows = self.nodes.iter().map(|row| {
             let machine = row.capabilities.as_ref();
             vec![
@@ -55,7 +65,11 @@ impl Report for List {
                 machine.map_or_else(String::new, |it| it.gpus.len().to_string()),
             ]
         });
-        table(&std::iter::once(heading.map(str::to_owned).to_vec()).chain(rows).collect::<Vec<_>>())
+        table(
+            &std::iter::once(heading.map(str::to_owned).to_vec())
+                .chain(rows)
+                .collect::<Vec<_>>(),
+        )
     }
 }
 
@@ -65,8 +79,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let reader = MarketReader::new(market.chain, market.deployment);
     let records = reader.nodes().await.status(Status::Unreachable)?;
     let head = reader.chain().head().await.status(Status::Unreachable)?;
-    let events =
-        reader.events(reader.deployment().deployed_block, head.block.number).await.status(Status::Unreachable)?;
+    let events = reader
+        .events(reader.deployment().deployed_block, head.block.number)
+        .await
+        .status(Status::Unreachable)?;
     let capabilities = |node: NodeIndex| {
         events.iter().rev().find_map(|it| match &it.event {
             // a node's own words: what makes no sense is not shown
@@ -88,6 +104,8 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         classes: it.classes.clone(),
         capabilities: capabilities(it.index).flatten(),
     };
-    output.result(&List { nodes: records.iter().map(row).collect() })?;
+    output.result(&List {
+        nodes: records.iter().map(row).collect(),
+    })?;
     Ok(Status::Success)
 }

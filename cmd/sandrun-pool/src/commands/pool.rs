@@ -35,12 +35,19 @@ pub(crate) struct Arguments {
 
 /// Runs until the process is told to end.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
-    let keeper = arguments.key.key.is_some().then(|| arguments.key.load()).transpose()?;
+    let keeper = arguments
+        .key
+        .key
+        .is_some()
+        .then(|| arguments.key.load())
+        .transpose()?;
     let market = arguments.chain.market().await?;
     let config = ManagerConfig {
         reader: MarketReader::new(market.chain, market.deployment),
         listen: arguments.listen.at(arguments.port),
-        data_dir: arguments.data_dir.unwrap_or_else(|| crate::config::home().join("pool")),
+        data_dir: arguments
+            .data_dir
+            .unwrap_or_else(|| crate::config::home().join("pool")),
         keeper,
         refunds: !arguments.no_refunds,
     };

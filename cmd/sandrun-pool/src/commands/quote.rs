@@ -40,7 +40,12 @@ pub(crate) struct Arguments {
     #[arg(long)]
     priority: bool,
     /// What a coin costs, in dollars; 1000 on the local testnet
-    #[arg(long, value_name = "DOLLARS", env = "SANDRUN_DOLLARS_PER_COIN", default_value = "1000")]
+    #[arg(
+        long,
+        value_name = "DOLLARS",
+        env = "SANDRUN_DOLLARS_PER_COIN",
+        default_value = "1000"
+    )]
     dollars_per_coin: String,
     #[command(flatten)]
     chain: ChainArgs,
@@ -59,7 +64,14 @@ impl Report for Shown {
         format!(
             "resources  ${} for {} s = {} coin per replica\nnode's gas {} coin per replica\nprice      {} coin per \
              replica\npayment    {} coin for redundancy {} (--payment)\nposting    {} coin of gas\n",
-            it.resources, self.seconds, it.resources_wei, it.node_gas, it.price, it.payment, self.redundancy, it.client_gas
+            it.resources,
+            self.seconds,
+            it.resources_wei,
+            it.node_gas,
+            it.price,
+            it.payment,
+            self.redundancy,
+            it.client_gas
         )
     }
 }
@@ -81,9 +93,24 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let memory = job.requirements.memory_mib.into();
     let resources = Resources::of(&job.requirements, memory, seconds.into(), arguments.priority);
     let price = Amount(sandrun_types::U256::from(fees.max_fee_per_gas));
-    let gas = Gas { client: POST_GAS, node: SEAT_GAS, price };
-    let quote = quote(&PriceList::default(), &resources, redundancy, gas, per_coin, native.granule)
-        .status(Status::BadInput)?;
-    output.result(&Shown { quote, redundancy: arguments.redundancy, seconds })?;
+    let gas = Gas {
+        client: POST_GAS,
+        node: SEAT_GAS,
+        price,
+    };
+    let quote = quote(
+        &PriceList::default(),
+        &resources,
+        redundancy,
+        gas,
+        per_coin,
+        native.granule,
+    )
+    .status(Status::BadInput)?;
+    output.result(&Shown {
+        quote,
+        redundancy: arguments.redundancy,
+        seconds,
+    })?;
     Ok(Status::Success)
 }

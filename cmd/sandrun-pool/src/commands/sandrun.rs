@@ -63,7 +63,9 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Status> {
         println!("Worker ID: {id}");
         return Ok(Status::Success);
     }
-    let executor = Executor::start(config(arguments)?).await.status(Status::Unreachable)?;
+    let executor = Executor::start(config(arguments)?)
+        .await
+        .status(Status::Unreachable)?;
     println!("listening on http://{}", executor.local_addr());
     executor.run(shutdown()).await?;
     Ok(Status::Success)
@@ -72,7 +74,10 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Status> {
 fn config(arguments: &Arguments) -> anyhow::Result<ExecutorConfig> {
     let program = std::env::current_exe().context("the path of this program can't be found")?;
     let sandbox = SandboxConfig::new(vec![program.into_os_string(), "__sandbox".into()]);
-    let data_dir = arguments.data_dir.clone().unwrap_or_else(|| crate::config::home().join("sandrun"));
+    let data_dir = arguments
+        .data_dir
+        .clone()
+        .unwrap_or_else(|| crate::config::home().join("sandrun"));
     let mut config = ExecutorConfig::new(data_dir, sandbox);
     config.listen = arguments.listen.at(arguments.port);
     config.worker_key = arguments.worker_key.clone();

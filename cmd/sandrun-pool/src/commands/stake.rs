@@ -92,7 +92,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
             operator.add_stake(*coins).await.status(Status::Refused)?;
             let record = operator.node().await.status(Status::Unreachable)?;
             let cap = record.opt_in.cap.checked_add(*coins).unwrap_or(record.opt_in.cap);
-            operator.opt_in(cap, &record.classes).await.status(Status::Refused)?;
+            operator
+                .opt_in(cap, &record.classes)
+                .await
+                .status(Status::Refused)?;
         }
         Some(What::Leave { coins }) => {
             operator.leave(*coins).await.status(Status::Refused)?;
@@ -102,7 +105,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         }
         Some(What::Withdraw { coins, to }) => {
             let to = to.unwrap_or_else(|| operator.account());
-            operator.withdraw_stake(*coins, to).await.status(Status::Refused)?;
+            operator
+                .withdraw_stake(*coins, to)
+                .await
+                .status(Status::Refused)?;
         }
     }
     let it = operator.node().await.status(Status::Refused)?;
@@ -123,7 +129,14 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
 pub(super) async fn operator(chain: &ChainArgs, key: &KeyArgs) -> anyhow::Result<Operator> {
     let key = key.load()?;
     let market = chain.market().await?;
-    let sender =
-        Sender::new(market.chain.clone(), key, Some(market.deployment.clone()), SenderConfig::default());
-    Ok(Operator::new(MarketReader::new(market.chain, market.deployment), sender))
+    let sender = Sender::new(
+        market.chain.clone(),
+        key,
+        Some(market.deployment.clone()),
+        SenderConfig::default(),
+    );
+    Ok(Operator::new(
+        MarketReader::new(market.chain, market.deployment),
+        sender,
+    ))
 }

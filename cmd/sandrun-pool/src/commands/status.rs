@@ -63,7 +63,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let snapshot = Snapshot::read(&reader).await.status(Status::Unreachable)?;
     let nodes = reader.nodes().await.status(Status::Unreachable)?;
     let sum = |of: fn(&sandrun_chain::NodeRecord) -> Amount| {
-        nodes.iter().map(of).fold(Amount::ZERO, |sum, it| sum.checked_add(it).unwrap_or(sum))
+        nodes
+            .iter()
+            .map(of)
+            .fold(Amount::ZERO, |sum, it| sum.checked_add(it).unwrap_or(sum))
     };
     let count = |phase| snapshot.jobs.iter().filter(|it| it.facts.phase == phase).count();
     output.result(&Shown {

@@ -7,9 +7,7 @@ use clap::Args;
 use client_sdk::{Client, JobEntry, PreparedJob, VerifiedResult, Wish, fetch_result, prepare};
 use sandrun_chain::{Key, MarketReader};
 use sandrun_core::market::Outcome;
-use sandrun_types::{
-    Address, Amount, ClassRequest, JobId, Redundancy, ResultDigest, Token, U256,
-};
+use sandrun_types::{Address, Amount, ClassRequest, JobId, Redundancy, ResultDigest, Token, U256};
 use serde::Serialize;
 
 use crate::args::{ChainArgs, KeyArgs, StoreArgs};
@@ -63,7 +61,9 @@ pub(crate) struct Arguments {
 }
 
 fn redundancy(text: &str) -> Result<Redundancy, String> {
-    let replicas: u8 = text.parse().map_err(|_| format!("`{text}` is not a number: choose 1, 2, 3 or 5"))?;
+    let replicas: u8 = text
+        .parse()
+        .map_err(|_| format!("`{text}` is not a number: choose 1, 2, 3 or 5"))?;
     Redundancy::try_from(replicas).map_err(|error| error.to_string())
 }
 
@@ -71,7 +71,10 @@ fn class(text: &str) -> Result<ClassRequest, String> {
     match text {
         "native" => Ok(ClassRequest::Native),
         "det" => Ok(ClassRequest::Det),
-        exact => exact.parse().map(ClassRequest::Exact).map_err(|error| format!("{error}, or `native` or `det`")),
+        exact => exact
+            .parse()
+            .map(ClassRequest::Exact)
+            .map_err(|error| format!("{error}, or `native` or `det`")),
     }
 }
 
@@ -120,11 +123,19 @@ impl Report for Finished {
         }
         for it in &self.payments {
             text += &format!("node {:<5} {:?}: paid {}", it.node, it.end, it.paid);
-            text += &if it.slashed == "0" { "\n".to_owned() } else { format!(", slashed {}\n", it.slashed) };
+            text += &if it.slashed == "0" {
+                "\n".to_owned()
+            } else {
+                format!(", slashed {}\n", it.slashed)
+            };
         }
         text += &format!("refunded   {}\ngas        {}\n", self.refunded, self.gas);
         if let Some(result) = &self.result {
-            text += &format!("program    {}\nresult     {}\n", result.exit, result.directory.display());
+            text += &format!(
+                "program    {}\nresult     {}\n",
+                result.exit,
+                result.directory.display()
+            );
             for file in &result.files {
                 text += &format!("  {}  {}  verified\n", file.sha256, file.path);
             }
@@ -170,9 +181,13 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         return Ok(Status::Success);
     }
     let windows = client.windows().await.status(Status::Unreachable)?;
-    let entry =
-        client.follow(posted.job, windows, |facts| progress.facts(facts)).await.status(Status::Unreachable)?;
-    let out = arguments.out.unwrap_or_else(|| Path::new("results").join(posted.job.short()));
+    let entry = client
+        .follow(posted.job, windows, |facts| progress.facts(facts))
+        .await
+        .status(Status::Unreachable)?;
+    let out = arguments
+        .out
+        .unwrap_or_else(|| Path::new("results").join(posted.job.short()));
     settle(&client, &key, entry, &out, decimals, &progress, output).await
 }
 
@@ -182,7 +197,9 @@ fn nonce() -> U256 {
 
 /// A token by address or symbol.
 fn token(text: Option<&str>, known: &std::collections::BTreeMap<String, Address>) -> anyhow::Result<Token> {
-    let Some(text) = text else { return Ok(Token::Native) };
+    let Some(text) = text else {
+        return Ok(Token::Native);
+    };
     if let Some(address) = known.get(text) {
         return Ok(Token::Erc20(*address));
     }
@@ -190,7 +207,10 @@ fn token(text: Option<&str>, known: &std::collections::BTreeMap<String, Address>
         let names: Vec<&str> = known.keys().map(String::as_str).collect();
         Failure::new(
             Status::BadInput,
-            format!("--token {text} is neither an address nor a symbol of this deployment ({})", names.join(", ")),
+            format!(
+                "--token {text} is neither an address nor a symbol of this deployment ({})",
+                names.join(", ")
+            ),
         )
     })
 }
@@ -206,7 +226,7 @@ async fn post(
     let status = |error: &E| match error {
         E::Plan(_) | E::Overflow | E::UnknownJob(_) => Status::BadInput,
         E::Balance { .. } | E::Send(_) => Status::Refused,
-        E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) => Status::Unreachable,
+        E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
     };
     let failed = |error: E| {
         let status = status(&error);
@@ -230,15 +250,7 @@ async fn settle(
     output: &Output,
 ) -> anyhow::Result<Status> {
     let job = entry.facts.job;
-    let mut entry = entry;
-    if !entry.facts.remaining().is_zero() {
-        // a keeper may have been quicker: then there is nothing to refund, and the facts say so
-        if let Err(error) = client.refund(key, &entry.facts.order).await {
-            tracing::debug!(%job, %error, "refund");
-        }
-        let windows = client.windows().await.status(Status::Unreachable)?;
-        entry = client.job(job, windows).await.status(Status::Unreachable)?;
-    }
+    let entry = client.refunded(key, entry).await.status(Status::Unreachable)?;
     let mut result = None;
     if let Some((digest, Some(published))) = entry.facts.winner() {
         progress.say("downloading and verifying the result");
@@ -247,7 +259,9 @@ async fn settle(
         let fetched = fetch_result(client.store(), at, job, digest, &parts, out).await;
         result = Some(fetched.map_err(|error| {
             let status = match error {
-                client_sdk::ResultError::Fetch { .. } | client_sdk::ResultError::Io { .. } => Status::Unreachable,
+                client_sdk::ResultError::Fetch { .. } | client_sdk::ResultError::Io { .. } => {
+                    Status::Unreachable
+                }
                 client_sdk::ResultError::Digest { .. }
                 | client_sdk::ResultError::OutputRoot { .. }
                 | client_sdk::ResultError::Layout(_) => Status::VerificationFailed,
@@ -295,9 +309,12 @@ fn finished(
     });
     Ok(Finished {
         job: facts.job,
-        outcome: facts
-            .outcome()
-            .ok_or_else(|| Failure::new(Status::Unreachable, "the job is closed, but the RPC does not say how it ended"))?,
+        outcome: facts.outcome().ok_or_else(|| {
+            Failure::new(
+                Status::Unreachable,
+                "the job is closed, but the RPC does not say how it ended",
+            )
+        })?,
         digest: facts.winner().map(|(digest, _)| digest),
         payments: payments.collect(),
         refunded: facts.refunded.unwrap_or_default().0.display(decimals),
@@ -309,8 +326,12 @@ fn finished(
 const fn no_agreement(outcome: Outcome) -> &'static str {
     match outcome {
         Outcome::Digest => "the result is not to be had",
-        Outcome::Limit => "the nodes agree that the job takes longer than its limit: raise the manifest's timeout",
-        Outcome::Unavailable => "the nodes agree that the bundle can't be had: keep the content store running",
+        Outcome::Limit => {
+            "the nodes agree that the job takes longer than its limit: raise the manifest's timeout"
+        }
+        Outcome::Unavailable => {
+            "the nodes agree that the bundle can't be had: keep the content store running"
+        }
         Outcome::NoneWins => "the nodes do not agree: the program is not deterministic, or too few answered",
         Outcome::Expired => "too few nodes took the job: `sandrun-pool nodes` shows who is there",
         Outcome::Cancelled => "the job was cancelled",

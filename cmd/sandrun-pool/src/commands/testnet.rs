@@ -50,11 +50,18 @@ pub(super) fn roles(honest: u8, liar: bool, silent: bool) -> Vec<Role> {
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
     let config = TestnetConfig {
         program: std::env::current_exe().context("the path of this program can't be found")?,
-        directory: arguments.data_dir.clone().unwrap_or_else(|| crate::config::home().join("testnet")),
+        directory: arguments
+            .data_dir
+            .clone()
+            .unwrap_or_else(|| crate::config::home().join("testnet")),
         publish: Some(ChainArgs::local_deployments()),
         nodes: roles(arguments.nodes, arguments.liar, arguments.silent),
         block_time: Some(arguments.block_time.max(1)),
-        ports: if arguments.free_ports { Ports::Free } else { Ports::Usual },
+        ports: if arguments.free_ports {
+            Ports::Free
+        } else {
+            Ports::Usual
+        },
         manager: true,
         agent_arguments: Vec::new(),
     };

@@ -44,7 +44,11 @@ impl Report for Withdrawn {
     fn human(&self) -> String {
         match self.token {
             Token::Native => format!("{} coin to {}\n", self.amount, self.to),
-            Token::Erc20(token) => format!("{} base units of {token} to {}\n", self.amount.display(0), self.to),
+            Token::Erc20(token) => format!(
+                "{} base units of {token} to {}\n",
+                self.amount.display(0),
+                self.to
+            ),
         }
     }
 }
@@ -54,7 +58,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let token = arguments.token.map_or(Token::Native, Token::from);
     if arguments.node {
         let operator = super::stake::operator(&arguments.chain, &arguments.key).await?;
-        let earnings = operator.withdraw_earnings(Some(token)).await.status(Status::Refused)?;
+        let earnings = operator
+            .withdraw_earnings(Some(token))
+            .await
+            .status(Status::Refused)?;
         output.result(&Amounts::of(&earnings))?;
         return Ok(Status::Success);
     }
@@ -69,9 +76,18 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     }
     let to = arguments.to.unwrap_or(owner);
     let call = reader.deployment().withdraw(token, to);
-    let sender =
-        Sender::new(reader.chain().clone(), key, Some(reader.deployment().clone()), SenderConfig::default());
+    let sender = Sender::new(
+        reader.chain().clone(),
+        key,
+        Some(reader.deployment().clone()),
+        SenderConfig::default(),
+    );
     let transaction = sender.send(call).await.status(Status::Refused)?;
-    output.result(&Withdrawn { amount, token, to, transaction: transaction.hash.to_string() })?;
+    output.result(&Withdrawn {
+        amount,
+        token,
+        to,
+        transaction: transaction.hash.to_string(),
+    })?;
     Ok(Status::Success)
 }
