@@ -621,3 +621,32 @@ fn quorums_that_are_no_majority_are_refused() {
         assert_eq!(service.pool.job(JobNumber(1)), None);
     }
 }
+
+#[test]
+fn extra_places_are_opened_once() {
+    each_policy(|policy, service| {
+        (1..=9).for_each(|node| service.register(node, 1));
+        service.submit(1, 3, 2, Needs::default());
+        for round in 0..2 {
+            service.work(policy, &[1, 2, 3, 4, 5, 6, 7, 8, 9]);
+            for held in service.of(1) {
+                // each node says something else; repeats of what was accepted are no news
+                let byte = u8::try_from(held.node.0).unwrap();
+                let _ = service.answer(held, byte);
+            }
+            assert!(round == 1 || !service.out.is_empty());
+        }
+        let ends = service
+            .out
+            .iter()
+            .filter(|it| matches!(it, Action::ExtraPlaces { .. }))
+            .count();
+        assert_eq!(ends, usize::from(policy.extra_places > 0), "{}", policy.name);
+        assert_eq!(
+            service.out.pop_back(),
+            Some(Service::ended(1, FailReason::NoAgreement)),
+            "{}",
+            policy.name
+        );
+    });
+}

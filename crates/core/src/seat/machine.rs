@@ -204,8 +204,7 @@ impl Seat {
                 };
             }
             Event::Ticket { round, unit } if self.state == State::Accepted && self.hand == Hand::Free => {
-                let usable =
-                    !self.sender_rests && self.open_seats(now).is_some_and(|stage| stage.round == round);
+                let usable = !self.sender_rests && self.open_seats(now).is_some_and(|job| job.round == round);
                 self.ticket = usable.then_some((round, unit));
             }
             Event::Ran { attempt, end } => self.take_run_end(attempt, end)?,

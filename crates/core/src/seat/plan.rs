@@ -4,8 +4,9 @@
 use sandrun_types::{Answer, UnixSeconds, commitment};
 
 use super::machine::{Bundle, Fresh, Hand, Seat, Verdict};
-use super::view::{SeatView, Stage};
+use super::view::SeatView;
 use super::{Action, Held, Loss, Record, SealedAnswer, State, Terms, Transaction};
+use crate::market::rules::Progress;
 use crate::market::{Phase, Round};
 
 impl Seat {
@@ -19,39 +20,34 @@ impl Seat {
             };
         }
         match self.view.seat_of(self.terms.node) {
-            Some(mine) => self.derive_inside(mine, now),
+            Some(mine) => self.derive_inside(&mine, now),
             None => self.derive_outside(now),
         }
     }
 
     fn derive_inside(&self, mine: &SeatView, now: UnixSeconds) -> State {
-        let held = Held {
-            seat: mine.index,
-            round: mine.round,
-        };
+        let held = mine.held;
         if let (Some((end, at)), Some(known)) = (mine.finished, self.memory.ended)
             && end == known
             && self.is_deep(at.block)
         {
             return State::Finished { held, end };
         }
-        if let Some((answer, _)) = mine.revealed {
+        if let Some(answer) = mine.revealed {
             return State::Revealed { held, answer };
         }
-        let answer = self.memory.answer(mine.round).map(|sealed| sealed.answer);
-        match (mine.committed, answer) {
+        let answer = self.memory.answer(held.round).map(|sealed| sealed.answer);
+        match (mine.is_committed, answer) {
             _ if mine.finished.is_some() => State::Missed(held),
-            (Some(_), None) => State::Missed(held),
-            (Some(_), Some(answer)) if self.hand.is_at(Transaction::Reveal) => {
-                State::Revealing { held, answer }
-            }
-            (Some(_), Some(answer)) => State::Committed { held, answer },
-            (None, Some(answer)) if self.hand.is_at(Transaction::Commit) => {
+            (true, None) => State::Missed(held),
+            (true, Some(answer)) if self.hand.is_at(Transaction::Reveal) => State::Revealing { held, answer },
+            (true, Some(answer)) => State::Committed { held, answer },
+            (false, Some(answer)) if self.hand.is_at(Transaction::Commit) => {
                 State::Committing { held, answer }
             }
-            (None, _) if !self.may_still_commit(held, now) => State::Missed(held),
-            (None, Some(answer)) => State::Answered { held, answer },
-            (None, None) => match self.run {
+            (false, _) if !self.may_still_commit(held, now) => State::Missed(held),
+            (false, Some(answer)) => State::Answered { held, answer },
+            (false, None) => match self.run {
                 Some(attempt) => State::Running { held, attempt },
                 None => State::Seated(held),
             },
@@ -62,13 +58,13 @@ impl Seat {
         if let Some((round, unit)) = self.claim_under_way() {
             return State::Claiming { round, unit };
         }
-        if self.view.stage.is_none() {
+        if !self.view.is_posted() {
             return State::Lost(Loss::Unposted);
         }
-        if let Some((outcome, _)) = self.view.decided {
+        if let Some((outcome, _)) = self.view.decided() {
             return State::Lost(Loss::Over(Some(outcome)));
         }
-        if self.view.is_overdue_or_closed(&self.terms, now) {
+        if self.view.live_at(now).is_none() {
             return State::Lost(Loss::Over(None));
         }
         if self.open_seats(now).is_none() {
@@ -99,11 +95,9 @@ impl Seat {
         }
     }
 
-    /// The stage, if seats can be claimed in it.
-    pub(super) fn open_seats(&self, now: UnixSeconds) -> Option<Stage> {
-        self.view
-            .stage_at(&self.terms, now)
-            .filter(|stage| stage.phase == Phase::Seats)
+    /// The job at `now`, if seats can be claimed in it.
+    pub(super) fn open_seats(&self, now: UnixSeconds) -> Option<Progress> {
+        self.view.at(now).filter(|job| job.phase == Phase::Seats)
     }
 
     fn is_deep(&self, block: u64) -> bool {
@@ -112,13 +106,10 @@ impl Seat {
 
     /// Whether a commit of this seat can still be valid now or later.
     fn may_still_commit(&self, held: Held, now: UnixSeconds) -> bool {
-        match self.view.stage_at(&self.terms, now) {
-            Some(stage) => stage.round == held.round && matches!(stage.phase, Phase::Seats | Phase::Run),
+        match self.view.live_at(now) {
+            Some(job) => job.round == held.round && matches!(job.phase, Phase::Seats | Phase::Run),
             // it expires for want of seats: the bond comes back
-            None => self
-                .view
-                .stage
-                .is_some_and(|stage| stage.phase == Phase::Seats && stage.round == held.round),
+            None => self.view.noticed() == Some((Phase::Seats, held.round)),
         }
     }
 
@@ -127,7 +118,7 @@ impl Seat {
         let go_on = match record {
             Record::Claiming { round, .. } => {
                 self.view.seat_of(self.terms.node).is_none()
-                    && self.open_seats(now).is_some_and(|stage| stage.round == round)
+                    && self.open_seats(now).is_some_and(|job| job.round == round)
             }
             Record::Running { .. } => self.run_until(now).is_some(),
             Record::Answered(_) | Record::Ended { .. } => false,
@@ -144,12 +135,12 @@ impl Seat {
     /// Until when a run for our seat is of use; `None` when none is.
     fn run_until(&self, now: UnixSeconds) -> Option<UnixSeconds> {
         let mine = self.view.seat_of(self.terms.node)?;
-        let stage = self.view.stage_at(&self.terms, now)?;
-        let wanted = mine.round == stage.round && mine.committed.is_none();
-        let deadline = match stage.phase {
-            Phase::Run => stage.deadline,
+        let job = self.view.at(now)?;
+        let wanted = mine.held.round == job.round && !mine.is_committed;
+        let deadline = match job.phase {
+            Phase::Run => job.deadline,
             // the run window starts at the seats' deadline at the latest
-            Phase::Seats => stage.deadline.plus(self.terms.run_window()),
+            Phase::Seats => job.deadline.plus(self.terms.run_window()),
             Phase::Reveal | Phase::Closed => return None,
         };
         let until = self.terms.fall_back_at(deadline);
@@ -231,7 +222,7 @@ impl Seat {
             State::Revealed { held, .. } | State::Missed(held) => self.plan_poke(*held, now),
             State::Finished { .. } => (!self.retired).then_some(Action::Retire),
             State::Lost(Loss::Over(_)) => {
-                let is_final = self.view.decided.is_none_or(|(_, at)| self.is_deep(at.block));
+                let is_final = self.view.decided().is_none_or(|(_, at)| self.is_deep(at.block));
                 (is_final && !self.retired).then_some(Action::Retire)
             }
             State::Lost(Loss::Unposted | Loss::NoSeats | Loss::BadBundle) => None,
@@ -251,13 +242,18 @@ impl Seat {
         }
         match self.bundle {
             Bundle::Missing => Some(Action::FetchBundle),
-            Bundle::Held if self.view.will_run(&self.terms, held.round) => {
-                Some(Action::Journal(Record::Running {
-                    attempt: self.memory.next_attempt(),
-                }))
-            }
+            Bundle::Held if self.will_run(held, now) => Some(Action::Journal(Record::Running {
+                attempt: self.memory.next_attempt(),
+            })),
             Bundle::Held | Bundle::Broken => None,
         }
+    }
+
+    /// Whether enough seats are taken for the round to be run for certain.
+    fn will_run(&self, held: Held, now: UnixSeconds) -> bool {
+        let quorum = usize::from(self.terms.redundancy.quorum());
+        let job = self.view.at(now);
+        held.round == Round::Extra || job.is_some_and(|job| job.taken(Round::First) >= quorum)
     }
 
     /// A result that was fixed for the other round is this round's answer too: a job has one result here.
@@ -271,14 +267,14 @@ impl Seat {
 
     /// The soft answer that is better than none, once a real one cannot come in time.
     fn fall_back(&self, held: Held, now: UnixSeconds) -> Option<Fresh> {
-        let stage = self.view.stage_at(&self.terms, now)?;
-        if stage.phase != Phase::Run || stage.round != held.round {
+        let job = self.view.at(now)?;
+        if job.phase != Phase::Run || job.round != held.round {
             return None;
         }
         match self.bundle {
             Bundle::Broken => Some(Fresh::Unavailable),
-            Bundle::Missing => (now > self.terms.fetch_until(stage.deadline)).then_some(Fresh::Unavailable),
-            Bundle::Held => (now >= self.terms.fall_back_at(stage.deadline)).then_some(Fresh::Limit),
+            Bundle::Missing => (now > self.terms.fetch_until(job.deadline)).then_some(Fresh::Unavailable),
+            Bundle::Held => (now >= self.terms.fall_back_at(job.deadline)).then_some(Fresh::Limit),
         }
     }
 
@@ -298,14 +294,14 @@ impl Seat {
 
     fn plan_commit(&self, held: Held, answer: Answer, now: UnixSeconds) -> Option<Action> {
         let sealed = self.memory.answer(held.round)?;
-        let stage = self.view.stage_at(&self.terms, now)?;
-        let open = stage.phase == Phase::Run && stage.round == held.round;
-        let late_enough = answer != Answer::Limit || now > self.terms.limit_after(stage.deadline);
+        let job = self.view.at(now)?;
+        let open = job.phase == Phase::Run && job.round == held.round;
+        let late_enough = answer != Answer::Limit || now > self.terms.limit_after(job.deadline);
         if !open || !late_enough || self.sender_rests {
             return None;
         }
-        let Terms { job, node, .. } = self.terms;
-        let commitment = commitment(job, held.round.number(), node, answer.to_word(), sealed.salt.0);
+        let Terms { job: id, node, .. } = self.terms;
+        let commitment = commitment(id, held.round.number(), node, answer.to_word(), sealed.salt.0);
         Some(Action::Commit {
             seat: held.seat,
             commitment,
@@ -314,12 +310,12 @@ impl Seat {
 
     fn plan_reveal(&self, held: Held, answer: Answer, now: UnixSeconds) -> Option<Action> {
         let sealed = self.memory.answer(held.round)?;
-        if self.sender_rests || !self.may_reveal(now) {
+        if self.sender_rests || !self.may_reveal(held, now) {
             return None;
         }
         let (seat, salt) = (held.seat, sealed.salt);
         Some(match (answer, sealed.result) {
-            (Answer::Digest(digest), Some(result)) if !self.view.published.contains(&digest) => {
+            (Answer::Digest(digest), Some(result)) if !self.view.is_published(&digest) => {
                 Action::RevealResult { seat, result, salt }
             }
             (Answer::Digest(_) | Answer::Unavailable | Answer::Limit, _) => {
@@ -330,22 +326,28 @@ impl Seat {
 
     /// A reveal is open and can't be copied any more: every commit that it answers is deep, or half of the window is
     /// over and our bond is more at risk than our answer. A late reveal still saves a part of the bond.
-    fn may_reveal(&self, now: UnixSeconds) -> bool {
-        match self.view.stage_at(&self.terms, now) {
-            None => self.view.stage.is_some_and(|stage| stage.phase != Phase::Closed),
-            Some(stage) => match stage.phase {
-                Phase::Seats | Phase::Run | Phase::Closed => false,
-                Phase::Reveal => {
-                    let deep = self.view.last_commit().is_none_or(|at| self.is_deep(at.block));
-                    deep || now >= self.terms.reveal_anyway_at(stage.deadline)
-                }
-            },
+    fn may_reveal(&self, held: Held, now: UnixSeconds) -> bool {
+        let Some(job) = self.view.at(now) else {
+            return false;
+        };
+        let is_ours = job.reveals_in_this_round(held.round);
+        match job.phase {
+            // by the rules, but perhaps not yet by a transaction
+            Phase::Closed => self
+                .view
+                .noticed()
+                .is_some_and(|(phase, _)| phase != Phase::Closed),
+            Phase::Reveal if is_ours => {
+                let deep = self.view.last_commit().is_none_or(|at| self.is_deep(at.block));
+                deep || now >= self.terms.reveal_anyway_at(job.deadline)
+            }
+            Phase::Seats | Phase::Run | Phase::Reveal => !is_ours,
         }
     }
 
     /// Does what anyone may do, when our bond waits for it: each seat gives those before it some time.
     fn plan_poke(&self, held: Held, now: UnixSeconds) -> Option<Action> {
-        let since = self.view.overdue_since(&self.terms, now)?;
+        let since = self.view.overdue_since(now)?;
         let step = u64::from(self.terms.windows.reveal / 12).max(1);
         let patience = step * (1 + u64::from(held.seat.0));
         (!self.sender_rests && now > since.plus(patience)).then_some(Action::Poke)

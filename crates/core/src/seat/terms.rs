@@ -110,6 +110,17 @@ pub struct Windows {
     pub reveal: u32,
 }
 
+impl From<Windows> for crate::market::rules::Windows {
+    fn from(it: Windows) -> Self {
+        Self {
+            seat: it.seat.into(),
+            run_multiple: it.run_multiple.into(),
+            run_slack: it.run_slack.into(),
+            reveal: it.reveal.into(),
+        }
+    }
+}
+
 /// What hides an answer until its reveal. Prints nothing.
 #[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -583,3 +583,43 @@ fn logs_told_twice_count_once() {
     rig.nothing();
     assert_eq!(*rig.seat.state(), before);
 }
+
+#[test]
+fn a_reveal_that_missed_its_window_is_made_late_because_that_saves_a_part_of_the_bond() {
+    let mut rig = Rig::new(Redundancy::Three, 0);
+    let (_, sealed) = rig.reach_committed();
+    let reveal = rig.now + 1 + 60;
+    rig.mine([rig.committed(2, 1, reveal), rig.committed(3, 2, reveal)]);
+    rig.out.clear();
+    rig.feed(Event::Sent {
+        transaction: Transaction::Reveal,
+        end: TransactionEnd::Failed,
+    });
+    // no block for a long while; the window is over, the extra round was opened by others
+    rig.now = reveal + 5;
+    rig.mine([MarketEvent::RoundOpened {
+        job: rig.job(),
+        deadline: UnixSeconds(reveal + 60),
+        units: 30,
+    }]);
+    rig.expect(&[Action::RevealResult {
+        seat: SeatIndex(0),
+        result: result(1),
+        salt: sealed.salt,
+    }]);
+}
+
+#[test]
+fn no_seat_is_looked_for_in_a_job_that_can_hold_no_extra_round() {
+    let mut rig = Rig::new(Redundancy::One, 0);
+    rig.reach_accepted();
+    let run = rig.now + 1 + RUN;
+    rig.mine([rig.claimed(2, 0, run)]);
+    let reveal = rig.now + 1 + 60;
+    rig.mine([rig.committed(2, 0, reveal)]);
+    assert_eq!(*rig.seat.state(), State::Lost(Loss::NoSeats));
+    // nobody reveals: the job only waits to be closed
+    rig.tick(reveal + 1);
+    assert_eq!(*rig.seat.state(), State::Lost(Loss::Over(None)));
+    rig.expect(&[Action::Retire]);
+}

@@ -173,3 +173,29 @@ fn a_seat_that_comes_back_in_the_other_round_keeps_the_result_under_another_salt
     rig.journal(Record::Answered(extra));
     rig.expect(&[rig.commit_of(3, &extra)]);
 }
+
+#[test]
+fn a_run_outlives_a_reorganisation_that_takes_even_its_posting() {
+    let mut rig = Rig::new(Redundancy::Three, 0);
+    let deadline = rig.reach_running();
+    rig.undo(2);
+    rig.nothing();
+    assert_eq!(*rig.seat.state(), State::Lost(Loss::Unposted));
+    let seats = [
+        rig.claimed(2, 0, deadline),
+        rig.claimed(1, 1, deadline),
+        rig.claimed(3, 2, deadline),
+    ];
+    rig.mine([rig.posted()].into_iter().chain(seats));
+    rig.nothing();
+    assert_eq!(rig.state(), StateName::Running);
+    rig.feed(Event::Ran {
+        attempt: Attempt::FIRST,
+        end: RunEnd::Result(result(1)),
+    });
+    rig.journal(Record::Answered(rig.sealed(
+        Round::First,
+        rig.digest(1),
+        Some(result(1)),
+    )));
+}
