@@ -31,7 +31,7 @@ pub enum ClientError {
     Plan(#[from] PlanError),
     /// Not enough to pay with.
     #[error(
-        "{account} has {} of the token, and the job locks {}: lower --payment, or send some to {account}",
+        "{account} has {} of the {token}, and the job locks {}: lower --payment, or send some to {account}",
         balance.display(*decimals), needed.display(*decimals)
     )]
     Balance {
@@ -41,6 +41,8 @@ pub enum ClientError {
         balance: Amount,
         /// What is locked.
         needed: Amount,
+        /// The token.
+        token: Token,
         /// Decimals of the token.
         decimals: u8,
     },

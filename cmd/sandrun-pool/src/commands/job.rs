@@ -3,8 +3,9 @@
 use clap::Args;
 use client_sdk::{Snapshot, read_job, windows};
 use sandrun_chain::MarketReader;
+use sandrun_core::market::rules::Standing;
 use sandrun_core::market::{JobFacts, Owes, WaitsFor, Why, why};
-use sandrun_types::{JobId, UnixSeconds};
+use sandrun_types::{Answer, JobId, UnixSeconds};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
@@ -59,15 +60,27 @@ impl Report for Shown {
             let end = it.end.map_or_else(String::new, |end| {
                 format!(", {:?}: paid {}, slashed {}", end.end, end.paid.0, end.slashed.0)
             });
-            text += &format!(
-                "seat {seat}     node {}, round {:?}, {:?}{end}\n",
-                it.node, it.round, it.standing
-            );
+            text += &format!("seat {seat}     node {}: {}{end}\n", it.node, standing(it.standing));
         }
         if let Some(outcome) = facts.outcome() {
             text += &format!("outcome    {outcome:?}\n");
         }
         text + &format!("why        {why}\n")
+    }
+}
+
+/// What a seat did, in words.
+fn standing(standing: Standing) -> String {
+    let words = |answer| match answer {
+        Answer::Digest(digest) => digest.to_string(),
+        Answer::Unavailable => "`unavailable`".to_owned(),
+        Answer::Limit => "`limit`".to_owned(),
+    };
+    match standing {
+        Standing::Uncommitted => "took the seat".to_owned(),
+        Standing::Committed => "committed".to_owned(),
+        Standing::Revealed(answer) => format!("revealed {}", words(answer)),
+        Standing::Late(answer) => format!("revealed {} too late", words(answer)),
     }
 }
 

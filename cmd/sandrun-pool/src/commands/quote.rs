@@ -54,6 +54,10 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Shown {
     quote: Quote,
+    /// What to pay for each replica: the quote's price, or the least that the escrow takes.
+    price: Amount,
+    /// The sum to lock for it.
+    payment: Amount,
     redundancy: u8,
     seconds: u32,
 }
@@ -61,15 +65,16 @@ struct Shown {
 impl Report for Shown {
     fn human(&self) -> String {
         let it = &self.quote;
+        let least = if self.price > it.price { " (the least that this escrow takes)" } else { "" };
         format!(
-            "resources  ${} for {} s = {} coin per replica\nnode's gas {} coin per replica\nprice      {} coin per \
-             replica\npayment    {} coin for redundancy {} (--payment)\nposting    {} coin of gas\n",
+            "resources  {} for {} s = {} coin per replica\nnode's gas {} coin per replica\nprice      {} coin per \
+             replica{least}\npayment    {} coin for redundancy {} (--payment)\nposting    {} coin of gas\n",
             it.resources,
             self.seconds,
             it.resources_wei,
             it.node_gas,
-            it.price,
-            it.payment,
+            self.price,
+            self.payment,
             self.redundancy,
             it.client_gas
         )
