@@ -37,9 +37,20 @@ const GRACE: Duration = Duration::from_secs(3);
 
 /// The end of a task.
 enum Done {
-    Fetched { job: JobId, outcome: Result<Bundle, BundleError> },
-    Ran { job: JobId, attempt: Attempt, end: RunEnd },
-    Sent { job: JobId, transaction: Transaction, end: TransactionEnd },
+    Fetched {
+        job: JobId,
+        outcome: Result<Bundle, BundleError>,
+    },
+    Ran {
+        job: JobId,
+        attempt: Attempt,
+        end: RunEnd,
+    },
+    Sent {
+        job: JobId,
+        transaction: Transaction,
+        end: TransactionEnd,
+    },
     Surveyed(Box<Result<Survey, SurveyError>>),
     Withdrawn,
     Cleared,
@@ -139,9 +150,17 @@ impl Agent {
 
     /// What is in flight is in the journal already: end what runs and go.
     async fn stop(&mut self) {
-        info!(jobs = self.jobs.values().filter(|job| job.seat.state().has_bond()).count(), "the agent ends");
+        info!(
+            jobs = self
+                .jobs
+                .values()
+                .filter(|job| job.seat.state().has_bond())
+                .count(),
+            "the agent ends"
+        );
         self.tasks.abort_all();
-        let drained = tokio::time::timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} }).await;
+        let drained =
+            tokio::time::timeout(GRACE, async { while self.tasks.join_next().await.is_some() {} }).await;
         if drained.is_err() {
             warn!("some tasks did not end in time");
         }
@@ -163,10 +182,18 @@ impl Agent {
         };
         match done {
             Done::Fetched { job, outcome } => self.fetched(job, outcome),
-            Done::Ran { job, attempt, end } => {
-                self.feed(job, Event::Ran { attempt, end: self.node.misreport(end) })
-            }
-            Done::Sent { job, transaction, end } => self.feed(job, Event::Sent { transaction, end }),
+            Done::Ran { job, attempt, end } => self.feed(
+                job,
+                Event::Ran {
+                    attempt,
+                    end: self.node.misreport(end),
+                },
+            ),
+            Done::Sent {
+                job,
+                transaction,
+                end,
+            } => self.feed(job, Event::Sent { transaction, end }),
             Done::Surveyed(outcome) => self.surveyed(*outcome),
             Done::Withdrawn => {
                 self.withdrawing = false;
@@ -202,7 +229,11 @@ impl Agent {
 
     /// Jobs whose machine may still have something to do.
     fn live_jobs(&self) -> Vec<JobId> {
-        self.jobs.iter().filter(|(_, job)| job.over_since.is_none()).map(|(id, _)| *id).collect()
+        self.jobs
+            .iter()
+            .filter(|(_, job)| job.over_since.is_none())
+            .map(|(id, _)| *id)
+            .collect()
     }
 
     /// The chain's time: the head's timestamp and what has passed since it was seen.
@@ -215,7 +246,12 @@ impl Agent {
     /// Writes from where a restart has to read, when it has moved on by some blocks.
     fn note_progress(&mut self, head: u64) -> Result<(), AgentError> {
         const STRIDE: u64 = 32;
-        let oldest = self.jobs.values().filter(|job| job.over_since.is_none()).map(|job| job.posted).min();
+        let oldest = self
+            .jobs
+            .values()
+            .filter(|job| job.over_since.is_none())
+            .map(|job| job.posted)
+            .min();
         let resume_from = oldest.unwrap_or(head).min(head);
         if resume_from >= self.resume_from.saturating_add(STRIDE) {
             self.journal.set_note(Note::ResumeFrom, &resume_from)?;

@@ -118,26 +118,40 @@ pub(crate) async fn obtain(
     }
     let (place, order) = (folder.to_owned(), order.clone());
     let checked = tokio::task::spawn_blocking(move || check(&place, &order)).await;
-    checked.map_err(|error| BundleError::Disk { path: folder.to_owned(), source: std::io::Error::other(error) })?
+    checked.map_err(|error| BundleError::Disk {
+        path: folder.to_owned(),
+        source: std::io::Error::other(error),
+    })?
 }
 
-async fn fetch(store: &dyn ContentStore, id: ContentId, folder: &Path, limits: &Limits) -> Result<(), BundleError> {
+async fn fetch(
+    store: &dyn ContentStore,
+    id: ContentId,
+    folder: &Path,
+    limits: &Limits,
+) -> Result<(), BundleError> {
     let fetched = async {
         store.fetch(id, folder, limits).await?;
         // served from here on, until the job has ended
         store.pin(id).await
     };
-    fetched.await.map_err(|error| match error {
+    fetched.await.map_err(|error| {
         // not there now may be there later; everything else that is wrong with the content stays wrong
-        ContentError::NotFound { .. } => BundleError::Fetch(error),
-        _ if error.is_unavailable() => BundleError::Mismatch(Mismatch::Content(error)),
-        _ => BundleError::Fetch(error),
+        let is_missing = matches!(error, ContentError::NotFound { .. });
+        if error.is_unavailable() && !is_missing {
+            BundleError::Mismatch(Mismatch::Content(error))
+        } else {
+            BundleError::Fetch(error)
+        }
     })
 }
 
 /// Removes a bundle's folder.
 pub(crate) async fn clear(folder: &Path) -> Result<(), BundleError> {
-    let disk = |source| BundleError::Disk { path: folder.to_owned(), source };
+    let disk = |source| BundleError::Disk {
+        path: folder.to_owned(),
+        source,
+    };
     match tokio::fs::remove_dir_all(folder).await {
         Ok(()) => {}
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
@@ -155,7 +169,11 @@ fn check(folder: &Path, order: &Order) -> Result<Bundle, BundleError> {
     let files = files(folder)?;
     let mismatch = |error| BundleError::Mismatch(Mismatch::Manifest(error));
     manifest.entry(files.keys()).map_err(mismatch)?;
-    Ok(Bundle { folder: folder.to_owned(), manifest, files })
+    Ok(Bundle {
+        folder: folder.to_owned(),
+        manifest,
+        files,
+    })
 }
 
 fn manifest(folder: &Path, order: &Order) -> Result<Manifest, BundleError> {
@@ -180,9 +198,10 @@ fn manifest(folder: &Path, order: &Order) -> Result<Manifest, BundleError> {
         return mismatch(Mismatch::Class);
     }
     match manifest.timeout {
-        Some(timeout) if timeout > order.wall_limit => {
-            mismatch(Mismatch::Timeout { timeout, wall_limit: order.wall_limit })
-        }
+        Some(timeout) if timeout > order.wall_limit => mismatch(Mismatch::Timeout {
+            timeout,
+            wall_limit: order.wall_limit,
+        }),
         Some(_) | None => Ok(manifest),
     }
 }
@@ -192,7 +211,10 @@ fn files(folder: &Path) -> Result<BTreeMap<BundlePath, InputFile>, BundleError> 
     let mut files = BTreeMap::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(at) = folders.pop() {
-        let disk = |source| BundleError::Disk { path: at.clone(), source };
+        let disk = |source| BundleError::Disk {
+            path: at.clone(),
+            source,
+        };
         for entry in std::fs::read_dir(&at).map_err(disk)? {
             let entry = entry.map_err(disk)?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(disk)?);
@@ -200,13 +222,24 @@ fn files(folder: &Path) -> Result<BTreeMap<BundlePath, InputFile>, BundleError> 
                 folders.push(path);
                 continue;
             }
-            let name = path.strip_prefix(folder).unwrap_or(&path).to_string_lossy().into_owned();
+            let name = path
+                .strip_prefix(folder)
+                .unwrap_or(&path)
+                .to_string_lossy()
+                .into_owned();
             let bad = || BundleError::Mismatch(Mismatch::Name(name.clone()));
             let name = BundlePath::parse(&name).map_err(|_| bad()).and_then(|parsed| {
                 // a name that only looks like another after parsing would be uploaded under the wrong one
-                if kind.is_file() && parsed.as_str() == name { Ok(parsed) } else { Err(bad()) }
+                if kind.is_file() && parsed.as_str() == name {
+                    Ok(parsed)
+                } else {
+                    Err(bad())
+                }
             })?;
-            files.insert(name, hash(&path).map_err(|source| BundleError::Disk { path, source })?);
+            files.insert(
+                name,
+                hash(&path).map_err(|source| BundleError::Disk { path, source })?,
+            );
         }
     }
     Ok(files)
@@ -217,7 +250,10 @@ pub(crate) fn hash(path: &Path) -> std::io::Result<InputFile> {
     let mut file = std::fs::File::open(path)?;
     let mut hasher = Sha256::new();
     let size_bytes = std::io::copy(&mut file, &mut hasher)?;
-    Ok(InputFile { sha256: Sha256Hex(hasher.finalize().into()), size_bytes })
+    Ok(InputFile {
+        sha256: Sha256Hex(hasher.finalize().into()),
+        size_bytes,
+    })
 }
 
 #[cfg(test)]

@@ -119,13 +119,23 @@ impl AgentConfig {
 
     /// The least prices that the node works for, in every token that it takes.
     pub(crate) fn minimum_prices(&self) -> Vec<(Token, Amount)> {
-        let tokens = self.tokens.iter().map(|policy| (Token::Erc20(policy.token), policy.min_price));
-        std::iter::once((Token::Native, self.min_price)).chain(tokens).collect()
+        let tokens = self
+            .tokens
+            .iter()
+            .map(|policy| (Token::Erc20(policy.token), policy.min_price));
+        std::iter::once((Token::Native, self.min_price))
+            .chain(tokens)
+            .collect()
     }
 
     /// From which sums on earnings are withdrawn.
     pub(crate) fn withdraw_thresholds(&self) -> Vec<(Token, Amount)> {
-        let tokens = self.tokens.iter().map(|policy| (Token::Erc20(policy.token), policy.withdraw_threshold));
-        std::iter::once((Token::Native, self.withdraw_threshold)).chain(tokens).collect()
+        let tokens = self
+            .tokens
+            .iter()
+            .map(|policy| (Token::Erc20(policy.token), policy.withdraw_threshold));
+        std::iter::once((Token::Native, self.withdraw_threshold))
+            .chain(tokens)
+            .collect()
     }
 }

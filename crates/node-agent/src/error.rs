@@ -56,19 +56,25 @@ pub enum AgentError {
         source: Box<ClientError>,
     },
     /// An executor whose receipts nobody signs.
-    #[error("the executor at {url} is anonymous, so that its receipts prove nothing; start it with --worker-key FILE")]
+    #[error(
+        "the executor at {url} is anonymous, so that its receipts prove nothing; start it with --worker-key FILE"
+    )]
     AnonymousExecutor {
         /// Its address.
         url: String,
     },
     /// An executor that does not say what class it runs.
-    #[error("the executor at {url} does not say which class it runs; use `sandrun-pool sandrun` of this version")]
+    #[error(
+        "the executor at {url} does not say which class it runs; use `sandrun-pool sandrun` of this version"
+    )]
     NoClass {
         /// Its address.
         url: String,
     },
     /// The operator asks for a class that the executor does not run.
-    #[error("the executor runs class {offered}, none of those that this node is to serve; leave out --class, or name that one")]
+    #[error(
+        "the executor runs class {offered}, none of those that this node is to serve; leave out --class, or name that one"
+    )]
     ClassNotOffered {
         /// What it runs.
         offered: ClassId,
@@ -87,7 +93,9 @@ pub enum AgentError {
     #[error(transparent)]
     ExecutorKey(#[from] WorkerKeyError),
     /// The account is registered with another hot key.
-    #[error("account {account} is registered with the worker key {registered}, not with {ours}; start the agent with that key")]
+    #[error(
+        "account {account} is registered with the worker key {registered}, not with {ours}; start the agent with that key"
+    )]
     OtherWorker {
         /// The account.
         account: Address,
@@ -97,7 +105,9 @@ pub enum AgentError {
         ours: Address,
     },
     /// The hot key belongs to another account's node.
-    #[error("the worker key {worker} belongs to the node of another account; a hot key serves one node, take another")]
+    #[error(
+        "the worker key {worker} belongs to the node of another account; a hot key serves one node, take another"
+    )]
     WorkerTaken {
         /// The hot key.
         worker: Address,

@@ -106,11 +106,21 @@ impl RunError {
 }
 
 /// Runs the job and stores its result.
-pub(crate) async fn run(node: &Node, job: JobId, bundle: &Bundle, bounds: RunBounds) -> Result<RunEnd, RunError> {
+pub(crate) async fn run(
+    node: &Node,
+    job: JobId,
+    bundle: &Bundle,
+    bounds: RunBounds,
+) -> Result<RunEnd, RunError> {
     let folder = node.result_folder(job);
     clear(&folder).await?;
-    let disk = |source| RunError::Disk { path: folder.clone(), source };
-    tokio::fs::create_dir_all(folder.join("outputs")).await.map_err(disk)?;
+    let disk = |source| RunError::Disk {
+        path: folder.clone(),
+        source,
+    };
+    tokio::fs::create_dir_all(folder.join("outputs"))
+        .await
+        .map_err(disk)?;
 
     let Some(receipt) = execute(node, job, bundle, &folder.join(ARCHIVE), bounds.wall_limit).await? else {
         info!(%job, wall_limit = bounds.wall_limit.as_secs(), "the program's time is over");
@@ -145,10 +155,13 @@ async fn execute(
     wall_limit: Duration,
 ) -> Result<Option<Receipt>, RunError> {
     let (from, to) = (bundle.clone(), archive.to_owned());
-    blocking(move || pack(&from, &to)).await?.map_err(RunError::Bundle)?;
+    blocking(move || pack(&from, &to))
+        .await?
+        .map_err(RunError::Bundle)?;
     let name = BundlePath::parse(ARCHIVE).map_err(|error| RunError::Bundle(std::io::Error::other(error)))?;
-    let submission =
-        Submission::new().file(name, FileContent::Path(archive.to_owned())).manifest(&bundle.manifest);
+    let submission = Submission::new()
+        .file(name, FileContent::Path(archive.to_owned()))
+        .manifest(&bundle.manifest);
     let run = node.executor.submit(submission).await?.job_id;
     info!(%job, run, "submitted to the executor");
     if wait(node, &run, wall_limit).await? {
@@ -205,11 +218,20 @@ fn check_subject(receipt: &Receipt, bundle: &Bundle, class: ClassId) -> Result<(
 }
 
 /// Fetches what the run left, checks it against the receipt, packs and stores it.
-async fn store(node: &Node, receipt: &Receipt, ended: Ended, folder: &Path) -> Result<ContentDigest, RunError> {
+async fn store(
+    node: &Node,
+    receipt: &Receipt,
+    ended: Ended,
+    folder: &Path,
+) -> Result<ContentDigest, RunError> {
     let run = &receipt.job_id;
     let (stdout, stderr, files) = if ended.has_outputs {
         let (stdout, stderr) = node.executor.raw_logs(run).await?;
-        (stdout, stderr, fetch_outputs(node, receipt, &folder.join("outputs")).await?)
+        (
+            stdout,
+            stderr,
+            fetch_outputs(node, receipt, &folder.join("outputs")).await?,
+        )
     } else {
         (Vec::new(), Vec::new(), BTreeMap::new())
     };
@@ -219,7 +241,12 @@ async fn store(node: &Node, receipt: &Receipt, ended: Ended, folder: &Path) -> R
     }
     let outputs = folder.join("outputs");
     let tree = blocking(move || {
-        pack_result(Data::from(stdout), Data::from(stderr), Some(&outputs), &Limits::default())
+        pack_result(
+            Data::from(stdout),
+            Data::from(stderr),
+            Some(&outputs),
+            &Limits::default(),
+        )
     })
     .await??;
     Ok(node.store.add(&tree).await?.to_digest())
@@ -233,14 +260,24 @@ async fn fetch_outputs(
     let mut files = BTreeMap::new();
     for (name, stated) in &receipt.output_files {
         let path = folder.join(name.as_str());
-        let disk = |source| RunError::Disk { path: path.clone(), source };
+        let disk = |source| RunError::Disk {
+            path: path.clone(),
+            source,
+        };
         if let Some(parent) = path.parent() {
             tokio::fs::create_dir_all(parent).await.map_err(disk)?;
         }
-        node.executor.save_output(&receipt.job_id, name, &path, stated.size_bytes).await?;
+        node.executor
+            .save_output(&receipt.job_id, name, &path, stated.size_bytes)
+            .await?;
         let place = path.clone();
         let found = blocking(move || hash(&place)).await?.map_err(disk)?;
-        if found != (InputFile { sha256: stated.sha256, size_bytes: stated.size_bytes }) {
+        if found
+            != (InputFile {
+                sha256: stated.sha256,
+                size_bytes: stated.size_bytes,
+            })
+        {
             return Err(RunError::Output(format!("the output {name}")));
         }
         files.insert(name.clone(), found);

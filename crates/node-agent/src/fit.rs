@@ -1,7 +1,7 @@
 //! Whether this node's executor can run a checked bundle at all. Asked before a seat is taken: a job that the executor
 //! would refuse costs a bond. Pure.
 
-use sandrun_types::{Capabilities, Interpreter, Manifest, ManifestError, BundlePath};
+use sandrun_types::{BundlePath, Capabilities, Interpreter, Manifest, ManifestError};
 use thiserror::Error;
 
 /// Why a job cannot run here.
@@ -53,7 +53,10 @@ pub(crate) fn fits<'a>(
         return Err(Unfit::Memory { asked, most });
     }
     let interpreter = manifest.entry(files).map_err(Unfit::Entry)?.interpreter;
-    let installed = machine.interpreters.iter().any(|there| there.interpreter == interpreter);
+    let installed = machine
+        .interpreters
+        .iter()
+        .any(|there| there.interpreter == interpreter);
     if interpreter != Interpreter::Itself && !installed {
         return Err(Unfit::Interpreter(interpreter));
     }
@@ -75,19 +78,43 @@ mod tests {
             ..Capabilities::default()
         };
         let files = [BundlePath::parse(file).unwrap()];
-        fits(&Manifest::parse(manifest.as_bytes()).unwrap(), &files, &machine, 2048)
+        fits(
+            &Manifest::parse(manifest.as_bytes()).unwrap(),
+            &files,
+            &machine,
+            2048,
+        )
     }
 
     #[test]
     fn what_the_executor_would_refuse_is_not_claimed() {
         assert_eq!(check("{}", "main.py"), Ok(()));
-        assert_eq!(check(r#"{"entrypoint":"tool"}"#, "tool"), Ok(()), "a program needs no interpreter");
+        assert_eq!(
+            check(r#"{"entrypoint":"tool"}"#, "tool"),
+            Ok(()),
+            "a program needs no interpreter"
+        );
         assert_eq!(check("{}", "run.sh"), Err(Unfit::Interpreter(Interpreter::Bash)));
-        assert!(matches!(check("{}", "notes.txt"), Err(Unfit::Entry(ManifestError::NoEntrypoint))));
+        assert!(matches!(
+            check("{}", "notes.txt"),
+            Err(Unfit::Entry(ManifestError::NoEntrypoint))
+        ));
         assert_eq!(check(r#"{"gpu":{}}"#, "main.py"), Err(Unfit::Gpu));
         assert_eq!(check(r#"{"gpu":{"required":false}}"#, "main.py"), Ok(()));
-        assert_eq!(check(r#"{"memory_mb":2049}"#, "main.py"), Err(Unfit::Memory { asked: 2049, most: 2048 }));
-        assert!(matches!(check(r#"{"environment":"vision"}"#, "main.py"), Err(Unfit::Environment(_))));
-        assert!(matches!(check(r#"{"requirements":"main.py"}"#, "main.py"), Err(Unfit::Packages(_))));
+        assert_eq!(
+            check(r#"{"memory_mb":2049}"#, "main.py"),
+            Err(Unfit::Memory {
+                asked: 2049,
+                most: 2048
+            })
+        );
+        assert!(matches!(
+            check(r#"{"environment":"vision"}"#, "main.py"),
+            Err(Unfit::Environment(_))
+        ));
+        assert!(matches!(
+            check(r#"{"requirements":"main.py"}"#, "main.py"),
+            Err(Unfit::Packages(_))
+        ));
     }
 }

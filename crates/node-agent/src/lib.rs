@@ -58,5 +58,7 @@ pub async fn run_with(
     };
     tracing::info!(node = %started.node.index, worker = %started.node.worker, "the agent works");
     ready(started.node.index);
-    agent::Agent::new(started.node, started.journal, started.gate, started.resume_from).drive(shutdown).await
+    agent::Agent::new(started.node, started.journal, started.gate, started.resume_from)
+        .drive(shutdown)
+        .await
 }

@@ -51,24 +51,34 @@ impl Node {
 
     /// Where a job's bundle lies.
     pub(crate) fn bundle_folder(&self, job: JobId) -> PathBuf {
-        self.config.data_dir.join("bundles").join(hex::encode(job.as_bytes()))
+        self.config
+            .data_dir
+            .join("bundles")
+            .join(hex::encode(job.as_bytes()))
     }
 
     /// Where a job's result is gathered.
     pub(crate) fn result_folder(&self, job: JobId) -> PathBuf {
-        self.config.data_dir.join("results").join(hex::encode(job.as_bytes()))
+        self.config
+            .data_dir
+            .join("results")
+            .join(hex::encode(job.as_bytes()))
     }
 
     /// How much of a bundle is fetched.
     pub(crate) const fn bounds(&self) -> Bounds {
-        Bounds { max_bytes: self.config.max_bundle_bytes, patience: self.config.fetch_patience }
+        Bounds {
+            max_bytes: self.config.max_bundle_bytes,
+            patience: self.config.fetch_patience,
+        }
     }
 
     /// Whether the executor answers, as the one that was registered.
     pub(crate) async fn executor_lives(&self) -> bool {
         let health = self.executor.health().await;
         health.is_ok_and(|health| {
-            health.worker_id == Some(self.worker_id) && health.class.is_some_and(|class| class.0 == self.class.0)
+            health.worker_id == Some(self.worker_id)
+                && health.class.is_some_and(|class| class.0 == self.class.0)
         })
     }
 
@@ -87,7 +97,10 @@ fn lie(parts: ResultParts, node: NodeIndex) -> ResultParts {
     hasher.update(b"lie");
     hasher.update(node.0.to_be_bytes());
     hasher.update(parts.output_root.as_bytes());
-    ResultParts { output_root: OutputRoot(hasher.finalize().into()), ..parts }
+    ResultParts {
+        output_root: OutputRoot(hasher.finalize().into()),
+        ..parts
+    }
 }
 
 #[cfg(test)]

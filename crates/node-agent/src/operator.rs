@@ -135,12 +135,21 @@ impl Operator {
             return Err(OperatorError::AlreadyRegistered { account, node });
         }
         let deployment = self.reader.deployment();
-        let Registration { worker, payout, profile, stake } = registration;
+        let Registration {
+            worker,
+            payout,
+            profile,
+            stake,
+        } = registration;
         let signature = worker.sign_registration(deployment.chain, deployment.registry, account)?;
         let call = deployment.register(worker.address(), signature, *payout, profile, *stake);
         let outcome = self.send(call).await?;
         let registered = outcome.events.iter().find_map(|logged| {
-            if let MarketEvent::NodeRegistered { node, .. } = &logged.event { Some(*node) } else { None }
+            if let MarketEvent::NodeRegistered { node, .. } = &logged.event {
+                Some(*node)
+            } else {
+                None
+            }
         });
         match registered {
             Some(node) => Ok(node),
@@ -154,7 +163,8 @@ impl Operator {
     /// No node, or the transaction failed.
     pub async fn announce(&self, profile: &Profile) -> Result<TxOutcome, OperatorError> {
         let node = self.node().await?.index;
-        self.send(self.reader.deployment().set_profile(node, profile)).await
+        self.send(self.reader.deployment().set_profile(node, profile))
+            .await
     }
 
     /// Deposits more stake. It wins no seats before [`Operator::opt_in`] raises the cap.
@@ -172,11 +182,22 @@ impl Operator {
     /// No node, a cap above the free stake, or the transaction failed.
     pub async fn opt_in(&self, cap: Amount, classes: &[ClassId]) -> Result<TxOutcome, OperatorError> {
         let record = self.node().await?;
-        let there = Amount(record.registry.stake.0.saturating_sub(claimed_elsewhere(&record).0));
+        let there = Amount(
+            record
+                .registry
+                .stake
+                .0
+                .saturating_sub(claimed_elsewhere(&record).0),
+        );
         if cap > there {
-            return Err(OperatorError::NotEnough { what: "opt in", asked: cap, there });
+            return Err(OperatorError::NotEnough {
+                what: "opt in",
+                asked: cap,
+                there,
+            });
         }
-        self.send(self.reader.deployment().opt_in(record.index, cap, classes)).await
+        self.send(self.reader.deployment().opt_in(record.index, cap, classes))
+            .await
     }
 
     /// Starts the exit of `amount` (of everything for `None`) from the escrow; returns when it can be released.
@@ -185,15 +206,24 @@ impl Operator {
     /// No node, too much, an exit under way, or the transaction failed.
     pub async fn leave(&self, amount: Option<Amount>) -> Result<UnixSeconds, OperatorError> {
         let record = self.node().await?;
-        if let Some(leave_at) = record.opt_in.leave_at.filter(|_| !record.opt_in.leaving.is_zero()) {
+        if let Some(leave_at) = record
+            .opt_in
+            .leave_at
+            .filter(|_| !record.opt_in.leaving.is_zero())
+        {
             return Err(OperatorError::ExitPending { leave_at });
         }
         let there = record.opt_in.cap;
         let amount = amount.unwrap_or(there);
         if amount > there || amount.is_zero() {
-            return Err(OperatorError::NotEnough { what: "leave", asked: amount, there });
+            return Err(OperatorError::NotEnough {
+                what: "leave",
+                asked: amount,
+                there,
+            });
         }
-        self.send(self.reader.deployment().leave(record.index, amount)).await?;
+        self.send(self.reader.deployment().leave(record.index, amount))
+            .await?;
         Ok(self.node().await?.opt_in.leave_at.unwrap_or_default())
     }
 
@@ -203,14 +233,23 @@ impl Operator {
     /// No node, nothing leaving, too early, bonds in the way, or the transaction failed.
     pub async fn release(&self) -> Result<TxOutcome, OperatorError> {
         let record = self.node().await?;
-        let leave_at = record.opt_in.leave_at.filter(|_| !record.opt_in.leaving.is_zero());
+        let leave_at = record
+            .opt_in
+            .leave_at
+            .filter(|_| !record.opt_in.leaving.is_zero());
         let leave_at = leave_at.ok_or(OperatorError::NothingLeaving)?;
         let sent = self.send(self.reader.deployment().release(record.index)).await;
         match sent {
             Err(OperatorError::Send(error))
                 if error.revert().and_then(sandrun_chain::Revert::refusal) == Some(Refusal::ExitNotDue) =>
             {
-                let now = self.reader.chain().head().await.map_err(ReadError::from)?.timestamp;
+                let now = self
+                    .reader
+                    .chain()
+                    .head()
+                    .await
+                    .map_err(ReadError::from)?
+                    .timestamp;
                 Err(OperatorError::NotYet { leave_at, now })
             }
             other => other,
@@ -226,9 +265,14 @@ impl Operator {
         let there = Amount(record.registry.stake.0.saturating_sub(record.registry.reserved.0));
         let amount = amount.unwrap_or(there);
         if amount > there || amount.is_zero() {
-            return Err(OperatorError::NotEnough { what: "withdraw stake", asked: amount, there });
+            return Err(OperatorError::NotEnough {
+                what: "withdraw stake",
+                asked: amount,
+                there,
+            });
         }
-        self.send(self.reader.deployment().withdraw_stake(record.index, amount, to)).await?;
+        self.send(self.reader.deployment().withdraw_stake(record.index, amount, to))
+            .await?;
         Ok(amount)
     }
 
@@ -241,7 +285,10 @@ impl Operator {
         let mut earnings = Vec::new();
         for terms in self.reader.token_terms().await? {
             let amount = self.reader.earnings(node, terms.token).await?;
-            earnings.push(Earning { token: terms.token, amount });
+            earnings.push(Earning {
+                token: terms.token,
+                amount,
+            });
         }
         Ok(earnings)
     }
@@ -252,19 +299,24 @@ impl Operator {
     /// No node, nothing owed, or a transaction failed (what was paid out before stays so).
     pub async fn withdraw_earnings(&self, token: Option<Token>) -> Result<Vec<Earning>, OperatorError> {
         let node = self.node().await?.index;
-        let wanted = |earning: &Earning| !earning.amount.is_zero() && token.is_none_or(|it| it == earning.token);
+        let wanted =
+            |earning: &Earning| !earning.amount.is_zero() && token.is_none_or(|it| it == earning.token);
         let due: Vec<Earning> = self.earnings().await?.into_iter().filter(wanted).collect();
         if due.is_empty() {
             return Err(OperatorError::NoEarnings { node });
         }
         for earning in &due {
-            self.send(self.reader.deployment().withdraw_node(node, earning.token)).await?;
+            self.send(self.reader.deployment().withdraw_node(node, earning.token))
+                .await?;
         }
         Ok(due)
     }
 
     async fn send(&self, call: sandrun_chain::Call) -> Result<TxOutcome, OperatorError> {
-        self.sender.send(call).await.map_err(|error| OperatorError::Send(Box::new(error)))
+        self.sender
+            .send(call)
+            .await
+            .map_err(|error| OperatorError::Send(Box::new(error)))
     }
 }
 

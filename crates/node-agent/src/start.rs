@@ -9,7 +9,9 @@ use sandrun_core::market::Profile;
 use sandrun_core::seat::{Gate, Windows};
 use sandrun_executor::{ExecutorClient, worker_key};
 use sandrun_store::{Journal, Note};
-use sandrun_types::{Address, Amount, B256, Bytes, Capabilities, ChainId, ClassId, NodeIndex, Sha256Hex, U256, WorkerId};
+use sandrun_types::{
+    Address, Amount, B256, Bytes, Capabilities, ChainId, ClassId, NodeIndex, Sha256Hex, U256, WorkerId,
+};
 use tracing::info;
 
 use crate::config::AgentConfig;
@@ -52,13 +54,34 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let head = chain.head().await?.block.number;
     let noted: Option<u64> = journal.note(Note::ResumeFrom)?;
     if let Some(noted) = noted.filter(|noted| *noted > head) {
-        return Err(AgentError::OtherChain { path: config.data_dir, noted, head });
+        return Err(AgentError::OtherChain {
+            path: config.data_dir,
+            noted,
+            head,
+        });
     }
 
-    let sender = |key| Sender::new(chain.clone(), key, Some(reader.deployment().clone()), SenderConfig::default());
+    let sender = |key| {
+        Sender::new(
+            chain.clone(),
+            key,
+            Some(reader.deployment().clone()),
+            SenderConfig::default(),
+        )
+    };
     let account_sender = sender(config.key.clone());
-    let hot_sender = if worker == config.key.address() { account_sender.clone() } else { sender(worker_key) };
-    let enrol = Enrolment { config: &config, reader: &reader, worker_id, capabilities: &capabilities, classes: &classes };
+    let hot_sender = if worker == config.key.address() {
+        account_sender.clone()
+    } else {
+        sender(worker_key)
+    };
+    let enrol = Enrolment {
+        config: &config,
+        reader: &reader,
+        worker_id,
+        capabilities: &capabilities,
+        classes: &classes,
+    };
     let (index, is_new) = enrol.run(account_sender, worker, &mut journal).await?;
     let resume_from = match noted {
         Some(block) => block,
@@ -72,7 +95,9 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let parameters = reader.parameters().await?;
     let node = Node {
         account: config.key.address(),
-        confirmations: config.confirmations.unwrap_or_else(|| chain.id().default_confirmations()),
+        confirmations: config
+            .confirmations
+            .unwrap_or_else(|| chain.id().default_confirmations()),
         windows: Windows {
             seat: parameters.seat_window,
             run_multiple: parameters.run_multiple,
@@ -93,13 +118,22 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         at,
         capabilities,
     };
-    Ok(Ready { node: Arc::new(node), journal, gate, resume_from })
+    Ok(Ready {
+        node: Arc::new(node),
+        journal,
+        gate,
+        resume_from,
+    })
 }
 
 /// The market's contracts, checked.
 pub(crate) async fn market(config: &AgentConfig) -> Result<MarketReader, AgentError> {
-    let expected = config.chain.or(config.deployment.as_ref().map(|deployment| deployment.chain));
-    let chain = Chain::connect(&config.rpc, expected).await.map_err(|error| AgentError::Connect(Box::new(error)))?;
+    let expected = config
+        .chain
+        .or(config.deployment.as_ref().map(|deployment| deployment.chain));
+    let chain = Chain::connect(&config.rpc, expected)
+        .await
+        .map_err(|error| AgentError::Connect(Box::new(error)))?;
     let deployment = match &config.deployment {
         Some(deployment) => deployment.clone(),
         None => Deployment::lookup(chain.id(), None)?,
@@ -109,9 +143,15 @@ pub(crate) async fn market(config: &AgentConfig) -> Result<MarketReader, AgentEr
 }
 
 async fn content(config: &AgentConfig) -> Result<Arc<dyn ContentStore>, AgentError> {
-    let fail = |source| AgentError::Content { api: config.ipfs_api.clone(), source: Box::new(source) };
+    let fail = |source| AgentError::Content {
+        api: config.ipfs_api.clone(),
+        source: Box::new(source),
+    };
     let store = KuboClient::new(&config.ipfs_api).map_err(fail)?;
-    let fail = |source| AgentError::Content { api: config.ipfs_api.clone(), source: Box::new(source) };
+    let fail = |source| AgentError::Content {
+        api: config.ipfs_api.clone(),
+        source: Box::new(source),
+    };
     let health = store.health().await.map_err(fail)?;
     info!(place = health.place, version = health.version, "content store");
     Ok(Arc::new(store))
@@ -119,10 +159,18 @@ async fn content(config: &AgentConfig) -> Result<Arc<dyn ContentStore>, AgentErr
 
 async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, ClassId), AgentError> {
     let url = || config.sandrun_url.clone();
-    let fail = |source| AgentError::Executor { url: url(), source: Box::new(source) };
+    let fail = |source| AgentError::Executor {
+        url: url(),
+        source: Box::new(source),
+    };
     let client = ExecutorClient::new(&config.sandrun_url).map_err(fail)?;
-    let health = client.health().await.map_err(|source| AgentError::Executor { url: url(), source: Box::new(source) })?;
-    let worker_id = health.worker_id.ok_or_else(|| AgentError::AnonymousExecutor { url: url() })?;
+    let health = client.health().await.map_err(|source| AgentError::Executor {
+        url: url(),
+        source: Box::new(source),
+    })?;
+    let worker_id = health
+        .worker_id
+        .ok_or_else(|| AgentError::AnonymousExecutor { url: url() })?;
     let class = health.class.ok_or_else(|| AgentError::NoClass { url: url() })?;
     info!(%worker_id, class = %class, layers = health.isolation.join(" "), "executor");
     Ok((client, worker_id, ClassId(class.0)))
@@ -177,7 +225,8 @@ impl Enrolment<'_> {
         };
         self.check_worker(record.as_ref(), account, worker).await?;
         let missing = self.missing_stake(record.as_ref());
-        self.check_coin(account, worker, missing, record.is_none()).await?;
+        self.check_coin(account, worker, missing, record.is_none())
+            .await?;
 
         let operator = Operator::new(self.reader.clone(), sender);
         let profile = self.profile(account)?;
@@ -188,7 +237,10 @@ impl Enrolment<'_> {
             None => self.register(&operator, account, &profile, missing).await?,
         };
         if !is_new && journal.note::<Sha256Hex>(Note::Profile)? != Some(digest) {
-            operator.announce(&profile).await.map_err(step("announce the profile"))?;
+            operator
+                .announce(&profile)
+                .await
+                .map_err(step("announce the profile"))?;
         }
         journal.set_note(Note::Profile, &digest)?;
         if !is_new && !missing.is_zero() {
@@ -199,7 +251,10 @@ impl Enrolment<'_> {
         let served = record.map(|record| record.classes).unwrap_or_default();
         if cap < self.config.stake || served != self.classes {
             let cap = cap.max(self.config.stake);
-            operator.opt_in(cap, self.classes).await.map_err(step("opt in to the escrow"))?;
+            operator
+                .opt_in(cap, self.classes)
+                .await
+                .map_err(step("opt in to the escrow"))?;
             info!(node = %index, stake = %cap, "opted in");
         }
         Ok((index, is_new))
@@ -213,12 +268,19 @@ impl Enrolment<'_> {
         stake: Amount,
     ) -> Result<NodeIndex, AgentError> {
         let registration = Registration {
-            worker: self.config.worker_key.clone().unwrap_or_else(|| self.config.key.clone()),
+            worker: self
+                .config
+                .worker_key
+                .clone()
+                .unwrap_or_else(|| self.config.key.clone()),
             payout: self.config.payout.unwrap_or(account),
             profile: profile.clone(),
             stake,
         };
-        let index = operator.register(&registration).await.map_err(step("register the node"))?;
+        let index = operator
+            .register(&registration)
+            .await
+            .map_err(step("register the node"))?;
         info!(node = %index, %account, %stake, "registered");
         Ok(index)
     }
@@ -230,18 +292,24 @@ impl Enrolment<'_> {
         worker: Address,
     ) -> Result<(), AgentError> {
         match record {
-            Some(record) if record.registry.worker != worker => {
-                Err(AgentError::OtherWorker { account, registered: record.registry.worker, ours: worker })
-            }
+            Some(record) if record.registry.worker != worker => Err(AgentError::OtherWorker {
+                account,
+                registered: record.registry.worker,
+                ours: worker,
+            }),
             Some(_) => Ok(()),
-            None if self.reader.node_by_worker(worker).await?.is_some() => Err(AgentError::WorkerTaken { worker }),
+            None if self.reader.node_by_worker(worker).await?.is_some() => {
+                Err(AgentError::WorkerTaken { worker })
+            }
             None => Ok(()),
         }
     }
 
     /// Stake to deposit so that the wanted cap is covered.
     fn missing_stake(&self, record: Option<&NodeRecord>) -> Amount {
-        let Some(record) = record else { return self.config.stake };
+        let Some(record) = record else {
+            return self.config.stake;
+        };
         let needed = claimed_elsewhere(record).0.saturating_add(self.config.stake.0);
         Amount(needed.saturating_sub(record.registry.stake.0))
     }
@@ -256,8 +324,16 @@ impl Enrolment<'_> {
     ) -> Result<(), AgentError> {
         let price = self.reader.chain().fees().await?.max_fee_per_gas;
         let gas = |units: u64| U256::from(units).saturating_mul(U256::from(price));
-        let enrol = if is_new || !stake.is_zero() { gas(GAS_TO_ENROL) } else { U256::ZERO };
-        let mut needs = vec![(account, stake.0.saturating_add(enrol), "stake and gas of the registration")];
+        let enrol = if is_new || !stake.is_zero() {
+            gas(GAS_TO_ENROL)
+        } else {
+            U256::ZERO
+        };
+        let mut needs = vec![(
+            account,
+            stake.0.saturating_add(enrol),
+            "stake and gas of the registration",
+        )];
         match needs.first_mut() {
             Some(first) if account == worker => first.1 = first.1.saturating_add(gas(GAS_PER_JOB)),
             Some(_) | None => needs.push((worker, gas(GAS_PER_JOB), "gas of claim, commit and reveal")),
@@ -265,7 +341,12 @@ impl Enrolment<'_> {
         for (account, needed, what) in needs {
             let balance = self.reader.chain().balance(account).await?;
             if balance.0 < needed {
-                return Err(AgentError::NotEnoughCoin { account, balance, needed: Amount(needed), what });
+                return Err(AgentError::NotEnoughCoin {
+                    account,
+                    balance,
+                    needed: Amount(needed),
+                    what,
+                });
             }
         }
         Ok(())
@@ -307,5 +388,8 @@ fn profile_digest(profile: &Profile) -> Sha256Hex {
 }
 
 fn step(what: &'static str) -> impl FnOnce(OperatorError) -> AgentError {
-    move |source| AgentError::Enrol { step: what, source: Box::new(source) }
+    move |source| AgentError::Enrol {
+        step: what,
+        source: Box::new(source),
+    }
 }

@@ -21,7 +21,12 @@ impl BestTicket {
     /// The lowest ticket among `units` units of stake; `None` without units.
     pub(crate) fn draw(seed: B256, job: JobId, round: Round, node: NodeIndex, units: u32) -> Option<Self> {
         (0..units)
-            .map(|unit| Self { seed, round, unit, value: ticket(seed, job, round.number(), node, unit) })
+            .map(|unit| Self {
+                seed,
+                round,
+                unit,
+                value: ticket(seed, job, round.number(), node, unit),
+            })
             .min_by_key(|it| it.value)
     }
 
@@ -46,7 +51,11 @@ mod tests {
 
     #[test]
     fn rounds_and_nodes_draw_different_tickets() {
-        let best = |round, node| BestTicket::draw(SEED, JOB, round, NodeIndex(node), 50).unwrap().value;
+        let best = |round, node| {
+            BestTicket::draw(SEED, JOB, round, NodeIndex(node), 50)
+                .unwrap()
+                .value
+        };
         assert_ne!(best(Round::First, 1), best(Round::Extra, 1));
         assert_ne!(best(Round::First, 1), best(Round::First, 2));
     }

@@ -63,7 +63,10 @@ pub(crate) fn verdict(receipt: &Receipt, class: ClassId) -> Result<Verdict, Cont
         RunOutcome::Exited => (ExitStatus::Code(u8::try_from(code).map_err(|_| bad)?), true),
         RunOutcome::Signalled => {
             let signal = code.checked_sub(128).and_then(|signal| u8::try_from(signal).ok());
-            (ExitStatus::Signal(signal.filter(|signal| *signal > 0).ok_or(bad)?), true)
+            (
+                ExitStatus::Signal(signal.filter(|signal| *signal > 0).ok_or(bad)?),
+                true,
+            )
         }
         RunOutcome::Memory => (ExitStatus::Memory, false),
         RunOutcome::Budget if class.kind() == Some(ClassKind::Det) => (ExitStatus::Budget, true),
@@ -124,32 +127,67 @@ mod tests {
 
     #[test]
     fn what_is_the_same_everywhere_is_a_result() {
-        assert_eq!(exit(RunOutcome::Exited, 0, NATIVE), Some((ExitStatus::Code(0), true)));
-        assert_eq!(exit(RunOutcome::Exited, 3, NATIVE), Some((ExitStatus::Code(3), true)));
-        assert_eq!(exit(RunOutcome::Signalled, 139, NATIVE), Some((ExitStatus::Signal(11), true)));
-        assert_eq!(exit(RunOutcome::Memory, 137, NATIVE), Some((ExitStatus::Memory, false)));
-        assert_eq!(exit(RunOutcome::Budget, 137, DET), Some((ExitStatus::Budget, true)));
+        assert_eq!(
+            exit(RunOutcome::Exited, 0, NATIVE),
+            Some((ExitStatus::Code(0), true))
+        );
+        assert_eq!(
+            exit(RunOutcome::Exited, 3, NATIVE),
+            Some((ExitStatus::Code(3), true))
+        );
+        assert_eq!(
+            exit(RunOutcome::Signalled, 139, NATIVE),
+            Some((ExitStatus::Signal(11), true))
+        );
+        assert_eq!(
+            exit(RunOutcome::Memory, 137, NATIVE),
+            Some((ExitStatus::Memory, false))
+        );
+        assert_eq!(
+            exit(RunOutcome::Budget, 137, DET),
+            Some((ExitStatus::Budget, true))
+        );
     }
 
     #[test]
     fn what_depends_on_the_machine_is_limit_and_a_broken_executor_says_nothing() {
         for outcome in [RunOutcome::Timeout, RunOutcome::OutputLimit, RunOutcome::Budget] {
-            assert_eq!(verdict(&receipt(outcome, 137), NATIVE), Ok(Verdict::Limit), "{outcome}");
+            assert_eq!(
+                verdict(&receipt(outcome, 137), NATIVE),
+                Ok(Verdict::Limit),
+                "{outcome}"
+            );
         }
         for outcome in [RunOutcome::Refused, RunOutcome::Internal] {
-            assert_eq!(verdict(&receipt(outcome, -1), NATIVE), Ok(Verdict::Failed), "{outcome}");
+            assert_eq!(
+                verdict(&receipt(outcome, -1), NATIVE),
+                Ok(Verdict::Failed),
+                "{outcome}"
+            );
         }
     }
 
     #[test]
     fn impossible_exit_codes_are_refused() {
         for (outcome, code) in [
-            (RunOutcome::Exited, 256), (RunOutcome::Exited, -1), (RunOutcome::Signalled, 128),
-            (RunOutcome::Signalled, 0), (RunOutcome::Signalled, 400),
+            (RunOutcome::Exited, 256),
+            (RunOutcome::Exited, -1),
+            (RunOutcome::Signalled, 128),
+            (RunOutcome::Signalled, 0),
+            (RunOutcome::Signalled, 400),
         ] {
-            assert!(verdict(&receipt(outcome, code), NATIVE).is_err(), "{outcome} {code}");
+            assert!(
+                verdict(&receipt(outcome, code), NATIVE).is_err(),
+                "{outcome} {code}"
+            );
         }
-        let rootless = Receipt { output_root: None, ..receipt(RunOutcome::Exited, 0) };
-        assert_eq!(verdict(&rootless, NATIVE), Err(Contradiction::NoRoots(RunOutcome::Exited)));
+        let rootless = Receipt {
+            output_root: None,
+            ..receipt(RunOutcome::Exited, 0)
+        };
+        assert_eq!(
+            verdict(&rootless, NATIVE),
+            Err(Contradiction::NoRoots(RunOutcome::Exited))
+        );
     }
 }

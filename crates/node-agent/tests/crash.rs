@@ -54,7 +54,13 @@ impl Agent<'_> {
         let records: Vec<Record> = journal.records(job)?;
         Ok(records
             .into_iter()
-            .filter_map(|record| if let Record::Answered(sealed) = record { Some(sealed) } else { None })
+            .filter_map(|record| {
+                if let Record::Answered(sealed) = record {
+                    Some(sealed)
+                } else {
+                    None
+                }
+            })
             .collect())
     }
 }
@@ -67,8 +73,13 @@ async fn death(mut child: Child) -> Result<String> {
         stderr.read_to_string(&mut said).await?;
         child.wait().await
     };
-    let status = tokio::time::timeout(PATIENCE, ended).await.context("the agent did not die")??;
-    ensure!(!status.success(), "the agent ended well instead of aborting: {said}");
+    let status = tokio::time::timeout(PATIENCE, ended)
+        .await
+        .context("the agent did not die")??;
+    ensure!(
+        !status.success(),
+        "the agent ended well instead of aborting: {said}"
+    );
     Ok(said)
 }
 
@@ -81,7 +92,9 @@ async fn end(mut child: Child) -> Result<String> {
         stderr.read_to_string(&mut said).await?;
         child.wait().await
     };
-    let status = tokio::time::timeout(PATIENCE, ended).await.context("the agent did not end")??;
+    let status = tokio::time::timeout(PATIENCE, ended)
+        .await
+        .context("the agent did not end")??;
     ensure!(status.success(), "{said}");
     Ok(said)
 }
@@ -90,7 +103,9 @@ async fn opted_in(market: &Market) -> Result<NodeIndex> {
     let account = Anvil::key(1)?.address();
     market
         .wait_for("the node to opt in", || async {
-            let Some(node) = market.reader.node_by_account(account).await? else { return Ok(None) };
+            let Some(node) = market.reader.node_by_account(account).await? else {
+                return Ok(None);
+            };
             let record = market.reader.node(node).await?;
             Ok(record.filter(|record| !record.classes.is_empty()).map(|_| node))
         })
@@ -102,21 +117,40 @@ async fn a_crash_between_any_two_steps_costs_nothing() -> Result<()> {
     let mut market = Market::new().await?;
     let executor = market.executor().await?;
     let data = market.folder.path().join("agent");
-    let first = Agent { market: &market, executor: &executor, data: &data }.start(None)?;
+    let first = Agent {
+        market: &market,
+        executor: &executor,
+        data: &data,
+    }
+    .start(None)?;
     let node = opted_in(&market).await?;
     end(first).await?;
 
     let mut salts = BTreeSet::new();
     for point in CRASH_POINTS {
-        let doomed = Agent { market: &market, executor: &executor, data: &data }.start(Some(point))?;
-        let (job, order) = market.post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One).await?;
-        let agent = Agent { market: &market, executor: &executor, data: &data };
+        let doomed = Agent {
+            market: &market,
+            executor: &executor,
+            data: &data,
+        }
+        .start(Some(point))?;
+        let (job, order) = market
+            .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+            .await?;
+        let agent = Agent {
+            market: &market,
+            executor: &executor,
+            data: &data,
+        };
         death(doomed).await.with_context(|| format!("at {point}"))?;
         let before = agent.answers(job)?;
         ensure!(before.len() <= 1, "{point}: two answers");
 
         let survivor = agent.start(None)?;
-        let story = market.until_closed(job).await.with_context(|| format!("after {point}"))?;
+        let story = market
+            .until_closed(job)
+            .await
+            .with_context(|| format!("after {point}"))?;
         assert_eq!(story.outcome(), Some(Outcome::Digest), "{point}: {story:#?}");
         assert_eq!(story.end_of(node), Some(SeatEnd::Paid), "{point}");
         assert_eq!(story.commits_of(node), 1, "{point}");

@@ -17,23 +17,37 @@ const PROGRAM: (&str, &str) = (
 async fn one_node_is_paid_and_withdraws_and_its_result_can_be_fetched() -> Result<()> {
     let mut market = Market::new().await?;
     let (node, agent) = market.agent(1, |_| {}).await?;
-    let (job, order) = market.post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One).await?;
+    let (job, order) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+        .await?;
     let story = market.until_closed(job).await?;
     assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
     assert_eq!(story.ends(), [(node, SeatEnd::Paid, order.price, Amount::ZERO)]);
 
     let parts = story.published().pop().context("no result was published")?;
     assert_eq!(parts.exit, ExitStatus::Code(0));
-    let folder = market.result(&parts, &market.folder.path().join("result")).await?;
-    assert_eq!(std::fs::read_to_string(folder.join("outputs/table.csv"))?, "a,b\n1,2\n");
+    let folder = market
+        .result(&parts, &market.folder.path().join("result"))
+        .await?;
+    assert_eq!(
+        std::fs::read_to_string(folder.join("outputs/table.csv"))?,
+        "a,b\n1,2\n"
+    );
     let hash = sandrun_types::Sha256Hex::of(b"market");
-    assert_eq!(std::fs::read_to_string(folder.join("stdout"))?, format!("{hash}\n"));
+    assert_eq!(
+        std::fs::read_to_string(folder.join("stdout"))?,
+        format!("{hash}\n")
+    );
 
     // its earnings are above the threshold
     let reader = &market.reader;
     market
         .wait_for("the withdrawal", || async {
-            Ok(reader.earnings(node, Token::Native).await?.is_zero().then_some(()))
+            Ok(reader
+                .earnings(node, Token::Native)
+                .await?
+                .is_zero()
+                .then_some(()))
         })
         .await?;
     // a program that fails has a result too
@@ -41,7 +55,10 @@ async fn one_node_is_paid_and_withdraws_and_its_result_can_be_fetched() -> Resul
     let (job, _) = market.post(&[failing], "{}", Redundancy::One).await?;
     let story = market.until_closed(job).await?;
     assert_eq!(story.end_of(node), Some(SeatEnd::Paid));
-    assert_eq!(story.published().pop().map(|parts| parts.exit), Some(ExitStatus::Code(3)));
+    assert_eq!(
+        story.published().pop().map(|parts| parts.exit),
+        Some(ExitStatus::Code(3))
+    );
     agent.stop().await??;
     Ok(())
 }
@@ -51,20 +68,34 @@ async fn a_liar_among_three_is_slashed_and_accepts_no_more() -> Result<()> {
     let mut market = Market::new().await?;
     let (one, first) = market.agent(1, |_| {}).await?;
     let (two, second) = market.agent(2, |_| {}).await?;
-    let (three, liar) = market.agent(3, |config| config.misbehaviour = Some(Misbehaviour::Liar)).await?;
-    let (job, order) = market.post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::Three).await?;
+    let (three, liar) = market
+        .agent(3, |config| config.misbehaviour = Some(Misbehaviour::Liar))
+        .await?;
+    let (job, order) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::Three)
+        .await?;
     let story = market.until_closed(job).await?;
     assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
     assert_eq!(story.end_of(one), Some(SeatEnd::Paid));
     assert_eq!(story.end_of(two), Some(SeatEnd::Paid));
-    let (.., slashed) = *story.ends().iter().find(|(node, ..)| *node == three).context("no end of the liar")?;
+    let (.., slashed) = *story
+        .ends()
+        .iter()
+        .find(|(node, ..)| *node == three)
+        .context("no end of the liar")?;
     assert_eq!(story.end_of(three), Some(SeatEnd::SlashedWrong));
-    assert_eq!(slashed, Amount(order.bond.0 * sandrun_types::U256::from(3) / sandrun_types::U256::from(10)));
+    assert_eq!(
+        slashed,
+        Amount(order.bond.0 * sandrun_types::U256::from(3) / sandrun_types::U256::from(10))
+    );
 
     // the liar has stopped accepting: the next job is taken by the other two
     let (job, _) = market.post(&[PROGRAM], "{}", Redundancy::Two).await?;
     let story = market.until_closed(job).await?;
-    assert_eq!((story.end_of(one), story.end_of(two)), (Some(SeatEnd::Paid), Some(SeatEnd::Paid)));
+    assert_eq!(
+        (story.end_of(one), story.end_of(two)),
+        (Some(SeatEnd::Paid), Some(SeatEnd::Paid))
+    );
     assert_eq!(story.end_of(three), None);
     for agent in [first, second, liar] {
         agent.stop().await??;
@@ -80,7 +111,12 @@ async fn a_second_agent_with_the_key_and_wrong_settings_are_refused_with_words()
     let refusal = |config| async { node_agent::run(config, std::future::pending()).await.unwrap_err() };
 
     let second = refusal(market.config(1, executor.clone())?).await;
-    assert!(second.to_string().contains("another agent already runs with the key"), "{second}");
+    assert!(
+        second
+            .to_string()
+            .contains("another agent already runs with the key"),
+        "{second}"
+    );
 
     let mut poor = market.config(2, executor.clone())?;
     poor.key = sandrun_chain::Key::random();
@@ -95,7 +131,10 @@ async fn a_second_agent_with_the_key_and_wrong_settings_are_refused_with_words()
 
     let mut other_class = market.config(2, executor.clone())?;
     other_class.classes = vec![sandrun_types::ClassId([7; 32])];
-    assert!(matches!(refusal(other_class).await, AgentError::ClassNotOffered { .. }));
+    assert!(matches!(
+        refusal(other_class).await,
+        AgentError::ClassNotOffered { .. }
+    ));
 
     let mut elsewhere = market.config(2, executor)?;
     elsewhere.chain = Some(sandrun_types::ChainId(1));

@@ -18,18 +18,34 @@ const KEPT_BLOCKS: u64 = 64;
 
 impl Agent {
     pub(super) fn applied(&mut self, logged: Logged) -> Result<(), AgentError> {
-        let Some(job) = logged.event.job() else { return Ok(()) };
+        let Some(job) = logged.event.job() else {
+            return Ok(());
+        };
         let at = position(&logged);
         if let MarketEvent::JobPosted { order, deadline, .. } = &logged.event {
-            let opening = Opening { round: Round::First, at: at.time, deadline: *deadline };
+            let opening = Opening {
+                round: Round::First,
+                at: at.time,
+                deadline: *deadline,
+            };
             self.track(job, order, opening, at.block)?;
         }
         if let MarketEvent::RoundOpened { deadline, .. } = &logged.event
             && let Some(tracked) = self.jobs.get_mut(&job)
         {
-            tracked.openings.push(Opening { round: Round::Extra, at: at.time, deadline: *deadline });
+            tracked.openings.push(Opening {
+                round: Round::Extra,
+                at: at.time,
+                deadline: *deadline,
+            });
         }
-        if let MarketEvent::SeatFinished { node, end, paid, slashed, .. } = &logged.event
+        if let MarketEvent::SeatFinished {
+            node,
+            end,
+            paid,
+            slashed,
+            ..
+        } = &logged.event
             && *node == self.node.index
         {
             crate::crash::point("end-seen");
@@ -44,7 +60,9 @@ impl Agent {
     }
 
     pub(super) fn undone(&mut self, logged: Logged) -> Result<(), AgentError> {
-        let Some(job) = logged.event.job() else { return Ok(()) };
+        let Some(job) = logged.event.job() else {
+            return Ok(());
+        };
         let at = position(&logged);
         warn!(%job, block = at.block, "the chain took something back");
         if let Some(tracked) = self.jobs.get_mut(&job) {
@@ -59,15 +77,24 @@ impl Agent {
 
     pub(super) fn new_head(&mut self, head: Head) -> Result<(), AgentError> {
         let (number, time) = (head.block.number, head.timestamp);
-        self.seen = Some(Seen { head, at: Instant::now() });
+        self.seen = Some(Seen {
+            head,
+            at: Instant::now(),
+        });
         for job in self.live_jobs() {
             self.feed(job, Event::Chain(ChainNews::Head { number, time }))?;
         }
         for tracked in self.jobs.values_mut() {
-            tracked.over_since = if tracked.is_over() { tracked.over_since.or(Some(number)) } else { None };
+            tracked.over_since = if tracked.is_over() {
+                tracked.over_since.or(Some(number))
+            } else {
+                None
+            };
         }
         self.jobs.retain(|_, tracked| {
-            tracked.over_since.is_none_or(|since| number < since.saturating_add(KEPT_BLOCKS))
+            tracked
+                .over_since
+                .is_none_or(|since| number < since.saturating_add(KEPT_BLOCKS))
         });
         self.note_progress(number)?;
         self.start_survey();
@@ -123,7 +150,11 @@ impl Agent {
 }
 
 fn position(logged: &Logged) -> Position {
-    Position { block: logged.at.block.number, log: logged.at.log_index, time: logged.at.timestamp }
+    Position {
+        block: logged.at.block.number,
+        log: logged.at.log_index,
+        time: logged.at.timestamp,
+    }
 }
 
 /// Salts from the operating system's generator.
@@ -133,6 +164,8 @@ fn fresh_salts() -> Salts {
         rand::rngs::OsRng.fill_bytes(&mut bytes);
         Salt(B256::from(bytes))
     };
-    Salts { first: salt(), extra: salt() }
+    Salts {
+        first: salt(),
+        extra: salt(),
+    }
 }
-

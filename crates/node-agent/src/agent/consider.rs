@@ -15,8 +15,12 @@ const GAS_PER_SEAT: u64 = 300_000;
 impl Agent {
     /// Looks at every job that is not decided upon, with the newest survey.
     pub(super) fn consider_all(&mut self) -> Result<(), AgentError> {
-        let undecided: Vec<JobId> =
-            self.jobs.iter().filter(|(_, tracked)| tracked.is_undecided()).map(|(job, _)| *job).collect();
+        let undecided: Vec<JobId> = self
+            .jobs
+            .iter()
+            .filter(|(_, tracked)| tracked.is_undecided())
+            .map(|(job, _)| *job)
+            .collect();
         for job in undecided {
             self.consider(job)?;
             self.try_ticket(job)?;
@@ -28,8 +32,12 @@ impl Agent {
     fn consider(&mut self, job: JobId) -> Result<(), AgentError> {
         let now = self.now();
         let Some(survey) = &self.survey else { return Ok(()) };
-        let Some(tracked) = self.jobs.get(&job) else { return Ok(()) };
-        let Some(opening) = tracked.openings.last() else { return Ok(()) };
+        let Some(tracked) = self.jobs.get(&job) else {
+            return Ok(());
+        };
+        let Some(opening) = tracked.openings.last() else {
+            return Ok(());
+        };
         let verdict = judge(&tracked.order, opening.deadline, &self.standing(survey), now);
         if is_news(tracked.seat.state(), &verdict) {
             if let Err(objections) = &verdict {
@@ -45,16 +53,29 @@ impl Agent {
     fn standing(&self, survey: &Survey) -> Standing {
         let node = &self.node;
         let escrow = &survey.record.escrow;
-        let bonded = self.jobs.values().filter(|tracked| tracked.seat.state().has_bond());
+        let bonded = self
+            .jobs
+            .values()
+            .filter(|tracked| tracked.seat.state().has_bond());
         // a claim that is not mined yet is not among the locked bonds
-        let claiming = bonded.clone().filter(|tracked| matches!(tracked.seat.state(), State::Claiming { .. }));
-        let taken = claiming.fold(escrow.locked.0, |sum, tracked| sum.saturating_add(tracked.order.bond.0));
+        let claiming = bonded
+            .clone()
+            .filter(|tracked| matches!(tracked.seat.state(), State::Claiming { .. }));
+        let taken = claiming.fold(escrow.locked.0, |sum, tracked| {
+            sum.saturating_add(tracked.order.bond.0)
+        });
         let gas = U256::from(GAS_PER_SEAT).saturating_mul(U256::from(self.gas_price(survey)));
         Standing {
             accounts: [node.account, node.worker],
             halted: self.gate.fault(),
             capabilities: node.capabilities.clone(),
-            classes: survey.record.classes.iter().filter(|class| node.classes.contains(class)).copied().collect(),
+            classes: survey
+                .record
+                .classes
+                .iter()
+                .filter(|class| node.classes.contains(class))
+                .copied()
+                .collect(),
             free_stake: Amount(escrow.cap.0.saturating_sub(taken)),
             reputation: escrow.reputation,
             minimum_prices: node.config.minimum_prices(),
@@ -71,14 +92,25 @@ impl Agent {
 
     /// Wei per gas that is likely to be paid: the head's base fee and the priority fee.
     fn gas_price(&self, survey: &Survey) -> u128 {
-        let base = self.seen.as_ref().and_then(|seen| seen.head.base_fee).map(u128::from);
-        base.map_or(survey.fees.max_fee_per_gas, |base| base.saturating_add(survey.fees.max_priority_fee_per_gas))
+        let base = self
+            .seen
+            .as_ref()
+            .and_then(|seen| seen.head.base_fee)
+            .map(u128::from);
+        base.map_or(survey.fees.max_fee_per_gas, |base| {
+            base.saturating_add(survey.fees.max_priority_fee_per_gas)
+        })
     }
 
     /// Tells the machine of an accepted job when a ticket of ours wins.
     fn try_ticket(&mut self, job: JobId) -> Result<(), AgentError> {
         let Some(survey) = &self.survey else { return Ok(()) };
-        let Some(lottery) = survey.lotteries.iter().find(|(of, _)| *of == job).map(|(_, it)| *it) else {
+        let Some(lottery) = survey
+            .lotteries
+            .iter()
+            .find(|(of, _)| *of == job)
+            .map(|(_, it)| *it)
+        else {
             return Ok(());
         };
         if !survey.executor_lives {
@@ -88,16 +120,29 @@ impl Agent {
         let units = units(survey, self.node.unit);
         let since = survey.record.escrow.since;
         let node = self.node.index;
-        let Some(tracked) = self.jobs.get_mut(&job) else { return Ok(()) };
-        let opening = tracked.openings.last().filter(|opening| opening.round == lottery.round);
+        let Some(tracked) = self.jobs.get_mut(&job) else {
+            return Ok(());
+        };
+        let opening = tracked
+            .openings
+            .last()
+            .filter(|opening| opening.round == lottery.round);
         if *tracked.seat.state() != State::Accepted || opening.is_none_or(|opening| since >= opening.at) {
             return Ok(());
         }
-        let Some(ticket) = best(tracked, lottery, node, units) else { return Ok(()) };
+        let Some(ticket) = best(tracked, lottery, node, units) else {
+            return Ok(());
+        };
         if !ticket.wins(lottery.threshold) {
             return Ok(());
         }
-        self.feed(job, Event::Ticket { round: ticket.round, unit: ticket.unit })
+        self.feed(
+            job,
+            Event::Ticket {
+                round: ticket.round,
+                unit: ticket.unit,
+            },
+        )
     }
 }
 
@@ -108,9 +153,11 @@ fn best(
     node: sandrun_types::NodeIndex,
     units: u32,
 ) -> Option<BestTicket> {
-    let known = tracked.ticket.filter(|it| it.seed == lottery.seed && it.round == lottery.round);
-    tracked.ticket = known
-        .or_else(|| BestTicket::draw(lottery.seed, tracked.seat.job(), lottery.round, node, units));
+    let known = tracked
+        .ticket
+        .filter(|it| it.seed == lottery.seed && it.round == lottery.round);
+    tracked.ticket =
+        known.or_else(|| BestTicket::draw(lottery.seed, tracked.seat.job(), lottery.round, node, units));
     tracked.ticket
 }
 

@@ -20,7 +20,9 @@ impl Agent {
         let now = self.now();
         let mut events = VecDeque::from([event]);
         while let Some(event) = events.pop_front() {
-            let Some(tracked) = self.jobs.get_mut(&job) else { return Ok(()) };
+            let Some(tracked) = self.jobs.get_mut(&job) else {
+                return Ok(());
+            };
             let before = tracked.seat.state().name();
             let actions = match tracked.seat.apply(now, event) {
                 Ok(actions) => actions,
@@ -76,7 +78,11 @@ impl Agent {
             }
             Action::Reveal { seat, answer, salt } => {
                 crash::point("before-reveal");
-                let opening = Opening { seat, answer: answer.to_word(), salt: salt.0 };
+                let opening = Opening {
+                    seat,
+                    answer: answer.to_word(),
+                    salt: salt.0,
+                };
                 let call = self.node.deployment().reveal(job, &[opening]);
                 self.send(job, Transaction::Reveal, call);
             }
@@ -110,34 +116,49 @@ impl Agent {
     }
 
     fn retire(&mut self, job: JobId) -> Result<(), AgentError> {
-        let Some(tracked) = self.jobs.get_mut(&job) else { return Ok(()) };
+        let Some(tracked) = self.jobs.get_mut(&job) else {
+            return Ok(());
+        };
         tracked.bundle = None;
         if let Some((_, handle)) = tracked.run.take() {
             handle.abort();
         }
         debug!(%job, "nothing is left to do");
-        self.tasks.spawn(work::clear(self.node.clone(), job, tracked.order.bundle));
+        self.tasks
+            .spawn(work::clear(self.node.clone(), job, tracked.order.bundle));
         Ok(())
     }
 
     fn start_fetch(&mut self, job: JobId) {
-        let Some(tracked) = self.jobs.get(&job) else { return };
+        let Some(tracked) = self.jobs.get(&job) else {
+            return;
+        };
         let seated = tracked.seat.state().has_bond();
-        self.tasks.spawn(work::fetch(self.node.clone(), job, tracked.order.clone(), seated));
+        self.tasks
+            .spawn(work::fetch(self.node.clone(), job, tracked.order.clone(), seated));
     }
 
     fn start_run(&mut self, job: JobId, attempt: Attempt, until: UnixSeconds) {
         let patience = Duration::from_secs(self.now().until(until));
-        let Some(tracked) = self.jobs.get_mut(&job) else { return };
+        let Some(tracked) = self.jobs.get_mut(&job) else {
+            return;
+        };
         let bundle = tracked.bundle.clone();
         let class = tracked.order.class;
         let wall_limit = Duration::from_secs(tracked.order.wall_limit.into());
-        let bounds = RunBounds { class, wall_limit, patience };
-        let handle = self.tasks.spawn(work::run(self.node.clone(), job, attempt, bundle, bounds));
+        let bounds = RunBounds {
+            class,
+            wall_limit,
+            patience,
+        };
+        let handle = self
+            .tasks
+            .spawn(work::run(self.node.clone(), job, attempt, bundle, bounds));
         tracked.run = Some((attempt, handle));
     }
 
     fn send(&mut self, job: JobId, transaction: Transaction, call: Call) {
-        self.tasks.spawn(work::send(self.node.clone(), job, transaction, call));
+        self.tasks
+            .spawn(work::send(self.node.clone(), job, transaction, call));
     }
 }

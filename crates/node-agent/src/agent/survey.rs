@@ -74,7 +74,8 @@ impl Agent {
             .map(|(job, _)| *job)
             .collect();
         let (node, earnings) = (self.node.clone(), self.earnings_due);
-        self.tasks.spawn(async move { Done::Surveyed(Box::new(look(node, head, wanted, earnings).await)) });
+        self.tasks
+            .spawn(async move { Done::Surveyed(Box::new(look(node, head, wanted, earnings).await)) });
     }
 
     pub(super) fn surveyed(&mut self, outcome: Result<Survey, SurveyError>) -> Result<(), crate::AgentError> {
@@ -104,7 +105,11 @@ impl Agent {
             .earnings
             .iter()
             .filter(|(_, amount)| !amount.is_zero())
-            .filter(|(token, amount)| thresholds.iter().any(|(known, least)| known == token && amount >= least))
+            .filter(|(token, amount)| {
+                thresholds
+                    .iter()
+                    .any(|(known, least)| known == token && amount >= least)
+            })
             .map(|(token, _)| *token)
             .collect();
         if !due.is_empty() {
@@ -144,19 +149,28 @@ async fn look(node: Arc<Node>, head: u64, wanted: Vec<JobId>, earnings: bool) ->
         }
     }
     let (gas_money, fees) = (gas_money?, fees?);
-    Ok(Survey { gas_money, fees, record, executor_lives, lotteries, earnings: owed })
+    Ok(Survey {
+        gas_money,
+        fees,
+        record,
+        executor_lives,
+        lotteries,
+        earnings: owed,
+    })
 }
 
-async fn lottery(
-    reader: &MarketReader,
-    job: JobId,
-    head: u64,
-) -> Result<Option<Lottery>, ReadError> {
+async fn lottery(reader: &MarketReader, job: JobId, head: u64) -> Result<Option<Lottery>, ReadError> {
     let (state, seed) = tokio::try_join!(reader.job(job), reader.seed(job))?;
-    let (Some(state), Some(seed)) = (state, seed) else { return Ok(None) };
+    let (Some(state), Some(seed)) = (state, seed) else {
+        return Ok(None);
+    };
     if state.phase != Phase::Seats || state.outcome.is_some() {
         return Ok(None);
     }
     let threshold = reader.threshold(job, head.saturating_add(1)).await?;
-    Ok(Some(Lottery { round: state.round, seed, threshold }))
+    Ok(Some(Lottery {
+        round: state.round,
+        seed,
+        threshold,
+    }))
 }

@@ -21,7 +21,12 @@ pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: boo
     let folder = node.bundle_folder(job);
     let fetched = bundle::obtain(node.store.as_ref(), &order, &folder, node.bounds()).await;
     let outcome = fetched.and_then(|bundle| {
-        let fit = fits(&bundle.manifest, bundle.files.keys(), &node.capabilities, node.config.max_memory_mib);
+        let fit = fits(
+            &bundle.manifest,
+            bundle.files.keys(),
+            &node.capabilities,
+            node.config.max_memory_mib,
+        );
         match fit {
             Err(unfit) if !seated => Err(BundleError::Mismatch(Mismatch::Unfit(unfit))),
             Ok(()) | Err(_) => Ok(bundle),
@@ -41,7 +46,9 @@ pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, 
                 Transaction::Reveal => crash::point("reveal-sent"),
                 Transaction::Poke => {}
             }
-            TransactionEnd::Mined { block: outcome.block.number }
+            TransactionEnd::Mined {
+                block: outcome.block.number,
+            }
         }
         Err(error) => {
             // seats full, nothing due, revealed by somebody else: the next block tells
@@ -53,7 +60,11 @@ pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, 
             TransactionEnd::Failed
         }
     };
-    Done::Sent { job, transaction, end }
+    Done::Sent {
+        job,
+        transaction,
+        end,
+    }
 }
 
 /// Runs a job and stores its result.
@@ -66,17 +77,19 @@ pub(super) async fn run(
 ) -> Done {
     let end = match bundle {
         None => RunEnd::BundleLost,
-        Some(bundle) => match tokio::time::timeout(bounds.patience, execute::run(&node, job, &bundle, bounds)).await {
-            Ok(Ok(end)) => end,
-            Ok(Err(error)) => {
-                warn!(%job, %attempt, error = error.report(), "the run failed");
-                error.end()
+        Some(bundle) => {
+            match tokio::time::timeout(bounds.patience, execute::run(&node, job, &bundle, bounds)).await {
+                Ok(Ok(end)) => end,
+                Ok(Err(error)) => {
+                    warn!(%job, %attempt, error = error.report(), "the run failed");
+                    error.end()
+                }
+                Err(_) => {
+                    warn!(%job, %attempt, "the run took too long");
+                    RunEnd::Limit
+                }
             }
-            Err(_) => {
-                warn!(%job, %attempt, "the run took too long");
-                RunEnd::Limit
-            }
-        },
+        }
     };
     Done::Ran { job, attempt, end }
 }
@@ -84,9 +97,15 @@ pub(super) async fn run(
 /// Pays out earnings.
 pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
     for token in tokens {
-        match node.sender.send(node.deployment().withdraw_node(node.index, token)).await {
+        match node
+            .sender
+            .send(node.deployment().withdraw_node(node.index, token))
+            .await
+        {
             Ok(outcome) => info!(%token, block = outcome.block.number, "earnings withdrawn"),
-            Err(error) => warn!(%token, error = error.report(), "earnings not withdrawn; they stay in the escrow"),
+            Err(error) => {
+                warn!(%token, error = error.report(), "earnings not withdrawn; they stay in the escrow")
+            }
         }
     }
     Done::Withdrawn

@@ -3,7 +3,10 @@ use sandrun_types::{Address, Amount, B256, ClassId, ManifestDigest, Redundancy, 
 
 use super::*;
 
-const BOUNDS: Bounds = Bounds { max_bytes: 1 << 20, patience: Duration::from_secs(10) };
+const BOUNDS: Bounds = Bounds {
+    max_bytes: 1 << 20,
+    patience: Duration::from_secs(10),
+};
 
 fn order(bundle: ContentId, manifest: ManifestDigest) -> Order {
     Order {
@@ -32,7 +35,9 @@ struct Scene {
 impl Scene {
     async fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let store = EmbeddedStore::open(EmbeddedConfig::new(folder.path().join("store"))).await.unwrap();
+        let store = EmbeddedStore::open(EmbeddedConfig::new(folder.path().join("store")))
+            .await
+            .unwrap();
         Self { folder, store }
     }
 
@@ -82,7 +87,10 @@ async fn a_good_bundle_is_held_and_read_and_fetched_again_over_an_old_one() {
 async fn what_is_not_there_may_come_later() {
     let scene = Scene::new().await;
     let missing = ContentId::from_digest(sandrun_types::ContentDigest([9; 32]));
-    let error = scene.obtain(&order(missing, ManifestDigest([0; 32]))).await.unwrap_err();
+    let error = scene
+        .obtain(&order(missing, ManifestDigest([0; 32])))
+        .await
+        .unwrap_err();
     assert_eq!(error.failure(), FetchFailure::NotFound, "{error:?}");
 }
 
@@ -93,11 +101,23 @@ async fn what_is_not_as_ordered_stays_so() {
     let bytes = good.canonical_bytes();
     let program = [("main.py", "print(1)\n")];
     let cases = [
-        ("another manifest", scene.add(&program, Some(b"{}")).await, good.digest()),
+        (
+            "another manifest",
+            scene.add(&program, Some(b"{}")).await,
+            good.digest(),
+        ),
         ("no manifest", scene.add(&program, None).await, good.digest()),
         ("no JSON", scene.add(&program, Some(b"{")).await, good.digest()),
-        ("not canonical", scene.add(&program, Some(br#"{ "timeout":60}"#)).await, good.digest()),
-        ("no entrypoint", scene.add(&[("a.txt", "x")], Some(&bytes)).await, good.digest()),
+        (
+            "not canonical",
+            scene.add(&program, Some(br#"{ "timeout":60}"#)).await,
+            good.digest(),
+        ),
+        (
+            "no entrypoint",
+            scene.add(&[("a.txt", "x")], Some(&bytes)).await,
+            good.digest(),
+        ),
     ];
     for (what, id, digest) in cases {
         let error = scene.obtain(&order(id, digest)).await.unwrap_err();
@@ -106,7 +126,10 @@ async fn what_is_not_as_ordered_stays_so() {
     let long = manifest(r#"{"timeout":61}"#);
     let id = scene.add(&program, Some(&long.canonical_bytes())).await;
     let error = scene.obtain(&order(id, long.digest())).await.unwrap_err();
-    assert!(error.to_string().contains("allows 61 s, the order 60 s"), "{error}");
+    assert!(
+        error.to_string().contains("allows 61 s, the order 60 s"),
+        "{error}"
+    );
     let det = manifest(r#"{"class":"det"}"#);
     let id = scene.add(&program, Some(&det.canonical_bytes())).await;
     let error = scene.obtain(&order(id, det.digest())).await.unwrap_err();
@@ -118,7 +141,9 @@ async fn a_bundle_above_the_bound_is_a_mismatch() {
     let scene = Scene::new().await;
     let manifest = manifest("{}");
     let large = "x".repeat(2 << 20);
-    let id = scene.add(&[("main.py", large.as_str())], Some(&manifest.canonical_bytes())).await;
+    let id = scene
+        .add(&[("main.py", large.as_str())], Some(&manifest.canonical_bytes()))
+        .await;
     let error = scene.obtain(&order(id, manifest.digest())).await.unwrap_err();
     assert_eq!(error.failure(), FetchFailure::Mismatch, "{error:?}");
 }

@@ -10,12 +10,17 @@ use anyhow::{Context as _, Result, bail};
 use futures::StreamExt as _;
 use node_agent::{AgentConfig, AgentError};
 use sandrun_chain::anvil::{Anvil, AnvilOptions, Mining};
-use sandrun_chain::{Chain, ChainUpdate, Deployment, MarketReader, MarketTerms, Sender, SenderConfig, deploy};
-use sandrun_content::{ContentStore as _, EmbeddedConfig, EmbeddedStore, Limits, Service, ServiceConfig, pack_bundle};
+use sandrun_chain::{
+    Chain, ChainUpdate, Deployment, MarketReader, MarketTerms, Sender, SenderConfig, deploy,
+};
+use sandrun_content::{
+    ContentStore as _, EmbeddedConfig, EmbeddedStore, Limits, Service, ServiceConfig, pack_bundle,
+};
 use sandrun_core::market::{MarketEvent, Outcome, Phase, SeatEnd};
 use sandrun_executor::{Executor, ExecutorConfig, SandboxConfig, worker_key};
 use sandrun_types::{
-    Amount, B256, ClassId, JobId, Manifest, NodeIndex, Order, Redundancy, Requirements, ResultParts, Token, U256,
+    Amount, B256, ClassId, JobId, Manifest, NodeIndex, Order, Redundancy, Requirements, ResultParts, Token,
+    U256,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -39,13 +44,18 @@ impl<E: Send + 'static> Running<E> {
     {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(service(Box::pin(async move { drop(stopped.await) })));
-        Self { stop: Some(stop), task }
+        Self {
+            stop: Some(stop),
+            task,
+        }
     }
 
     /// Ends it and returns how it ended.
     pub async fn stop(mut self) -> Result<Result<(), E>> {
         drop(self.stop.take());
-        Ok(tokio::time::timeout(Duration::from_secs(10), self.task).await.context("it does not end")??)
+        Ok(tokio::time::timeout(Duration::from_secs(10), self.task)
+            .await
+            .context("it does not end")??)
     }
 }
 
@@ -70,10 +80,20 @@ impl Market {
     pub async fn new() -> Result<Self> {
         if std::env::var_os("RUST_LOG").is_some() {
             let filter = tracing_subscriber::EnvFilter::from_default_env();
-            drop(tracing_subscriber::fmt().with_env_filter(filter).with_test_writer().try_init());
+            drop(
+                tracing_subscriber::fmt()
+                    .with_env_filter(filter)
+                    .with_test_writer()
+                    .try_init(),
+            );
         }
         let folder = tempfile::tempdir()?;
-        let anvil = Anvil::start(&AnvilOptions { mining: Mining::Every(1), extra: vec!["--code-size-limit".into(), "60000".into()], ..AnvilOptions::default() }).await?;
+        let anvil = Anvil::start(&AnvilOptions {
+            mining: Mining::Every(1),
+            extra: vec!["--code-size-limit".into(), "60000".into()],
+            ..AnvilOptions::default()
+        })
+        .await?;
         let chain = anvil.connect().await?;
         let owner = Sender::new(chain.clone(), Anvil::key(0)?, None, SenderConfig::default());
         let deployment = deploy(&owner, &MarketTerms::testnet()).await?;
@@ -84,9 +104,24 @@ impl Market {
         let service = Service::bind(store.clone(), ServiceConfig::new(local)).await?;
         let ipfs = service.url();
         let content = Running::start(|shutdown| service.run(shutdown));
-        let client = Sender::new(chain.clone(), Anvil::key(CLIENT)?, Some(deployment), SenderConfig::default());
+        let client = Sender::new(
+            chain.clone(),
+            Anvil::key(CLIENT)?,
+            Some(deployment),
+            SenderConfig::default(),
+        );
         Ok(Self {
-            folder, anvil, chain, reader, store, ipfs, client, class: None, content, executors: Vec::new(), nonce: 0,
+            folder,
+            anvil,
+            chain,
+            reader,
+            store,
+            ipfs,
+            client,
+            class: None,
+            content,
+            executors: Vec::new(),
+            nonce: 0,
         })
     }
 
@@ -96,10 +131,19 @@ impl Market {
 
     /// Starts an executor; returns its address.
     pub async fn executor(&mut self) -> Result<String> {
-        let data = self.folder.path().join(format!("executor{}", self.executors.len()));
-        let key = self.folder.path().join(format!("executor{}.pem", self.executors.len()));
+        let data = self
+            .folder
+            .path()
+            .join(format!("executor{}", self.executors.len()));
+        let key = self
+            .folder
+            .path()
+            .join(format!("executor{}.pem", self.executors.len()));
         worker_key::generate(&key)?;
-        let launcher = vec![env!("CARGO_BIN_EXE_agent-test-process").into(), "__sandbox".into()];
+        let launcher = vec![
+            env!("CARGO_BIN_EXE_agent-test-process").into(),
+            "__sandbox".into(),
+        ];
         let mut config = ExecutorConfig::new(data, SandboxConfig::new(launcher));
         config.listen = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
         config.worker_key = Some(key);
@@ -107,7 +151,8 @@ impl Market {
         config.limits.default_cpu_seconds = None;
         let executor = Executor::start(config).await?;
         let url = format!("http://{}", executor.local_addr());
-        self.executors.push(Running::start(|shutdown| executor.run(shutdown)));
+        self.executors
+            .push(Running::start(|shutdown| executor.run(shutdown)));
         let health = sandrun_executor::ExecutorClient::new(&url)?.health().await?;
         self.class = health.class.map(|class| ClassId(class.0));
         Ok(url)
@@ -136,7 +181,9 @@ impl Market {
         let running = Running::start(|shutdown| node_agent::run(config, shutdown));
         let node = self
             .wait_for("the node to opt in", || async {
-                let Some(node) = self.reader.node_by_account(account).await? else { return Ok(None) };
+                let Some(node) = self.reader.node_by_account(account).await? else {
+                    return Ok(None);
+                };
                 let record = self.reader.node(node).await?;
                 Ok(record.filter(|record| !record.classes.is_empty()).map(|_| node))
             })
@@ -163,7 +210,9 @@ impl Market {
                 }
             }
         };
-        tokio::time::timeout(PATIENCE, found).await.with_context(|| format!("waited for {what}"))?
+        tokio::time::timeout(PATIENCE, found)
+            .await
+            .with_context(|| format!("waited for {what}"))?
     }
 
     /// Posts a job with these files.
@@ -173,6 +222,25 @@ impl Market {
         manifest: &str,
         redundancy: Redundancy,
     ) -> Result<(JobId, Order)> {
+        let order = self.order(files, manifest, redundancy).await?;
+        let job = self.send_order(&order).await?;
+        Ok((job, order))
+    }
+
+    /// Posts an order as it is.
+    pub async fn send_order(&self, order: &Order) -> Result<JobId> {
+        let call = self.deployment().post(order).context("the price overflows")?;
+        self.client.send(call).await?;
+        Ok(order.job_id(self.deployment().escrow_ref()))
+    }
+
+    /// An order of a job with these files, which are in the content store.
+    pub async fn order(
+        &mut self,
+        files: &[(&str, &str)],
+        manifest: &str,
+        redundancy: Redundancy,
+    ) -> Result<Order> {
         let source = tempfile::tempdir_in(self.folder.path())?;
         for (name, text) in files {
             std::fs::write(source.path().join(name), text)?;
@@ -182,7 +250,7 @@ impl Market {
         let bundle = self.store.add(&tree).await?;
         self.nonce += 1;
         let price = Amount::from_gwei(30_000_000);
-        let order = Order {
+        Ok(Order {
             client: self.client.address(),
             payer: self.client.address(),
             nonce: U256::from(self.nonce),
@@ -197,10 +265,26 @@ impl Market {
             wall_limit: 20,
             min_reputation: 0,
             client_key: B256::ZERO,
+        })
+    }
+
+    /// The block of a job's first event that `is_it` knows.
+    pub async fn block_of(&self, job: JobId, is_it: impl Fn(&MarketEvent) -> bool) -> Result<u64> {
+        let mut watch = self.reader.watch(self.reader.from_start(), []);
+        let found = async {
+            loop {
+                if let ChainUpdate::Applied(logged) =
+                    watch.next().await.context("the chain's events ended")??
+                    && logged.event.job() == Some(job)
+                    && is_it(&logged.event)
+                {
+                    return anyhow::Ok(logged.at.block.number);
+                }
+            }
         };
-        let call = self.deployment().post(&order).context("the price overflows")?;
-        self.client.send(call).await?;
-        Ok((order.job_id(self.deployment().escrow_ref()), order))
+        tokio::time::timeout(PATIENCE, found)
+            .await
+            .context("waited for an event")?
     }
 
     /// Every event of a job until it is closed.
@@ -209,10 +293,20 @@ impl Market {
         let mut story = Story::default();
         let closed = async {
             loop {
-                if let ChainUpdate::Applied(logged) = watch.next().await.context("the chain's events ended")??
+                let update = watch.next().await.context("the chain's events ended")??;
+                if let ChainUpdate::Undone(logged) = &update {
+                    story.events.retain(|event| *event != logged.event);
+                }
+                if let ChainUpdate::Applied(logged) = update
                     && logged.event.job() == Some(job)
                 {
-                    let is_end = matches!(logged.event, MarketEvent::PhaseChanged { phase: Phase::Closed, .. });
+                    let is_end = matches!(
+                        logged.event,
+                        MarketEvent::PhaseChanged {
+                            phase: Phase::Closed,
+                            ..
+                        }
+                    );
                     story.events.push(logged.event);
                     if is_end {
                         return anyhow::Ok(());
@@ -245,7 +339,11 @@ pub struct Story {
 impl Story {
     pub fn outcome(&self) -> Option<Outcome> {
         self.events.iter().find_map(|event| {
-            if let MarketEvent::JobDecided { outcome, .. } = event { Some(*outcome) } else { None }
+            if let MarketEvent::JobDecided { outcome, .. } = event {
+                Some(*outcome)
+            } else {
+                None
+            }
         })
     }
 
@@ -254,7 +352,14 @@ impl Story {
         self.events
             .iter()
             .filter_map(|event| {
-                if let MarketEvent::SeatFinished { node, end, paid, slashed, .. } = event {
+                if let MarketEvent::SeatFinished {
+                    node,
+                    end,
+                    paid,
+                    slashed,
+                    ..
+                } = event
+                {
                     Some((*node, *end, *paid, *slashed))
                 } else {
                     None
@@ -264,12 +369,16 @@ impl Story {
     }
 
     pub fn end_of(&self, node: NodeIndex) -> Option<SeatEnd> {
-        self.ends().into_iter().find(|(of, ..)| *of == node).map(|(_, end, ..)| end)
+        self.ends()
+            .into_iter()
+            .find(|(of, ..)| *of == node)
+            .map(|(_, end, ..)| end)
     }
 
     /// How often a node committed.
     pub fn commits_of(&self, node: NodeIndex) -> usize {
-        let by = |event: &&MarketEvent| matches!(event, MarketEvent::Committed { node: of, .. } if *of == node);
+        let by =
+            |event: &&MarketEvent| matches!(event, MarketEvent::Committed { node: of, .. } if *of == node);
         self.events.iter().filter(by).count()
     }
 
@@ -277,7 +386,11 @@ impl Story {
         self.events
             .iter()
             .filter_map(|event| {
-                if let MarketEvent::ResultPublished { result, .. } = event { result.parts().ok() } else { None }
+                if let MarketEvent::ResultPublished { result, .. } = event {
+                    result.parts().ok()
+                } else {
+                    None
+                }
             })
             .collect()
     }

@@ -24,7 +24,10 @@ mod process {
     /// `agent EXECUTOR RPC IPFS DATA DEPLOYMENTS`, the key in `AGENT_TEST_KEY`. Ends with standard input.
     pub(crate) fn agent(arguments: Vec<PathBuf>) {
         #[cfg(feature = "crash-points")]
-        tracing_subscriber::fmt().with_writer(std::io::stderr).with_ansi(false).init();
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .init();
         let code = match work(&arguments) {
             Ok(()) => 0,
             Err(error) => {
@@ -37,12 +40,17 @@ mod process {
     }
 
     fn work(arguments: &[PathBuf]) -> Result<(), Box<dyn Error>> {
-        let [executor, rpc, ipfs, data, deployments] = arguments else { return Err("five arguments".into()) };
+        let [executor, rpc, ipfs, data, deployments] = arguments else {
+            return Err("five arguments".into());
+        };
         let text = |path: &Path| path.to_string_lossy().into_owned();
         let key = Key::from_env("AGENT_TEST_KEY")?;
         let mut config = AgentConfig::new(text(executor), text(rpc), text(ipfs), key, data.clone());
         config.deployment = Some(Deployment::lookup(ChainId::LOCAL, Some(deployments))?);
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()?;
         runtime.block_on(node_agent::run(config, parent_has_gone()))?;
         Ok(())
     }

@@ -1,0 +1,111 @@
+//! What goes wrong around an agent: programs that never end, silent companions, a chain that takes things back.
+
+mod support;
+
+use anyhow::{Context as _, Result};
+use node_agent::Misbehaviour;
+use sandrun_core::market::{MarketEvent, Outcome, SeatEnd};
+use sandrun_types::{Order, Redundancy};
+use support::Market;
+
+const PROGRAM: (&str, &str) = ("main.py", "print('steady')\n");
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_that_never_ends_is_answered_with_limit_and_paid() -> Result<()> {
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |_| {}).await?;
+    let endless = ("main.py", "import time\ntime.sleep(600)\n");
+    let order = Order {
+        wall_limit: 4,
+        ..market
+            .order(&[endless], r#"{"timeout":4}"#, Redundancy::One)
+            .await?
+    };
+    let job = market.send_order(&order).await?;
+    let story = market.until_closed(job).await?;
+    assert_eq!(story.outcome(), Some(Outcome::Limit), "{story:#?}");
+    assert_eq!(story.end_of(node), Some(SeatEnd::Paid));
+    agent.stop().await??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_silent_node_is_slashed_and_the_others_are_paid() -> Result<()> {
+    let mut market = Market::new().await?;
+    let (one, first) = market.agent(1, |_| {}).await?;
+    let (two, second) = market.agent(2, |_| {}).await?;
+    let (three, silent) = market
+        .agent(3, |config| config.misbehaviour = Some(Misbehaviour::Silent))
+        .await?;
+    let order = Order {
+        wall_limit: 3,
+        ..market
+            .order(&[PROGRAM], r#"{"timeout":3}"#, Redundancy::Three)
+            .await?
+    };
+    let job = market.send_order(&order).await?;
+    market.block_of(job, |event| matches!(event, MarketEvent::JobDecided { .. })).await?;
+    // nobody else's bond waits for the silent seat: a keeper ends it, for the tip
+    let keeper = &market;
+    market
+        .wait_for("the silent seat's end", || async {
+            let poked = keeper.client.send(keeper.deployment().poke(job)).await;
+            Ok(poked.is_ok().then_some(()))
+        })
+        .await?;
+    let story = market.until_closed(job).await?;
+    assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
+    assert_eq!(
+        (story.end_of(one), story.end_of(two)),
+        (Some(SeatEnd::Paid), Some(SeatEnd::Paid))
+    );
+    assert_eq!(story.end_of(three), Some(SeatEnd::SlashedUncommitted));
+    for agent in [first, second, silent] {
+        agent.stop().await??;
+    }
+    Ok(())
+}
+
+/// A reorganisation drops posting and claim; the agent forgets both, and takes the job anew when it is posted anew.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_posting_and_a_claim_that_the_chain_takes_back_are_undone() -> Result<()> {
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |_| {}).await?;
+    let order = market
+        .order(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::Two)
+        .await?;
+    let job = market.send_order(&order).await?;
+    market
+        .block_of(job, |event| matches!(event, MarketEvent::SeatClaimed { .. }))
+        .await?;
+    let posted = market
+        .block_of(job, |event| matches!(event, MarketEvent::JobPosted { .. }))
+        .await?;
+    let head = market.chain.head().await?.block.number;
+    market.chain.dev_reorg(head - posted + 1).await?;
+    assert!(
+        market.reader.job(job).await?.is_none(),
+        "the posting is still there"
+    );
+
+    market.send_order(&order).await.context("posting anew")?;
+    let claimed = market
+        .block_of(job, |event| matches!(event, MarketEvent::SeatClaimed { .. }))
+        .await?;
+    assert!(claimed > posted);
+    let (other, companion) = market.agent(2, |_| {}).await?;
+    // the companion is younger than the posting: one seat of two, and the job expires; so post one more for both
+    let (job, _) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::Two)
+        .await?;
+    let story = market.until_closed(job).await?;
+    assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
+    assert_eq!(
+        (story.end_of(node), story.end_of(other)),
+        (Some(SeatEnd::Paid), Some(SeatEnd::Paid))
+    );
+    for agent in [agent, companion] {
+        agent.stop().await??;
+    }
+    Ok(())
+}
