@@ -20,7 +20,9 @@ impl CancelHandle {
     /// The system has no file descriptor left.
     pub fn new() -> io::Result<Self> {
         let event = eventfd(0, EventfdFlags::CLOEXEC | EventfdFlags::NONBLOCK)?;
-        Ok(Self { event: Arc::new(event) })
+        Ok(Self {
+            event: Arc::new(event),
+        })
     }
 
     /// Ends the run. Calling it twice, or after the run has ended, does nothing.

@@ -65,10 +65,21 @@ fn cpu_features() -> Vec<u8> {
 
 /// What the C library's mathematics gives for inputs on which its variants differ in the last bit.
 fn floating_point() -> Vec<u8> {
-    let functions: [fn(f64) -> f64; 8] =
-        [f64::sin, f64::cos, f64::tan, f64::exp, f64::ln, f64::atan, f64::sinh, f64::cbrt];
+    let functions: [fn(f64) -> f64; 8] = [
+        f64::sin,
+        f64::cos,
+        f64::tan,
+        f64::exp,
+        f64::ln,
+        f64::atan,
+        f64::sinh,
+        f64::cbrt,
+    ];
     let inputs = (1..=512).map(|step| std::hint::black_box(f64::from(step) * 0.137_503));
-    inputs.flat_map(|x| functions.map(|function| function(x).to_bits().to_be_bytes())).flatten().collect()
+    inputs
+        .flat_map(|x| functions.map(|function| function(x).to_bits().to_be_bytes()))
+        .flatten()
+        .collect()
 }
 
 #[cfg(test)]

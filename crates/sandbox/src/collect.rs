@@ -45,15 +45,28 @@ pub(crate) fn collect(
     target: &Path,
 ) -> Result<Collected, CollectError> {
     let failed = |source: io::Error| {
-        CollectError::Io(RunError::Files { what: "collect the outputs".to_owned(), source })
+        CollectError::Io(RunError::Files {
+            what: "collect the outputs".to_owned(),
+            source,
+        })
     };
-    let mut found = Found { patterns, files: BTreeMap::new(), skipped: Vec::new() };
+    let mut found = Found {
+        patterns,
+        files: BTreeMap::new(),
+        skipped: Vec::new(),
+    };
     found.walk(work, "", 0).map_err(failed)?;
-    let total: u64 = found.files.values().fold(0, |sum, size| sum.saturating_add(*size));
+    let total: u64 = found
+        .files
+        .values()
+        .fold(0, |sum, size| sum.saturating_add(*size));
     if total > limit {
         return Err(CollectError::TooLarge);
     }
-    let mut collected = Collected { files: Vec::new(), skipped: found.skipped };
+    let mut collected = Collected {
+        files: Vec::new(),
+        skipped: found.skipped,
+    };
     for (path, size) in found.files {
         let file = open_file(work, path.as_str()).map_err(failed)?;
         let to = target.join(path.as_str());
@@ -62,7 +75,11 @@ pub(crate) fn collect(
         if unchanged && patterns.is_everything() {
             fs::remove_file(&to).map_err(failed)?;
         } else {
-            collected.files.push(CollectedFile { path, size_bytes, sha256 });
+            collected.files.push(CollectedFile {
+                path,
+                size_bytes,
+                sha256,
+            });
         }
     }
     Ok(collected)
@@ -92,7 +109,8 @@ impl Found<'_> {
                 }
                 (FileType::RegularFile, Some(path)) => {
                     if self.patterns.allow(&path) {
-                        self.files.insert(path, u64::try_from(stat.st_size).unwrap_or(u64::MAX));
+                        self.files
+                            .insert(path, u64::try_from(stat.st_size).unwrap_or(u64::MAX));
                     }
                 }
                 (FileType::Directory | FileType::RegularFile, _) => self.skip(name, SkipReason::BadName),

@@ -38,7 +38,9 @@ impl SandboxConfig {
         Self {
             launcher,
             interpreter_dirs: ["/usr/bin", "/usr/local/bin"].map(PathBuf::from).to_vec(),
-            extra_dirs: ["/etc/alternatives", "/etc/R", "/etc/java-17-openjdk"].map(PathBuf::from).to_vec(),
+            extra_dirs: ["/etc/alternatives", "/etc/R", "/etc/java-17-openjdk"]
+                .map(PathBuf::from)
+                .to_vec(),
             cgroups: CgroupPolicy::Auto,
         }
     }

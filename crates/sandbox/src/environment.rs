@@ -10,7 +10,10 @@ pub(crate) const FIXED: [(&str, &str); 19] = [
     ("LOGNAME", "sandbox"),
     ("MKL_CBWR", "COMPATIBLE"),
     ("MKL_NUM_THREADS", "1"),
-    ("NPY_DISABLE_CPU_FEATURES", "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL"),
+    (
+        "NPY_DISABLE_CPU_FEATURES",
+        "AVX2 FMA3 AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL",
+    ),
     ("NUMEXPR_NUM_THREADS", "1"),
     ("OMP_NUM_THREADS", "1"),
     ("OPENBLAS_CORETYPE", "Nehalem"),
@@ -30,8 +33,11 @@ pub(crate) const FIXED: [(&str, &str); 19] = [
 /// over it.
 pub(crate) fn of_job(asked: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     let harmless = |name: &str| !name.starts_with("LD_") && !name.starts_with("GLIBC_") && name != "BASH_ENV";
-    let mut env: BTreeMap<_, _> =
-        asked.iter().filter(|(name, _)| harmless(name)).map(|(n, v)| (n.clone(), v.clone())).collect();
+    let mut env: BTreeMap<_, _> = asked
+        .iter()
+        .filter(|(name, _)| harmless(name))
+        .map(|(n, v)| (n.clone(), v.clone()))
+        .collect();
     env.extend(FIXED.map(|(name, value)| (name.to_owned(), value.to_owned())));
     env
 }

@@ -32,7 +32,10 @@ impl Inputs {
     }
 
     fn add(&mut self, dir: &Path, prefix: &str) -> Result<(), RunError> {
-        let failed = |source: io::Error| RunError::Files { what: format!("read {}", dir.display()), source };
+        let failed = |source: io::Error| RunError::Files {
+            what: format!("read {}", dir.display()),
+            source,
+        };
         for entry in fs::read_dir(dir).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
@@ -45,10 +48,14 @@ impl Inputs {
             } else if kind.is_file() {
                 let mut file = File::open(entry.path()).map_err(failed)?;
                 let (size_bytes, sha256) = hash_file(&mut file, &mut io::sink(), u64::MAX).map_err(failed)?;
-                self.bytes = self.bytes.saturating_add(size_bytes.div_ceil(PAGE).saturating_mul(PAGE));
+                self.bytes = self
+                    .bytes
+                    .saturating_add(size_bytes.div_ceil(PAGE).saturating_mul(PAGE));
                 self.files.insert(path, InputFile { sha256, size_bytes });
             } else {
-                return Err(RunError::BadRequest(format!("{name} is neither a regular file nor a directory")));
+                return Err(RunError::BadRequest(format!(
+                    "{name} is neither a regular file nor a directory"
+                )));
             }
         }
         Ok(())

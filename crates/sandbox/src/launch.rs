@@ -22,20 +22,35 @@ pub(crate) struct Launcher {
 impl Launcher {
     /// Starts the command and waits until it is ready.
     pub(crate) fn start(command: &[OsString], setup: &Setup) -> Result<(Self, Ready), StartError> {
-        let text = command.iter().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join(" ");
-        let failed = |source: io::Error| StartError::Launch { command: text.clone(), source };
+        let text = command
+            .iter()
+            .map(|part| part.to_string_lossy())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let failed = |source: io::Error| StartError::Launch {
+            command: text.clone(),
+            source,
+        };
         let [program, arguments @ ..] = command else {
             return Err(failed(io::Error::from(io::ErrorKind::InvalidInput)));
         };
-        let (mine, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)
-            .map_err(|error| failed(error.into()))?;
+        let (mine, theirs) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .map_err(|error| failed(error.into()))?;
         let process = Command::new(program)
             .args(arguments)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())
             .spawn()
             .map_err(failed)?;
-        let launcher = Self { socket: mine, process };
+        let launcher = Self {
+            socket: mine,
+            process,
+        };
         send(launcher.socket(), setup, &[]).map_err(failed)?;
         match receive::<SetupReply>(launcher.socket()).map_err(failed)? {
             Some((SetupReply::Ready(ready), _)) => Ok((launcher, ready)),
@@ -56,7 +71,10 @@ impl Launcher {
     /// Whether it has ended: its end of the socket is closed.
     pub(crate) fn is_dead(&self) -> bool {
         let mut fds = [PollFd::from_borrowed_fd(self.socket(), PollFlags::empty())];
-        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
         poll(&mut fds, Some(&now)).is_err() || fds[0].revents().intersects(PollFlags::HUP | PollFlags::ERR)
     }
 

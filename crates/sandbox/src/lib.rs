@@ -32,9 +32,9 @@ mod wire;
 
 pub use cancel::CancelHandle;
 pub use config::{CgroupPolicy, SandboxConfig};
+pub use errors::{RunError, StartError};
 pub use layers::{Layer, Layers, MemoryControl, ProcessControl};
 pub use report::{CollectedFile, RunReport, SkipReason, SkippedFile, Usage};
 pub use request::{Limits, OutputSink, RunRequest};
-pub use errors::{RunError, StartError};
 pub use sandbox::Sandbox;
 pub use supervisor::supervisor_main;

@@ -28,7 +28,9 @@ impl Job {
         let inputs = Inputs::read(&request.workspace)?;
         let entrypoint = &request.entry.entrypoint;
         if !inputs.files.contains_key(entrypoint) {
-            return Err(RunError::BadRequest(format!("the entrypoint {entrypoint} is not among the job's files")));
+            return Err(RunError::BadRequest(format!(
+                "the entrypoint {entrypoint} is not among the job's files"
+            )));
         }
         let (path, mut argv) = match request.entry.interpreter {
             Interpreter::Itself => (format!("/work/{entrypoint}"), vec![format!("./{entrypoint}")]),
@@ -78,15 +80,21 @@ fn check_texts<'a>(texts: impl Iterator<Item = &'a String>) -> Result<(), RunErr
     let mut total = 0_usize;
     for text in texts {
         if text.contains('\0') {
-            return Err(RunError::BadRequest("an argument or a variable holds a NUL byte".to_owned()));
+            return Err(RunError::BadRequest(
+                "an argument or a variable holds a NUL byte".to_owned(),
+            ));
         }
         if text.len() > MAX_TEXT {
-            return Err(RunError::BadRequest(format!("an argument or a variable is longer than {MAX_TEXT} bytes")));
+            return Err(RunError::BadRequest(format!(
+                "an argument or a variable is longer than {MAX_TEXT} bytes"
+            )));
         }
         total = total.saturating_add(text.len() + 9);
     }
     if total > MAX_TEXTS {
-        return Err(RunError::BadRequest(format!("arguments and variables take more than {MAX_TEXTS} bytes together")));
+        return Err(RunError::BadRequest(format!(
+            "arguments and variables take more than {MAX_TEXTS} bytes together"
+        )));
     }
     Ok(())
 }

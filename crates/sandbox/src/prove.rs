@@ -11,8 +11,8 @@ use tempfile::TempDir;
 
 use crate::launch::Launcher;
 use crate::session::{self, Session};
-use crate::sys::WaitStatus;
 use crate::supervisor::Finding;
+use crate::sys::WaitStatus;
 use crate::wire::{End, ProbePlan, Program, Ready, Spec};
 use crate::{CancelHandle, Layer, Layers, Limits, MemoryControl, RunError, StartError};
 
@@ -34,7 +34,13 @@ pub(crate) fn layers(launcher: &Launcher, ready: &Ready) -> Result<Layers, Start
         ..Limits::default()
     };
     let run = |plan: ProbePlan| {
-        let spec = Spec { program: Program::Probe(plan), env: Vec::new(), limits, input_bytes: 0, input_entries: 0 };
+        let spec = Spec {
+            program: Program::Probe(plan),
+            env: Vec::new(),
+            limits,
+            input_bytes: 0,
+            input_entries: 0,
+        };
         let cancel = CancelHandle::new().map_err(failed)?;
         session::run(launcher, &spec, empty.path(), &(), &cancel).map_err(StartError::Probe)
     };
@@ -51,14 +57,22 @@ pub(crate) fn layers(launcher: &Launcher, ready: &Ready) -> Result<Layers, Start
     let on = held(&session)?;
     memory_holds(ready.memory, &run(ProbePlan::Memory)?)?;
     processes_hold(limits.processes, &run(ProbePlan::Processes)?)?;
-    Ok(Layers { on, memory: ready.memory, processes: ready.processes })
+    Ok(Layers {
+        on,
+        memory: ready.memory,
+        processes: ready.processes,
+    })
 }
 
 /// Something of the host that a job must not reach.
 fn abstract_listener() -> io::Result<(String, UnixListener)> {
     use std::os::linux::net::SocketAddrExt as _;
     static NEXT: AtomicU32 = AtomicU32::new(0);
-    let name = format!("sandrun-canary-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+    let name = format!(
+        "sandrun-canary-{}-{}",
+        std::process::id(),
+        NEXT.fetch_add(1, Ordering::Relaxed)
+    );
     // Checked for length as the probe will use it.
     SocketAddrUnix::new_abstract_name(name.as_bytes())?;
     let address = std::os::unix::net::SocketAddr::from_abstract_name(&name)?;
@@ -70,18 +84,34 @@ fn held(session: &Session) -> Result<Vec<Layer>, StartError> {
         return Err(StartError::Prepare(what.clone()));
     }
     let findings: Vec<Finding> = serde_json::from_slice(&session.stdout).map_err(|error| {
-        let end = format!("the probe said nothing ({error}); it ended with {:?}", session.ended.end);
+        let end = format!(
+            "the probe said nothing ({error}); it ended with {:?}",
+            session.ended.end
+        );
         StartError::Probe(RunError::Internal(end))
     })?;
     let mut on = Vec::new();
     for layer in Layer::ALL {
-        let breach = findings.iter().find(|finding| finding.layer == layer).map(|finding| finding.breach.as_str());
+        let breach = findings
+            .iter()
+            .find(|finding| finding.layer == layer)
+            .map(|finding| finding.breach.as_str());
         match breach {
             Some("") if session.ended.layers.has(layer) => on.push(layer),
             // The kernel has none, and says so; it was not claimed either.
             Some(_) | None if !layer.is_required() && !session.ended.layers.has(layer) => {}
-            Some(detail) => return Err(StartError::LayerFailed { layer, detail: detail.to_owned() }),
-            None => return Err(StartError::LayerFailed { layer, detail: "the probe did not try it".to_owned() }),
+            Some(detail) => {
+                return Err(StartError::LayerFailed {
+                    layer,
+                    detail: detail.to_owned(),
+                });
+            }
+            None => {
+                return Err(StartError::LayerFailed {
+                    layer,
+                    detail: "the probe did not try it".to_owned(),
+                });
+            }
         }
     }
     Ok(on)
@@ -93,8 +123,20 @@ fn memory_holds(control: MemoryControl, session: &Session) -> Result<(), StartEr
         // Its allocation failed, or the supervisor saw it first.
         MemoryControl::Rlimit => matches!(session.ended.end, End::Memory | End::Exit(WaitStatus::Code(3))),
     };
-    let detail = || format!("the memory limit did not hold: the probe ended with {:?}", session.ended.end);
-    if expected { Ok(()) } else { Err(StartError::LayerFailed { layer: Layer::Rlimits, detail: detail() }) }
+    let detail = || {
+        format!(
+            "the memory limit did not hold: the probe ended with {:?}",
+            session.ended.end
+        )
+    };
+    if expected {
+        Ok(())
+    } else {
+        Err(StartError::LayerFailed {
+            layer: Layer::Rlimits,
+            detail: detail(),
+        })
+    }
 }
 
 fn processes_hold(limit: u32, session: &Session) -> Result<(), StartError> {
@@ -104,7 +146,10 @@ fn processes_hold(limit: u32, session: &Session) -> Result<(), StartError> {
         Ok(count) if count < limit => Ok(()),
         Ok(_) | Err(_) => {
             let detail = format!("the process limit did not hold: the probe started {text:?} of {limit}");
-            Err(StartError::LayerFailed { layer: Layer::Rlimits, detail })
+            Err(StartError::LayerFailed {
+                layer: Layer::Rlimits,
+                detail,
+            })
         }
     }
 }

@@ -32,7 +32,13 @@ impl Sandbox {
         let interpreters = find_interpreters(&config.interpreter_dirs);
         let class = class::native(&interpreters);
         tracing::info!(layers = ?layers.names(), %class, "the sandbox holds");
-        Ok(Self { config, launcher: RwLock::new(Arc::new(launcher)), layers, class, interpreters })
+        Ok(Self {
+            config,
+            launcher: RwLock::new(Arc::new(launcher)),
+            layers,
+            class,
+            interpreters,
+        })
     }
 
     /// What held at the start.
@@ -78,7 +84,12 @@ impl Sandbox {
     pub(crate) fn interpreter(&self, wanted: Interpreter) -> Result<&Path, RunError> {
         let found = self.interpreters.iter().find(|(known, _)| *known == wanted);
         found.map(|(_, path)| path.as_path()).ok_or_else(|| {
-            let dirs: Vec<_> = self.config.interpreter_dirs.iter().map(|dir| dir.display().to_string()).collect();
+            let dirs: Vec<_> = self
+                .config
+                .interpreter_dirs
+                .iter()
+                .map(|dir| dir.display().to_string())
+                .collect();
             RunError::NoInterpreter(wanted, dirs.join(", "))
         })
     }
@@ -99,10 +110,18 @@ impl Sandbox {
         let replacement = {
             let mut current = self.launcher.write().map_err(|_| poisoned(()))?;
             if current.is_dead() {
-                tracing::warn!(pid = current.id(), "the sandbox launcher is dead; starting another");
-                let (fresh, ready) = launch(&self.config).map_err(|error| RunError::Refused(error.to_string()))?;
-                if prove::layers(&fresh, &ready).map_err(|error| RunError::Refused(error.to_string()))? != self.layers {
-                    return Err(RunError::Refused("the layers are others than at the start".to_owned()));
+                tracing::warn!(
+                    pid = current.id(),
+                    "the sandbox launcher is dead; starting another"
+                );
+                let (fresh, ready) =
+                    launch(&self.config).map_err(|error| RunError::Refused(error.to_string()))?;
+                if prove::layers(&fresh, &ready).map_err(|error| RunError::Refused(error.to_string()))?
+                    != self.layers
+                {
+                    return Err(RunError::Refused(
+                        "the layers are others than at the start".to_owned(),
+                    ));
                 }
                 *current = Arc::new(fresh);
             }
@@ -113,13 +132,29 @@ impl Sandbox {
 }
 
 fn launch(config: &SandboxConfig) -> Result<(Launcher, Ready), StartError> {
-    let own = config.interpreter_dirs.iter().filter(|dir| !dir.starts_with("/usr") && !dir.starts_with("/bin"));
+    let own = config
+        .interpreter_dirs
+        .iter()
+        .filter(|dir| !dir.starts_with("/usr") && !dir.starts_with("/bin"));
     let dirs = config.extra_dirs.iter().chain(own).cloned().collect();
-    Launcher::start(&config.launcher, &Setup { dirs, cgroups: config.cgroups })
+    Launcher::start(
+        &config.launcher,
+        &Setup {
+            dirs,
+            cgroups: config.cgroups,
+        },
+    )
 }
 
 /// The first directory that has a program by an interpreter's name wins.
 fn find_interpreters(dirs: &[PathBuf]) -> Vec<(Interpreter, PathBuf)> {
-    let place = |interpreter: Interpreter| dirs.iter().map(|dir| dir.join(interpreter.name())).find(|path| path.is_file());
-    Interpreter::PROGRAMS.into_iter().filter_map(|interpreter| Some((interpreter, place(interpreter)?))).collect()
+    let place = |interpreter: Interpreter| {
+        dirs.iter()
+            .map(|dir| dir.join(interpreter.name()))
+            .find(|path| path.is_file())
+    };
+    Interpreter::PROGRAMS
+        .into_iter()
+        .filter_map(|interpreter| Some((interpreter, place(interpreter)?)))
+        .collect()
 }

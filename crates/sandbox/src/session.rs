@@ -40,16 +40,26 @@ pub(crate) fn run(
     cancel: &CancelHandle,
 ) -> Result<Session, RunError> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
-    let workspace = openat(CWD, workspace, flags, Mode::empty())
-        .map_err(|error| RunError::Files { what: format!("open {}", workspace.display()), source: error.into() })?;
-    let internal = |what: &'static str| move |error: io::Error| RunError::Internal(format!("{what}: {error}"));
+    let workspace = openat(CWD, workspace, flags, Mode::empty()).map_err(|error| RunError::Files {
+        what: format!("open {}", workspace.display()),
+        source: error.into(),
+    })?;
+    let internal =
+        |what: &'static str| move |error: io::Error| RunError::Internal(format!("{what}: {error}"));
     let mut streams = submit(launcher, spec, &workspace).map_err(internal("hand over the job"))?;
     drop(workspace);
-    let mut capture = Capture { limit: spec.limits.output_bytes, stdout: Vec::new(), stderr: Vec::new(), over: false };
+    let mut capture = Capture {
+        limit: spec.limits.output_bytes,
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+        over: false,
+    };
     let mut stopped = Stopped::No;
     let mut end = None;
     while end.is_none() || streams.stdout.is_some() || streams.stderr.is_some() {
-        let ready = streams.wait(cancel.as_fd(), stopped == Stopped::No).map_err(internal("wait for the job"))?;
+        let ready = streams
+            .wait(cancel.as_fd(), stopped == Stopped::No)
+            .map_err(internal("wait for the job"))?;
         if ready.stdout && !drain(&mut streams.stdout, |piece| capture.stdout(piece, sink)) {
             streams.stdout = None;
         }
@@ -57,7 +67,11 @@ pub(crate) fn run(
             streams.stderr = None;
         }
         if stopped == Stopped::No && (capture.over || ready.cancelled) {
-            stopped = if capture.over { Stopped::TooMuch } else { Stopped::Cancelled };
+            stopped = if capture.over {
+                Stopped::TooMuch
+            } else {
+                Stopped::Cancelled
+            };
             // Fails only if the supervisor has ended, whose last message is still to be read.
             let _ = send(streams.socket.as_fd(), &(), &[]);
         }
@@ -66,10 +80,20 @@ pub(crate) fn run(
         }
     }
     match end.flatten() {
-        Some((ended, _)) if stopped == Stopped::Cancelled && ended.end == End::Stopped => Err(RunError::Cancelled),
+        Some((ended, _)) if stopped == Stopped::Cancelled && ended.end == End::Stopped => {
+            Err(RunError::Cancelled)
+        }
         Some((ended, mut fds)) => {
-            let Capture { stdout, stderr, over, .. } = capture;
-            Ok(Session { ended, work: fds.pop(), stdout, stderr, too_much: over })
+            let Capture {
+                stdout, stderr, over, ..
+            } = capture;
+            Ok(Session {
+                ended,
+                work: fds.pop(),
+                stdout,
+                stderr,
+                too_much: over,
+            })
         }
         None => Err(RunError::Internal("the job's supervisor died".to_owned())),
     }
@@ -104,16 +128,36 @@ fn submit(launcher: &Launcher, spec: &Spec, workspace: &OwnedFd) -> io::Result<S
     io::Seek::rewind(&mut file)?;
     let (stdout, stdout_end) = pipe_with(PipeFlags::CLOEXEC)?;
     let (stderr, stderr_end) = pipe_with(PipeFlags::CLOEXEC)?;
-    let (socket, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
-    launcher.submit(&[theirs.as_fd(), file.as_fd(), workspace.as_fd(), stdout_end.as_fd(), stderr_end.as_fd()])?;
-    Ok(Streams { socket, stdout: Some(stdout), stderr: Some(stderr) })
+    let (socket, theirs) = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    )?;
+    launcher.submit(&[
+        theirs.as_fd(),
+        file.as_fd(),
+        workspace.as_fd(),
+        stdout_end.as_fd(),
+        stderr_end.as_fd(),
+    ])?;
+    Ok(Streams {
+        socket,
+        stdout: Some(stdout),
+        stderr: Some(stderr),
+    })
 }
 
 impl Streams {
     fn wait(&self, cancel: BorrowedFd<'_>, cancellable: bool) -> io::Result<ReadyStreams> {
         let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
         let streams = [&self.stdout, &self.stderr];
-        fds.extend(streams.into_iter().flatten().map(|fd| PollFd::new(fd, PollFlags::IN)));
+        fds.extend(
+            streams
+                .into_iter()
+                .flatten()
+                .map(|fd| PollFd::new(fd, PollFlags::IN)),
+        );
         if cancellable {
             fds.push(PollFd::from_borrowed_fd(cancel, PollFlags::IN));
         }

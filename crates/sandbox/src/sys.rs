@@ -40,7 +40,11 @@ pub(crate) enum WaitStatus {
 }
 
 fn check(result: libc::c_long) -> io::Result<libc::c_long> {
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(result)
+    }
 }
 
 /// Forks, with `flags` of `clone(2)` (namespaces). The caller's process has to be single-threaded: the launcher and
@@ -51,7 +55,10 @@ pub(crate) fn fork(flags: libc::c_int) -> io::Result<Forked> {
     // there is one thread only, no lock can be held by another one that does not exist in the child.
     let pid = check(unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) })?;
     // Process ids are 22 bits wide.
-    Ok(i32::try_from(pid).ok().filter(|pid| *pid > 0).map_or(Forked::Child, Forked::Parent))
+    Ok(i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .map_or(Forked::Child, Forked::Parent))
 }
 
 /// Forks as [`fork`] does, into a control group of version 2 if one is named.
@@ -65,8 +72,12 @@ pub(crate) fn fork_into(flags: libc::c_int, group: Option<BorrowedFd<'_>>) -> io
     args.exit_signal = u64::try_from(libc::SIGCHLD).map_err(invalid)?;
     args.cgroup = u64::try_from(group.as_raw_fd()).map_err(invalid)?;
     // SAFETY: as in `fork`; the structure is a local of the given size.
-    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) })?;
-    Ok(i32::try_from(pid).ok().filter(|pid| *pid > 0).map_or(Forked::Child, Forked::Parent))
+    let pid =
+        check(unsafe { libc::syscall(libc::SYS_clone3, &raw const args, size_of::<libc::clone_args>()) })?;
+    Ok(i32::try_from(pid)
+        .ok()
+        .filter(|pid| *pid > 0)
+        .map_or(Forked::Child, Forked::Parent))
 }
 
 /// Ends this process at once: no destructors, no flushing of buffers copied from a parent.
@@ -142,7 +153,12 @@ pub(crate) fn make_readonly(tree: BorrowedFd<'_>, recursive: bool, nodev: bool) 
     const NOSUID: u64 = 2;
     const NODEV: u64 = 4;
     let set = RDONLY | NOSUID | if nodev { NODEV } else { 0 };
-    let attr = MountAttr { set, clear: 0, propagation: 0, userns_fd: 0 };
+    let attr = MountAttr {
+        set,
+        clear: 0,
+        propagation: 0,
+        userns_fd: 0,
+    };
     let flags = libc::AT_EMPTY_PATH | if recursive { libc::AT_RECURSIVE } else { 0 };
     // SAFETY: the path is a NUL-terminated string, the structure is the kernel's `struct mount_attr` and its size is
     // given; both outlive the call.
@@ -164,7 +180,10 @@ pub(crate) fn pivot_root_to_cwd() -> io::Result<()> {
     // SAFETY: both paths are NUL-terminated strings.
     check(unsafe { libc::syscall(libc::SYS_pivot_root, c".".as_ptr(), c".".as_ptr()) })?;
     // SAFETY: as above. With "." twice the old root lies over the new one, and is what gets detached.
-    check(libc::c_long::from(unsafe { libc::umount2(c".".as_ptr(), libc::MNT_DETACH) })).map(drop)
+    check(libc::c_long::from(unsafe {
+        libc::umount2(c".".as_ptr(), libc::MNT_DETACH)
+    }))
+    .map(drop)
 }
 
 /// Marks every file descriptor from `first` on to be closed at the next exec.
@@ -176,16 +195,27 @@ pub(crate) fn close_from_at_exec(first: u32) -> io::Result<()> {
 
 /// Sets one resource limit, soft and hard.
 pub(crate) fn set_rlimit(resource: libc::__rlimit_resource_t, value: u64) -> io::Result<()> {
-    let limit = libc::rlimit { rlim_cur: value, rlim_max: value };
+    let limit = libc::rlimit {
+        rlim_cur: value,
+        rlim_max: value,
+    };
     // SAFETY: the pointer is to a local of the right type.
-    check(libc::c_long::from(unsafe { libc::setrlimit(resource, &raw const limit) })).map(drop)
+    check(libc::c_long::from(unsafe {
+        libc::setrlimit(resource, &raw const limit)
+    }))
+    .map(drop)
 }
 
 /// Reads one resource limit's hard value.
 pub(crate) fn get_hard_rlimit(resource: libc::__rlimit_resource_t) -> io::Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
     // SAFETY: the pointer is to a local of the right type.
-    check(libc::c_long::from(unsafe { libc::getrlimit(resource, &raw mut limit) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::getrlimit(resource, &raw mut limit)
+    }))?;
     Ok(limit.rlim_max)
 }
 
@@ -215,15 +245,29 @@ pub(crate) type Instruction = libc::sock_filter;
 /// Installs a system call filter on this thread, which must have `no_new_privs` set.
 pub(crate) fn install_filter(program: &[Instruction]) -> io::Result<()> {
     let length = u16::try_from(program.len()).map_err(|_| io::Error::from(io::ErrorKind::InvalidInput))?;
-    let header = libc::sock_fprog { len: length, filter: program.as_ptr().cast_mut() };
+    let header = libc::sock_fprog {
+        len: length,
+        filter: program.as_ptr().cast_mut(),
+    };
     // SAFETY: the header points to `length` instructions that outlive the call; the kernel only reads them.
-    check(unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, 0, &raw const header) }).map(drop)
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_seccomp,
+            libc::SECCOMP_SET_MODE_FILTER,
+            0,
+            &raw const header,
+        )
+    })
+    .map(drop)
 }
 
 /// Replaces this process; returns only if that failed.
 pub(crate) fn exec(path: &CString, argv: &[CString], env: &[CString]) -> io::Error {
     let pointers = |list: &[CString]| {
-        list.iter().map(|text| text.as_ptr()).chain([ptr::null()]).collect::<Vec<*const libc::c_char>>()
+        list.iter()
+            .map(|text| text.as_ptr())
+            .chain([ptr::null()])
+            .collect::<Vec<*const libc::c_char>>()
     };
     let (argv, env) = (pointers(argv), pointers(env));
     // SAFETY: every pointer is to a NUL-terminated string that lives as long as its list, both lists end with NULL.

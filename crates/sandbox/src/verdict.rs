@@ -26,11 +26,21 @@ struct Verdict {
 
 impl Verdict {
     fn killed(outcome: RunOutcome, status: Option<ExitStatus>, explanation: String) -> Self {
-        Self { outcome, status, code: KILLED, explanation }
+        Self {
+            outcome,
+            status,
+            code: KILLED,
+            explanation,
+        }
     }
 
     fn code(code: u8, explanation: String) -> Self {
-        Self { outcome: RunOutcome::Exited, status: Some(ExitStatus::Code(code)), code: i32::from(code), explanation }
+        Self {
+            outcome: RunOutcome::Exited,
+            status: Some(ExitStatus::Code(code)),
+            code: i32::from(code),
+            explanation,
+        }
     }
 
     fn of(session: &Session, request: &RunRequest) -> Result<Self, RunError> {
@@ -63,7 +73,10 @@ impl Verdict {
             End::NotExecutable(error) => {
                 let reason = std::io::Error::from_raw_os_error(*error);
                 let code = if *error == libc::ENOENT { 127 } else { 126 };
-                Self::code(code, format!("{} cannot be executed: {reason}", request.entry.entrypoint))
+                Self::code(
+                    code,
+                    format!("{} cannot be executed: {reason}", request.entry.entrypoint),
+                )
             }
             End::Stopped | End::Lost | End::Refused(_) => {
                 return Err(RunError::Internal("the job's first process vanished".to_owned()));
@@ -99,10 +112,21 @@ pub(crate) fn report(
     let files: BTreeMap<BundlePath, InputFile> = collected
         .files
         .iter()
-        .map(|file| (file.path.clone(), InputFile { sha256: file.sha256, size_bytes: file.size_bytes }))
+        .map(|file| {
+            (
+                file.path.clone(),
+                InputFile {
+                    sha256: file.sha256,
+                    size_bytes: file.size_bytes,
+                },
+            )
+        })
         .collect();
-    let streams: (&[u8], &[u8]) =
-        if verdict.has_result() { (&session.stdout, &session.stderr) } else { (&[], &[]) };
+    let streams: (&[u8], &[u8]) = if verdict.has_result() {
+        (&session.stdout, &session.stderr)
+    } else {
+        (&[], &[])
+    };
     let result = RunResult {
         stdout: streams.0,
         stderr: streams.1,
@@ -137,5 +161,11 @@ pub(crate) fn report(
 
 fn gather(work: OwnedFd, job: &Job, request: &RunRequest) -> Result<Collected, CollectError> {
     let limit = request.limits.tmpfs_bytes.saturating_add(job.inputs.bytes);
-    collect(work.as_fd(), &request.outputs, &job.inputs.files, limit, &request.outputs_dir)
+    collect(
+        work.as_fd(),
+        &request.outputs,
+        &job.inputs.files,
+        limit,
+        &request.outputs_dir,
+    )
 }

@@ -1,5 +1,5 @@
 //! Programs that mean harm. After each of them the sandbox serves, and nothing is left: see [`assert_clean`].
-#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
 
 mod common;
 
@@ -26,15 +26,24 @@ fn hostile(job: &Job) -> Done {
 
 #[test]
 fn fork_bomb() {
-    let done = hostile(&Job::bash(":(){ :|:& };: ; echo survived; wait").limits(|l| l.wall = Duration::from_secs(2)));
-    assert!(matches!(done.report.outcome, RunOutcome::Timeout | RunOutcome::Exited), "{:?}", done.report.outcome);
+    let done = hostile(
+        &Job::bash(":(){ :|:& };: ; echo survived; wait").limits(|l| l.wall = Duration::from_secs(2)),
+    );
+    assert!(
+        matches!(done.report.outcome, RunOutcome::Timeout | RunOutcome::Exited),
+        "{:?}",
+        done.report.outcome
+    );
 }
 
 #[test]
 fn processes_are_counted() {
     let text = "import os, signal\nn = 0\ntry:\n  while n < 1000:\n    if os.fork() == 0: signal.pause()\n    n += 1\n\
         except BlockingIOError: print(n)\n";
-    assert_eq!(hostile(&Job::python(text).limits(|l| l.processes = 10)).stdout(), "9\n");
+    assert_eq!(
+        hostile(&Job::python(text).limits(|l| l.processes = 10)).stdout(),
+        "9\n"
+    );
 }
 
 #[test]
@@ -43,7 +52,12 @@ fn daemon_that_ignores_signals() {
         r, w = os.pipe()\nif os.fork() == 0:\n  os.setsid()\n  if os.fork() == 0:\n    os.write(w, b'x')\n    while True: signal.pause()\n  os._exit(0)\n\
         os.read(r, 1)\nprint('main ends', flush=True)\n";
     let done = hostile(&Job::python(text));
-    assert_eq!((done.stdout().as_str(), done.report.exit_code), ("main ends\n", 0), "{}", done.stderr());
+    assert_eq!(
+        (done.stdout().as_str(), done.report.exit_code),
+        ("main ends\n", 0),
+        "{}",
+        done.stderr()
+    );
 }
 
 #[test]
@@ -88,8 +102,16 @@ fn memory_files_are_bounded() {
 #[test]
 fn file_systems_fill_up() {
     let text = "for d in /work /tmp /dev/shm; do dd if=/dev/zero of=$d/x bs=1M count=300 2>/dev/null; done; du -sm --total /work /tmp /dev/shm | tail -1 | cut -f1\n";
-    let done = hostile(&Job::bash(text).limits(|l| l.tmpfs_bytes = 20 << 20).outputs(r#"["none"]"#));
-    assert!((19..=21).contains(&done.stdout().trim().parse::<u32>().unwrap()), "{}", done.stdout());
+    let done = hostile(
+        &Job::bash(text)
+            .limits(|l| l.tmpfs_bytes = 20 << 20)
+            .outputs(r#"["none"]"#),
+    );
+    assert!(
+        (19..=21).contains(&done.stdout().trim().parse::<u32>().unwrap()),
+        "{}",
+        done.stdout()
+    );
 }
 
 #[test]
@@ -101,11 +123,15 @@ fn inodes_run_out() {
 
 #[test]
 fn sparse_file_of_a_tebibyte() {
-    let done = hostile(&Job::python("import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nos.truncate(os.open('x', os.O_CREAT | os.O_RDWR), 1 << 40)\n"));
+    let done = hostile(&Job::python(
+        "import os, signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\nos.truncate(os.open('x', os.O_CREAT | os.O_RDWR), 1 << 40)\n",
+    ));
     assert_eq!(done.report.exit_code, 1);
     assert!(done.stderr().contains("File too large"), "{}", done.stderr());
     // Many that are allowed, each within the limit: together they are not.
-    let done = hostile(&Job::bash("for i in 1 2 3; do truncate -s 15M $i; done").limits(|l| l.tmpfs_bytes = 20 << 20));
+    let done = hostile(
+        &Job::bash("for i in 1 2 3; do truncate -s 15M $i; done").limits(|l| l.tmpfs_bytes = 20 << 20),
+    );
     assert_eq!(done.report.outcome, RunOutcome::OutputLimit);
     assert!(done.report.outputs.is_empty());
 }
@@ -129,9 +155,17 @@ fn exactly_the_output_limit_is_allowed() {
 fn cpu_spin_and_endless_sleep() {
     let spin = hostile(&Job::python("while True: pass\n").limits(|l| l.cpu = Duration::from_millis(300)));
     assert_eq!(spin.report.outcome, RunOutcome::Timeout);
-    assert!(spin.report.explanation.contains("CPU"), "{}", spin.report.explanation);
-    let sleep = hostile(&Job::bash("kill -STOP $$; sleep infinity").limits(|l| l.wall = Duration::from_millis(300)));
-    assert_eq!((sleep.report.outcome, sleep.report.exit), (RunOutcome::Timeout, None));
+    assert!(
+        spin.report.explanation.contains("CPU"),
+        "{}",
+        spin.report.explanation
+    );
+    let sleep =
+        hostile(&Job::bash("kill -STOP $$; sleep infinity").limits(|l| l.wall = Duration::from_millis(300)));
+    assert_eq!(
+        (sleep.report.outcome, sleep.report.exit),
+        (RunOutcome::Timeout, None)
+    );
 }
 
 #[test]
@@ -141,7 +175,10 @@ fn host_files_are_not_there() {
     let done = hostile(&Job::python(text));
     assert_eq!(done.stdout(), "", "{}", done.stderr());
     let secret = tempfile::NamedTempFile::new().unwrap();
-    let text = format!("cat {0} /proc/1/root{0} /proc/self/root{0} /proc/self/cwd/../../..{0}", secret.path().display());
+    let text = format!(
+        "cat {0} /proc/1/root{0} /proc/self/root{0} /proc/self/cwd/../../..{0}",
+        secret.path().display()
+    );
     assert_eq!(hostile(&Job::bash(&text)).report.exit_code, 1);
 }
 
@@ -188,7 +225,12 @@ fn signals_reach_the_job_only() {
     let text = "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nfor pid in [1, -1, 99999]:\n\
         \x20 try: os.kill(pid, signal.SIGKILL if pid == 1 else signal.SIGTERM)\n  except OSError as e: print(pid, e.errno in (1, 3))\nprint('alive')\n";
     let done = hostile(&Job::python(text));
-    assert!(done.stdout().ends_with("99999 True\nalive\n"), "{} {}", done.stdout(), done.stderr());
+    assert!(
+        done.stdout().ends_with("99999 True\nalive\n"),
+        "{} {}",
+        done.stdout(),
+        done.stderr()
+    );
 }
 
 #[test]
@@ -209,5 +251,7 @@ fn landlock_is_a_second_wall() {
 
 #[test]
 fn host_is_unchanged_after_all_this() {
-    assert!(!Path::new("/usr/x").exists() && !Path::new("/.sandrun").exists() && !Path::new("/.canary").exists());
+    assert!(
+        !Path::new("/usr/x").exists() && !Path::new("/.sandrun").exists() && !Path::new("/.canary").exists()
+    );
 }

@@ -1,5 +1,5 @@
 //! What is left when the sandbox goes: nothing. Alone in its program, since it counts processes and groups.
-#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
 
 mod common;
 
@@ -33,9 +33,15 @@ fn groups_of(pid: &str) -> Vec<PathBuf> {
 
 /// Process ids whose command line holds this word, or whose ancestor's does, as far as we see them.
 fn processes_with(word: &str) -> Vec<String> {
-    let pids = fs::read_dir("/proc").unwrap().flatten().filter_map(|entry| entry.file_name().into_string().ok());
-    let named = |pid: &String| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, word));
-    pids.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit())).filter(named).collect()
+    let pids = fs::read_dir("/proc")
+        .unwrap()
+        .flatten()
+        .filter_map(|entry| entry.file_name().into_string().ok());
+    let named =
+        |pid: &String| fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| contains(&line, word));
+    pids.filter(|pid| pid.bytes().all(|byte| byte.is_ascii_digit()))
+        .filter(named)
+        .collect()
 }
 
 fn contains(bytes: &[u8], word: &str) -> bool {
@@ -44,7 +50,11 @@ fn contains(bytes: &[u8], word: &str) -> bool {
 
 /// Blocks until the process is gone, without polling.
 fn await_end(pid: &str) {
-    let pid = pid.parse().ok().and_then(rustix::process::Pid::from_raw).expect("a process id");
+    let pid = pid
+        .parse()
+        .ok()
+        .and_then(rustix::process::Pid::from_raw)
+        .expect("a process id");
     // An error means that it is gone already.
     if let Ok(fd) = rustix::process::pidfd_open(pid, rustix::process::PidfdFlags::empty()) {
         let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
@@ -66,9 +76,15 @@ fn service_to_be_killed() {
         fn stderr(&self, _: &[u8]) {}
     }
     let sandbox = start(CgroupPolicy::Auto);
-    let text = "trap '' TERM HUP INT; (setsid sleep 31415926 &) ; sleep 31415926 & echo running; wait";
+    let text = "import os, signal\nfor s in (1, 2, 15): signal.signal(s, signal.SIG_IGN)\n\
+        for _ in range(2):\n  if os.fork() == 0:\n    os.setsid()\n    while True: signal.pause()\n\
+        print('running', flush=True)\nwhile True: signal.pause()\n";
+    let job = Job {
+        args: vec!["31415926".into()],
+        ..Job::python(text)
+    };
     let cancel = CancelHandle::new().unwrap();
-    let _ = Job::bash(text).run_with(&sandbox, &Print, &cancel);
+    let _ = job.run_with(&sandbox, &Print, &cancel);
 }
 
 #[test]
@@ -85,7 +101,7 @@ fn kill_of_the_service() {
     let launcher = children(&service.id().to_string()).pop().expect("a launcher");
     let mut family = children(&launcher);
     family.extend(processes_with("31415926"));
-    assert!(family.len() >= 3, "{family:?}");
+    assert!(family.len() >= 4, "{family:?}");
     service.kill().unwrap();
     service.wait().unwrap();
     family.push(launcher.clone());
@@ -103,7 +119,10 @@ fn children(pid: &str) -> Vec<String> {
         let text = fs::read_to_string(task.path().join("children")).ok()?;
         (!text.is_empty()).then_some(text)
     });
-    all.unwrap_or(text).split_whitespace().map(str::to_owned).collect()
+    all.unwrap_or(text)
+        .split_whitespace()
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -113,7 +132,11 @@ fn nothing_is_left_after_the_sandbox() {
     assert_eq!(processes_with("27182818"), Vec::<String>::new());
     let launcher = sandbox.launcher_id().to_string();
     for group in groups_of(&launcher) {
-        let jobs = fs::read_dir(&group).unwrap().flatten().filter(|entry| entry.path().is_dir()).count();
+        let jobs = fs::read_dir(&group)
+            .unwrap()
+            .flatten()
+            .filter(|entry| entry.path().is_dir())
+            .count();
         assert_eq!(jobs, 0, "{}", group.display());
     }
     drop(sandbox);
@@ -132,7 +155,10 @@ fn a_dead_launcher_is_replaced() {
         rustix::process::WaitIdOptions::EXITED | rustix::process::WaitIdOptions::NOWAIT,
     )
     .unwrap();
-    assert_eq!(Job::bash("echo again").run_in(&sandbox).unwrap().stdout(), "again\n");
+    assert_eq!(
+        Job::bash("echo again").run_in(&sandbox).unwrap().stdout(),
+        "again\n"
+    );
     assert_ne!(sandbox.launcher_id(), launcher);
 }
 
@@ -151,7 +177,10 @@ fn any_user_may_run_jobs() {
         return;
     }
     // Where the build lies may be closed to others.
-    let place = tempfile::Builder::new().permissions(fs::Permissions::from_mode(0o755)).tempdir().unwrap();
+    let place = tempfile::Builder::new()
+        .permissions(fs::Permissions::from_mode(0o755))
+        .tempdir()
+        .unwrap();
     let copy = |from: &Path, name: &str| {
         let to = place.path().join(name);
         fs::copy(from, &to).unwrap();
@@ -160,7 +189,11 @@ fn any_user_may_run_jobs() {
     let launcher = copy(Path::new(common::LAUNCHER), "launcher");
     let tests = copy(&std::env::current_exe().unwrap(), "tests");
     let output = Command::new(tests)
-        .args(["--exact", "resource_limits_alone_hold", "nothing_is_left_after_the_sandbox"])
+        .args([
+            "--exact",
+            "resource_limits_alone_hold",
+            "nothing_is_left_after_the_sandbox",
+        ])
         .env("SANDRUN_TEST_LAUNCHER", launcher)
         .current_dir("/")
         .gid(65_534)
@@ -173,16 +206,34 @@ fn any_user_may_run_jobs() {
 
 fn works_without_groups(sandbox: &Sandbox) {
     let small = |job: Job| job.limits(|limits| limits.memory_bytes = 64 << 20);
-    let one = small(Job::python("b = 'x' * (200 << 20)\n")).run_in(sandbox).unwrap();
-    assert_eq!((one.report.outcome, one.report.exit_code), (RunOutcome::Exited, 1));
+    let one = small(Job::python("b = 'x' * (200 << 20)\n"))
+        .run_in(sandbox)
+        .unwrap();
+    assert_eq!(
+        (one.report.outcome, one.report.exit_code),
+        (RunOutcome::Exited, 1)
+    );
     assert!(one.stderr().contains("MemoryError"), "{}", one.stderr());
     // Each within the limit, all together over it; and memory that is shared, which no limit of one process counts.
     let text = "import mmap, os, signal\nfor _ in range(6):\n  if os.fork() == 0:\n    b = bytearray(b'x' * (20 << 20)); signal.pause()\nsignal.pause()\n";
-    assert_eq!(small(Job::python(text)).run_in(sandbox).unwrap().report.outcome, RunOutcome::Memory);
+    assert_eq!(
+        small(Job::python(text)).run_in(sandbox).unwrap().report.outcome,
+        RunOutcome::Memory
+    );
     let text = "import mmap, signal\nm = mmap.mmap(-1, 200 << 20)\nm.write(b'x' * (1 << 20) * 30)\nfor _ in range(5): m.write(b'x' * (1 << 20) * 30)\nsignal.pause()\n";
-    assert_eq!(small(Job::python(text)).run_in(sandbox).unwrap().report.outcome, RunOutcome::Memory);
-    let node = Job::new(sandrun_types::Interpreter::Node, "index.js", "console.log('node')").run_in(sandbox).unwrap();
+    assert_eq!(
+        small(Job::python(text)).run_in(sandbox).unwrap().report.outcome,
+        RunOutcome::Memory
+    );
+    let node = Job::new(
+        sandrun_types::Interpreter::Node,
+        "index.js",
+        "console.log('node')",
+    )
+    .run_in(sandbox)
+    .unwrap();
     assert_eq!(node.stdout(), "node\n", "{}", node.stderr());
-    let spin = Job::python("while True: pass\n").limits(|limits| limits.cpu = std::time::Duration::from_millis(300));
+    let spin =
+        Job::python("while True: pass\n").limits(|limits| limits.cpu = std::time::Duration::from_millis(300));
     assert_eq!(spin.run_in(sandbox).unwrap().report.outcome, RunOutcome::Timeout);
 }

@@ -1,5 +1,5 @@
 //! Honest programs: interpreters, outputs, live output, the trace.
-#![allow(missing_docs, unreachable_pub, dead_code)]
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
 
 mod common;
 
@@ -24,7 +24,11 @@ fn python_writes_outputs() {
         "import os, sys\nos.makedirs('out/deep')\nopen('out/deep/a.txt', 'w').write('hello')\n\
          open('b.csv', 'w').write('1,2\\n')\nprint('done', sys.argv[1:], os.getcwd())\n",
     );
-    let done = Job { args: vec!["x".into(), "y z".into()], ..job }.run();
+    let done = Job {
+        args: vec!["x".into(), "y z".into()],
+        ..job
+    }
+    .run();
     assert_eq!(done.stdout(), "done ['x', 'y z'] /work\n", "{}", done.stderr());
     assert_eq!(done.report.exit, Some(ExitStatus::Code(0)));
     assert_eq!(done.output_names(), ["b.csv", "out/deep/a.txt"]);
@@ -54,15 +58,34 @@ fn bash_pipelines_and_temporary_files() {
 
 #[test]
 fn own_executables_and_scripts_of_any_interpreter() {
-    let mut job = Job::new(Interpreter::Itself, "bin/tool", std::fs::read("/bin/echo").unwrap());
+    let mut job = Job::new(
+        Interpreter::Itself,
+        "bin/tool",
+        std::fs::read("/bin/echo").unwrap(),
+    );
     job.args = vec!["itself".into()];
     assert_eq!(job.run().stdout(), "itself\n");
-    let perl = Job::new(Interpreter::Itself, "tool", "#!/usr/bin/perl\nprint \"perl\\n\";\n").run();
+    let perl = Job::new(
+        Interpreter::Itself,
+        "tool",
+        "#!/usr/bin/perl\nprint \"perl\\n\";\n",
+    )
+    .run();
     assert_eq!(perl.stdout(), "perl\n", "{}", perl.stderr());
     let none = Job::new(Interpreter::Itself, "tool", "#!/nowhere/x\n").run();
     assert_eq!(none.report.exit_code, 127);
-    assert!(none.report.explanation.contains("cannot be executed"), "{}", none.report.explanation);
-    assert_eq!(Job::new(Interpreter::Itself, "tool", "no program\n").run().report.exit_code, 126);
+    assert!(
+        none.report.explanation.contains("cannot be executed"),
+        "{}",
+        none.report.explanation
+    );
+    assert_eq!(
+        Job::new(Interpreter::Itself, "tool", "no program\n")
+            .run()
+            .report
+            .exit_code,
+        126
+    );
 }
 
 #[test]
@@ -86,7 +109,10 @@ fn only_what_matches_leaves_and_inputs_stay_when_unchanged() {
     job.files.push(("data.csv".into(), b"old\n".to_vec()));
     job.files.push(("same.csv".into(), b"old\n".to_vec()));
     assert_eq!(job.run().output_names(), ["a.txt", "data.csv", "plots/b.png"]);
-    assert_eq!(job.outputs(r#"["*.png", "same.csv"]"#).run().output_names(), ["plots/b.png", "same.csv"]);
+    assert_eq!(
+        job.outputs(r#"["*.png", "same.csv"]"#).run().output_names(),
+        ["plots/b.png", "same.csv"]
+    );
 }
 
 #[test]
@@ -95,8 +121,19 @@ fn links_and_special_files_are_not_followed() {
         mkdir closed; echo y > closed/in; chmod 000 closed/in closed; printf z > $'new\\nline'\n\
         python3 -c \"import socket; socket.socket(socket.AF_UNIX).bind('sock')\"\n";
     let done = Job::bash(text).run();
-    assert_eq!(done.output_names(), ["closed/in", "hard", "real"], "{}", done.stderr());
-    let reason = |name: &str| done.report.skipped.iter().find(|file| file.name.starts_with(name)).map(|f| f.reason);
+    assert_eq!(
+        done.output_names(),
+        ["closed/in", "hard", "real"],
+        "{}",
+        done.stderr()
+    );
+    let reason = |name: &str| {
+        done.report
+            .skipped
+            .iter()
+            .find(|file| file.name.starts_with(name))
+            .map(|f| f.reason)
+    };
     for name in ["link", "dir", "loop"] {
         assert_eq!(reason(name), Some(SkipReason::Symlink));
     }
@@ -115,7 +152,11 @@ fn the_same_job_has_the_same_trace() {
     assert_eq!(one.report.trace_root, two.report.trace_root);
     assert_eq!(one.report.output_root, two.report.output_root);
     assert_eq!(one.report.trace.root(), one.report.trace_root);
-    let other = Job { args: vec!["1".into()], ..job }.run();
+    let other = Job {
+        args: vec!["1".into()],
+        ..job
+    }
+    .run();
     assert_ne!(one.report.trace_root, other.report.trace_root);
     assert_eq!(one.report.output_root, other.report.output_root);
 }
@@ -134,17 +175,32 @@ fn live_output_arrives_while_the_job_waits() {
     let cancel = CancelHandle::new().unwrap();
     let sink = Cancelling(&cancel, Mutex::default());
     let result = Job::bash("echo first; read < <(sleep infinity)").run_with(&SANDBOX, &sink, &cancel);
-    assert!(matches!(result.map(|done| done.report.outcome), Err(RunError::Cancelled)));
+    assert!(matches!(
+        result.map(|done| done.report.outcome),
+        Err(RunError::Cancelled)
+    ));
     assert_eq!(*sink.1.lock().unwrap(), b"first\n");
 }
 
 #[test]
 fn bad_requests_are_refused_and_say_why() {
-    let nul = Job { args: vec!["a\0b".into()], ..Job::bash("") }.run_in(&SANDBOX);
+    let nul = Job {
+        args: vec!["a\0b".into()],
+        ..Job::bash("")
+    }
+    .run_in(&SANDBOX);
     assert!(matches!(nul, Err(RunError::BadRequest(text)) if text.contains("NUL")));
-    let million = Job { args: vec!["x".into(); 1_000_000], ..Job::bash("") }.run_in(&SANDBOX);
+    let million = Job {
+        args: vec!["x".into(); 1_000_000],
+        ..Job::bash("")
+    }
+    .run_in(&SANDBOX);
     assert!(matches!(million, Err(RunError::BadRequest(text)) if text.contains("together")));
-    let preload = Job { env: [("LD_PRELOAD".into(), "/x.so".into())].into(), ..Job::bash("echo $LD_PRELOAD") }.run();
+    let preload = Job {
+        env: [("LD_PRELOAD".into(), "/x.so".into())].into(),
+        ..Job::bash("echo $LD_PRELOAD")
+    }
+    .run();
     assert_eq!(preload.stdout(), "\n");
     assert_eq!(preload.stderr(), "");
 }
@@ -155,7 +211,9 @@ fn jobs_run_in_parallel_without_seeing_each_other() {
         let threads: Vec<_> = (0..8)
             .map(|number: u32| {
                 scope.spawn(move || {
-                    let text = format!("echo {number} > /tmp/x; echo {number} > own; ls /proc | grep -c '^[0-9]'; cat /tmp/x");
+                    let text = format!(
+                        "echo {number} > /tmp/x; echo {number} > own; ls /proc | grep -c '^[0-9]'; cat /tmp/x"
+                    );
                     Job::bash(&text).run()
                 })
             })
@@ -163,8 +221,47 @@ fn jobs_run_in_parallel_without_seeing_each_other() {
         for (number, thread) in threads.into_iter().enumerate() {
             let done = thread.join().unwrap();
             assert_eq!(done.report.outcome, RunOutcome::Exited);
-            assert!(done.stdout().ends_with(&format!("\n{number}\n")), "{}", done.stdout());
+            assert!(
+                done.stdout().ends_with(&format!("\n{number}\n")),
+                "{}",
+                done.stdout()
+            );
             assert_eq!(done.output("own"), format!("{number}\n").as_bytes());
         }
     });
+}
+
+#[test]
+fn every_job_has_namespaces_of_its_own() {
+    // Held by the first job while the second one runs, so that a number cannot be used again.
+    let job =
+        Job::bash("readlink /proc/self/ns/{net,ipc,uts,mnt,pid,user}; echo >&2; read < <(sleep infinity)");
+    struct Second<'a>(&'a CancelHandle, Mutex<(String, String)>);
+    impl OutputSink for Second<'_> {
+        fn stdout(&self, piece: &[u8]) {
+            self.1.lock().unwrap().0.push_str(&String::from_utf8_lossy(piece));
+        }
+        fn stderr(&self, _: &[u8]) {
+            let second = Job::bash("readlink /proc/self/ns/{net,ipc,uts,mnt,pid,user}")
+                .run()
+                .stdout();
+            self.1.lock().unwrap().1 = second;
+            self.0.cancel();
+        }
+    }
+    let cancel = CancelHandle::new().unwrap();
+    let sink = Second(&cancel, Mutex::default());
+    assert!(matches!(
+        job.run_with(&SANDBOX, &sink, &cancel),
+        Err(RunError::Cancelled)
+    ));
+    let (first, second) = &*sink.1.lock().unwrap();
+    assert_eq!(
+        (first.lines().count(), second.lines().count()),
+        (6, 6),
+        "{first}{second}"
+    );
+    for (one, two) in first.lines().zip(second.lines()) {
+        assert_ne!(one, two);
+    }
 }

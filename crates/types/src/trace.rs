@@ -119,8 +119,13 @@ impl Trace {
     pub fn of_untraced(header: TraceHeader, result: RunResult<'_>) -> Self {
         let mut events = chunks(Stream::Stdout, result.stdout);
         events.extend(chunks(Stream::Stderr, result.stderr));
-        events.push(TraceEvent::OutputTree { root: tree_root(result.files) });
-        events.push(TraceEvent::Exit { outcome: result.outcome, status: result.status });
+        events.push(TraceEvent::OutputTree {
+            root: tree_root(result.files),
+        });
+        events.push(TraceEvent::Exit {
+            outcome: result.outcome,
+            status: result.status,
+        });
         Self { header, events }
     }
 
@@ -158,7 +163,10 @@ pub fn tree_root(files: &BTreeMap<BundlePath, InputFile>) -> [u8; 32] {
 /// Root over what a run hands out: a leaf for stdout, one for stderr, then one for each file as in [`tree_root`].
 #[must_use]
 pub fn output_root(stdout: &[u8], stderr: &[u8], files: &BTreeMap<BundlePath, InputFile>) -> OutputRoot {
-    let mut leaves = vec![stream_leaf(Stream::Stdout, stdout), stream_leaf(Stream::Stderr, stderr)];
+    let mut leaves = vec![
+        stream_leaf(Stream::Stdout, stdout),
+        stream_leaf(Stream::Stderr, stderr),
+    ];
     leaves.extend(files.iter().map(|(path, file)| file_leaf(path, file)));
     OutputRoot(merkle_root(&leaves))
 }
@@ -169,7 +177,12 @@ fn chunks(stream: Stream, bytes: &[u8]) -> Vec<TraceEvent> {
     for piece in bytes.chunks(STREAM_CHUNK) {
         // A chunk is at most 64 KiB.
         let length = u32::try_from(piece.len()).unwrap_or(u32::MAX);
-        events.push(TraceEvent::Chunk { stream, offset, length, sha256: Sha256Hex::of(piece) });
+        events.push(TraceEvent::Chunk {
+            stream,
+            offset,
+            length,
+            sha256: Sha256Hex::of(piece),
+        });
         offset += u64::from(length);
     }
     events
@@ -224,7 +237,12 @@ impl TraceEvent {
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         match self {
-            Self::Chunk { stream, offset, length, sha256 } => {
+            Self::Chunk {
+                stream,
+                offset,
+                length,
+                sha256,
+            } => {
                 let mut out = Encoder::new(match stream {
                     Stream::Stdout => 0x10,
                     Stream::Stderr => 0x11,

@@ -13,9 +13,18 @@ pub(super) enum Verdict {
     /// It fails with this error number.
     Errno(u16),
     /// The low half of argument `argument` decides: if `value & mask == equals` it is made, else it fails.
-    If { argument: u8, mask: u32, equals: u32, otherwise: u16 },
+    If {
+        argument: u8,
+        mask: u32,
+        equals: u32,
+        otherwise: u16,
+    },
     /// The low half of argument `argument` decides: if it is `equals` the call fails, else it is made.
-    Unless { argument: u8, equals: u32, otherwise: u16 },
+    Unless {
+        argument: u8,
+        equals: u32,
+        otherwise: u16,
+    },
 }
 
 /// Calls `from` to the next range's `from`.
@@ -25,12 +34,18 @@ struct Range {
     verdict: Verdict,
 }
 
-const LOAD: u16 = (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16;
-const AND: u16 = (libc::BPF_ALU | libc::BPF_AND | libc::BPF_K) as u16;
-const JUMP: u16 = (libc::BPF_JMP | libc::BPF_JA) as u16;
-const JUMP_EQ: u16 = (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16;
-const JUMP_GE: u16 = (libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K) as u16;
-const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
+/// `BPF_LD | BPF_W | BPF_ABS`.
+const LOAD: u16 = 0x20;
+/// `BPF_ALU | BPF_AND | BPF_K`.
+const AND: u16 = 0x54;
+/// `BPF_JMP | BPF_JA`.
+const JUMP: u16 = 0x05;
+/// `BPF_JMP | BPF_JEQ | BPF_K`.
+const JUMP_EQ: u16 = 0x15;
+/// `BPF_JMP | BPF_JGE | BPF_K`.
+const JUMP_GE: u16 = 0x35;
+/// `BPF_RET | BPF_K`.
+const RETURN: u16 = 0x06;
 
 /// Offsets in `struct seccomp_data`.
 const NUMBER_AT: u32 = 0;
@@ -88,7 +103,9 @@ pub(super) fn errno(number: i32) -> u16 {
 }
 
 fn search(ranges: &[Range]) -> Vec<Instruction> {
-    let [first, rest @ ..] = ranges else { return Vec::new() };
+    let [first, rest @ ..] = ranges else {
+        return Vec::new();
+    };
     if rest.is_empty() {
         return verdict(first.verdict);
     }
@@ -114,14 +131,23 @@ fn verdict(verdict: Verdict) -> Vec<Instruction> {
     match verdict {
         Verdict::Allow => vec![allow],
         Verdict::Errno(number) => vec![fail(number)],
-        Verdict::If { argument, mask, equals, otherwise } => vec![
+        Verdict::If {
+            argument,
+            mask,
+            equals,
+            otherwise,
+        } => vec![
             plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
             plain(AND, mask),
             jump(JUMP_EQ, equals, 0, 1),
             allow,
             fail(otherwise),
         ],
-        Verdict::Unless { argument, equals, otherwise } => vec![
+        Verdict::Unless {
+            argument,
+            equals,
+            otherwise,
+        } => vec![
             plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
             jump(JUMP_EQ, equals, 1, 0),
             allow,
@@ -169,7 +195,15 @@ mod tests {
             .map(|n| match n % 3 {
                 0 => (n, Verdict::Allow),
                 1 => (n, Verdict::Errno(38)),
-                _ => (n, Verdict::If { argument: 0, mask: 0xf0, equals: 0x10, otherwise: 9 }),
+                _ => (
+                    n,
+                    Verdict::If {
+                        argument: 0,
+                        mask: 0xf0,
+                        equals: 0x10,
+                        otherwise: 9,
+                    },
+                ),
             })
             .collect();
         let program = assemble(7, 2, &rules, 450, 1);

@@ -49,10 +49,13 @@ impl Groups {
             CgroupPolicy::Auto | CgroupPolicy::Required => find::hierarchies(&name)?,
         };
         let groups = Self { name, hierarchies };
-        let lacking = groups.memory() == MemoryControl::Rlimit || groups.processes() == ProcessControl::Rlimit;
+        let lacking =
+            groups.memory() == MemoryControl::Rlimit || groups.processes() == ProcessControl::Rlimit;
         if policy == CgroupPolicy::Required && lacking {
             groups.remove();
-            return Err(io::Error::other("control groups for memory and pids are required, but cannot be made here"));
+            return Err(io::Error::other(
+                "control groups for memory and pids are required, but cannot be made here",
+            ));
         }
         Ok(groups)
     }
@@ -77,7 +80,10 @@ impl Groups {
 
     /// Makes the groups of one job, limits set, nobody in them.
     pub(super) fn create(&self, job: &str, limits: &Limits) -> io::Result<JobGroups<'_>> {
-        let mut made = JobGroups { job: job.to_owned(), groups: Vec::new() };
+        let mut made = JobGroups {
+            job: job.to_owned(),
+            groups: Vec::new(),
+        };
         for hierarchy in &self.hierarchies {
             match mkdirat(&hierarchy.base, job, Mode::from_raw_mode(0o755)) {
                 Ok(()) | Err(rustix::io::Errno::EXIST) => {}
@@ -139,7 +145,11 @@ impl JobGroup<'_> {
         }
         if self.hierarchy.pids {
             // One more: the job's first process is ours.
-            write(&self.dir, "pids.max", &(u64::from(limits.processes) + 1).to_string())?;
+            write(
+                &self.dir,
+                "pids.max",
+                &(u64::from(limits.processes) + 1).to_string(),
+            )?;
         }
         Ok(())
     }
@@ -148,7 +158,8 @@ impl JobGroup<'_> {
 impl JobGroups<'_> {
     /// The group of version 2, which a process is best born into.
     pub(super) fn birthplace(&self) -> Option<BorrowedFd<'_>> {
-        self.of(|h| h.version == Version::V2).map(|group| group.dir.as_fd())
+        self.of(|h| h.version == Version::V2)
+            .map(|group| group.dir.as_fd())
     }
 
     /// Puts the calling process, which has one thread, into the groups that it was not born into.
@@ -156,8 +167,13 @@ impl JobGroups<'_> {
     /// By the file `tasks`: moving just the calling thread takes no global lock, while `cgroup.procs` waits for a
     /// grace period of the kernel, 10 to 20 ms.
     pub(super) fn enter(&self) -> io::Result<()> {
-        let moved = self.groups.iter().filter(|group| group.hierarchy.version == Version::V1);
-        moved.into_iter().try_for_each(|group| write(&group.dir, "tasks", "0"))
+        let moved = self
+            .groups
+            .iter()
+            .filter(|group| group.hierarchy.version == Version::V1);
+        moved
+            .into_iter()
+            .try_for_each(|group| write(&group.dir, "tasks", "0"))
     }
 
     fn of(&self, has: impl Fn(&Hierarchy) -> bool) -> Option<&JobGroup<'_>> {
@@ -167,7 +183,9 @@ impl JobGroups<'_> {
     /// Whether the kernel has killed a process of the job for memory. Counted by the kernel, so it does not matter
     /// when this is asked once all processes are dead.
     pub(super) fn killed_for_memory(&self) -> io::Result<bool> {
-        let Some(group) = self.of(|h| h.memory) else { return Ok(false) };
+        let Some(group) = self.of(|h| h.memory) else {
+            return Ok(false);
+        };
         let file = match group.hierarchy.version {
             Version::V1 => "memory.oom_control",
             Version::V2 => "memory.events",
@@ -189,8 +207,15 @@ impl JobGroups<'_> {
     pub(super) fn cpu(&self) -> Option<Duration> {
         let group = self.of(|h| h.cpu)?;
         match group.hierarchy.version {
-            Version::V1 => read(&group.dir, "cpuacct.usage").ok()?.trim().parse().ok().map(Duration::from_nanos),
-            Version::V2 => field(&read(&group.dir, "cpu.stat").ok()?, "usage_usec").map(Duration::from_micros),
+            Version::V1 => read(&group.dir, "cpuacct.usage")
+                .ok()?
+                .trim()
+                .parse()
+                .ok()
+                .map(Duration::from_nanos),
+            Version::V2 => {
+                field(&read(&group.dir, "cpu.stat").ok()?, "usage_usec").map(Duration::from_micros)
+            }
         }
     }
 }
@@ -206,7 +231,8 @@ impl Drop for JobGroups<'_> {
 
 /// The number after a word at the beginning of a line.
 fn field(text: &str, name: &str) -> Option<u64> {
-    text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
+    text.lines()
+        .find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.trim().parse().ok())
 }
 
 fn ignore_missing(result: io::Result<()>) -> io::Result<()> {

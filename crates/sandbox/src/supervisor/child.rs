@@ -33,27 +33,54 @@ pub(super) fn become_program(inside: Inside<'_>, supervisor: &OwnedFd) -> ! {
 type Strings = (CString, Vec<CString>, Vec<CString>);
 
 fn strings(path: &str, argv: &[String], env: &[(String, String)]) -> io::Result<Strings> {
-    let argv = argv.iter().map(|text| CString::new(text.as_str())).collect::<Result<_, _>>()?;
-    let env = env.iter().map(|(name, value)| CString::new(format!("{name}={value}"))).collect::<Result<_, _>>()?;
+    let argv = argv
+        .iter()
+        .map(|text| CString::new(text.as_str()))
+        .collect::<Result<_, _>>()?;
+    let env = env
+        .iter()
+        .map(|(name, value)| CString::new(format!("{name}={value}")))
+        .collect::<Result<_, _>>()?;
     Ok((CString::new(path)?, argv, env))
 }
 
 fn put_on_everything(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), String> {
     let step = |what: &str, result: io::Result<()>| result.map_err(|error| format!("{what}: {error}"));
-    let Inside { machine, spec, outside, .. } = inside;
-    step("take standard streams", take_streams(&inside.stdout, &inside.stderr))?;
-    step("enter the work directory", rustix::process::chdir("/work").map_err(Into::into))?;
-    step("make a user namespace", harden::enter_user_namespace(machine.identity, *outside))?;
+    let Inside {
+        machine,
+        spec,
+        outside,
+        ..
+    } = inside;
+    step(
+        "take standard streams",
+        take_streams(&inside.stdout, &inside.stderr),
+    )?;
+    step(
+        "enter the work directory",
+        rustix::process::chdir("/work").map_err(Into::into),
+    )?;
+    step(
+        "make a user namespace",
+        harden::enter_user_namespace(machine.identity, *outside),
+    )?;
     step("drop capabilities", harden::drop_capabilities())?;
     let file_bytes = spec.limits.tmpfs_bytes.saturating_add(spec.input_bytes);
     let rlimits = harden::set_rlimits(&spec.limits, machine.groups.memory(), file_bytes);
     step("set resource limits", rlimits)?;
-    step("set no_new_privs", rustix::thread::set_no_new_privs(true).map_err(Into::into))?;
-    let landlock = harden::restrict_paths(&machine.dirs).map_err(|error| format!("put up Landlock: {error}"))?;
+    step(
+        "set no_new_privs",
+        rustix::thread::set_no_new_privs(true).map_err(Into::into),
+    )?;
+    let landlock =
+        harden::restrict_paths(&machine.dirs).map_err(|error| format!("put up Landlock: {error}"))?;
     step("close descriptors", sys::close_from_at_exec(3))?;
     sys::reset_signals();
     step("report", send(supervisor.as_fd(), &Note::Ready { landlock }, &[]))?;
-    step("install the system call filter", sys::install_filter(&machine.filter))
+    step(
+        "install the system call filter",
+        sys::install_filter(&machine.filter),
+    )
 }
 
 fn take_streams(stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<()> {

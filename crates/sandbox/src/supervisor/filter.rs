@@ -113,7 +113,11 @@ pub(super) fn program(shared_memory: SharedMemory) -> Vec<Instruction> {
         SharedMemory::Unbounded => Verdict::Errno(errno(libc::ENOSYS)),
     };
     rules.extend(SHARED_MEMORY.iter().map(|call| (number(*call), shared)));
-    rules.extend(ABSENT.iter().map(|call| (number(*call), Verdict::Errno(errno(libc::ENOSYS)))));
+    rules.extend(
+        ABSENT
+            .iter()
+            .map(|call| (number(*call), Verdict::Errno(errno(libc::ENOSYS)))),
+    );
     rules.extend(conditional().map(|(call, verdict)| (number(call), verdict)));
     assemble(ARCH, errno(libc::EPERM), &rules, NEWEST, errno(libc::EPERM))
 }
@@ -121,13 +125,37 @@ pub(super) fn program(shared_memory: SharedMemory) -> Vec<Instruction> {
 /// Calls that depend on an argument.
 fn conditional() -> impl Iterator<Item = (libc::c_long, Verdict)> {
     // AF_UNIX and no other family: not the internet, not netlink, not packets.
-    let local = Verdict::If { argument: 0, mask: u32::MAX, equals: 1, otherwise: errno(libc::EAFNOSUPPORT) };
+    let local = Verdict::If {
+        argument: 0,
+        mask: u32::MAX,
+        equals: 1,
+        otherwise: errno(libc::EAFNOSUPPORT),
+    };
     // TIOCSTI types into a terminal; terminals are none here, but the call is cheap to refuse.
-    let ioctl = Verdict::Unless { argument: 1, equals: 0x5412, otherwise: errno(libc::EPERM) };
-    let clone = Verdict::If { argument: 0, mask: NAMESPACES, equals: 0, otherwise: errno(libc::EPERM) };
-    let own = Verdict::If { argument: 0, mask: u32::MAX, equals: 0, otherwise: errno(libc::EPERM) };
+    let ioctl = Verdict::Unless {
+        argument: 1,
+        equals: 0x5412,
+        otherwise: errno(libc::EPERM),
+    };
+    let clone = Verdict::If {
+        argument: 0,
+        mask: NAMESPACES,
+        equals: 0,
+        otherwise: errno(libc::EPERM),
+    };
+    let own = Verdict::If {
+        argument: 0,
+        mask: u32::MAX,
+        equals: 0,
+        otherwise: errno(libc::EPERM),
+    };
     // Asking which personality this is, never changing it.
-    let ask = Verdict::If { argument: 0, mask: u32::MAX, equals: u32::MAX, otherwise: errno(libc::EPERM) };
+    let ask = Verdict::If {
+        argument: 0,
+        mask: u32::MAX,
+        equals: u32::MAX,
+        otherwise: errno(libc::EPERM),
+    };
     [
         (libc::SYS_socket, local),
         (libc::SYS_socketpair, local),

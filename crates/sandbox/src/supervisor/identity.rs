@@ -29,12 +29,18 @@ pub(super) enum Identity {
 impl Identity {
     /// Finds out, and enters a user namespace where it takes one.
     pub(super) fn establish() -> io::Result<Self> {
-        let (uid, gid) = (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw());
-        let needed = CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
+        let (uid, gid) = (
+            rustix::process::geteuid().as_raw(),
+            rustix::process::getegid().as_raw(),
+        );
+        let needed =
+            CapabilitySet::SYS_ADMIN | CapabilitySet::SETUID | CapabilitySet::SETGID | CapabilitySet::CHOWN;
         let held = rustix::thread::capabilities(None)?.effective;
         if uid == 0 && held.contains(needed) {
             let map = fs::read_to_string("/proc/self/uid_map")?;
-            return Ok(Self::Privileged { high_ids: maps_high_ids(&map) });
+            return Ok(Self::Privileged {
+                high_ids: maps_high_ids(&map),
+            });
         }
         sys::unshare(libc::CLONE_NEWUSER)?;
         map_ids(0, uid, gid)?;
@@ -61,7 +67,9 @@ pub(super) fn map_ids(inside: u32, uid: u32, gid: u32) -> io::Result<()> {
 /// Whether the lines of a uid_map cover the ids that jobs get.
 fn maps_high_ids(map: &str) -> bool {
     map.lines().any(|line| {
-        let mut fields = line.split_whitespace().map(|field| field.parse::<u64>().unwrap_or(0));
+        let mut fields = line
+            .split_whitespace()
+            .map(|field| field.parse::<u64>().unwrap_or(0));
         let (first, _, count) = (fields.next(), fields.next(), fields.next());
         let (first, count) = (first.unwrap_or(0), count.unwrap_or(0));
         first <= u64::from(FIRST_OUTSIDE) && u64::from(FIRST_OUTSIDE) + 65_536 <= first + count

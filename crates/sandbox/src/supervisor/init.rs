@@ -53,14 +53,30 @@ fn prepare(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), String> {
     let step = |what: &str, result: io::Result<()>| result.map_err(|error| format!("{what}: {error}"));
     step("bind to the supervisor's life", die_with(supervisor))?;
     step("enter the control groups", inside.groups.enter())?;
-    step("make a control group namespace", sys::unshare(libc::CLONE_NEWCGROUP))?;
+    step(
+        "make a control group namespace",
+        sys::unshare(libc::CLONE_NEWCGROUP),
+    )?;
     step("attach the job's files", attach(inside.mount))?;
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
-    step("mount /proc", mount("proc", "/proc", "proc", flags, None).map_err(Into::into))?;
+    step(
+        "mount /proc",
+        mount("proc", "/proc", "proc", flags, None).map_err(Into::into),
+    )?;
     step("cover /proc", inside.machine.covers.apply())?;
-    step("hide the store", mount_bind(format!("{STORE}/empty"), STORE).map_err(Into::into))?;
-    step("set the host name", rustix::system::sethostname(b"sandbox").map_err(Into::into))?;
-    let proc = rustix::fs::open("/proc", OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty());
+    step(
+        "hide the store",
+        mount_bind(format!("{STORE}/empty"), STORE).map_err(Into::into),
+    )?;
+    step(
+        "set the host name",
+        rustix::system::sethostname(b"sandbox").map_err(Into::into),
+    )?;
+    let proc = rustix::fs::open(
+        "/proc",
+        OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC,
+        Mode::empty(),
+    );
     let proc = proc.map_err(|error| format!("open /proc: {error}"))?;
     step("report", send(supervisor.as_fd(), &Note::Inside, &[proc.as_fd()]))
 }
@@ -69,7 +85,13 @@ fn prepare(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), String> {
 fn die_with(supervisor: &OwnedFd) -> io::Result<()> {
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
     let mut fds = [PollFd::new(supervisor, PollFlags::empty())];
-    poll(&mut fds, Some(&rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 }))?;
+    poll(
+        &mut fds,
+        Some(&rustix::time::Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        }),
+    )?;
     if fds[0].revents().contains(PollFlags::HUP) {
         return Err(io::Error::other("the supervisor is gone"));
     }
@@ -78,7 +100,13 @@ fn die_with(supervisor: &OwnedFd) -> io::Result<()> {
 
 fn attach(job: &OwnedFd) -> io::Result<()> {
     let store = format!("{STORE}/job");
-    move_mount(job.as_fd(), "", CWD, store.as_str(), MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    move_mount(
+        job.as_fd(),
+        "",
+        CWD,
+        store.as_str(),
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
     for (name, _, target) in stage::PARTS {
         mount_bind(format!("{store}/{name}"), target)?;
     }

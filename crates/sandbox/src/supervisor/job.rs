@@ -20,9 +20,10 @@ use crate::sys::{self, Forked};
 use crate::wire::{End, Ended, Note, Spec, receive, send};
 use crate::{Layer, Layers, MemoryControl};
 
-/// The namespaces that the job's first process is born into; those for users and control groups come later.
+/// The namespaces that the job's first process is born into. Its network namespace is the supervisor's, which the
+/// launcher has made for this job; those for users and control groups come later.
 const NAMESPACES: libc::c_int =
-    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWNET | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+    libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
 
 /// What travels with a job.
 #[derive(Debug)]
@@ -38,7 +39,13 @@ impl JobFds {
     /// In the order of [`Spec`]; `None` if it is not as many.
     pub(super) fn from_message(fds: Vec<OwnedFd>) -> Option<Self> {
         let [socket, spec, workspace, stdout, stderr] = <[OwnedFd; 5]>::try_from(fds).ok()?;
-        Some(Self { socket, spec, workspace, stdout, stderr })
+        Some(Self {
+            socket,
+            spec,
+            workspace,
+            stdout,
+            stderr,
+        })
     }
 }
 
@@ -52,7 +59,13 @@ pub(super) fn supervise(machine: &Machine, job: u32, fds: JobFds, launcher_socke
     // It must not look open when the launcher dies.
     sys::close_forked_copy(launcher_socket);
     let started = Instant::now();
-    let JobFds { socket, spec, workspace, stdout, stderr } = fds;
+    let JobFds {
+        socket,
+        spec,
+        workspace,
+        stdout,
+        stderr,
+    } = fds;
     let code = match read_spec(spec) {
         Ok(spec) => {
             let (ended, work) = run(machine, job, &spec, &socket, (workspace, stdout, stderr), started);
@@ -80,11 +93,21 @@ fn run(
     (workspace, stdout, stderr): (OwnedFd, OwnedFd, OwnedFd),
     started: Instant,
 ) -> (Ended, Option<OwnedFd>) {
-    let layers = |on: Vec<Layer>| Layers { on, memory: machine.groups.memory(), processes: machine.groups.processes() };
+    let layers = |on: Vec<Layer>| Layers {
+        on,
+        memory: machine.groups.memory(),
+        processes: machine.groups.processes(),
+    };
     let refuse = |what: &str, error: io::Error| {
         let end = End::Refused(format!("{what}: {error}"));
         let wall_micros = micros(started.elapsed());
-        Ended { end, cpu_micros: 0, memory_peak_bytes: 0, wall_micros, layers: layers(Vec::new()) }
+        Ended {
+            end,
+            cpu_micros: 0,
+            memory_peak_bytes: 0,
+            wall_micros,
+            layers: layers(Vec::new()),
+        }
     };
     let outside = machine.identity.outside(job);
     let stage = match stage::prepare(spec, workspace.as_fd(), outside) {
@@ -95,7 +118,12 @@ fn run(
         Ok(groups) => groups,
         Err(error) => return (refuse("make the job's control groups", error), None),
     };
-    let pair = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None);
+    let pair = socketpair(
+        AddressFamily::UNIX,
+        SocketType::SEQPACKET,
+        SocketFlags::CLOEXEC,
+        None,
+    );
     let (mine, theirs) = match pair {
         Ok(pair) => pair,
         Err(error) => return (refuse("make a socket", error.into()), None),
@@ -105,7 +133,15 @@ fn run(
         Ok(Forked::Child) => {
             drop(mine);
             sys::close_forked_copy(socket);
-            let inside = Inside { machine, spec, groups: &groups, mount: &stage.mount, outside, stdout, stderr };
+            let inside = Inside {
+                machine,
+                spec,
+                groups: &groups,
+                mount: &stage.mount,
+                outside,
+                stdout,
+                stderr,
+            };
             init::first_process(inside, theirs)
         }
         Ok(Forked::Parent(pid)) => {
@@ -132,7 +168,15 @@ struct Supervision<'a> {
 impl<'a> Supervision<'a> {
     fn new(spec: &'a Spec, groups: &'a JobGroups<'a>, machine: &Machine, started: Instant) -> Self {
         let sums_memory = machine.groups.memory() == MemoryControl::Rlimit;
-        Self { spec, groups, watch: Watch::default(), sums_memory, started, ready: None, exit: None }
+        Self {
+            spec,
+            groups,
+            watch: Watch::default(),
+            sums_memory,
+            started,
+            ready: None,
+            exit: None,
+        }
     }
 
     /// Waits for the job's end, or for a reason to end it. The first process may still live.
@@ -141,10 +185,16 @@ impl<'a> Supervision<'a> {
         let tick = Duration::from_millis(if self.sums_memory { 25 } else { 100 });
         loop {
             let now = Instant::now();
-            let Some(left) = deadline.checked_duration_since(now).filter(|left| !left.is_zero()) else {
+            let Some(left) = deadline
+                .checked_duration_since(now)
+                .filter(|left| !left.is_zero())
+            else {
                 break Some(End::WallClock);
             };
-            let mut fds = [PollFd::new(socket, PollFlags::IN), PollFd::new(notes, PollFlags::IN)];
+            let mut fds = [
+                PollFd::new(socket, PollFlags::IN),
+                PollFd::new(notes, PollFlags::IN),
+            ];
             let ready = match poll(&mut fds, Some(&timespec(left.min(tick)))) {
                 Ok(ready) => ready,
                 Err(rustix::io::Errno::INTR) => continue,
@@ -167,9 +217,8 @@ impl<'a> Supervision<'a> {
 
     /// Takes one note; `false` when there will be none any more.
     fn take_note(&mut self, notes: &OwnedFd) -> bool {
-        let (note, mut fds) = match receive::<Note>(notes.as_fd()) {
-            Ok(Some(message)) => message,
-            Ok(None) | Err(_) => return false,
+        let Ok(Some((note, mut fds))) = receive::<Note>(notes.as_fd()) else {
+            return false;
         };
         match note {
             Note::Inside => self.watch = Watch::new(fds.pop()),
@@ -193,8 +242,13 @@ impl<'a> Supervision<'a> {
     }
 
     fn layers_on(&self) -> Vec<Layer> {
-        let Some(landlock) = self.ready else { return Vec::new() };
-        Layer::ALL.into_iter().filter(|layer| landlock || *layer != Layer::Landlock).collect()
+        let Some(landlock) = self.ready else {
+            return Vec::new();
+        };
+        Layer::ALL
+            .into_iter()
+            .filter(|layer| landlock || *layer != Layer::Landlock)
+            .collect()
     }
 
     /// Kills what is left, waits until every process is dead, and judges the end by what the kernel counted.
@@ -202,12 +256,22 @@ impl<'a> Supervision<'a> {
         sys::kill_child(pid);
         let reaped = sys::wait4(pid, true).ok().flatten();
         let wall_micros = micros(self.started.elapsed());
-        let cpu = self.groups.cpu().or(reaped.map(|reaped| reaped.cpu)).unwrap_or_default();
-        let peak = self.groups.memory_peak().or(reaped.map(|reaped| reaped.largest_rss)).unwrap_or(0);
+        let cpu = self
+            .groups
+            .cpu()
+            .or(reaped.map(|reaped| reaped.cpu))
+            .unwrap_or_default();
+        let peak = self
+            .groups
+            .memory_peak()
+            .or(reaped.map(|reaped| reaped.largest_rss))
+            .unwrap_or(0);
         let natural = match self.exit.clone() {
             Some(refused @ End::Refused(_)) => Some(refused),
             _ if self.groups.killed_for_memory().unwrap_or(true) => Some(End::Memory),
-            natural => end.or_else(|| (cpu >= self.spec.limits.cpu).then_some(End::CpuTime)).or(natural),
+            natural => end
+                .or_else(|| (cpu >= self.spec.limits.cpu).then_some(End::CpuTime))
+                .or(natural),
         };
         Ended {
             end: natural.unwrap_or(End::Lost),
@@ -229,4 +293,3 @@ fn timespec(time: Duration) -> rustix::time::Timespec {
         tv_nsec: i64::from(time.subsec_nanos()),
     }
 }
-

@@ -13,9 +13,9 @@ use super::identity::Identity;
 use super::job::{self, JobFds};
 use super::proc_files::Covers;
 use super::template;
+use crate::MemoryControl;
 use crate::sys::{self, Forked, Instruction};
 use crate::wire::{Ready, Setup, SetupReply, receive, send};
-use crate::MemoryControl;
 
 /// How often dead supervisors are collected when nothing else happens, in milliseconds.
 const REAP_MILLIS: i64 = 200;
@@ -48,7 +48,9 @@ fn serve() -> io::Result<()> {
     // A group of its own: Ctrl-C on a terminal is for the service, which may want to drain. Fails for a group leader.
     let _ = rustix::process::setsid();
     rustix::process::umask(Mode::empty());
-    let Some((setup, _)) = receive::<Setup>(socket.as_fd())? else { return Ok(()) };
+    let Some((setup, _)) = receive::<Setup>(socket.as_fd())? else {
+        return Ok(());
+    };
     let machine = match Machine::prepare(setup) {
         Ok(machine) => machine,
         Err(reason) => return send(socket.as_fd(), &SetupReply::Failed(reason), &[]),
@@ -68,7 +70,11 @@ fn serve() -> io::Result<()> {
 fn own_socket() -> io::Result<OwnedFd> {
     let inherited = sys::inherited_fd(0)?;
     let socket = rustix::io::fcntl_dupfd_cloexec(&inherited, 3)?;
-    let null = rustix::fs::open("/dev/null", rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC, Mode::empty())?;
+    let null = rustix::fs::open(
+        "/dev/null",
+        rustix::fs::OFlags::RDWR | rustix::fs::OFlags::CLOEXEC,
+        Mode::empty(),
+    )?;
     drop(inherited);
     rustix::stdio::dup2_stdin(&null)?;
     Ok(socket)
@@ -76,8 +82,8 @@ fn own_socket() -> io::Result<OwnedFd> {
 
 impl Machine {
     fn prepare(setup: Setup) -> Result<Self, String> {
-        let identity =
-            Identity::establish().map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
+        let identity = Identity::establish()
+            .map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
         let groups = Groups::establish(setup.cgroups).map_err(|error| format!("control groups: {error}"))?;
         template::build(&setup.dirs, identity)?;
         let covers = Covers::load().map_err(|error| format!("static /proc files: {error}"))?;
@@ -85,25 +91,41 @@ impl Machine {
             MemoryControl::CgroupV1 | MemoryControl::CgroupV2 => SharedMemory::Bounded,
             MemoryControl::Rlimit => SharedMemory::Unbounded,
         };
-        Ok(Self { identity, groups, covers, filter: filter::program(shared_memory), dirs: setup.dirs })
+        Ok(Self {
+            identity,
+            groups,
+            covers,
+            filter: filter::program(shared_memory),
+            dirs: setup.dirs,
+        })
     }
 
     /// Forks a supervisor for each message, until the service is gone; then waits for the supervisors.
     fn take_jobs(&self, socket: &OwnedFd) -> io::Result<()> {
         let mut running: Vec<(i32, u32)> = Vec::new();
         let mut job = 0_u32;
+        // A job is born into the network namespace that the launcher is in, and the launcher leaves it at once: each
+        // gets one of its own, and making it, which is the slowest part of a start, is done before it comes.
+        sys::unshare(libc::CLONE_NEWNET)?;
         loop {
             self.reap(&mut running, false)?;
             let mut fds = [PollFd::new(socket, PollFlags::IN)];
-            let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: REAP_MILLIS * 1_000_000 };
+            let timeout = rustix::time::Timespec {
+                tv_sec: 0,
+                tv_nsec: REAP_MILLIS * 1_000_000,
+            };
             let timeout = (!running.is_empty()).then_some(&timeout);
             match poll(&mut fds, timeout) {
                 Ok(0) | Err(rustix::io::Errno::INTR) => continue,
                 Ok(_) => {}
                 Err(error) => return Err(error.into()),
             }
-            let Some(((), fds)) = receive::<()>(socket.as_fd())? else { break };
-            let Some(fds) = JobFds::from_message(fds) else { continue };
+            let Some(((), fds)) = receive::<()>(socket.as_fd())? else {
+                break;
+            };
+            let Some(fds) = JobFds::from_message(fds) else {
+                continue;
+            };
             job = job.wrapping_add(1);
             match sys::fork(0) {
                 Ok(Forked::Parent(pid)) => running.push((pid, job)),
@@ -111,6 +133,10 @@ impl Machine {
                 // The job's socket closes, and the service sees that.
                 Err(error) => tracing::error!(%error, "cannot fork a supervisor"),
             }
+            // The job's pipes must be open in the job only.
+            drop(fds);
+            // Where this fails no second job may come here: the launcher ends, and another is started.
+            sys::unshare(libc::CLONE_NEWNET)?;
         }
         while !running.is_empty() {
             self.reap(&mut running, true)?;

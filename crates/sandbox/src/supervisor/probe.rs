@@ -28,7 +28,12 @@ pub(crate) struct Finding {
 /// Carries out a plan and ends this process.
 pub(super) fn run(plan: &ProbePlan) -> ! {
     match plan {
-        ProbePlan::Layers { canary, abstract_socket, namespaces, limits } => {
+        ProbePlan::Layers {
+            canary,
+            abstract_socket,
+            namespaces,
+            limits,
+        } => {
             let findings = layers(canary, abstract_socket, namespaces, limits);
             let text = serde_json::to_string(&findings).unwrap_or_default();
             say(&text);
@@ -47,8 +52,11 @@ fn say(text: &str) {
 
 fn layers(canary: &str, abstract_socket: &str, host: &[(String, String)], limits: &Limits) -> Vec<Finding> {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let status: BTreeMap<&str, &str> =
-        status.lines().filter_map(|line| line.split_once(':')).map(|(name, value)| (name, value.trim())).collect();
+    let status: BTreeMap<&str, &str> = status
+        .lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name, value.trim()))
+        .collect();
     let field = |name: &str| status.get(name).copied().unwrap_or_default();
     let find = |layer: Layer| {
         let breach = match layer {
@@ -61,12 +69,19 @@ fn layers(canary: &str, abstract_socket: &str, host: &[(String, String)], limits
             Layer::Cgroup => same_namespace(host, "cgroup"),
             Layer::PivotRoot => host_files(canary),
             Layer::NoCapabilities => capabilities(field),
-            Layer::NoNewPrivileges => (field("NoNewPrivs") != "1").then(|| "no_new_privs is not set".to_owned()),
+            Layer::NoNewPrivileges => {
+                (field("NoNewPrivs") != "1").then(|| "no_new_privs is not set".to_owned())
+            }
             Layer::Seccomp => filter(field("Seccomp")),
-            Layer::Landlock => fs::read(LANDLOCK_CANARY).is_ok().then(|| format!("{LANDLOCK_CANARY} is readable")),
+            Layer::Landlock => fs::read(LANDLOCK_CANARY)
+                .is_ok()
+                .then(|| format!("{LANDLOCK_CANARY} is readable")),
             Layer::Rlimits => resource_limits(limits),
         };
-        Finding { layer, breach: breach.unwrap_or_default() }
+        Finding {
+            layer,
+            breach: breach.unwrap_or_default(),
+        }
     };
     Layer::ALL.into_iter().map(find).collect()
 }
@@ -95,35 +110,56 @@ fn others_visible() -> Option<String> {
     let own = [1, std::process::id()];
     let pids = fs::read_dir("/proc").into_iter().flatten().flatten();
     let mut others = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
-    others.find(|pid| !own.contains(pid)).map(|pid| format!("process {pid} is visible"))
+    others
+        .find(|pid| !own.contains(pid))
+        .map(|pid| format!("process {pid} is visible"))
 }
 
 fn mounts() -> Option<String> {
     let path = |text: &std::ffi::CStr| text.as_ptr() as usize;
-    let bind = [path(c"/usr"), path(c"/tmp"), 0, usize::try_from(libc::MS_BIND).unwrap_or(0), 0];
+    let bind = [
+        path(c"/usr"),
+        path(c"/tmp"),
+        0,
+        usize::try_from(libc::MS_BIND).unwrap_or(0),
+        0,
+    ];
     if sys::try_call(libc::SYS_mount, bind).is_ok() {
         return Some("it could mount".to_owned());
     }
     if sys::try_call(libc::SYS_umount2, [path(c"/proc/meminfo"), 0, 0, 0, 0]).is_ok() {
         return Some("it could unmount".to_owned());
     }
-    fs::write("/usr/.sandrun", "").is_ok().then(|| "/usr is writable".to_owned())
+    fs::write("/usr/.sandrun", "")
+        .is_ok()
+        .then(|| "/usr is writable".to_owned())
 }
 
 fn network(abstract_socket: &str) -> Option<String> {
     let devices = fs::read_to_string("/proc/self/net/dev").unwrap_or_default();
-    let mut names = devices.lines().skip(2).filter_map(|line| line.split(':').next()).map(str::trim);
+    let mut names = devices
+        .lines()
+        .skip(2)
+        .filter_map(|line| line.split(':').next())
+        .map(str::trim);
     if let Some(name) = names.find(|name| *name != "lo") {
         return Some(format!("network device {name} is there"));
     }
-    for family in [AddressFamily::INET, AddressFamily::INET6, AddressFamily::NETLINK, AddressFamily::PACKET] {
+    for family in [
+        AddressFamily::INET,
+        AddressFamily::INET6,
+        AddressFamily::NETLINK,
+        AddressFamily::PACKET,
+    ] {
         if socket(family, SocketType::DGRAM, None).is_ok() {
             return Some(format!("a socket of family {} could be made", family.as_raw()));
         }
     }
     let address = SocketAddrUnix::new_abstract_name(abstract_socket.as_bytes()).ok()?;
     let stream = socket(AddressFamily::UNIX, SocketType::STREAM, None).ok()?;
-    connect(&stream, &address).is_ok().then(|| "an abstract socket of the host could be reached".to_owned())
+    connect(&stream, &address)
+        .is_ok()
+        .then(|| "an abstract socket of the host could be reached".to_owned())
 }
 
 fn host_name() -> Option<String> {
@@ -132,10 +168,18 @@ fn host_name() -> Option<String> {
 }
 
 fn host_files(canary: &str) -> Option<String> {
-    [canary, "/etc/shadow", "/root", "/home", "/sys", "/boot", "/proc/1/root/etc"]
-        .into_iter()
-        .find(|path| fs::symlink_metadata(path).is_ok())
-        .map(|path| format!("{path} is reachable"))
+    [
+        canary,
+        "/etc/shadow",
+        "/root",
+        "/home",
+        "/sys",
+        "/boot",
+        "/proc/1/root/etc",
+    ]
+    .into_iter()
+    .find(|path| fs::symlink_metadata(path).is_ok())
+    .map(|path| format!("{path} is reachable"))
 }
 
 fn capabilities<'a>(field: impl Fn(&str) -> &'a str) -> Option<String> {
@@ -182,8 +226,11 @@ fn resource_limits(limits: &Limits) -> Option<String> {
             return Some(format!("{name} is not {value}"));
         }
     }
-    let files: Vec<_> = (0..=limits.open_files).map_while(|_| fs::File::open("/dev/null").ok()).collect();
-    (files.len() > usize::try_from(limits.open_files).unwrap_or(0)).then(|| "it can open more files".to_owned())
+    let files: Vec<_> = (0..=limits.open_files)
+        .map_while(|_| fs::File::open("/dev/null").ok())
+        .collect();
+    (files.len() > usize::try_from(limits.open_files).unwrap_or(0))
+        .then(|| "it can open more files".to_owned())
 }
 
 /// Fills memory until somebody stops it: a signal, or an allocation that fails (exit code 3).

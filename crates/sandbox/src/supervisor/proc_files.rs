@@ -63,15 +63,19 @@ pub(super) fn host_entries() -> io::Result<HostEntries> {
     let mut entries = HostEntries::default();
     for entry in fs::read_dir("/proc")? {
         let entry = entry?;
-        let Ok(name) = entry.file_name().into_string() else { continue };
+        let Ok(name) = entry.file_name().into_string() else {
+            continue;
+        };
         let known = STATIC.iter().any(|(file, _)| *file == name) || OWN.contains(&name.as_str());
         if known || name == "sys" || name == "meminfo" || name.bytes().all(|byte| byte.is_ascii_digit()) {
             continue;
         }
-        let kind = entry.file_type()?;
-        if kind.is_dir() {
+        let meta = entry.metadata()?;
+        // What only root may open needs no cover: on the host a job's user is never root. Each cover costs time.
+        let open_to_others = meta.permissions().mode() & 0o006 != 0;
+        if meta.is_dir() {
             entries.dirs.push(name);
-        } else if kind.is_file() {
+        } else if meta.is_file() && open_to_others {
             entries.files.push(name);
         }
     }
@@ -110,13 +114,25 @@ impl Covers {
     /// Reads the list that [`write_store`] left. Called once by the launcher, inside its tree.
     pub(super) fn load() -> io::Result<Self> {
         let mut pairs = vec![(format!("{STORE}/sys"), "/proc/sys".to_owned())];
-        pairs.extend(STATIC.iter().map(|(name, _)| (format!("{STORE}/proc/{name}"), format!("/proc/{name}"))));
+        pairs.extend(
+            STATIC
+                .iter()
+                .map(|(name, _)| (format!("{STORE}/proc/{name}"), format!("/proc/{name}"))),
+        );
         for (list, source) in [("files", "nothing"), ("dirs", "empty")] {
             let names = fs::read_to_string(Path::new(STORE).join(list))?;
-            pairs.extend(names.lines().map(|name| (format!("{STORE}/{source}"), format!("/proc/{name}"))));
+            pairs.extend(
+                names
+                    .lines()
+                    .map(|name| (format!("{STORE}/{source}"), format!("/proc/{name}"))),
+            );
         }
         let text = |path: String| CString::new(path).map_err(io::Error::from);
-        pairs.into_iter().map(|(source, target)| Ok((text(source)?, text(target)?))).collect::<io::Result<_>>().map(Self)
+        pairs
+            .into_iter()
+            .map(|(source, target)| Ok((text(source)?, text(target)?)))
+            .collect::<io::Result<_>>()
+            .map(Self)
     }
 
     /// Covers a freshly mounted `/proc`.

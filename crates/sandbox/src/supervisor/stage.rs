@@ -14,8 +14,11 @@ use super::proc_files::meminfo;
 use crate::wire::Spec;
 
 /// Parts of the job's tmpfs: name, mode, and where a job sees it.
-pub(super) const PARTS: [(&str, u32, &str); 3] =
-    [("work", 0o755, "/work"), ("tmp", 0o1777, "/tmp"), ("shm", 0o1777, "/dev/shm")];
+pub(super) const PARTS: [(&str, u32, &str); 3] = [
+    ("work", 0o755, "/work"),
+    ("tmp", 0o1777, "/tmp"),
+    ("shm", 0o1777, "/dev/shm"),
+];
 /// Directories and files of ours in it, which must not count against the job.
 const OWN_ENTRIES: u64 = 8;
 /// Deepest directory in a bundle.
@@ -34,8 +37,16 @@ pub(super) struct Stage {
 /// Makes the tmpfs and copies the input into it. `owner` is the job's id where it is another than this process's.
 pub(super) fn prepare(spec: &Spec, workspace: BorrowedFd<'_>, owner: u32) -> io::Result<Stage> {
     let context = fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-    let size = spec.limits.tmpfs_bytes.saturating_add(spec.input_bytes).saturating_add(OWN_ENTRIES * PAGE);
-    let inodes = spec.limits.inodes.saturating_add(spec.input_entries).saturating_add(OWN_ENTRIES);
+    let size = spec
+        .limits
+        .tmpfs_bytes
+        .saturating_add(spec.input_bytes)
+        .saturating_add(OWN_ENTRIES * PAGE);
+    let inodes = spec
+        .limits
+        .inodes
+        .saturating_add(spec.input_entries)
+        .saturating_add(OWN_ENTRIES);
     fsconfig_set_string(context.as_fd(), "mode", "0755")?;
     fsconfig_set_string(context.as_fd(), "size", size.to_string().as_str())?;
     fsconfig_set_string(context.as_fd(), "nr_inodes", inodes.to_string().as_str())?;
@@ -82,7 +93,9 @@ impl Owner {
     /// Copies regular files and directories, all of mode 0755; anything else is an error.
     fn copy_tree(self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
         if depth > MAX_DEPTH {
-            return Err(io::Error::other("the workspace's directories are nested too deeply"));
+            return Err(io::Error::other(
+                "the workspace's directories are nested too deeply",
+            ));
         }
         for entry in Dir::read_from(from)? {
             let entry = entry?;
@@ -109,7 +122,9 @@ impl Owner {
                 | FileType::CharacterDevice
                 | FileType::BlockDevice
                 | FileType::Unknown => {
-                    return Err(io::Error::other(format!("{name} in the workspace is no regular file")));
+                    return Err(io::Error::other(format!(
+                        "{name} in the workspace is no regular file"
+                    )));
                 }
             }
         }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{CWD, Mode, OFlags};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags, fsconfig_create,
-    fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
+    fsconfig_create, fsconfig_set_string, fsmount, fsopen, mount_change, move_mount, open_tree,
 };
 
 use super::identity::{INSIDE, Identity};
@@ -31,8 +31,15 @@ const SYSTEM_DIRS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
 /// Files of the host's `/etc` that programs read and that tell nothing about the host's users.
 const ETC_COPIES: [&str; 9] = [
-    "ld.so.cache", "ld.so.conf", "os-release", "debian_version", "mime.types", "protocols", "services",
-    "ssl/openssl.cnf", "bash.bashrc",
+    "ld.so.cache",
+    "ld.so.conf",
+    "os-release",
+    "debian_version",
+    "mime.types",
+    "protocols",
+    "services",
+    "ssl/openssl.cnf",
+    "bash.bashrc",
 ];
 
 /// Builds the tree and moves this process into it.
@@ -41,23 +48,34 @@ pub(super) fn build(dirs: &[PathBuf], identity: Identity) -> Result<(), String> 
     let masked = proc_files::host_entries().map_err(|error| format!("list /proc: {error}"))?;
     step("make a mount namespace", sys::unshare(libc::CLONE_NEWNS))?;
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-    step("make mounts private", mount_change("/", private).map_err(Into::into))?;
+    step(
+        "make mounts private",
+        mount_change("/", private).map_err(Into::into),
+    )?;
     // What lies in BUILD_AT must be read before it is covered.
     let trees = system_trees(dirs).map_err(|error| format!("clone the system directories: {error}"))?;
     let devices = device_trees().map_err(|error| format!("clone the device files: {error}"))?;
     let proc = match identity {
         // A user namespace may mount its own /proc only where it sees one already.
-        Identity::Unprivileged => Some(clone_tree(Path::new("/proc")).map_err(|e| format!("clone /proc: {e}"))?),
+        Identity::Unprivileged => {
+            Some(clone_tree(Path::new("/proc")).map_err(|e| format!("clone /proc: {e}"))?)
+        }
         Identity::Privileged { .. } => None,
     };
     let etc = read_etc();
     step("mount the root", mount_root())?;
     step("fill the root", fill(&etc, &masked))?;
     for (target, tree) in &trees {
-        step(&format!("bind {}", target.display()), attach_readonly(tree, target))?;
+        step(
+            &format!("bind {}", target.display()),
+            attach_readonly(tree, target),
+        )?;
     }
     for (name, tree) in &devices {
-        step(&format!("bind /dev/{name}"), attach(tree, &Path::new("/dev").join(name)))?;
+        step(
+            &format!("bind /dev/{name}"),
+            attach(tree, &Path::new("/dev").join(name)),
+        )?;
     }
     if let Some(tree) = proc {
         step("bind /proc", attach(&tree, Path::new("/proc")))?;
@@ -66,7 +84,8 @@ pub(super) fn build(dirs: &[PathBuf], identity: Identity) -> Result<(), String> 
 }
 
 fn clone_tree(path: &Path) -> io::Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    let flags =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
     Ok(open_tree(CWD, path, flags)?)
 }
 
@@ -92,12 +111,18 @@ fn system_trees(dirs: &[PathBuf]) -> io::Result<Vec<(PathBuf, Part)>> {
 }
 
 fn device_trees() -> io::Result<Vec<(&'static str, OwnedFd)>> {
-    DEVICES.iter().map(|name| Ok((*name, clone_tree(&Path::new("/dev").join(name))?))).collect()
+    DEVICES
+        .iter()
+        .map(|name| Ok((*name, clone_tree(&Path::new("/dev").join(name))?)))
+        .collect()
 }
 
 fn read_etc() -> Vec<(&'static str, Vec<u8>)> {
     // One that is missing is not needed here.
-    ETC_COPIES.iter().filter_map(|name| Some((*name, fs::read(Path::new("/etc").join(name)).ok()?))).collect()
+    ETC_COPIES
+        .iter()
+        .filter_map(|name| Some((*name, fs::read(Path::new("/etc").join(name)).ok()?)))
+        .collect()
 }
 
 fn mount_root() -> io::Result<()> {
@@ -107,7 +132,13 @@ fn mount_root() -> io::Result<()> {
     fsconfig_create(context.as_fd())?;
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID;
     let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-    move_mount(mount.as_fd(), "", CWD, BUILD_AT, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    move_mount(
+        mount.as_fd(),
+        "",
+        CWD,
+        BUILD_AT,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
     Ok(())
 }
 
@@ -122,7 +153,12 @@ fn fill(etc: &[(&str, Vec<u8>)], masked: &proc_files::HostEntries) -> io::Result
     for name in DEVICES {
         fs::write(at("dev").join(name), "")?;
     }
-    for (name, target) in [("fd", "fd"), ("stdin", "fd/0"), ("stdout", "fd/1"), ("stderr", "fd/2")] {
+    for (name, target) in [
+        ("fd", "fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
         symlink(format!("/proc/self/{target}"), at("dev").join(name))?;
     }
     symlink("/proc/self/mounts", at("etc/mtab"))?;
@@ -147,11 +183,17 @@ fn write_readable(path: &Path, bytes: &[u8]) -> io::Result<()> {
 /// Files of `/etc` that say who the job is.
 fn own_etc() -> [(&'static str, String); 6] {
     [
-        ("passwd", format!("root:x:0:0:root:/:/bin/false\nsandbox:x:{INSIDE}:{INSIDE}:sandbox:/work:/bin/bash\n")),
+        (
+            "passwd",
+            format!("root:x:0:0:root:/:/bin/false\nsandbox:x:{INSIDE}:{INSIDE}:sandbox:/work:/bin/bash\n"),
+        ),
         ("group", format!("root:x:0:\nsandbox:x:{INSIDE}:\n")),
         ("hostname", "sandbox\n".to_owned()),
         ("hosts", "127.0.0.1 localhost sandbox\n::1 localhost\n".to_owned()),
-        ("nsswitch.conf", "passwd: files\ngroup: files\nhosts: files\n".to_owned()),
+        (
+            "nsswitch.conf",
+            "passwd: files\ngroup: files\nhosts: files\n".to_owned(),
+        ),
         ("resolv.conf", String::new()),
     ]
 }
@@ -169,7 +211,13 @@ fn attach_readonly(part: &Part, target: &Path) -> io::Result<()> {
 
 fn attach(tree: &OwnedFd, target: &Path) -> io::Result<()> {
     let target = at(&target.to_string_lossy());
-    move_mount(tree.as_fd(), "", CWD, &target, MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH)?;
+    move_mount(
+        tree.as_fd(),
+        "",
+        CWD,
+        &target,
+        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH,
+    )?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! Adds up what a job's processes use, from the job's own `/proc`, where no control group counts it.
 
-use std::io::Read as _;
 use std::fs::File;
+use std::io::Read as _;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
@@ -25,7 +25,11 @@ impl Watch {
             let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
             line.trim().trim_end_matches("kB").trim().parse::<u64>().ok()
         };
-        self.each("smaps_rollup").iter().filter_map(|text| kib(text)).sum::<u64>().saturating_mul(1024)
+        self.each("smaps_rollup")
+            .iter()
+            .filter_map(|text| kib(text))
+            .sum::<u64>()
+            .saturating_mul(1024)
     }
 
     /// CPU time of all living processes and of the children that they waited for.
@@ -37,13 +41,23 @@ impl Watch {
 
     fn each(&self, file: &str) -> Vec<String> {
         let Some(proc) = &self.proc else { return Vec::new() };
-        let Ok(entries) = Dir::read_from(proc) else { return Vec::new() };
-        let names = entries.flatten().filter_map(|entry| entry.file_name().to_str().map(str::to_owned).ok());
+        let Ok(entries) = Dir::read_from(proc) else {
+            return Vec::new();
+        };
+        let names = entries
+            .flatten()
+            .filter_map(|entry| entry.file_name().to_str().map(str::to_owned).ok());
         let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
         pids.filter_map(|pid| {
             let mut text = String::new();
             // A process that has just died needs no counting.
-            let file = openat(proc, format!("{pid}/{file}"), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).ok()?;
+            let file = openat(
+                proc,
+                format!("{pid}/{file}"),
+                OFlags::RDONLY | OFlags::CLOEXEC,
+                Mode::empty(),
+            )
+            .ok()?;
             File::from(file).read_to_string(&mut text).ok()?;
             Some(text)
         })
@@ -54,8 +68,14 @@ impl Watch {
 /// utime, stime, cutime and cstime of a line of /proc/pid/stat, see proc_pid_stat(5).
 fn stat_ticks(text: &str) -> u64 {
     // The name may hold blanks and parentheses; the fields follow its last one.
-    let Some((_, rest)) = text.rsplit_once(')') else { return 0 };
-    rest.split_whitespace().skip(11).take(4).filter_map(|field| field.parse::<u64>().ok()).sum()
+    let Some((_, rest)) = text.rsplit_once(')') else {
+        return 0;
+    };
+    rest.split_whitespace()
+        .skip(11)
+        .take(4)
+        .filter_map(|field| field.parse::<u64>().ok())
+        .sum()
 }
 
 #[cfg(test)]

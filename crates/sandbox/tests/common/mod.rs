@@ -20,7 +20,10 @@ pub static SANDBOX: LazyLock<Sandbox> = LazyLock::new(|| start(CgroupPolicy::Aut
 pub fn start(cgroups: CgroupPolicy) -> Sandbox {
     // Another user's copy of it, see tests/life.rs.
     let launcher = std::env::var_os("SANDRUN_TEST_LAUNCHER").unwrap_or_else(|| LAUNCHER.into());
-    let config = SandboxConfig { cgroups, ..SandboxConfig::new(vec![launcher]) };
+    let config = SandboxConfig {
+        cgroups,
+        ..SandboxConfig::new(vec![launcher])
+    };
     Sandbox::start(config).expect("the sandbox starts")
 }
 
@@ -54,7 +57,11 @@ impl Done {
     }
 
     pub fn output_names(&self) -> Vec<String> {
-        self.report.outputs.iter().map(|file| file.path.to_string()).collect()
+        self.report
+            .outputs
+            .iter()
+            .map(|file| file.path.to_string())
+            .collect()
     }
 }
 
@@ -65,7 +72,10 @@ impl Job {
             interpreter,
             args: Vec::new(),
             env: BTreeMap::new(),
-            limits: Limits { wall: Duration::from_secs(20), ..Limits::default() },
+            limits: Limits {
+                wall: Duration::from_secs(20),
+                ..Limits::default()
+            },
             outputs: "[]",
         }
     }

@@ -22,7 +22,10 @@ fn header() -> TraceHeader {
 fn files(list: &[(&str, &[u8])]) -> BTreeMap<BundlePath, InputFile> {
     list.iter()
         .map(|(name, bytes)| {
-            let file = InputFile { sha256: Sha256Hex::of(bytes), size_bytes: bytes.len() as u64 };
+            let file = InputFile {
+                sha256: Sha256Hex::of(bytes),
+                size_bytes: bytes.len() as u64,
+            };
             (BundlePath::parse(name).unwrap(), file)
         })
         .collect()
@@ -58,18 +61,30 @@ fn vectors_of_the_specification() {
     let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/trace.md"));
     let one = trace(b"1\n", b"");
     let vectors = [
-        ("merkle root of no leaves", hex::encode(merkle_root::<Vec<u8>>(&[]))),
-        ("merkle root of the leaves 00, 01, 02", hex::encode(merkle_root(&[[0], [1], [2]]))),
+        (
+            "merkle root of no leaves",
+            hex::encode(merkle_root::<Vec<u8>>(&[])),
+        ),
+        (
+            "merkle root of the leaves 00, 01, 02",
+            hex::encode(merkle_root(&[[0], [1], [2]])),
+        ),
         ("input tree", hex::encode(header().input_tree)),
         ("header", hex::encode(header().encode())),
         ("chunk", hex::encode(one.events[0].encode())),
         ("output tree", hex::encode(one.events[1].encode())),
         ("exit", hex::encode(one.events[2].encode())),
         ("trace root", hex::encode(one.root().0)),
-        ("output root", hex::encode(output_root(b"1\n", b"", &files(&[("out/table.csv", b"a,b\n")])).0)),
+        (
+            "output root",
+            hex::encode(output_root(b"1\n", b"", &files(&[("out/table.csv", b"a,b\n")])).0),
+        ),
     ];
     let lines = vectors.map(|(name, value)| format!("{name}: {value}"));
-    let missing: Vec<_> = lines.iter().filter(|line| !document.lines().any(|l| l.trim() == *line)).collect();
+    let missing: Vec<_> = lines
+        .iter()
+        .filter(|line| !document.lines().any(|l| l.trim() == *line))
+        .collect();
     assert!(missing.is_empty(), "docs/trace.md lacks {missing:#?}");
 }
 
@@ -80,16 +95,31 @@ fn streams_are_cut_by_offset() {
     let cuts: Vec<_> = events
         .iter()
         .filter_map(|event| match event {
-            TraceEvent::Chunk { stream, offset, length, .. } => Some((*stream, *offset, *length)),
+            TraceEvent::Chunk {
+                stream,
+                offset,
+                length,
+                ..
+            } => Some((*stream, *offset, *length)),
             TraceEvent::OutputTree { .. } | TraceEvent::Exit { .. } => None,
         })
         .collect();
-    assert_eq!(cuts, [(Stream::Stdout, 0, 65_536), (Stream::Stdout, 65_536, 1), (Stream::Stderr, 0, 1)]);
+    assert_eq!(
+        cuts,
+        [
+            (Stream::Stdout, 0, 65_536),
+            (Stream::Stdout, 65_536, 1),
+            (Stream::Stderr, 0, 1)
+        ]
+    );
 }
 
 #[test]
 fn bisection_finds_the_first_difference() {
-    let (a, mut b) = (trace(&[1; 3 * STREAM_CHUNK], b""), trace(&[1; 3 * STREAM_CHUNK], b""));
+    let (a, mut b) = (
+        trace(&[1; 3 * STREAM_CHUNK], b""),
+        trace(&[1; 3 * STREAM_CHUNK], b""),
+    );
     b.events[2] = TraceEvent::OutputTree { root: [9; 32] };
     assert_eq!(a.root_at(2), b.root_at(2));
     assert_ne!(a.root_at(3), b.root_at(3));

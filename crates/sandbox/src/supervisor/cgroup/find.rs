@@ -29,9 +29,15 @@ pub(super) fn hierarchies(name: &str) -> io::Result<Vec<Hierarchy>> {
             "pids" => h.pids,
             _ => h.cpu,
         });
-        let (Some(mount), Some(path)) = (mounts.v1.get(controller), own.v1.get(controller)) else { continue };
+        let (Some(mount), Some(path)) = (mounts.v1.get(controller), own.v1.get(controller)) else {
+            continue;
+        };
         if !taken {
-            found.extend(mount.places(path).find_map(|place| usable_v1(&place, name, controller)));
+            found.extend(
+                mount
+                    .places(path)
+                    .find_map(|place| usable_v1(&place, name, controller)),
+            );
         }
     }
     Ok(found)
@@ -59,8 +65,11 @@ fn usable_v2(place: &Path, name: &str) -> Option<Hierarchy> {
     if !offers("memory") && !offers("pids") {
         return None;
     }
-    let wanted: Vec<String> =
-        ["memory", "pids", "cpu"].iter().filter(|c| offers(c)).map(|controller| format!("+{controller}")).collect();
+    let wanted: Vec<String> = ["memory", "pids", "cpu"]
+        .iter()
+        .filter(|c| offers(c))
+        .map(|controller| format!("+{controller}"))
+        .collect();
     let wanted = wanted.join(" ");
     if fs::write(place.join("cgroup.subtree_control"), &wanted).is_err() {
         leave_inner_group(place).ok()?;
@@ -72,7 +81,14 @@ fn usable_v2(place: &Path, name: &str) -> Option<Hierarchy> {
         return None;
     }
     // cpu.stat is there without the cpu controller.
-    Some(Hierarchy { version: Version::V2, parent, base, memory: offers("memory"), pids: offers("pids"), cpu: true })
+    Some(Hierarchy {
+        version: Version::V2,
+        parent,
+        base,
+        memory: offers("memory"),
+        pids: offers("pids"),
+        cpu: true,
+    })
 }
 
 /// A group with processes cannot have controllers for its children. Where the only processes are this one and the
@@ -86,7 +102,9 @@ fn leave_inner_group(place: &Path) -> io::Result<()> {
     }
     let leaf = place.join(format!("{PREFIX}service"));
     fs::create_dir_all(&leaf)?;
-    members.lines().try_for_each(|pid| fs::write(leaf.join("cgroup.procs"), pid))
+    members
+        .lines()
+        .try_for_each(|pid| fs::write(leaf.join("cgroup.procs"), pid))
 }
 
 fn make(place: &Path, name: &str) -> Option<(OwnedFd, OwnedFd)> {
@@ -106,7 +124,9 @@ fn sweep(place: &Path) {
     let Ok(entries) = fs::read_dir(place) else { return };
     for entry in entries.flatten() {
         let file_name = entry.file_name();
-        let launcher = file_name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
+        let launcher = file_name
+            .to_str()
+            .and_then(|name| name.strip_prefix(PREFIX)?.parse::<u32>().ok());
         if launcher.is_some_and(|pid| !Path::new("/proc").join(pid.to_string()).exists()) {
             for job in fs::read_dir(entry.path()).into_iter().flatten().flatten() {
                 let _ = fs::remove_dir(job.path());
@@ -133,9 +153,14 @@ struct Mount {
 impl Mount {
     /// Where the group `path` can be, best first: in a container its path may be one of the host's.
     fn places(&self, path: &Path) -> impl Iterator<Item = PathBuf> + use<> {
-        let below = path.strip_prefix(&self.root).or_else(|_| path.strip_prefix("/")).unwrap_or(path);
+        let below = path
+            .strip_prefix(&self.root)
+            .or_else(|_| path.strip_prefix("/"))
+            .unwrap_or(path);
         let place = self.point.join(below);
-        [place.is_dir().then_some(place), Some(self.point.clone())].into_iter().flatten()
+        [place.is_dir().then_some(place), Some(self.point.clone())]
+            .into_iter()
+            .flatten()
     }
 }
 
@@ -144,16 +169,26 @@ impl Mounts {
     fn parse(text: &str) -> Self {
         let mut mounts = Self::default();
         for line in text.lines() {
-            let Some((left, right)) = line.split_once(" - ") else { continue };
+            let Some((left, right)) = line.split_once(" - ") else {
+                continue;
+            };
             let mut left = left.split(' ').skip(3);
-            let (Some(root), Some(point)) = (left.next(), left.next()) else { continue };
-            let mount = Mount { root: root.into(), point: point.into() };
+            let (Some(root), Some(point)) = (left.next(), left.next()) else {
+                continue;
+            };
+            let mount = Mount {
+                root: root.into(),
+                point: point.into(),
+            };
             let mut right = right.split(' ');
             match right.next() {
                 Some("cgroup2") => mounts.v2 = mounts.v2.or(Some(mount)),
                 Some("cgroup") => {
                     for option in right.nth(1).unwrap_or_default().split(',') {
-                        mounts.v1.entry(option.to_owned()).or_insert_with(|| mount.clone());
+                        mounts
+                            .v1
+                            .entry(option.to_owned())
+                            .or_insert_with(|| mount.clone());
                     }
                 }
                 Some(_) | None => {}
@@ -176,7 +211,9 @@ impl OwnGroups {
         let mut own = Self::default();
         for line in text.lines() {
             let mut fields = line.splitn(3, ':').skip(1);
-            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else { continue };
+            let (Some(controllers), Some(path)) = (fields.next(), fields.next()) else {
+                continue;
+            };
             if controllers.is_empty() {
                 own.v2 = Some(path.into());
             }
@@ -202,7 +239,8 @@ mod tests {
         let memory = &mounts.v1["memory"];
         assert_eq!(memory.root, Path::new("/docker/x"));
         // The mount point does not exist here, so the only place is the mount itself.
-        assert_eq!(memory.places(Path::new("/docker/x/job")).collect::<Vec<_>>(), [memory.point.clone()]);
+        let places: Vec<_> = memory.places(Path::new("/docker/x/job")).collect();
+        assert_eq!(places, [Path::new("/sys/fs/cgroup/memory")]);
         let own = OwnGroups::parse("4:memory:/a\n2:cpu,cpuacct:/b\n0::/c\n");
         assert_eq!(own.v2.as_deref(), Some(Path::new("/c")));
         assert_eq!(own.v1["cpuacct"], Path::new("/b"));
