@@ -80,7 +80,7 @@ pub enum AnvilError {
     )]
     NotFound,
     /// It does not start.
-    #[error("cannot start {program}: {source}")]
+    #[error("cannot start {program}: {source}; `tools/setup.sh demo` installs anvil")]
     Start {
         /// The program.
         program: PathBuf,

@@ -38,13 +38,8 @@ pub enum DeployError {
         contract: &'static str,
     },
     /// It could not be sent.
-    #[error("cannot deploy the {contract}: {source}")]
-    Send {
-        /// The contract.
-        contract: &'static str,
-        /// Why.
-        source: SendError,
-    },
+    #[error(transparent)]
+    Send(#[from] SendError),
     /// A transaction that should create a contract created none.
     #[error("the transaction that should deploy the {contract} created no contract")]
     NothingCreated {
@@ -188,10 +183,7 @@ async fn create(
         value: Amount::ZERO,
         what: format!("deploy the {contract}"),
     };
-    let outcome = sender
-        .send(call)
-        .await
-        .map_err(|source| DeployError::Send { contract, source })?;
+    let outcome = sender.send(call).await?;
     let address = outcome.created.ok_or(DeployError::NothingCreated { contract })?;
     Ok((address, outcome.block.number))
 }
