@@ -117,6 +117,16 @@ impl AgentConfig {
         }
     }
 
+    /// Where bundles lie.
+    pub(crate) fn bundles_folder(&self) -> PathBuf {
+        self.data_dir.join("bundles")
+    }
+
+    /// Where results are gathered.
+    pub(crate) fn results_folder(&self) -> PathBuf {
+        self.data_dir.join("results")
+    }
+
     /// The least prices that the node works for, in every token that it takes.
     pub(crate) fn minimum_prices(&self) -> Vec<(Token, Amount)> {
         let tokens = self

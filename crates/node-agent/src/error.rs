@@ -127,6 +127,9 @@ pub enum AgentError {
     /// The profile does not fit the registry.
     #[error(transparent)]
     Capabilities(#[from] CapabilityError),
+    /// The data folder.
+    #[error("cannot clear the data folder: {0}")]
+    Folder(#[source] Box<dyn StdError + Send + Sync>),
     /// The journal.
     #[error(transparent)]
     Journal(#[from] JournalError),

@@ -26,6 +26,8 @@ mod start;
 mod tickets;
 mod verdict;
 
+use sandrun_types::NodeIndex;
+
 pub use config::{AgentConfig, Misbehaviour, TokenPolicy};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;
@@ -39,16 +41,16 @@ pub use operator::{Earning, Operator, OperatorError, Registration};
 /// # Errors
 /// [`AgentError`]: what was missing at the start, or a journal that can't be written any more.
 pub async fn run(config: AgentConfig, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
-    run_with(config, |_| (), shutdown).await
+    run_with(config, |_| {}, shutdown).await
 }
 
-/// As [`run`]; `ready` hears the node's index once it is registered and takes jobs.
+/// As [`run`]; `ready` is called once with the node's index, when it is registered and begins to work.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_with(
     config: AgentConfig,
-    ready: impl FnOnce(sandrun_types::NodeIndex),
+    ready: impl FnOnce(NodeIndex),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     tokio::pin!(shutdown);

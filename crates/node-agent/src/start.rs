@@ -51,6 +51,12 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let worker_key = config.worker_key.clone().unwrap_or_else(|| config.key.clone());
     let worker = worker_key.address();
     let mut journal = Journal::open(&config.data_dir, at, worker)?;
+    // a former run's, which nobody uses now: what is needed is fetched again
+    for folder in [config.bundles_folder(), config.results_folder()] {
+        crate::bundle::clear(&folder)
+            .await
+            .map_err(|error| AgentError::Folder(Box::new(error)))?;
+    }
     let head = chain.head().await?.block.number;
     let noted: Option<u64> = journal.note(Note::ResumeFrom)?;
     if let Some(noted) = noted.filter(|noted| *noted > head) {

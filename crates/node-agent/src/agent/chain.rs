@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::tracked::{Opening, Tracked};
-use super::{Agent, Seen};
+use super::{Agent, Seen, work};
 use crate::error::AgentError;
 
 /// Blocks after a job's end for which a reorganisation may still bring it back.
@@ -81,24 +81,37 @@ impl Agent {
             head,
             at: Instant::now(),
         });
-        for job in self.live_jobs() {
+        // also to jobs that are over: their end becomes final with the blocks on top of it
+        for job in self.jobs.keys().copied().collect::<Vec<_>>() {
             self.feed(job, Event::Chain(ChainNews::Head { number, time }))?;
         }
+        self.drop_old_jobs(number);
+        self.note_progress(number)?;
+        self.start_survey();
+        Ok(())
+    }
+
+    /// Forgets jobs that have been over for so long that nothing brings them back.
+    fn drop_old_jobs(&mut self, head: u64) {
         for tracked in self.jobs.values_mut() {
             tracked.over_since = if tracked.is_over() {
-                tracked.over_since.or(Some(number))
+                tracked.over_since.or(Some(head))
             } else {
                 None
             };
         }
-        self.jobs.retain(|_, tracked| {
+        let is_old = |_: &JobId, tracked: &mut Tracked| {
             tracked
                 .over_since
-                .is_none_or(|since| number < since.saturating_add(KEPT_BLOCKS))
-        });
-        self.note_progress(number)?;
-        self.start_survey();
-        Ok(())
+                .is_some_and(|since| head >= since.saturating_add(KEPT_BLOCKS))
+        };
+        for (job, tracked) in self.jobs.extract_if(.., is_old) {
+            // most have let go of it when they ended
+            if tracked.bundle.is_some() {
+                self.tasks
+                    .spawn(work::clear(self.node.clone(), job, tracked.order.bundle));
+            }
+        }
     }
 
     /// Begins to follow a job that was posted.

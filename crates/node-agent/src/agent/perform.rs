@@ -37,7 +37,7 @@ impl Agent {
             };
             let after = tracked.seat.state();
             if after.name() != before {
-                info!(%job, from = %before, to = %after.name(), detail = ?after, "seat");
+                info!(%job, from = %before, to = %after.name(), "seat");
             }
             for action in actions {
                 events.extend(self.perform(job, action)?);
@@ -69,7 +69,7 @@ impl Agent {
             | Action::Poke
                 if self.node.config.misbehaviour == Some(Misbehaviour::Silent) =>
             {
-                info!(%job, ?action, "a silent node does nothing");
+                info!(%job, "a silent node does nothing");
             }
             Action::Run { attempt, until } => self.start_run(job, attempt, until),
             Action::Commit { seat, commitment } => {

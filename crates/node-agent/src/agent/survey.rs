@@ -11,6 +11,7 @@ use thiserror::Error;
 use tracing::{debug, warn};
 
 use super::{Agent, Done};
+use crate::error::Report as _;
 use crate::node::Node;
 
 /// Jobs that are looked at side by side.
@@ -73,7 +74,9 @@ impl Agent {
             .filter(|(_, tracked)| *tracked.seat.state() == sandrun_core::seat::State::Accepted)
             .map(|(job, _)| *job)
             .collect();
-        let (node, earnings) = (self.node.clone(), self.earnings_due);
+        // what changes while it is under way is looked at by the next one
+        let earnings = std::mem::take(&mut self.earnings_due);
+        let node = self.node.clone();
         self.tasks
             .spawn(async move { Done::Surveyed(Box::new(look(node, head, wanted, earnings).await)) });
     }
@@ -86,7 +89,10 @@ impl Agent {
                 self.survey = Some(survey);
                 self.consider_all()?;
             }
-            Err(error) => warn!(%error, "cannot look at balances and tickets"),
+            Err(error) => {
+                warn!(error = error.report(), "cannot look at balances and tickets");
+                self.earnings_due = true;
+            }
         }
         if self.survey_due {
             self.start_survey();
@@ -96,10 +102,10 @@ impl Agent {
 
     /// Takes out earnings above the operator's threshold.
     fn withdraw(&mut self, survey: &Survey) {
-        if survey.earnings.is_empty() || self.withdrawing {
+        if self.withdrawing {
+            self.earnings_due |= !survey.earnings.is_empty();
             return;
         }
-        self.earnings_due = false;
         let thresholds = self.node.config.withdraw_thresholds();
         let due: Vec<Token> = survey
             .earnings
