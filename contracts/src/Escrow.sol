@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {SafeToken} from "./libraries/SafeToken.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Account} from "./types/Account.sol";
 import {Answer} from "./types/Answer.sol";
-import {Terms} from "./types/Terms.sol";
+import {Seats} from "./types/Seats.sol";
 import {Answers} from "./escrow/Answers.sol";
 import {EscrowBase} from "./escrow/EscrowBase.sol";
 import {Orders} from "./escrow/Orders.sol";
@@ -18,35 +17,35 @@ contract Escrow is Orders, Seating, Answers {
 
     /// @dev Tips for slashes come this way.
     receive() external payable {
-        require(msg.sender == address(REGISTRY), OnlyRegistry(msg.sender));
+        if (msg.sender != address(REGISTRY)) revert OnlyRegistry(msg.sender);
     }
 
-    function withdraw(address token, address to) external nonReentrant {
+    function withdraw(address token, address to) external guarded {
         uint256 amount = _balances[token][msg.sender];
-        require(amount != 0, NothingToWithdraw());
+        if (amount == 0) revert NothingToWithdraw();
         _balances[token][msg.sender] = 0;
         emit Withdrawn(msg.sender, token, to, amount);
-        SafeToken.send(token, to, amount);
+        _send(token, to, amount);
     }
 
-    function withdrawNode(uint32 node, address token) external nonReentrant {
+    function withdrawNode(uint32 node, address token) external guarded {
         IRegistry.Node memory n = REGISTRY.nodeOf(node);
         bool known = msg.sender == n.worker || msg.sender == n.account || msg.sender == n.payout;
-        require(known && msg.sender != address(0), NotWorker(node, msg.sender));
+        if (!known || msg.sender == address(0)) revert NotWorker(node, msg.sender);
         uint256 amount = nodeBalanceOf(token, node);
-        require(amount != 0, NothingToWithdraw());
+        if (amount == 0) revert NothingToWithdraw();
         _nodeBalances[token][node] = 0;
         if (token == address(0)) _accounts[node] = _accounts[node].withEarned(0);
         emit NodeWithdrawn(node, token, n.payout, amount);
-        SafeToken.send(token, n.payout, amount);
+        _send(token, n.payout, amount);
     }
 
     function jobOf(bytes32 job) external view returns (JobView memory v) {
-        if (Terms.unwrap(_terms[job]) == 0) return v;
-        Job memory j = _load(job);
-        Terms t = _loadTerms(j);
+        if (!_isPosted(job)) return v;
+        Job memory j;
+        _load(j, job);
         v.phase = _phase(j.s);
-        v.outcome = t.outcome();
+        v.outcome = j.t.outcome();
         v.round = j.s.first() == 0 ? 0 : 1;
         v.seats = uint8(j.s.taken());
         v.seatsFirst = uint8(j.s.first() == 0 ? j.s.taken() : j.s.first());
@@ -54,19 +53,22 @@ contract Escrow is Orders, Seating, Answers {
         v.revealed = uint8(j.s.timely());
         v.finished = uint8(j.s.finished());
         v.deadline = uint64(j.s.deadline());
-        v.remaining = _rest(j) * _token(t.token()).granule;
-        if (v.outcome == Outcome.Open) {
-            v.openedBlock = uint64(t.openedBlock());
-            v.units = uint32(t.units());
+        v.remaining = _rest(j) * _token(j.t.token()).granule;
+        if (v.outcome == Outcome.Digest) {
+            v.answer = bytes32(j.t.winner() << 202);
+        } else if (v.outcome == Outcome.Open) {
+            v.openedBlock = uint64(j.t.openedBlock());
+            v.units = uint32(j.t.units());
             (uint256 tag,) = _leading(j);
-            v.answer = Answer.show(Answer.short(tag));
-        } else {
-            v.answer = Answer.show(t.winner());
+            v.answer = Answer.show(tag);
+        } else if (v.outcome == Outcome.Limit || v.outcome == Outcome.Unavailable) {
+            v.answer = bytes32(uint256(v.outcome == Outcome.Limit ? 2 : 1));
         }
     }
 
     function seatNode(bytes32 job, uint8 seat) external view returns (uint32) {
-        return seat < 7 ? uint32(_seats[job].node(seat)) : 0;
+        (, Seats s) = _read(job);
+        return seat < 7 ? uint32(s.node(seat)) : 0;
     }
 
     function nodeView(uint32 node) external view returns (NodeView memory v) {

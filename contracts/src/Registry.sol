@@ -48,7 +48,7 @@ contract Registry is IRegistry {
     error Reentered();
 
     modifier nonReentrant() {
-        require(_entered == 0, Reentered());
+        if (_entered != 0) revert Reentered();
         _entered = 1;
         _;
         _entered = 0;
@@ -56,7 +56,7 @@ contract Registry is IRegistry {
 
     /// @dev The caller owns the node's stake.
     modifier onlyAccount(uint32 node) {
-        require(_nodes[node].account == msg.sender, NotAccount(node, msg.sender));
+        if (_nodes[node].account != msg.sender) revert NotAccount(node, msg.sender);
         _;
     }
 
@@ -72,11 +72,11 @@ contract Registry is IRegistry {
         nonReentrant
         returns (uint32 node)
     {
-        require(msg.value >= minStake, NotEnoughStake(minStake, msg.value));
-        require(payout != address(0), ZeroAddress());
-        require(nodeByAccount[msg.sender] == 0, AlreadyRegistered(msg.sender));
-        require(nodeByWorker[worker] == 0, AlreadyRegistered(worker));
-        require(_isSignedBy(worker, workerSignature), BadWorkerSignature(worker));
+        if (msg.value < minStake) revert NotEnoughStake(minStake, msg.value);
+        if (payout == address(0)) revert ZeroAddress();
+        if (nodeByAccount[msg.sender] != 0) revert AlreadyRegistered(msg.sender);
+        if (nodeByWorker[worker] != 0) revert AlreadyRegistered(worker);
+        if (!_isSignedBy(worker, workerSignature)) revert BadWorkerSignature(worker);
         _checkProfile(profile);
 
         node = ++nodeCount;
@@ -98,7 +98,7 @@ contract Registry is IRegistry {
     /// @inheritdoc IRegistry
     function addStake(uint32 node) external payable nonReentrant {
         Record storage n = _nodes[node];
-        require(n.account != address(0), UnknownNode(node));
+        if (n.account == address(0)) revert UnknownNode(node);
         n.stake += uint128(msg.value);
         emit StakeAdded(node, msg.value, n.stake);
     }
@@ -111,7 +111,7 @@ contract Registry is IRegistry {
 
     /// @inheritdoc IRegistry
     function setPayout(uint32 node, address payout) external nonReentrant onlyAccount(node) {
-        require(payout != address(0), ZeroAddress());
+        if (payout == address(0)) revert ZeroAddress();
         _nodes[node].payout = payout;
         emit PayoutChanged(node, payout);
     }
@@ -124,11 +124,11 @@ contract Registry is IRegistry {
     {
         Record storage n = _nodes[node];
         Opted storage o = _opted[node][escrow];
-        require(classes.length <= MAX_CLASSES, TooManyClasses(classes.length));
-        require(cap >= o.cap, NotEnoughStake(o.cap, cap));
+        if (classes.length > MAX_CLASSES) revert TooManyClasses(classes.length);
+        if (cap < o.cap) revert NotEnoughStake(o.cap, cap);
         uint256 raise = cap - o.cap;
         uint256 available = n.stake - n.reserved;
-        require(raise <= available && cap <= type(uint96).max, NotEnoughStake(raise, available));
+        if (raise > available || cap > type(uint96).max) revert NotEnoughStake(raise, available);
 
         n.reserved += uint128(raise);
         o.cap = uint96(cap);
@@ -140,8 +140,8 @@ contract Registry is IRegistry {
     /// @inheritdoc IRegistry
     function leave(uint32 node, address escrow, uint256 amount) external nonReentrant onlyAccount(node) {
         Opted storage o = _opted[node][escrow];
-        require(o.leaving == 0, ExitPending(o.leaveAt));
-        require(amount != 0 && amount <= o.cap, NotEnoughStake(amount, o.cap));
+        if (o.leaving != 0) revert ExitPending(o.leaveAt);
+        if (amount == 0 || amount > o.cap) revert NotEnoughStake(amount, o.cap);
 
         o.cap -= uint96(amount);
         o.leaving = uint96(amount);
@@ -155,10 +155,10 @@ contract Registry is IRegistry {
     function release(uint32 node, address escrow) external nonReentrant {
         Opted storage o = _opted[node][escrow];
         uint256 amount = o.leaving;
-        require(amount != 0, NotOptedIn(node, escrow));
-        require(block.timestamp >= o.leaveAt, ExitNotDue(o.leaveAt));
+        if (amount == 0) revert NotOptedIn(node, escrow);
+        if (block.timestamp < o.leaveAt) revert ExitNotDue(o.leaveAt);
         uint256 locked = IStakeUser(escrow).lockedOf(node);
-        require(locked <= o.cap, BondsLocked(locked, o.cap));
+        if (locked > o.cap) revert BondsLocked(locked, o.cap);
 
         o.leaving = 0;
         o.leaveAt = 0;
@@ -170,9 +170,9 @@ contract Registry is IRegistry {
     function withdrawStake(uint32 node, uint256 amount, address to) external nonReentrant onlyAccount(node) {
         Record storage n = _nodes[node];
         uint256 available = n.stake - n.reserved;
-        require(amount != 0 && amount <= available, NotEnoughStake(amount, available));
+        if (amount == 0 || amount > available) revert NotEnoughStake(amount, available);
         bool early = block.timestamp < n.depositUntil;
-        require(!early || n.stake - amount >= minStake, ExitNotDue(n.depositUntil));
+        if (early && n.stake - amount < minStake) revert ExitNotDue(n.depositUntil);
 
         n.stake -= uint128(amount);
         emit StakeWithdrawn(node, to, amount);
@@ -183,8 +183,8 @@ contract Registry is IRegistry {
     function seize(uint32 node, uint256 amount, uint256 tip) external nonReentrant {
         Opted storage o = _opted[node][msg.sender];
         uint256 cap = o.cap;
-        require(amount != 0 && amount <= cap + o.leaving, NotOptedIn(node, msg.sender));
-        require(tip <= amount, NotEnoughStake(tip, amount));
+        if (amount == 0 || amount > cap + o.leaving) revert NotOptedIn(node, msg.sender);
+        if (tip > amount) revert NotEnoughStake(tip, amount);
 
         uint256 ofCap = amount < cap ? amount : cap;
         o.cap = uint96(cap - ofCap);
@@ -220,7 +220,7 @@ contract Registry is IRegistry {
 
     function _checkProfile(Profile calldata profile) private pure {
         uint256 length = profile.capabilities.length;
-        require(length <= MAX_CAPABILITIES, CapabilitiesTooLong(length));
+        if (length > MAX_CAPABILITIES) revert CapabilitiesTooLong(length);
     }
 
     function _isSignedBy(address worker, bytes calldata signature) private view returns (bool) {
@@ -237,6 +237,6 @@ contract Registry is IRegistry {
 
     function _send(address to, uint256 amount) private {
         (bool done,) = to.call{value: amount}("");
-        require(done, TransferFailed(to, amount));
+        if (!done) revert TransferFailed(to, amount);
     }
 }

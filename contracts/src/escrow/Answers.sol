@@ -3,42 +3,44 @@ pragma solidity 0.8.30;
 
 import {Answer} from "../types/Answer.sol";
 import {Seats, SeatsLib, Stage} from "../types/Seats.sol";
+import {Terms} from "../types/Terms.sol";
 import {Settlement} from "./Settlement.sol";
 
 /// @title  Commits and reveals
 /// @notice docs/protocol.md, "Commit", "Reveal", "Decision".
 abstract contract Answers is Settlement {
-    function commit(bytes32 job, uint8 seat, bytes27 commitment) external notEntered {
-        Seats s = _seats[job];
-        if (Seats.unwrap(s) == 0 || block.timestamp > s.deadline()) (, s) = _advanced(job);
-        require(s.stage() == Stage.Run, WrongPhase(job, _phase(s)));
-        require(s.present() >> seat & 1 != 0, NoSuchSeat(job, seat));
-        require(s.committed() >> seat & 1 == 0, AlreadyCommitted(job, seat));
+    function commit(bytes32 job, uint8 seat, bytes27 commitment) external guarded {
+        (Terms t, Seats s) = _read(job);
+        if (block.timestamp > s.deadline()) (t, s) = _advanced(job);
+        if (s.stage() != Stage.RUN) revert WrongPhase(job, _phase(s));
+        if (s.present() >> seat & 1 == 0) revert NoSuchSeat(job, seat);
+        if (s.committed() >> seat & 1 != 0) revert AlreadyCommitted(job, seat);
         uint256 node = s.node(seat);
-        require(address(uint160(_workers[node])) == msg.sender, NotWorker(uint32(node), msg.sender));
-        uint256 start = s.deadline() - _runWindow(s.wall());
-        bool late = block.timestamp > start + 2 * s.wall();
+        uint256 lane = _laneOf(msg.sender, s.lane(seat));
+        // A lane that says whose it is was written after this very check.
+        bool known = Answer.node(_lanes[lane]) == node;
+        if (!known && _workerOf(node) != msg.sender) revert NotWorker(uint32(node), msg.sender);
 
-        _lanes[node][s.lane(seat)] = Answer.sealedWord(commitment, late);
+        _lanes[lane] = Answer.sealedWord(commitment, node, _isLate(t, s));
         s = s.setCommitted(seat);
-        if (s.present() & ~s.committed() == 0) s = s.enter(Stage.Reveal, block.timestamp + REVEAL_WINDOW);
-        _seats[job] = s;
+        if (s.present() & ~s.committed() == 0) s = s.enter(Stage.REVEAL, block.timestamp + REVEAL_WINDOW);
+        _write(job, t, s);
         emit Committed(job, uint32(node), seat, uint64(s.deadline()));
     }
 
-    function reveal(bytes32 job, Opening[] calldata openings) external nonReentrant {
+    function reveal(bytes32 job, Opening[] calldata openings) external guarded {
         Job memory j = _beginReveal(job);
         for (uint256 i = 0; i < openings.length; ++i) {
             Opening calldata o = openings[i];
             if (!_open(j, o.seat, o.answer, o.salt)) continue;
             uint256 tag = Answer.tagOf(o.answer);
-            require(Answer.isSoft(tag) || _isPublished(j, o.seat, tag), ResultUnpublished(job, o.answer));
+            if (!Answer.isSoft(tag) && !_isPublished(j, tag)) revert ResultUnpublished(job, o.answer);
             _reveal(j, o.seat, tag, o.answer);
         }
         _finishCall(j, address(0));
     }
 
-    function revealResult(bytes32 job, uint8 seat, Result calldata result, bytes32 salt) external nonReentrant {
+    function revealResult(bytes32 job, uint8 seat, Result calldata result, bytes32 salt) external guarded {
         Job memory j = _beginReveal(job);
         bytes32 digest = digestOf(job, result);
         if (_open(j, seat, digest, salt)) {
@@ -66,37 +68,44 @@ abstract contract Answers is Settlement {
 
     /// @dev The job, brought up to date, if anything may be revealed now.
     function _beginReveal(bytes32 job) private returns (Job memory j) {
-        j = _load(job);
+        _load(j, job);
         _advance(j);
-        Stage stage = j.s.stage();
+        uint256 stage = j.s.stage();
+        if (stage == Stage.REVEAL || stage == Stage.DECIDED) return j;
         // In round 1 a seat of round 0 that missed its window may still open its commit, late.
-        bool afterReveal = j.s.first() != 0 && !j.s.together() && stage != Stage.Closed;
-        require(stage == Stage.Reveal || stage == Stage.Decided || afterReveal, WrongPhase(job, _phase(j.s)));
+        bool afterReveal = j.s.first() != 0 && !_together(j) && stage != Stage.CLOSED;
+        if (!afterReveal) revert WrongPhase(job, _phase(j.s));
     }
 
     /// @dev Checks one opening against its commit; false if the seat has nothing more to reveal.
-    function _open(Job memory j, uint8 seat, bytes32 answer, bytes32 salt) private view returns (bool) {
+    function _open(Job memory j, uint256 seat, bytes32 answer, bytes32 salt) private view returns (bool) {
         Seats s = j.s;
-        require(seat < s.taken(), NoSuchSeat(j.id, seat));
-        if ((s.revealed() | s.finished()) >> seat & 1 != 0) return false;
-        require(s.committed() >> seat & 1 != 0, NotCommitted(j.id, seat));
-        bool second = s.first() != 0 && seat >= s.first();
-        if (second && s.stage() <= Stage.Run) revert WrongPhase(j.id, _phase(s));
-        uint256 node = s.node(seat);
-        uint256 word = _lanes[node][s.lane(seat)];
-        bytes32 sealedAnswer = keccak256(abi.encode(j.id, second ? 1 : 0, node, answer, salt));
-        require(uint256(sealedAnswer) >> 40 == Answer.top(word), CommitMismatch(j.id, seat));
-        require(answer != Answer.LIMIT || Answer.isLate(word), LimitTooEarly(j.id, seat));
+        uint256 bit = 1 << seat;
+        if (bit & s.all() == 0) revert NoSuchSeat(j.id, uint8(seat));
+        if ((s.revealed() | s.finished()) & bit != 0) return false;
+        if (s.committed() & bit == 0) revert NotCommitted(j.id, uint8(seat));
+        uint256 round = s.first() != 0 && bit & s.present() != 0 ? 1 : 0;
+        if (round != 0 && s.stage() <= Stage.RUN) revert WrongPhase(j.id, _phase(s));
+        uint256 word = _openLane(j, seat);
+        uint256 commitment = uint256(keccak256(abi.encode(j.id, round, s.node(seat), answer, salt)));
+        if (commitment >> 40 != Answer.top(word)) revert CommitMismatch(j.id, uint8(seat));
+        if (answer == Answer.LIMIT && !Answer.isLate(word)) revert LimitTooEarly(j.id, uint8(seat));
         return true;
     }
 
     /// @dev Whether a digest is known in full: somebody revealed it here before.
-    function _isPublished(Job memory j, uint256 seat, uint256 tag) private view returns (bool) {
-        if (j.s.stage() == Stage.Decided && _wins(j, tag)) return true;
-        uint256 others = j.s.revealed() & ~j.s.finished() & ~(1 << seat);
-        for (uint256 i = 0; others >> i != 0; ++i) {
-            if (others >> i & 1 != 0 && _tag(j, i) == tag) return true;
+    function _isPublished(Job memory j, uint256 tag) private view returns (bool) {
+        if (j.s.stage() == Stage.DECIDED && _wins(j, tag)) return true;
+        for (uint256 bits = j.s.revealed() & ~j.s.finished(); bits != 0; bits &= bits - 1) {
+            if (_tag(j, SeatsLib.lowest(bits)) == tag) return true;
         }
         return false;
+    }
+
+    /// @dev Whether a commit made now is late enough for `limit`.
+    function _isLate(Terms t, Seats s) private view returns (bool) {
+        unchecked {
+            return block.timestamp > s.deadline() - _runWindow(t.wall()) + 2 * t.wall();
+        }
     }
 }

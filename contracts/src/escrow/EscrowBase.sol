@@ -4,7 +4,9 @@ pragma solidity 0.8.30;
 import {IEscrow} from "../interfaces/IEscrow.sol";
 import {IRegistry} from "../interfaces/IRegistry.sol";
 import {ISeedSource} from "../interfaces/ISeedSource.sol";
+import {SafeToken} from "../libraries/SafeToken.sol";
 import {Account, AccountLib} from "../types/Account.sol";
+import {JobStore} from "../types/JobStore.sol";
 import {Seats} from "../types/Seats.sol";
 import {Terms, TermsLib} from "../types/Terms.sol";
 
@@ -37,17 +39,17 @@ abstract contract EscrowBase is IEscrow {
     IRegistry internal immutable REGISTRY;
     ISeedSource internal immutable SEED_SOURCE;
 
-    /// @dev Each word's layout is told by its type.
-    mapping(bytes32 job => Terms) internal _terms;
-    mapping(bytes32 job => Seats) internal _seats;
+    /// @dev Jobs, and the second words of those that need one; see `JobStore`. Never zeroed: a job is posted once.
+    mapping(bytes32 job => uint256) private _jobs;
+    mapping(bytes32 job => uint256) private _more;
     mapping(uint256 node => Account) internal _accounts;
-    /// @dev worker 160 | three class tags of 32 bits.
+    /// @dev worker 160 | six class tags of 16 bits.
     mapping(uint256 node => uint256) internal _workers;
-    /// @dev Five more class tags of 32 bits, of nodes that serve more than three.
+    /// @dev More class tags of 16 bits, of nodes that serve more than six.
     mapping(uint256 node => uint256) internal _moreClasses;
     /// @dev A seat's commit, later its answer; see `Answer`. Never zeroed, so that the next commit there is cheap. Nothing
     ///      is ever read from a lane before the seat that holds it has written there.
-    mapping(uint256 node => uint256[32]) internal _lanes;
+    mapping(uint256 workerAndLane => uint256) internal _lanes;
     /// @dev Node that an address is the account of (lower 32 bits), and the worker of (upper 32 bits).
     mapping(address key => uint256) internal _roles;
     /// @dev In base units of the token.
@@ -64,28 +66,29 @@ abstract contract EscrowBase is IEscrow {
 
     error Reentered();
 
-    /// @dev For entries that call out.
-    modifier nonReentrant() {
-        require(_entered == 0, Reentered());
+    /// @dev On every entry that changes state.
+    modifier guarded() {
+        if (_entered != 0) revert Reentered();
+        _;
+    }
+
+    /// @dev On everything that calls out: until it returns no guarded entry can be entered.
+    modifier callsOut() {
         _entered = 1;
         _;
         _entered = 0;
     }
 
-    /// @dev For entries that change state and never call out.
-    modifier notEntered() {
-        require(_entered == 0, Reentered());
-        _;
-    }
-
     constructor(Parameters memory p, TokenTerms[] memory tokens) {
-        require(p.unit != 0 && p.unit % GWEI == 0, BadParameters("unit"));
-        require(p.seatWindow != 0, BadParameters("seatWindow"));
-        require(p.maxWall != 0 && p.maxWall < 1 << TermsLib.WALL_BITS, BadParameters("maxWall"));
-        require(p.runMultiple >= 3, BadParameters("runMultiple"));
-        require(p.revealWindow != 0, BadParameters("revealWindow"));
-        require(p.registry.code.length != 0, BadParameters("registry"));
-        require(tokens.length != 0 && tokens.length <= 64, BadParameters("tokens"));
+        if (p.unit == 0 || p.unit % GWEI != 0) revert BadParameters("unit");
+        if (p.seatWindow == 0) revert BadParameters("seatWindow");
+        if (p.maxWall == 0 || p.maxWall > TermsLib.MAX_WALL) revert BadParameters("maxWall");
+        if (p.runMultiple < 3) revert BadParameters("runMultiple");
+        if (p.revealWindow == 0) revert BadParameters("revealWindow");
+        if (p.registry.code.length == 0) revert BadParameters("registry");
+        if (tokens.length == 0 || tokens.length > TermsLib.MAX_TOKENS) revert BadParameters("tokens");
+        uint256 life = 2 * (uint256(p.seatWindow) + uint256(p.runMultiple) * p.maxWall + p.runSlack + p.revealWindow);
+        if (life > JobStore.MAX_LIFE) revert BadParameters("life");
         UNIT = p.unit / GWEI;
         SEAT_WINDOW = p.seatWindow;
         MAX_WALL = p.maxWall;
@@ -103,13 +106,29 @@ abstract contract EscrowBase is IEscrow {
         FIRST_BOND_PER_PRICE = tokens[0].bondPerPrice;
         for (uint256 i = 0; i < tokens.length; ++i) {
             TokenTerms memory t = tokens[i];
-            require(t.granule != 0 && (t.token != address(0) || t.granule == GWEI), BadParameters("granule"));
-            require(t.attemptFee % t.granule == 0, BadParameters("attemptFee"));
-            require(t.minPrice >= 10 * t.attemptFee && t.minPrice != 0, BadParameters("minPrice"));
-            require(_tokenIndex[t.token] == 0, BadParameters("token"));
+            if (t.granule == 0 || t.token == address(0) && t.granule != GWEI) revert BadParameters("granule");
+            if (t.attemptFee % t.granule != 0) revert BadParameters("attemptFee");
+            if (t.minPrice < 10 * t.attemptFee || t.minPrice == 0) revert BadParameters("minPrice");
+            if (_tokenIndex[t.token] != 0) revert BadParameters("token");
             _tokens.push(t);
             _tokenIndex[t.token] = i + 1;
         }
+    }
+
+    /// @dev A job; reverts if it was never posted.
+    function _read(bytes32 job) internal view returns (Terms t, Seats s) {
+        uint256 word = _jobs[job];
+        if (word == 0) revert UnknownJob(job);
+        return JobStore.unpack(word, JobStore.hasMore(word) ? _more[job] : 0, SEAT_WINDOW);
+    }
+
+    function _write(bytes32 job, Terms t, Seats s) internal {
+        _jobs[job] = JobStore.pack(t, s);
+        if (JobStore.needsMore(t, s)) _more[job] = JobStore.packMore(t, s);
+    }
+
+    function _isPosted(bytes32 job) internal view returns (bool) {
+        return _jobs[job] != 0;
     }
 
     /// @dev Terms of token number `index`.
@@ -129,13 +148,15 @@ abstract contract EscrowBase is IEscrow {
     function _tokenNumber(address token) internal view returns (uint256 index) {
         if (token == FIRST_TOKEN) return 0;
         index = _tokenIndex[token];
-        require(index != 0, UnknownToken(token));
+        if (index == 0) revert UnknownToken(token);
         --index;
     }
 
     /// @dev Seconds that nodes have for a run.
     function _runWindow(uint256 wall) internal view returns (uint256) {
-        return RUN_MULTIPLE * wall + RUN_SLACK;
+        unchecked {
+            return RUN_MULTIPLE * wall + RUN_SLACK;
+        }
     }
 
     /// @dev Writes a node's account and keeps the number of active units in step.
@@ -144,6 +165,21 @@ abstract contract EscrowBase is IEscrow {
         uint256 present = cap / UNIT;
         if (before != present) _activeUnits = _activeUnits + present - before;
         return a.withCap(cap);
+    }
+
+    /// @dev Key of a worker's lane.
+    function _laneOf(address worker, uint256 lane) internal pure returns (uint256) {
+        return uint256(uint160(worker)) << 5 | lane;
+    }
+
+    /// @dev Interaction.
+    function _send(address token, address to, uint256 amount) internal callsOut {
+        SafeToken.send(token, to, amount);
+    }
+
+    /// @dev Interaction.
+    function _pull(address token, address from, uint256 amount) internal callsOut {
+        SafeToken.pull(token, from, amount);
     }
 
     /// @dev Owes `amount` base units of `token` to `owner`.
@@ -157,8 +193,9 @@ abstract contract EscrowBase is IEscrow {
         returns (Account, uint256 amount)
     {
         // The native coin is the common case and stays within the account's word.
-        if (index == 0 && FIRST_TOKEN == address(0) && a.earned() + granules <= AccountLib.AMOUNT_MAX) {
-            return (a.withEarned(a.earned() + granules), granules * GWEI);
+        if (index == 0 && FIRST_TOKEN == address(0)) {
+            uint256 earned = a.earned() + granules;
+            if (earned <= AccountLib.AMOUNT_MAX) return (a.withEarned(earned), granules * GWEI);
         }
         TokenTerms memory t = _token(index);
         amount = granules * t.granule;

@@ -11,6 +11,10 @@ import {Settlement} from "./Settlement.sol";
 /// @notice docs/protocol.md, "Terms", "Money" and the last table. The order itself is not stored: who cancels or refunds
 ///         brings it again, its hash is the job.
 abstract contract Orders is Settlement {
+    /// @dev Bonds are multiples of this, so that 30 % of one is a whole number of gwei.
+    uint256 private constant BOND_GRANULE = 1e12;
+    /// @dev Bytes of an encoded order: 17 words.
+    uint256 private constant ORDER_SIZE = 0x220;
     bytes32 private constant DOMAIN_TYPEHASH =
         keccak256("EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)");
     bytes32 private constant ORDER_TYPEHASH = keccak256(
@@ -19,49 +23,52 @@ abstract contract Orders is Settlement {
     bytes32 private immutable DOMAIN_SEPARATOR = _domain();
     uint256 private immutable CHAIN_ID = block.chainid;
 
-    function post(Order calldata order) external payable nonReentrant returns (bytes32 job) {
-        require(order.payer == msg.sender, NotPayer(msg.sender));
+    function post(Order calldata order) external payable guarded returns (bytes32 job) {
+        if (order.payer != msg.sender) revert NotPayer(msg.sender);
         job = jobId(order);
-        require(Terms.unwrap(_terms[job]) == 0, AlreadyPosted(job));
+        if (_isPosted(job)) revert AlreadyPosted(job);
         uint256 index = _tokenNumber(order.token);
         TokenTerms memory terms = _token(index);
         Terms t = _check(order, index, terms);
         uint256 due = t.locked() * terms.granule;
-        require(msg.value == (order.token == address(0) ? due : 0), WrongPayment(msg.value, due));
+        if (msg.value != (order.token == address(0) ? due : 0)) revert WrongPayment(msg.value, due);
         _keepOut(order.client, order.payer);
 
-        uint256 units = _activeUnits;
-        _terms[job] = t.withRound(units);
-        emit JobPosted(job, order.client, order, uint64(block.timestamp + SEAT_WINDOW), uint32(units));
+        uint256 units = _units();
+        Seats s = Seats.wrap(0).enter(Stage.SEATS, block.timestamp + SEAT_WINDOW);
+        _write(job, t.withRound(units), s);
+        _emitPosted(job, order, s.deadline(), units);
 
-        if (order.token != address(0)) SafeToken.pull(order.token, msg.sender, due);
+        if (order.token != address(0)) _pull(order.token, msg.sender, due);
         _requestSeed(job);
     }
 
-    function cancel(Order calldata order) external nonReentrant {
-        require(order.client == msg.sender, NotClient(msg.sender));
-        Job memory j = _load(jobId(order));
-        require(j.s.stage() == Stage.Seats && j.s.taken() == 0 && block.timestamp <= j.s.deadline(), TooLateToCancel(j.id));
-        TokenTerms memory terms = _token(_loadTerms(j).token());
+    function cancel(Order calldata order) external guarded {
+        if (order.client != msg.sender) revert NotClient(msg.sender);
+        Job memory j;
+        _load(j, jobId(order));
+        if (j.s.stage() != Stage.SEATS || j.s.taken() != 0 || block.timestamp > j.s.deadline()) revert TooLateToCancel(j.id);
+        TokenTerms memory terms = _token(j.t.token());
         uint256 fee = _isSeedOpen(j.id, j.t) ? terms.attemptFee : 0;
         uint256 amount = j.t.locked() * terms.granule - fee;
 
-        _terms[j.id] = j.t.withOutcome(Outcome.Cancelled, 0).withRest(0);
+        _write(j.id, j.t.withOutcome(Outcome.Cancelled, 0).withRest(0), j.s.become(Stage.CLOSED));
         _credit(order.token, order.payer, amount);
         emit JobDecided(j.id, Outcome.Cancelled, 0);
         emit Refunded(j.id, order.payer, amount);
         if (fee != 0) {
             emit Burnt(j.id, fee);
-            SafeToken.send(order.token, SafeToken.BURN, fee);
+            _send(order.token, SafeToken.BURN, fee);
         }
     }
 
-    function refund(Order calldata order) external nonReentrant {
-        Job memory j = _load(jobId(order));
+    function refund(Order calldata order) external guarded {
+        Job memory j;
+        _load(j, jobId(order));
         _advance(j);
-        require(j.s.stage() == Stage.Closed, NotClosed(j.id));
+        if (j.s.stage() != Stage.CLOSED) revert NotClosed(j.id);
         uint256 rest = _rest(j);
-        require(rest != 0, NothingDue(j.id));
+        if (rest == 0) revert NothingDue(j.id);
         uint256 amount = rest * _token(j.t.token()).granule;
 
         j.t = j.t.withRest(0);
@@ -70,33 +77,60 @@ abstract contract Orders is Settlement {
         _finishCall(j, address(0));
     }
 
-    function jobId(Order calldata order) public view returns (bytes32) {
+    /// @dev An order whose words have more than their type's bits hashes to a job that can't be posted: `post` reads every
+    ///      short field, which reverts then.
+    function jobId(Order calldata order) public view returns (bytes32 job) {
         bytes32 separator = block.chainid == CHAIN_ID ? DOMAIN_SEPARATOR : _domain();
-        return keccak256(abi.encodePacked(hex"1901", separator, keccak256(abi.encode(ORDER_TYPEHASH, order))));
+        bytes32 typeHash = ORDER_TYPEHASH;
+        // keccak256(0x1901 . separator . keccak256(abi.encode(typeHash, order))): an order is encoded as it was sent.
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            mstore(free, typeHash)
+            calldatacopy(add(free, 0x20), order, ORDER_SIZE)
+            mstore(0x22, keccak256(free, add(ORDER_SIZE, 0x20)))
+            mstore(0x02, separator)
+            mstore(0x00, or(shl(240, 0x1901), shr(16, separator)))
+            job := keccak256(0x00, 0x42)
+            mstore(0x40, free)
+        }
+    }
+
+    /// @dev JobPosted, from the order as it was sent.
+    function _emitPosted(bytes32 job, Order calldata order, uint256 deadline, uint256 units) private {
+        bytes32 topic = JobPosted.selector;
+        assembly ("memory-safe") {
+            let free := mload(0x40)
+            calldatacopy(free, order, ORDER_SIZE)
+            mstore(add(free, ORDER_SIZE), deadline)
+            mstore(add(free, add(ORDER_SIZE, 0x20)), units)
+            log3(free, add(ORDER_SIZE, 0x40), topic, job, calldataload(order))
+        }
     }
 
     /// @dev Bounds of every field; the terms without the round.
     function _check(Order calldata order, uint256 index, TokenTerms memory terms) private view returns (Terms) {
         uint256 n = order.replicas;
+        _bound(n == 5 || (n != 0 && n <= 3), "replicas");
         uint256 size = n == 5 ? 3 : n - 1;
-        require(n == 5 || (n != 0 && n <= 3), BadOrder("replicas"));
-        require(order.quorum == TermsLib.quorum(size), BadOrder("quorum"));
-        require(order.client != address(0), BadOrder("client"));
-        require(uint8(order.classId[0]) <= 1, BadOrder("classId"));
-        require(order.wallLimit != 0 && order.wallLimit <= MAX_WALL, BadOrder("wallLimit"));
-        require(order.version == 1, BadOrder("version"));
-        require(order.extensions == 0, BadOrder("extensions"));
+        uint256 kind = uint256(order.classId) >> 248;
+        _bound(order.quorum == TermsLib.quorumOf(size), "quorum");
+        _bound(order.client != address(0), "client");
+        _bound(kind <= 1, "classId");
+        _bound(order.wallLimit != 0 && order.wallLimit <= MAX_WALL, "wallLimit");
+        _bound(order.minReputation <= TermsLib.MAX_REPUTATION, "minReputation");
+        _bound(order.version == 1, "version");
+        _bound(order.extensions == 0, "extensions");
 
+        if (order.price < terms.minPrice) revert PriceTooLow(order.price, terms.minPrice);
+        if (n == 1 && order.price > terms.maxSinglePrice) revert PriceTooHigh(order.price, terms.maxSinglePrice);
         uint256 price = order.price / terms.granule;
-        require(order.price >= terms.minPrice, PriceTooLow(order.price, terms.minPrice));
-        require(n != 1 || order.price <= terms.maxSinglePrice, PriceTooHigh(order.price, terms.maxSinglePrice));
-        require(price * terms.granule == order.price && price < 1 << TermsLib.PRICE_BITS, BadOrder("price"));
-        uint256 bond = order.bond / GWEI;
-        require(bond * GWEI == order.bond && bond < 1 << TermsLib.BOND_BITS, BadOrder("bond"));
+        _bound(price * terms.granule == order.price && price <= TermsLib.MAX_PRICE, "price");
+        uint256 bond = order.bond / BOND_GRANULE;
+        _bound(bond * BOND_GRANULE == order.bond && bond <= TermsLib.MAX_BOND, "bond");
         uint256 minimum = order.price * terms.bondPerPrice / 1e18;
-        require(order.bond >= minimum, BondTooLow(order.bond, minimum));
+        if (order.bond < minimum) revert BondTooLow(order.bond, minimum);
 
-        return TermsLib.create(price, bond, index, size, uint8(order.classId[0])).withSeating(
+        return TermsLib.create(price, bond, index, size, kind).withSeating(
             order.wallLimit, _classTag(order.classId), order.minReputation
         );
     }
@@ -111,7 +145,11 @@ abstract contract Orders is Settlement {
             node = roles >> 32;
             if (node != 0) _accounts[node] = _accounts[node].renewed();
         }
-        if (client != payer) require(_roles[client] == 0, BadOrder("client"));
+        if (client != payer) if (_roles[client] != 0) revert BadOrder("client");
+    }
+
+    function _bound(bool ok, bytes32 field) private pure {
+        if (!ok) revert BadOrder(field);
     }
 
     function _domain() private view returns (bytes32) {

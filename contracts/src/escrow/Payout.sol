@@ -11,57 +11,36 @@ import {Seeds} from "./Seeds.sol";
 /// @notice docs/protocol.md, "What becomes of a seat".
 abstract contract Payout is Seeds {
     /// @dev A job in memory while a call works on it.
-    /// @param storedT  What storage holds; zero while the terms have not been needed.
     /// @param known    Bitmap of the seats whose tag is in `tags`.
-    /// @param dirty    Bitmap of the seats whose tag their lane does not hold yet.
-    /// @param slashes  Gwei to be seized, by seat.
+    /// @param slashes  What is to be seized: 34 bits for each seat, in units of 100 gwei (bonds are multiples of 1e12 wei).
+    /// @param worker   Whose lane was opened last.
     struct Job {
         bytes32 id;
         Terms t;
         Seats s;
-        Terms storedT;
-        Seats storedS;
         uint256 known;
-        uint256 dirty;
+        uint256 slashes;
+        address worker;
         bool seedWanted;
-        bool slashed;
         uint256[7] tags;
-        uint256[7] slashes;
     }
 
     /// @dev Gas of a claim, intrinsic cost included: what a claimant of an expired job gets back at the base fee.
     uint256 internal constant CLAIM_GAS = 60_000;
 
-    function _load(bytes32 job) internal view returns (Job memory j) {
+    function _load(Job memory j, bytes32 job) internal view {
         j.id = job;
-        j.storedS = j.s = _seats[job];
-        if (Seats.unwrap(j.s) != 0) return j;
-        Terms t = _loadTerms(j);
-        j.s = SeatsLib.create(t.size(), t.wall(), t.postedAt() + SEAT_WINDOW);
-        if (t.outcome() != Outcome.Open) j.s = j.s.close();
-        j.storedS = j.s;
-    }
-
-    function _loadTerms(Job memory j) internal view returns (Terms t) {
-        t = j.t;
-        if (Terms.unwrap(t) != 0) return t;
-        j.storedT = j.t = t = _terms[j.id];
-        require(Terms.unwrap(t) != 0, UnknownJob(j.id));
+        (j.t, j.s) = _read(job);
     }
 
     /// @dev Closes the job if nothing is open, stores it, and only then calls out.
     /// @param tipTo  Who is tipped for slashes; zero for nobody.
     function _finishCall(Job memory j, address tipTo) internal {
-        if (j.s.stage() == Stage.Decided && j.s.all() & ~j.s.finished() & ~j.s.timely() == 0) _close(j);
+        if (j.s.stage() == Stage.DECIDED && j.s.all() & ~(j.s.finished() | j.s.timely()) == 0) _close(j);
         Seats s = j.s;
-        if (Seats.unwrap(s) != Seats.unwrap(j.storedS)) _seats[j.id] = s;
-        if (Terms.unwrap(j.t) != Terms.unwrap(j.storedT)) _terms[j.id] = j.t;
-        uint256 dirty = j.dirty & ~s.finished();
-        for (uint256 i = 0; dirty >> i != 0; ++i) {
-            if (dirty >> i & 1 != 0) _lanes[s.node(i)][s.lane(i)] = Answer.openWord(j.tags[i]);
-        }
-        if (j.slashed) _seize(j, tipTo);
-        if (j.seedWanted && s.stage() == Stage.Seats) _requestSeed(j.id);
+        _write(j.id, j.t, s);
+        if (j.slashes != 0) _seize(j, tipTo);
+        if (j.seedWanted && s.stage() == Stage.SEATS) _requestSeed(j.id);
     }
 
     /// @dev A seat of a decided job that has revealed: finished at once, unless it gets an attempt fee when the job closes.
@@ -76,7 +55,7 @@ abstract contract Payout is Seeds {
         } else if (outcome == Outcome.Unavailable) {
             return;
         } else if (wins) {
-            j.s = s.setPaid(seat);
+            j.t = j.t.withPaid();
             _finish(j, seat, SeatEnd.Paid, j.t.price(), 0, true);
         } else if (Answer.isSoft(tag)) {
             _finish(j, seat, SeatEnd.SlashedWrong, 0, _part(j), false);
@@ -93,8 +72,8 @@ abstract contract Payout is Seeds {
 
     /// @dev None wins: everything is known, so everything is finished.
     function _noneWins(Job memory j) internal {
-        j.t = _loadTerms(j).withOutcome(Outcome.NoneWins, 0);
-        j.s = j.s.decide();
+        j.t = j.t.withOutcome(Outcome.NoneWins, 0);
+        j.s = j.s.become(Stage.DECIDED);
         emit JobDecided(j.id, Outcome.NoneWins, 0);
         Seats s = j.s;
         (uint256 sharing, uint256 charging) = _sharing(j);
@@ -114,7 +93,7 @@ abstract contract Payout is Seeds {
 
     /// @dev Fewer than q seats were taken.
     function _expire(Job memory j) internal {
-        j.t = _loadTerms(j).withOutcome(Outcome.Expired, 0);
+        j.t = j.t.withOutcome(Outcome.Expired, 0);
         emit JobDecided(j.id, Outcome.Expired, 0);
         TokenTerms memory terms = _token(j.t.token());
         uint256 pay = terms.attemptFee / 3;
@@ -129,81 +108,106 @@ abstract contract Payout is Seeds {
     }
 
     /// @dev Granules of the locked sum that are not paid out.
-    function _rest(Job memory j) internal view returns (uint256) {
-        Terms t = _loadTerms(j);
-        if (t.isSettled()) return t.rest();
-        uint256 paid = j.s.stage() >= Stage.Decided ? SeatsLib.count(j.s.paid()) : 0;
-        return t.locked() - paid * t.price();
+    function _rest(Job memory j) internal pure returns (uint256) {
+        Terms t = j.t;
+        return t.isSettled() ? t.rest() : t.locked() - t.paid() * t.price();
+    }
+
+    function _workerOf(uint256 node) internal view returns (address) {
+        return address(uint160(_workers[node]));
+    }
+
+    /// @dev The lane of a seat that is being opened. Its worker is most likely the caller: then its lane says so.
+    function _openLane(Job memory j, uint256 seat) internal view returns (uint256 word) {
+        uint256 lane = j.s.lane(seat);
+        uint256 node = j.s.node(seat);
+        j.worker = msg.sender;
+        word = _lanes[_laneOf(msg.sender, lane)];
+        if (Answer.node(word) == node) return word;
+        j.worker = _workerOf(node);
+        return _lanes[_laneOf(j.worker, lane)];
     }
 
     /// @dev 216-bit tag of what a seat has revealed.
     function _tag(Job memory j, uint256 seat) internal view returns (uint256 tag) {
         if (j.known >> seat & 1 != 0) return j.tags[seat];
-        tag = Answer.top(_lanes[j.s.node(seat)][j.s.lane(seat)]);
+        tag = Answer.top(_lanes[_laneOf(_workerOf(j.s.node(seat)), j.s.lane(seat))]);
         j.tags[seat] = tag;
         j.known |= 1 << seat;
-    }
-
-    function _setTag(Job memory j, uint256 seat, uint256 tag) internal pure {
-        j.tags[seat] = tag;
-        j.known |= 1 << seat;
-        j.dirty |= 1 << seat;
     }
 
     /// @dev Whether a tag is the winner's of a decided job.
-    function _wins(Job memory j, uint256 tag) internal view returns (bool) {
-        return Answer.short(tag) == _loadTerms(j).winner();
+    function _wins(Job memory j, uint256 tag) internal pure returns (bool) {
+        Outcome outcome = j.t.outcome();
+        if (outcome == Outcome.Digest) return !Answer.isSoft(tag) && Answer.short(tag) == j.t.winner();
+        return tag == (outcome == Outcome.Unavailable ? 1 : 2);
+    }
+
+    /// @dev Whether round 0 ended without a Reveal of its own, so that both rounds reveal together.
+    function _together(Job memory j) internal pure returns (bool) {
+        uint256 first = j.s.first();
+        return first != 0 && SeatsLib.count(j.s.committed() & ((1 << first) - 1)) < j.t.quorum();
+    }
+
+    /// @dev Bitmap of the seats whose reveal window is that of the present round.
+    function _revealing(Job memory j) internal pure returns (uint256) {
+        return _together(j) ? j.s.all() : j.s.present();
     }
 
     /// @dev Seats that the round has.
-    function _places(Seats s) internal pure returns (uint256) {
-        return s.first() == 0 ? TermsLib.replicas(s.size()) : 2;
+    function _places(Terms t, Seats s) internal pure returns (uint256) {
+        return s.first() == 0 ? t.replicas() : 2;
     }
 
-    /// @dev 32 bits of a class id's hash, never zero. A check against mistakes: a node may register any class anyway.
-    function _classTag(bytes32 classId) internal pure returns (uint256) {
-        return uint256(keccak256(abi.encode(classId))) >> 224 | 1;
+    /// @dev Active units of stake, as many as a job can note.
+    function _units() internal view returns (uint256) {
+        return _activeUnits < TermsLib.MAX_UNITS ? _activeUnits : TermsLib.MAX_UNITS;
+    }
+
+    /// @dev 16 bits of a class id's hash, never zero. A check against mistakes: a node may register any class anyway.
+    function _classTag(bytes32 classId) internal pure returns (uint256 tag) {
+        tag = uint256(keccak256(abi.encode(classId))) >> 240;
+        if (tag == 0) tag = 1;
     }
 
     function _phase(Seats s) internal pure returns (Phase) {
-        Stage stage = s.stage();
-        if (stage == Stage.Seats) return Phase.Seats;
-        if (stage == Stage.Run) return Phase.Run;
-        return stage == Stage.Closed ? Phase.Closed : Phase.Reveal;
+        uint256 stage = s.stage();
+        if (stage == Stage.SEATS) return Phase.Seats;
+        if (stage == Stage.RUN) return Phase.Run;
+        return stage == Stage.CLOSED ? Phase.Closed : Phase.Reveal;
     }
 
     /// @dev Pays the attempt fees of a decided job, all of whose other seats are finished.
     function _close(Job memory j) private {
         uint256 charging = j.s.all() & ~j.s.finished();
-        uint256 seats = SeatsLib.count(charging);
-        uint256 rest = _rest(j);
-        if (seats == 0) {
-            j.s = j.s.close();
-            emit PhaseChanged(j.id, Phase.Closed, uint64(j.s.deadline()));
+        // Nothing is left to pay; that every seat is finished says that the job is closed.
+        if (charging == 0) {
+            j.s = j.s.become(Stage.CLOSED);
             return;
         }
+        uint256 seats = SeatsLib.count(charging);
+        uint256 rest = _rest(j);
         uint256 fee = _equal(_fee(j), rest, seats);
-        for (uint256 i = 0; charging >> i != 0; ++i) {
-            if (charging >> i & 1 != 0) _finish(j, i, SeatEnd.AttemptFee, fee, 0, _wins(j, _tag(j, i)));
+        for (uint256 bits = charging; bits != 0; bits &= bits - 1) {
+            uint256 seat = SeatsLib.lowest(bits);
+            _finish(j, seat, SeatEnd.AttemptFee, fee, 0, _wins(j, _tag(j, seat)));
         }
         _closeWith(j, rest - seats * fee);
     }
 
     function _closeWith(Job memory j, uint256 rest) private {
         j.t = j.t.withRest(rest);
-        j.s = j.s.close();
-        emit PhaseChanged(j.id, Phase.Closed, uint64(j.s.deadline()));
+        j.s = j.s.become(Stage.CLOSED);
     }
 
     /// @dev None wins: who shares the locked sum, and who gets an attempt fee.
     function _sharing(Job memory j) private view returns (uint256 sharing, uint256 charging) {
-        uint256 timely = j.s.timely();
         uint256 soft;
-        for (uint256 i = 0; timely >> i != 0; ++i) {
-            if (timely >> i & 1 == 0) continue;
-            if (Answer.isSoft(_tag(j, i))) soft |= 1 << i;
-            else if (_repeats(j, i)) charging |= 1 << i;
-            else sharing |= 1 << i;
+        for (uint256 bits = j.s.timely(); bits != 0; bits &= bits - 1) {
+            uint256 seat = SeatsLib.lowest(bits);
+            if (Answer.isSoft(_tag(j, seat))) soft |= 1 << seat;
+            else if (_repeats(j, seat)) charging |= 1 << seat;
+            else sharing |= 1 << seat;
         }
         if (sharing == 0) charging |= soft;
     }
@@ -232,9 +236,8 @@ abstract contract Payout is Seeds {
         if (granules != 0) (a, amount) = _creditNode(a, node, index, granules);
         if (slash != 0) {
             a = _setCap(a, a.cap() > slash ? a.cap() - slash : 0).withReputation(0);
-            j.slashes[seat] = slash;
-            j.slashed = true;
-        } else if (valid && s.size() != 0 && a.isEarly(lane) && a.reputation() != type(uint16).max) {
+            j.slashes |= slash / 100 << 34 * seat;
+        } else if (valid && j.t.size() != 0 && a.isEarly(lane) && a.reputation() != type(uint16).max) {
             a = a.withReputation(a.reputation() + 1);
         }
         _accounts[node] = a;
@@ -243,16 +246,23 @@ abstract contract Payout is Seeds {
     }
 
     /// @dev Interaction, with its one effect before: the tips, all to one caller.
-    function _seize(Job memory j, address tipTo) private {
+    function _seize(Job memory j, address tipTo) private callsOut {
         uint256 tips;
-        uint256 taken = j.s.taken();
-        for (uint256 i = 0; tipTo != address(0) && i < taken; ++i) {
-            tips += _tip(j.slashes[i] * GWEI);
+        for (uint256 rest = j.slashes; tipTo != address(0) && rest != 0; rest >>= 34) {
+            tips += _tip(_slash(rest));
         }
         if (tips != 0) _credit(address(0), tipTo, tips);
-        for (uint256 i = 0; i < taken; ++i) {
-            uint256 amount = j.slashes[i] * GWEI;
-            if (amount != 0) REGISTRY.seize(uint32(j.s.node(i)), amount, tipTo == address(0) ? 0 : _tip(amount));
+        uint256 seat;
+        for (uint256 rest = j.slashes; rest != 0; (rest >>= 34, ++seat)) {
+            uint256 amount = _slash(rest);
+            if (amount != 0) REGISTRY.seize(uint32(j.s.node(seat)), amount, tipTo == address(0) ? 0 : _tip(amount));
+        }
+    }
+
+    /// @dev Wei of the lowest entry of `slashes`.
+    function _slash(uint256 slashes) private pure returns (uint256) {
+        unchecked {
+            return (slashes & (1 << 34) - 1) * 100 * GWEI;
         }
     }
 

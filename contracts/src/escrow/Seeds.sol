@@ -30,7 +30,10 @@ abstract contract Seeds is EscrowBase {
 
     /// @dev Interaction: asks an external source for a seed.
     function _requestSeed(bytes32 job) internal {
-        if (address(SEED_SOURCE) == address(0)) return;
+        if (address(SEED_SOURCE) != address(0)) _request(job);
+    }
+
+    function _request(bytes32 job) private callsOut {
         _seedRequests[job] = SeedRequest({round: SEED_SOURCE.request(job), readyBlock: 0});
     }
 

@@ -138,7 +138,8 @@ interface IEscrow {
     event Revealed(bytes32 indexed job, uint32 indexed node, uint8 seat, bytes32 answer);
     event ResultPublished(bytes32 indexed job, bytes32 indexed digest, Result result);
     event RoundOpened(bytes32 indexed job, uint64 deadline, uint32 units);
-    /// @dev Only for changes that no other event tells: a deadline was over, or the job is closed.
+    /// @dev Only for changes that no other event tells: a deadline was over. A job is closed when it is decided and every seat
+    ///      that was claimed has its SeatFinished.
     event PhaseChanged(bytes32 indexed job, Phase phase, uint64 deadline);
     event JobDecided(bytes32 indexed job, Outcome outcome, bytes32 answer);
     event SeatFinished(bytes32 indexed job, uint32 indexed node, uint8 seat, SeatEnd end, uint256 paid, uint256 slashed);

@@ -21,7 +21,7 @@ library SafeToken {
             // transfer(address,uint256)
             done = _call(token, abi.encodeWithSelector(0xa9059cbb, to, amount));
         }
-        require(done, IEscrow.TransferFailed(token, to, amount));
+        if (!done) revert IEscrow.TransferFailed(token, to, amount);
     }
 
     /// @notice Takes `amount` of an ERC-20 from `from`; reverts unless exactly that arrives.
@@ -29,7 +29,7 @@ library SafeToken {
         uint256 before = _balance(token);
         // transferFrom(address,address,uint256)
         bool done = _call(token, abi.encodeWithSelector(0x23b872dd, from, address(this), amount));
-        require(done && _balance(token) == before + amount, IEscrow.TransferFailed(token, address(this), amount));
+        if (!done || _balance(token) != before + amount) revert IEscrow.TransferFailed(token, address(this), amount);
     }
 
     function _call(address token, bytes memory data) private returns (bool) {

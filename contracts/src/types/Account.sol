@@ -45,15 +45,15 @@ library AccountLib {
     }
 
     function isEarly(Account a, uint256 lane) internal pure returns (bool) {
-        return Account.unwrap(a) >> EARLY + lane & 1 != 0;
+        return Account.unwrap(a) & (1 << EARLY) << lane != 0;
     }
 
     /// @notice The lowest lane without a seat; 32 if there is none.
     function freeLane(Account a) internal pure returns (uint256 lane) {
-        uint256 taken = a.lanes();
-        while (taken & 1 != 0) {
-            taken >>= 1;
-            ++lane;
+        unchecked {
+            for (uint256 taken = a.lanes(); taken & 1 != 0; taken >>= 1) {
+                ++lane;
+            }
         }
     }
 
@@ -77,12 +77,17 @@ library AccountLib {
 
     /// @notice Locks `bond`, which the cap covers, and takes the free lane `lane`.
     function seated(Account a, uint256 bond, uint256 lane, bool early) internal pure returns (Account) {
-        uint256 word = Account.unwrap(a) + (bond << LOCKED) | 1 << LANES + lane;
-        return Account.wrap(early ? word | 1 << EARLY + lane : word & ~(1 << EARLY + lane));
+        unchecked {
+            uint256 word = Account.unwrap(a) + (bond << LOCKED) | (1 << LANES) << lane;
+            uint256 bit = (1 << EARLY) << lane;
+            return Account.wrap(early ? word | bit : word & ~bit);
+        }
     }
 
     /// @notice Unlocks `bond` and frees `lane`.
     function unseated(Account a, uint256 bond, uint256 lane) internal pure returns (Account) {
-        return Account.wrap(Account.unwrap(a) - (bond << LOCKED) & ~(1 << LANES + lane));
+        unchecked {
+            return Account.wrap(Account.unwrap(a) - (bond << LOCKED) & ~((1 << LANES) << lane));
+        }
     }
 }
