@@ -650,3 +650,24 @@ fn extra_places_are_opened_once() {
         );
     });
 }
+
+#[test]
+fn a_drained_node_that_restarts_is_still_drained_and_a_lost_one_is_back() {
+    each_policy(|policy, service| {
+        service.register(1, 1);
+        service.feed(Event::Drain { node: NodeNumber(1) });
+        service.register(1, 2);
+        assert_eq!(
+            service.pool.node(NodeNumber(1)),
+            Some((NodeStatus::Draining, 0)),
+            "{}",
+            policy.name
+        );
+        service.feed(Event::Lost { node: NodeNumber(1) });
+        // nobody brings a lost node back by saying so
+        service.feed(Event::Resume { node: NodeNumber(1) });
+        assert_eq!(service.pool.node(NodeNumber(1)), Some((NodeStatus::Lost, 0)));
+        service.register(1, 2);
+        assert_eq!(service.pool.node(NodeNumber(1)), Some((NodeStatus::Up, 0)));
+    });
+}

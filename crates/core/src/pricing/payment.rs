@@ -137,6 +137,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_verified_has_no_cap() {
+        for redundancy in [Redundancy::Two, Redundancy::Three, Redundancy::Five] {
+            let wanted = Amount(coin("15").0 / U256::from(redundancy.locked_prices()));
+            assert!(wanted > limits().max_single_price);
+            assert_eq!(price_per_replica(coin("15"), redundancy, &limits()), Ok(wanted));
+        }
+    }
+
+    #[test]
     fn nothing_is_never_a_price() {
         let free = TokenLimits {
             min_price: Amount::ZERO,
