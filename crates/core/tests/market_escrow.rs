@@ -254,6 +254,39 @@ fn commits_bind_once_and_to_one_answer() {
 }
 
 #[test]
+fn a_reveal_after_the_window_never_counts() {
+    let mut decided = committed(Redundancy::Three, &[HONEST, HONEST, HONEST]);
+    decided.reveal(0, HONEST).unwrap();
+    decided.reveal(1, HONEST).unwrap();
+    decided.now = START + 61;
+    decided.reveal(2, HONEST).unwrap();
+    assert_eq!(decided.ending().seats[2], (SeatEnd::SlashedLate, 0, 300_000));
+    let mut again = committed(Redundancy::Two, &[HONEST, HONEST]);
+    again.reveal(0, HONEST).unwrap();
+    again.now = START + 61;
+    again.poke().unwrap();
+    again.reveal(1, HONEST).unwrap();
+    assert_eq!(
+        again.facts.outcome(),
+        None,
+        "it would have been the second of two"
+    );
+    again.claim(2).unwrap();
+    again.claim(3).unwrap();
+    for seat in [2, 3] {
+        again.commit(seat, HONEST).unwrap();
+    }
+    for seat in [2, 3] {
+        again.reveal(seat, HONEST).unwrap();
+    }
+    let ends: Vec<SeatEnd> = again.ending().seats.iter().map(|(end, ..)| *end).collect();
+    assert_eq!(
+        ends,
+        [SeatEnd::Paid, SeatEnd::SlashedLate, SeatEnd::Paid, SeatEnd::Paid]
+    );
+}
+
+#[test]
 fn several_commits_open_in_one_transaction() {
     let mut world = committed(Redundancy::Three, &[HONEST, HONEST, HONEST]);
     let job = world.job;
