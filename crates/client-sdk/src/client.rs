@@ -134,6 +134,7 @@ impl Client {
                 account: wish.client,
                 balance,
                 needed,
+                token: wish.token,
                 decimals,
             });
         }
