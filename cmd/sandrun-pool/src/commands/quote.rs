@@ -112,10 +112,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         native.granule,
     )
     .status(Status::BadInput)?;
-    output.result(&Shown {
-        quote,
-        redundancy: arguments.redundancy,
-        seconds,
-    })?;
+    let price = quote.price.max(native.min_price);
+    let payment = price
+        .checked_mul(redundancy.locked_prices().into())
+        .ok_or_else(|| Failure::new(Status::BadInput, "the job is beyond all bounds: its price does not fit a number"))?;
+    output.result(&Shown { quote, price, payment, redundancy: arguments.redundancy, seconds })?;
     Ok(Status::Success)
 }
