@@ -48,7 +48,7 @@ pub enum AgentError {
         source: Box<ContentError>,
     },
     /// No executor.
-    #[error("the executor at {url} cannot be used: {source}")]
+    #[error("the executor at {url} cannot be used (is --sandrun-url right?): {source}")]
     Executor {
         /// Its address.
         url: String,

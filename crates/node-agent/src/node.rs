@@ -51,18 +51,12 @@ impl Node {
 
     /// Where a job's bundle lies.
     pub(crate) fn bundle_folder(&self, job: JobId) -> PathBuf {
-        self.config
-            .data_dir
-            .join("bundles")
-            .join(hex::encode(job.as_bytes()))
+        self.config.bundles_folder().join(hex::encode(job.as_bytes()))
     }
 
     /// Where a job's result is gathered.
     pub(crate) fn result_folder(&self, job: JobId) -> PathBuf {
-        self.config
-            .data_dir
-            .join("results")
-            .join(hex::encode(job.as_bytes()))
+        self.config.results_folder().join(hex::encode(job.as_bytes()))
     }
 
     /// How much of a bundle is fetched.

@@ -3,9 +3,9 @@
 mod support;
 
 use anyhow::{Context as _, Result};
-use node_agent::{AgentError, Misbehaviour};
+use node_agent::{AgentError, Misbehaviour, TokenPolicy};
 use sandrun_core::market::{Outcome, SeatEnd};
-use sandrun_types::{Amount, ExitStatus, Redundancy, Token};
+use sandrun_types::{Amount, ExitStatus, Order, Redundancy, Token};
 use support::Market;
 
 const PROGRAM: (&str, &str) = (
@@ -141,5 +141,41 @@ async fn a_second_agent_with_the_key_and_wrong_settings_are_refused_with_words()
     let wrong = refusal(elsewhere).await;
     assert!(wrong.to_string().contains("chain 1"), "{wrong}");
     agent.stop().await??;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_in_an_erc20_is_taken_where_its_token_is_and_left_alone_elsewhere() -> Result<()> {
+    let (mut market, token) = Market::with_token().await?;
+    let (_, coin_only) = market.agent(1, |_| {}).await?;
+    let policy = TokenPolicy {
+        token,
+        min_price: Amount::from_gwei(10_000_000),
+        withdraw_threshold: Amount::from_gwei(1),
+    };
+    let (node, taker) = market.agent(2, |config| config.tokens = vec![policy]).await?;
+    let order = Order {
+        token: Token::Erc20(token),
+        ..market
+            .order(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+            .await?
+    };
+    let job = market.send_order(&order).await?;
+    let story = market.until_closed(job).await?;
+    assert_eq!(
+        story.ends(),
+        [(node, SeatEnd::Paid, order.price, Amount::ZERO)],
+        "{story:#?}"
+    );
+    let (reader, payout) = (&market.reader, sandrun_chain::anvil::Anvil::key(2)?.address());
+    market
+        .wait_for("the withdrawal", || async {
+            let balance = reader.balance(payout, Token::Erc20(token)).await?;
+            Ok((balance == order.price).then_some(()))
+        })
+        .await?;
+    for agent in [coin_only, taker] {
+        agent.stop().await??;
+    }
     Ok(())
 }

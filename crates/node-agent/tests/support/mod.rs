@@ -11,7 +11,8 @@ use futures::StreamExt as _;
 use node_agent::{AgentConfig, AgentError};
 use sandrun_chain::anvil::{Anvil, AnvilOptions, Mining};
 use sandrun_chain::{
-    Chain, ChainUpdate, Deployment, MarketReader, MarketTerms, Sender, SenderConfig, deploy,
+    Call, Chain, ChainUpdate, Deployment, MarketReader, MarketTerms, Sender, SenderConfig, deploy,
+    deploy_test_token,
 };
 use sandrun_content::{
     ContentStore as _, EmbeddedConfig, EmbeddedStore, Limits, Service, ServiceConfig, pack_bundle,
@@ -19,8 +20,8 @@ use sandrun_content::{
 use sandrun_core::market::{MarketEvent, Outcome, Phase, SeatEnd};
 use sandrun_executor::{Executor, ExecutorConfig, SandboxConfig, worker_key};
 use sandrun_types::{
-    Amount, B256, ClassId, JobId, Manifest, NodeIndex, Order, Redundancy, Requirements, ResultParts, Token,
-    U256,
+    Address, Amount, B256, ClassId, JobId, Manifest, NodeIndex, Order, Redundancy, Requirements, ResultParts,
+    Token, U256,
 };
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -78,6 +79,11 @@ pub struct Market {
 impl Market {
     /// A chain with a block every second, the contracts, a content store.
     pub async fn new() -> Result<Self> {
+        Self::with_token().await.map(|(market, _)| market)
+    }
+
+    /// The same, and an ERC-20 that may pay, of which the client has a thousand.
+    pub async fn with_token() -> Result<(Self, Address)> {
         if std::env::var_os("RUST_LOG").is_some() {
             let filter = tracing_subscriber::EnvFilter::from_default_env();
             drop(
@@ -90,13 +96,15 @@ impl Market {
         let folder = tempfile::tempdir()?;
         let anvil = Anvil::start(&AnvilOptions {
             mining: Mining::Every(1),
-            extra: vec!["--code-size-limit".into(), "60000".into()],
             ..AnvilOptions::default()
         })
         .await?;
         let chain = anvil.connect().await?;
         let owner = Sender::new(chain.clone(), Anvil::key(0)?, None, SenderConfig::default());
-        let deployment = deploy(&owner, &MarketTerms::testnet()).await?;
+        let token = deploy_test_token(&owner, "Test", "TEST", 18).await?;
+        let mut terms = MarketTerms::testnet();
+        terms.tokens.push(MarketTerms::token_like_coin(token, 18));
+        let deployment = deploy(&owner, &terms).await?;
         deployment.save(&folder.path().join("deployments.json"))?;
         let reader = MarketReader::verified(chain.clone(), deployment.clone()).await?;
         let store = EmbeddedStore::open(EmbeddedConfig::new(folder.path().join("content"))).await?;
@@ -110,7 +118,10 @@ impl Market {
             Some(deployment),
             SenderConfig::default(),
         );
-        Ok(Self {
+        let thousand = Amount::from_gwei(1_000_000_000_000);
+        client.send(Call::mint(token, client.address(), thousand)).await?;
+        client.send(reader.deployment().approve(token, thousand)).await?;
+        let market = Self {
             folder,
             anvil,
             chain,
@@ -122,7 +133,8 @@ impl Market {
             content,
             executors: Vec::new(),
             nonce: 0,
-        })
+        };
+        Ok((market, token))
     }
 
     pub fn deployment(&self) -> &Deployment {
