@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # Puts the tools that this project needs and a fresh machine lacks into .toolchain: versions pinned by the lockfiles
-# beside this script, no install script run, nothing outside the repository touched.
+# beside this script, no install script run, nothing outside the repository touched (but for peers, see bench).
 # usage: tools/setup.sh demo|test|bench|contracts
 #   demo       anvil (the local chain)
 #   contracts  forge, cast, solc, forge-std
 #   test       both
-#   bench      both
+#   bench      anvil, and the peers that benchmarks run beside: from the system's packages where this is root
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
@@ -88,6 +88,26 @@ setup_foundry() {
     cp -r "$dir/foundry/node_modules/@layerzerolabs/toolbox-foundry/lib/forge-std" "$top/contracts/lib/forge-std"
 }
 
+# peer COMMAND PACKAGE: a program that a benchmark runs beside. A figure without its peer is still a figure, so one that
+# can't be had is said, and no error.
+peer() {
+    local command=$1 package=$2
+    type -P "$command" >/dev/null 2>&1 && return 0
+    if [ "$(id -u)" -eq 0 ] && type -P apt-get >/dev/null 2>&1; then
+        echo "setup: installing $package (apt-get)" >&2
+        local get=(env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0)
+        { "${get[@]}" install -y --no-install-recommends "$package" ||
+            { "${get[@]}" update && "${get[@]}" install -y --no-install-recommends "$package"; }; } >/dev/null || true
+        type -P "$command" >/dev/null 2>&1 && return 0
+    fi
+    echo "setup: $command is missing, so its rows will have no peer: install the package $package (as root: apt-get" \
+        "install $package, dnf install $package, apk add $package)" >&2
+}
+
+setup_peers() {
+    peer bwrap bubblewrap
+}
+
 goal=${1:-}
 need cargo "Rust 1.95 or later: https://rustup.rs"
 need node "Node.js 20 or later: https://nodejs.org, or the package nodejs"
@@ -99,6 +119,7 @@ mkdir -p "$bin"
 case "$goal" in
 demo) setup_anvil ;;
 contracts) setup_foundry ;;
-test | bench) setup_anvil && setup_foundry ;;
+test) setup_anvil && setup_foundry ;;
+bench) setup_anvil && setup_peers ;;
 *) die "usage: tools/setup.sh demo|contracts|test|bench" ;;
 esac

@@ -45,7 +45,7 @@ contract Escrow is Orders, Seating, Answers {
         Job memory j;
         _load(j, job);
         v.phase = _phase(j.s);
-        v.outcome = j.t.outcome();
+        v.outcome = Outcome(j.t.outcome());
         v.round = j.s.first() == 0 ? 0 : 1;
         v.seats = uint8(j.s.taken());
         v.seatsFirst = uint8(j.s.first() == 0 ? j.s.taken() : j.s.first());

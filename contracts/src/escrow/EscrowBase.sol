@@ -123,8 +123,9 @@ abstract contract EscrowBase is IEscrow {
     }
 
     function _write(bytes32 job, Terms t, Seats s) internal {
-        _jobs[job] = JobStore.pack(t, s);
-        if (JobStore.needsMore(t, s)) _more[job] = JobStore.packMore(t, s);
+        bool more = JobStore.needsMore(t, s);
+        _jobs[job] = JobStore.pack(t, s, more);
+        if (more) _more[job] = JobStore.packMore(t, s);
     }
 
     function _isPosted(bytes32 job) internal view returns (bool) {

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {SafeToken} from "../libraries/SafeToken.sol";
 import {Account} from "../types/Account.sol";
 import {Seats, Stage} from "../types/Seats.sol";
-import {Terms, TermsLib} from "../types/Terms.sol";
+import {Ending, Terms, TermsLib} from "../types/Terms.sol";
 import {Settlement} from "./Settlement.sol";
 
 /// @title  Posting a job, taking it back, getting the rest
@@ -52,7 +52,7 @@ abstract contract Orders is Settlement {
         uint256 fee = _isSeedOpen(j.id, j.t) ? terms.attemptFee : 0;
         uint256 amount = j.t.locked() * terms.granule - fee;
 
-        _write(j.id, j.t.withOutcome(Outcome.Cancelled, 0).withRest(0), j.s.become(Stage.CLOSED));
+        _write(j.id, j.t.withOutcome(Ending.CANCELLED, 0).withRest(0), j.s.become(Stage.CLOSED));
         _credit(order.token, order.payer, amount);
         emit JobDecided(j.id, Outcome.Cancelled, 0);
         emit Refunded(j.id, order.payer, amount);

@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 import {Account} from "../types/Account.sol";
 import {Answer} from "../types/Answer.sol";
 import {Seats, SeatsLib, Stage} from "../types/Seats.sol";
-import {Terms, TermsLib} from "../types/Terms.sol";
+import {Ending, Terms, TermsLib} from "../types/Terms.sol";
 import {Seeds} from "./Seeds.sol";
 
 /// @title  What becomes of a seat: prices, fees, shares, slashes
@@ -48,18 +48,18 @@ abstract contract Payout is Seeds {
         Seats s = j.s;
         uint256 tag = _tag(j, seat);
         bool wins = _wins(j, tag);
-        Outcome outcome = j.t.outcome();
+        uint256 outcome = j.t.outcome();
         if (s.timely() >> seat & 1 == 0) {
             if (wins) _finish(j, seat, SeatEnd.SlashedLate, 0, _part(j), false);
             else _finish(j, seat, SeatEnd.SlashedUnrevealed, 0, _whole(j), false);
-        } else if (outcome == Outcome.Unavailable) {
+        } else if (outcome == Ending.UNAVAILABLE) {
             return;
         } else if (wins) {
             j.t = j.t.withPaid();
             _finish(j, seat, SeatEnd.Paid, j.t.price(), 0, true);
         } else if (Answer.isSoft(tag)) {
             _finish(j, seat, SeatEnd.SlashedWrong, 0, _part(j), false);
-        } else if (outcome == Outcome.Digest) {
+        } else if (outcome == Ending.DIGEST) {
             _finish(j, seat, SeatEnd.SlashedWrong, 0, _whole(j), false);
         }
     }
@@ -72,7 +72,7 @@ abstract contract Payout is Seeds {
 
     /// @dev None wins: everything is known, so everything is finished.
     function _noneWins(Job memory j) internal {
-        j.t = j.t.withOutcome(Outcome.NoneWins, 0);
+        j.t = j.t.withOutcome(Ending.NONE_WINS, 0);
         j.s = j.s.become(Stage.DECIDED);
         emit JobDecided(j.id, Outcome.NoneWins, 0);
         Seats s = j.s;
@@ -93,7 +93,7 @@ abstract contract Payout is Seeds {
 
     /// @dev Fewer than q seats were taken.
     function _expire(Job memory j) internal {
-        j.t = j.t.withOutcome(Outcome.Expired, 0);
+        j.t = j.t.withOutcome(Ending.EXPIRED, 0);
         emit JobDecided(j.id, Outcome.Expired, 0);
         TokenTerms memory terms = _token(j.t.token());
         uint256 pay = terms.attemptFee / 3;
@@ -138,9 +138,9 @@ abstract contract Payout is Seeds {
 
     /// @dev Whether a tag is the winner's of a decided job.
     function _wins(Job memory j, uint256 tag) internal pure returns (bool) {
-        Outcome outcome = j.t.outcome();
-        if (outcome == Outcome.Digest) return !Answer.isSoft(tag) && Answer.short(tag) == j.t.winner();
-        return tag == (outcome == Outcome.Unavailable ? 1 : 2);
+        uint256 outcome = j.t.outcome();
+        if (outcome == Ending.DIGEST) return !Answer.isSoft(tag) && Answer.short(tag) == j.t.winner();
+        return tag == (outcome == Ending.UNAVAILABLE ? 1 : 2);
     }
 
     /// @dev Whether round 0 ended without a Reveal of its own, so that both rounds reveal together.

@@ -15,11 +15,12 @@ abstract contract Seeds is EscrowBase {
             if (request.readyBlock == 0) return (0, false);
             return SEED_SOURCE.seed(request.round);
         }
-        uint256 first = t.openedBlock() + 1;
-        if (block.number <= first) return (0, false);
-        // The latest of first, first + 256, ... whose hash is known.
-        seed = blockhash(first + (block.number - first - 1) / 256 * 256);
-        return (seed, true);
+        unchecked {
+            uint256 first = t.openedBlock() + 1;
+            if (block.number <= first) return (0, false);
+            // The latest of first, first + 256, ... whose hash is known.
+            return (blockhash(first + ((block.number - first - 1) & ~uint256(255))), true);
+        }
     }
 
     /// @dev Whether the seed may be known to somebody already: from then on taking the job back has its price.

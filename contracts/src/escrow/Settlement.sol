@@ -3,7 +3,7 @@ pragma solidity 0.8.30;
 
 import {Answer} from "../types/Answer.sol";
 import {Seats, SeatsLib, Stage} from "../types/Seats.sol";
-import {Terms} from "../types/Terms.sol";
+import {Ending, Terms} from "../types/Terms.sol";
 import {Payout} from "./Payout.sol";
 
 /// @title  A job's transitions: ends of phases, the extra round, the decision
@@ -131,10 +131,10 @@ abstract contract Settlement is Payout {
     }
 
     function _decide(Job memory j, uint256 tag) private {
-        Outcome outcome = Answer.isSoft(tag) ? (tag == 1 ? Outcome.Unavailable : Outcome.Limit) : Outcome.Digest;
+        uint256 outcome = Answer.isSoft(tag) ? (tag == 1 ? Ending.UNAVAILABLE : Ending.LIMIT) : Ending.DIGEST;
         j.t = j.t.withOutcome(outcome, Answer.short(tag));
         j.s = j.s.become(Stage.DECIDED);
-        emit JobDecided(j.id, outcome, Answer.show(tag));
+        emit JobDecided(j.id, Outcome(outcome), Answer.show(tag));
         for (uint256 bits = j.s.revealed(); bits != 0; bits &= bits - 1) {
             _settleSeat(j, SeatsLib.lowest(bits));
         }

@@ -7,11 +7,11 @@ import {Terms} from "./Terms.sol";
 /// @title  How a job is stored: in one word, while it has at most three seats
 /// @notice `Terms` and `Seats` are packed into the job's word by what its stage still needs; a second word is written only
 ///         for five replicas and for the extra round. Bits from the lowest:
-///           open      terms 200 (core, seating, round) | two seats 50 | taken 2 | - | code 3 = 0
-///           under way terms 146 (core, seating) | deadline - postedAt 20 | three seats 75 | a 3 | b 3 | taken 2 | more 1 |
-///                     - | code 3
-///           decided   terms 127 (core, winner) | deadline 32 | three seats 75 | a 3 | b 3 | finished 3 | taken 2 | more 1 |
-///                     ending 7 | code 3
+///           open      terms 200 (core, seating, round) | two seats 50 | taken 2 | - 1 | code 3 = 0
+///           under way terms 146 (core, seating) | deadline - postedAt 20 | three seats 75 | a 3 | b 3 | taken 2 | - 3 |
+///                     more 1 | code 3
+///           decided   terms 127 (core, winner) | deadline 32 | three seats 75 | a 3 | b 3 | finished 3 | taken 2 |
+///                     ending 7 | more 1 | code 3
 ///           second    four seats 100 | a 4 | b 4 | finished 4 | first 3 | taken 3 | round 54
 ///         `code` is 0 for a job of up to three replicas in its first Seats phase, else its stage plus one; `more` says that
 ///         the second word holds what the first has no room for.
@@ -24,16 +24,14 @@ library JobStore {
     uint256 private constant TWO_SEATS = (1 << 50) - 1;
     uint256 private constant THREE_SEATS = (1 << 75) - 1;
     uint256 private constant FOUR_SEATS = (1 << 100) - 1;
-    uint256 private constant MORE_RUNNING = 1 << 249;
-    uint256 private constant MORE_DECIDED = 1 << 245;
+    uint256 private constant MORE = 1 << 252;
 
     /// @notice Greatest difference between a deadline and the posting.
     uint256 internal constant MAX_LIFE = (1 << 20) - 1;
 
     /// @notice Whether a job's first word needs the second to be read.
     function hasMore(uint256 word) internal pure returns (bool) {
-        uint256 code = word >> 253;
-        return code != 0 && word & (code >= 4 ? MORE_DECIDED : MORE_RUNNING) != 0;
+        return word & MORE != 0;
     }
 
     /// @notice Whether a job needs the second word.
@@ -56,22 +54,21 @@ library JobStore {
                 terms = word & TERMS_RUNNING;
                 x = word >> 166 & THREE_SEATS | (uint32(word >> 114) + (word >> 146 & MAX_LIFE)) << 175;
                 x |= (word >> 247 & 3) << 210 | (word >> 241 & 7) << 216 | (word >> 244 & 7) << 223;
-                if (word & MORE_RUNNING != 0) (terms, x) = _addMore(terms | (more >> 118 & ROUND) << 146, x, more);
+                if (word & MORE != 0) (terms, x) = _addMore(terms | (more >> 118 & ROUND) << 146, x, more);
             } else {
-                terms = word & TERMS_DECIDED | (word >> 246 & 127) << 200;
+                terms = word & TERMS_DECIDED | (word >> 245 & 127) << 200;
                 x = word >> 159 & THREE_SEATS | uint256(uint32(word >> 127)) << 175;
                 x |= (word >> 243 & 3) << 210 | (word >> 234 & 7) << 216 | (word >> 237 & 7) << 223
                     | (word >> 240 & 7) << 230;
-                if (word & MORE_DECIDED != 0) (terms, x) = _addMore(terms, x, more);
+                if (word & MORE != 0) (terms, x) = _addMore(terms, x, more);
             }
             return (Terms.wrap(terms), Seats.wrap(x | code - 1 << 207));
         }
     }
 
-    /// @notice A job's first word.
-    function pack(Terms t, Seats s) internal pure returns (uint256 word) {
+    /// @notice A job's first word; `more` if it needs a second.
+    function pack(Terms t, Seats s, bool more) internal pure returns (uint256 word) {
         unchecked {
-            bool more = needsMore(t, s);
             uint256 terms = Terms.unwrap(t);
             uint256 x = Seats.unwrap(s);
             uint256 code = x >> 207 & 7;
@@ -79,11 +76,11 @@ library JobStore {
             if (++code < 4) {
                 word = terms & TERMS_RUNNING | (s.deadline() - t.postedAt()) << 146 | (x & THREE_SEATS) << 166;
                 word |= (x >> 216 & 7) << 241 | (x >> 223 & 7) << 244;
-                word |= more ? MORE_RUNNING : (x >> 210 & 3) << 247;
+                word |= more ? MORE : (x >> 210 & 3) << 247;
             } else {
                 word = terms & TERMS_DECIDED | s.deadline() << 127 | (x & THREE_SEATS) << 159;
                 word |= (x >> 216 & 7) << 234 | (x >> 223 & 7) << 237 | (x >> 230 & 7) << 240;
-                word |= (more ? MORE_DECIDED : (x >> 210 & 3) << 243) | (terms >> 200 & 127) << 246;
+                word |= (more ? MORE : (x >> 210 & 3) << 243) | (terms >> 200 & 127) << 245;
             }
             word |= code << 253;
         }

@@ -1,7 +1,17 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
-import {IEscrow} from "../interfaces/IEscrow.sol";
+/// @title  How a job ended: `IEscrow.Outcome` as numbers
+/// @notice What was stored needs no check of its range.
+library Ending {
+    uint256 internal constant OPEN = 0;
+    uint256 internal constant DIGEST = 1;
+    uint256 internal constant LIMIT = 2;
+    uint256 internal constant UNAVAILABLE = 3;
+    uint256 internal constant NONE_WINS = 4;
+    uint256 internal constant EXPIRED = 5;
+    uint256 internal constant CANCELLED = 6;
+}
 
 /// @title  What a job was posted with and what came out, in one word of memory
 /// @notice Bits from the lowest:
@@ -59,8 +69,8 @@ library TermsLib {
     }
 
     /// @notice The job is decided; `tag` is the winning digest's, else zero.
-    function withOutcome(Terms t, IEscrow.Outcome outcome_, uint256 tag) internal pure returns (Terms) {
-        return Terms.wrap(Terms.unwrap(t) & CORE_MASK | uint256(outcome_) << OUTCOME | tag << 73);
+    function withOutcome(Terms t, uint256 outcome_, uint256 tag) internal pure returns (Terms) {
+        return Terms.wrap(Terms.unwrap(t) & CORE_MASK | outcome_ << OUTCOME | tag << 73);
     }
 
     /// @notice One more seat gets the price.
@@ -123,8 +133,8 @@ library TermsLib {
         return Terms.unwrap(t) >> ROUND + 32 & MAX_UNITS;
     }
 
-    function outcome(Terms t) internal pure returns (IEscrow.Outcome) {
-        return IEscrow.Outcome(Terms.unwrap(t) >> OUTCOME & 7);
+    function outcome(Terms t) internal pure returns (uint256) {
+        return Terms.unwrap(t) >> OUTCOME & 7;
     }
 
     /// @notice Leading 54 bits of the winning digest.

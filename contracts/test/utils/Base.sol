@@ -30,8 +30,8 @@ abstract contract Base is Test {
     uint32 internal constant REVEAL_WINDOW = 60;
     uint32 internal constant WALL = 20;
     uint64 internal constant EXIT_DELAY = 900;
-    bytes32 internal constant NATIVE = bytes32(uint256(1));
-    bytes32 internal constant DET = bytes32(uint256(1) << 248 | 1);
+    bytes32 internal constant NATIVE = bytes32(uint256(keccak256("native")) >> 8);
+    bytes32 internal constant DET = bytes32(uint256(keccak256("det")) >> 8 | 1 << 248);
     bytes32 internal constant UNAVAILABLE = bytes32(uint256(1));
     bytes32 internal constant LIMIT = bytes32(uint256(2));
     address internal constant BURN = 0x000000000000000000000000000000000000dEaD;
