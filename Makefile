@@ -54,7 +54,8 @@ deploy-contracts: ## RPC=URL KEY=FILE [PRESET=testnet|mainnet]
 
 bench: ## measure beside peers; ONLY=prefix runs a part
 	tools/setup.sh bench
-	$(CARGO) run --release --locked -p sandrun-bench -- --only "$(ONLY)" --results target/bench/results.json
+	$(MAKE) --no-print-directory build
+	$(CARGO) run --release --locked -p sandrun-bench -- --program $(BIN) --only "$(ONLY)" --results target/bench/results.json
 
 fmt: ## format everything
 	tools/setup.sh test

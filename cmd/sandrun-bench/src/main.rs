@@ -1,5 +1,92 @@
-//! Benchmarks: figures beside peers, measured in the same run.
+//! Benchmarks: figures beside peers, measured in the same run, printed as a table and kept in a list on disk.
+//!
+//! Owns what is measured and how it is judged. Measures the released binary and the committed contracts from outside;
+//! it is no part of the product.
 
+mod blocks;
+mod gas;
+mod isolation;
+mod measure;
+mod peer;
 mod row;
+mod statistics;
+mod throughput;
 
-fn main() {}
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+
+use crate::measure::Measure;
+use crate::row::List;
+
+/// Measures and judges; every figure also goes to the list.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// Only rows whose names begin with this; all without
+    #[arg(long, value_name = "PREFIX", default_value = "")]
+    only: String,
+    /// The list of rows; those that were not measured stay
+    #[arg(long, value_name = "FILE", default_value = "target/bench/results.json")]
+    results: PathBuf,
+    /// The released sandrun-pool binary, which is what is measured
+    #[arg(long, value_name = "FILE", default_value = "target/release/sandrun-pool")]
+    program: PathBuf,
+}
+
+fn main() -> ExitCode {
+    match run(&Arguments::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            note(&format!("error: {error:#}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures what was asked for; fails where a row could not be measured, never because of a goal.
+fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
+    let wanted = Measure::beginning_with(&arguments.only);
+    anyhow::ensure!(
+        !wanted.is_empty(),
+        "no row begins with {:?}; there are: {}",
+        arguments.only,
+        Measure::names()
+    );
+    let program = std::fs::canonicalize(&arguments.program)
+        .with_context(|| format!("{} is not there: run `make build`", arguments.program.display()))?;
+    let mut list = List::read(&arguments.results)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("the async runtime")?;
+    let (mut rows, mut failures) = (Vec::new(), 0);
+    for measure in wanted {
+        note(&format!("measuring {}", measure.name()));
+        match measure.take(&runtime, &program) {
+            Ok(row) => rows.push(row),
+            Err(error) => {
+                failures += 1;
+                note(&format!("{} could not be measured: {error:#}", measure.name()));
+            }
+        }
+    }
+    list.replace(&arguments.only, &rows);
+    list.save()?;
+    std::io::stdout()
+        .write_all(row::table(&rows).as_bytes())
+        .context("printing the table")?;
+    Ok(if failures == 0 {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
+}
+
+/// Says what is going on, beside the table.
+fn note(text: &str) {
+    // a closed standard error leaves nobody to be told
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
