@@ -44,7 +44,9 @@ async fn a_silent_node_is_slashed_and_the_others_are_paid() -> Result<()> {
             .await?
     };
     let job = market.send_order(&order).await?;
-    market.block_of(job, |event| matches!(event, MarketEvent::JobDecided { .. })).await?;
+    market
+        .block_of(job, |event| matches!(event, MarketEvent::JobDecided { .. }))
+        .await?;
     // nobody else's bond waits for the silent seat: a keeper ends it, for the tip
     let keeper = &market;
     market

@@ -1,4 +1,4 @@
-//! Outputs as real machines print them, field by field.
+//! Values as public recordings of these cards show them, in the columns of our own query.
 
 use super::*;
 
