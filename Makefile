@@ -34,7 +34,7 @@ check: ## formatting, lints, documentation
 test: ## every test
 	tools/setup.sh test
 	cd contracts && forge test && forge snapshot --check --tolerance 1 --match-contract Gas
-	$(CARGO) test --workspace --locked
+	$(CARGO) test --workspace --locked --features node-agent/crash-points
 
 mutants: ## apply each committed contract mutant; fails if one survives
 	tools/setup.sh test
