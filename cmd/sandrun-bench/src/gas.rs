@@ -14,7 +14,7 @@ use crate::gas::market::Market;
 use crate::statistics::median;
 
 /// Jobs that are measured; claims differ a little by the ticket that wins.
-const JOBS: u64 = 5;
+const JOBS: u64 = 9;
 
 /// Median gas of a job with this redundancy.
 ///

@@ -15,7 +15,7 @@ use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
 use tempfile::TempDir;
 
 use crate::statistics::median;
-use crate::{note, peer};
+use crate::{note, peer, words};
 
 /// Turns of each side.
 const TURNS: usize = 30;
@@ -45,7 +45,8 @@ pub(crate) fn start(program: &Path) -> anyhow::Result<Times> {
     let there = peer::run(peer::bubblewrap("/bin/true"));
     if let Err(error) = &there {
         note(&format!(
-            "the peer is missing: {error:#}; `tools/setup.sh bench` installs it"
+            "the peer is missing: {}; `tools/setup.sh bench` installs it",
+            words(error)
         ));
     }
     let mut bubblewrap = || peer::run(peer::bubblewrap("/bin/true"));

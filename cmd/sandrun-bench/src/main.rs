@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(code) => code,
         Err(error) => {
-            note(&format!("error: {error:#}"));
+            note(&format!("error: {}", words(&error)));
             ExitCode::FAILURE
         }
     }
@@ -69,7 +69,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             Ok(row) => rows.push(row),
             Err(error) => {
                 failures += 1;
-                note(&format!("{} could not be measured: {error:#}", measure.name()));
+                note(&format!(
+                    "{} could not be measured: {}",
+                    measure.name(),
+                    words(&error)
+                ));
             }
         }
     }
@@ -89,4 +93,33 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
 fn note(text: &str) {
     // a closed standard error leaves nobody to be told
     let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// An error and its causes in one line; a cause that is quoted already is not said again.
+fn words(error: &anyhow::Error) -> String {
+    let say_on = |text: String, cause: String| {
+        if text.contains(&cause) {
+            text
+        } else {
+            format!("{text}: {cause}")
+        }
+    };
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), say_on)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let error = anyhow::anyhow!("no disk")
+            .context("starting failed: no disk")
+            .context("row");
+        assert_eq!(words(&error), "row: starting failed: no disk");
+    }
 }

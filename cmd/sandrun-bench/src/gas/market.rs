@@ -15,8 +15,13 @@ use sandrun_types::{
     commitment, ticket,
 };
 
-/// Words without zero bytes, which would be cheaper in call data than a hash is.
-const CLASS: ClassId = ClassId([0x11; 32]);
+/// A class of the kind `native`. As in all words here no byte is zero but where a real one's is: zeros are cheaper in
+/// call data than a hash is.
+const CLASS: ClassId = {
+    let mut word = [0x11; 32];
+    word[0] = 0;
+    ClassId(word)
+};
 const SALT: B256 = B256::repeat_byte(0x77);
 /// Units of stake of each node.
 const UNITS: u32 = 10;
