@@ -4,7 +4,7 @@ pragma solidity 0.8.30;
 /// @title  What a lane holds of a commit, and later of an answer
 /// @notice Bits from the lowest: late 1 | free 19 | node 20 | then 216 bits: the commit until it is opened, then the
 ///         answer's tag. `late`: committed late enough for `limit`. Tags of digests are their leading 216 bits, of soft
-///         answers their number; a digest never has so small a tag.
+///         answers their number. Words that are neither have tag 0, which nobody can publish.
 library Answer {
     bytes32 internal constant LIMIT = bytes32(uint256(2));
 
@@ -35,13 +35,17 @@ library Answer {
     }
 
     /// @notice 216-bit tag of an answer.
-    function tagOf(bytes32 answer) internal pure returns (uint256) {
-        return uint256(answer) <= 2 ? uint256(answer) : uint256(answer) >> 40;
+    function tagOf(bytes32 answer) internal pure returns (uint256 tag) {
+        if (uint256(answer) <= 2) return uint256(answer);
+        tag = uint256(answer) >> 40;
+        if (tag <= 2) tag = 0;
     }
 
     /// @notice Whether a tag is a soft answer's.
     function isSoft(uint256 tag) internal pure returns (bool) {
-        return tag <= 2;
+        unchecked {
+            return tag - 1 < 2;
+        }
     }
 
     /// @notice Leading 54 bits of a digest's tag, as a decided job keeps them.
