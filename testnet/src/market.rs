@@ -423,6 +423,12 @@ fn service<const N: usize>(
 async fn start_anvil(config: &TestnetConfig, services: &mut Vec<Service>) -> anyhow::Result<String> {
     let program = sandrun_chain::anvil::find()
         .context("anvil (the local chain) is not installed: run `tools/setup.sh demo`, or set SANDRUN_ANVIL to the program")?;
+    // a bare name is looked up on PATH when it starts
+    anyhow::ensure!(
+        program.is_file() || program.components().count() == 1,
+        "SANDRUN_ANVIL names {}, which is no program: correct it, or unset it and run `tools/setup.sh demo`",
+        program.display()
+    );
     let mut spec = service(config, "anvil", [], |_| ());
     spec.command = vec![program.into()];
     spec.command
@@ -492,6 +498,7 @@ async fn generate_worker_key(program: &Path, file: &Path) -> anyhow::Result<()> 
     let output = tokio::process::Command::new(program)
         .args(["sandrun", "--generate-key"])
         .arg(file)
+        .env("SANDRUN_CONFIG", "/dev/null")
         .output()
         .await
         .with_context(|| format!("starting {}", program.display()))?;

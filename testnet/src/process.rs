@@ -54,6 +54,7 @@ impl Service {
             .arg("__tether")
             .arg("--")
             .args(&spec.command)
+            .foreign_settings_removed()
             .envs(spec.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -134,6 +135,22 @@ impl Service {
     }
 }
 
+/// Whoever starts a network has settings for their own commands: none of them may reach its services.
+trait Inherit {
+    fn foreign_settings_removed(&mut self) -> &mut Self;
+}
+
+impl Inherit for Command {
+    fn foreign_settings_removed(&mut self) -> &mut Self {
+        for (name, _) in std::env::vars_os() {
+            if name.to_string_lossy().starts_with("SANDRUN_") {
+                self.env_remove(name);
+            }
+        }
+        self
+    }
+}
+
 /// Appends what the service still prints to its log.
 async fn drain(mut lines: Lines<BufReader<ChildStdout>>, log: PathBuf) {
     let Ok(mut file) = tokio::fs::OpenOptions::new().append(true).open(log).await else {
@@ -154,7 +171,7 @@ fn tail(log: &Path) -> String {
     if lines.is_empty() {
         format!("its log {} is empty", log.display())
     } else {
-        format!("the end of {}:\n{}", log.display(), lines[last..].join("\n"))
+        format!("the end of {}:\n  {}", log.display(), lines[last..].join("\n  "))
     }
 }
 

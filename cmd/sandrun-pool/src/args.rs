@@ -1,15 +1,16 @@
 //! Groups of arguments that several commands share, and what they become.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use sandrun_chain::{Chain, Deployment, Key, Password};
+use sandrun_chain::{Chain, ConnectError, ConnectOptions, Deployment, Key, Password, VerifyError};
 use sandrun_types::{Address, ChainId};
 
 use crate::config::home;
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::{Failure, Status, WithStatus as _, words};
 
 /// Which chain, and which contracts on it.
 #[derive(Debug, Clone, Args)]
@@ -25,6 +26,10 @@ pub(crate) struct ChainArgs {
     /// Chain id that the RPC has to serve; any when not given
     #[arg(long, value_name = "ID", env = "SANDRUN_CHAIN_ID")]
     pub(crate) chain_id: Option<u64>,
+    /// Longest wait for an answer of the RPC, in seconds
+    #[arg(long, value_name = "SECONDS", env = "SANDRUN_RPC_TIMEOUT", default_value_t = 8,
+        value_parser = clap::value_parser!(u64).range(1..=600))]
+    pub(crate) rpc_timeout: u64,
     /// Deployments by chain id (JSON); the local testnet writes its own
     #[arg(long, value_name = "FILE", env = "SANDRUN_DEPLOYMENTS")]
     pub(crate) deployments: Option<PathBuf>,
@@ -53,11 +58,20 @@ impl ChainArgs {
 
     /// Connects to the chain.
     pub(crate) async fn connect(&self) -> anyhow::Result<Chain> {
-        match Chain::connect(&self.blockchain_rpc, self.chain_id.map(ChainId)).await {
-            Ok(chain) => Ok(chain),
-            Err(error @ sandrun_chain::ConnectError::WrongChain { .. }) => Err(error).status(Status::Refused),
-            Err(error) => Err(error).status(Status::Unreachable),
-        }
+        let options = ConnectOptions {
+            timeout: Duration::from_secs(self.rpc_timeout),
+            ..ConnectOptions::default()
+        };
+        let chain = Chain::connect_with(&self.blockchain_rpc, self.chain_id.map(ChainId), options).await;
+        chain.map_err(|error| {
+            let status = match error {
+                ConnectError::BadUrl { .. } | ConnectError::Scheme { .. } => Status::BadInput,
+                ConnectError::WrongChain { .. } => Status::Refused,
+                ConnectError::Client(_) => Status::Failure,
+                ConnectError::Rpc(_) => Status::Unreachable,
+            };
+            Failure::new(status, words(&error.into()))
+        })
     }
 
     /// Which contracts these arguments mean on `chain`.
@@ -72,6 +86,10 @@ impl ChainArgs {
                 tokens,
             });
         }
+        if self.escrow.is_some() || self.registry.is_some() {
+            let text = "--escrow and --registry belong together: give both, or neither";
+            return Err(Failure::new(Status::BadInput, text));
+        }
         let local = Self::local_deployments();
         let file = self
             .deployments
@@ -82,10 +100,17 @@ impl ChainArgs {
 
     /// Connects and checks that the contracts are what they should be.
     pub(crate) async fn market(&self) -> anyhow::Result<Market> {
-        let chain = self.connect().await?;
+        self.market_on(self.connect().await?).await
+    }
+
+    /// Checks that the contracts on `chain` are what they should be.
+    pub(crate) async fn market_on(&self, chain: Chain) -> anyhow::Result<Market> {
         let deployment = self.deployment(chain.id())?;
-        deployment.verify(&chain).await.status(Status::Refused)?;
-        Ok(Market { chain, deployment })
+        match deployment.verify(&chain).await {
+            Ok(()) => Ok(Market { chain, deployment }),
+            Err(error @ VerifyError::Rpc(_)) => Err(error).status(Status::Unreachable),
+            Err(error) => Err(error).status(Status::Refused),
+        }
     }
 }
 
@@ -114,31 +139,40 @@ impl StoreArgs {
 /// The key that signs transactions.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KeyArgs {
-    /// Key file, mode 0600: 64 hex digits, or a keystore (its password in the file that SANDRUN_PASSWORD_FILE names)
+    /// Key file, mode 0600: 64 hex digits, or a keystore
     #[arg(long, value_name = "FILE", env = "SANDRUN_KEY")]
     pub(crate) key: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) password: PasswordArgs,
 }
 
 impl KeyArgs {
     /// Loads the key.
     pub(crate) fn load(&self) -> anyhow::Result<Key> {
         let Some(path) = &self.key else {
-            return Err(crate::exit::Failure::new(
+            return Err(Failure::new(
                 Status::BadInput,
                 "this needs a key: give --key FILE (or SANDRUN_KEY); `sandrun-pool keys new FILE` makes one",
             ));
         };
-        load_key(path)
+        self.password.load(path)
     }
 }
 
-/// Environment variable that names the file with a keystore's password.
-const PASSWORD_FILE_ENV: &str = "SANDRUN_PASSWORD_FILE";
+/// What opens a keystore.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PasswordArgs {
+    /// File with a keystore's password, mode 0600
+    #[arg(long, value_name = "FILE", env = "SANDRUN_PASSWORD_FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+}
 
-/// Loads a key file, with the password that the environment names where it is a keystore.
-pub(crate) fn load_key(path: &std::path::Path) -> anyhow::Result<Key> {
-    let password = std::env::var_os(PASSWORD_FILE_ENV).map(|file| Password::File(file.into()));
-    Key::load(path, password.as_ref()).status(Status::BadInput)
+impl PasswordArgs {
+    /// Loads a key file, with the password where it is a keystore.
+    pub(crate) fn load(&self, path: &Path) -> anyhow::Result<Key> {
+        let password = self.password_file.clone().map(Password::File);
+        Key::load(path, password.as_ref()).status(Status::BadInput)
+    }
 }
 
 /// Where a service listens.

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
+use crate::exit::{Failure, Status};
+use crate::output::Output;
 
 /// Runs scripts on other people's machines, with nobody to trust: jobs are escrowed on a chain, run by several nodes in a
 /// sandbox, and paid when the nodes agree.
@@ -128,32 +130,51 @@ impl Command {
 /// An end before any command ran: help, version, or wrong arguments.
 #[derive(Debug)]
 pub(crate) enum Early {
-    /// Clap has its own words and status.
-    Clap(clap::Error),
+    /// Clap has its own words and status; the remark says where a wrong value is from, if not from the command line.
+    Clap(clap::Error, Option<String>),
     /// The configuration file is wrong.
     Config(anyhow::Error),
 }
 
 impl Early {
     /// Prints it and gives the exit code.
-    pub(crate) fn finish(self) -> ExitCode {
+    pub(crate) fn finish(self, output: &Output) -> ExitCode {
         match self {
-            Self::Clap(error) => {
+            // 0 is what help and version end with
+            Self::Clap(error, remark) if error.exit_code() == 0 || !output.is_json() => {
                 let _ = error.print();
-                // clap's own statuses: 0 for help, 2 for wrong usage
-                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2))
+                if let Some(remark) = remark {
+                    crate::output::remark(&remark);
+                }
+                ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(Status::BadInput.code()))
             }
-            Self::Config(error) => crate::exit::report(&error),
+            Self::Clap(error, remark) => {
+                let mut text = sentence(&error);
+                text.extend(remark.map(|remark| format!("; {remark}")));
+                output.fail(&Failure::new(Status::BadInput, text))
+            }
+            Self::Config(error) => output.fail(&error),
         }
     }
 }
 
+/// What is wrong, without the usage that follows it.
+fn sentence(error: &clap::Error) -> String {
+    let text = error.to_string();
+    let text = text.strip_prefix("error: ").unwrap_or(&text);
+    let end = text.find("\n\n").unwrap_or(text.len());
+    text[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Parses the process's arguments: flag, then environment, then configuration file.
-pub(crate) fn parse() -> Result<Cli, Early> {
-    let arguments: Vec<OsString> = std::env::args_os().collect();
-    let command = crate::config::apply(Cli::command(), &arguments).map_err(Early::Config)?;
-    let matches = command.try_get_matches_from(arguments).map_err(Early::Clap)?;
-    Cli::from_arg_matches(&matches).map_err(Early::Clap)
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Early> {
+    let (command, file) = crate::config::apply(Cli::command(), arguments).map_err(Early::Config)?;
+    let wrong = |error: clap::Error| {
+        let remark = file.as_ref().and_then(|file| file.blame(&error));
+        Early::Clap(error, remark)
+    };
+    let matches = command.try_get_matches_from(arguments).map_err(wrong)?;
+    Cli::from_arg_matches(&matches).map_err(wrong)
 }
 
 #[cfg(test)]

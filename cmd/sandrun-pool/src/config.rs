@@ -1,10 +1,12 @@
 //! The configuration file: defaults below flags and environment. Owns where it is looked for and how its keys become
 //! defaults of arguments; every long flag is a key, in the top level for all commands or in a table named as a command.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::Command;
+use clap::error::{ContextKind, ContextValue};
+use clap::{Command, Id};
 
 use crate::exit::{Status, WithStatus as _};
 
@@ -22,31 +24,62 @@ pub(crate) fn home() -> PathBuf {
     )
 }
 
-/// Makes the file's values the defaults of `command`'s arguments.
-pub(crate) fn apply(command: Command, arguments: &[std::ffi::OsString]) -> anyhow::Result<Command> {
+/// A configuration file that was read: its values by option, as they would stand on the command line.
+#[derive(Debug)]
+pub(crate) struct ConfigFile {
+    path: PathBuf,
+    values: Vec<(String, String)>,
+}
+
+impl ConfigFile {
+    /// Says that a value which clap does not take is from this file, if it is.
+    pub(crate) fn blame(&self, error: &clap::Error) -> Option<String> {
+        let context = |kind| match error.get(kind) {
+            Some(ContextValue::String(text)) => Some(text.as_str()),
+            _ => None,
+        };
+        let argument = context(ContextKind::InvalidArg)?;
+        let option = argument.trim_start_matches("--").split([' ', '=']).next()?;
+        let value = context(ContextKind::InvalidValue)?;
+        let is_ours = self
+            .values
+            .iter()
+            .any(|(key, text)| key == option && text == value);
+        is_ours.then(|| format!("the value is from the configuration file {}", self.path.display()))
+    }
+}
+
+/// Makes the file's values the defaults of `command`'s arguments; `None` where there is no file.
+pub(crate) fn apply(
+    command: Command,
+    arguments: &[OsString],
+) -> anyhow::Result<(Command, Option<ConfigFile>)> {
     let (path, named) = match file(arguments) {
         Some(path) => (path, true),
         None => (home().join("config.toml"), false),
     };
+    let subject = || format!("configuration file {}", path.display());
     let text = match std::fs::read_to_string(&path) {
         Ok(text) => text,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok(command),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok((command, None)),
         Err(error) => {
             return Err(error)
-                .context(format!("configuration file {}", path.display()))
+                .with_context(|| format!("{} can't be read: is --config ({CONFIG_ENV}) right?", subject()))
                 .status(Status::BadInput);
         }
     };
-    let values: toml::Table = toml::from_str(&text)
-        .context(format!("configuration file {}", path.display()))
+    let table: toml::Table = toml::from_str(&text)
+        .with_context(subject)
         .status(Status::BadInput)?;
-    merge(command, &values)
-        .context(format!("configuration file {}", path.display()))
-        .status(Status::BadInput)
+    let mut values = Vec::new();
+    let command = merge(command, &table, &mut values)
+        .with_context(subject)
+        .status(Status::BadInput)?;
+    Ok((command, Some(ConfigFile { path, values })))
 }
 
 /// `--config FILE` or the environment: needed before the arguments are parsed.
-fn file(arguments: &[std::ffi::OsString]) -> Option<PathBuf> {
+fn file(arguments: &[OsString]) -> Option<PathBuf> {
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy();
@@ -60,68 +93,94 @@ fn file(arguments: &[std::ffi::OsString]) -> Option<PathBuf> {
     std::env::var_os(CONFIG_ENV).map(PathBuf::from)
 }
 
-fn merge(mut command: Command, values: &toml::Table) -> anyhow::Result<Command> {
-    let (tables, common): (Vec<_>, Vec<_>) = values.iter().partition(|(_, value)| value.is_table());
+fn merge(
+    mut command: Command,
+    table: &toml::Table,
+    values: &mut Vec<(String, String)>,
+) -> anyhow::Result<Command> {
+    let (tables, common): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
     for (key, value) in common {
-        command = set(command, None, key, value)?;
+        command = set(command, None, key, value, values)?;
     }
     // a command's own table comes after, so that it wins over the top level
     for (name, table) in tables {
         let known = command.find_subcommand(name).is_some();
         anyhow::ensure!(known, "[{name}] is not a command; see `sandrun-pool --help`");
         for (key, value) in table.as_table().into_iter().flatten() {
-            command = set(command, Some(name), key, value)?;
+            command = set(command, Some(name), key, value, values)?;
         }
     }
     Ok(command)
 }
 
-/// Sets one default, in one command or in all that have the argument.
-fn set(mut command: Command, only: Option<&str>, key: &str, value: &toml::Value) -> anyhow::Result<Command> {
-    let text = plain(key, value)?;
+/// Sets one default: in one command, or in all that have the option and in the program's own.
+fn set(
+    mut command: Command,
+    only: Option<&str>,
+    key: &str,
+    value: &toml::Value,
+    values: &mut Vec<(String, String)>,
+) -> anyhow::Result<Command> {
+    let texts = plain(key, value)?;
+    values.extend(texts.iter().map(|text| (key.to_owned(), text.clone())));
+    let mut known = false;
+    if only.is_none()
+        && let Some(id) = option(&command, key)
+    {
+        known = true;
+        command = default(command, id, &texts);
+    }
     let names: Vec<String> = command
         .get_subcommands()
         .map(|it| it.get_name().to_owned())
+        .filter(|name| only.is_none_or(|only| only == name))
         .collect();
-    let mut known = false;
-    for name in names
-        .iter()
-        .filter(|name| only.is_none_or(|only| only == name.as_str()))
-    {
-        let id = command
-            .find_subcommand(name)
-            .and_then(|it| {
-                it.get_arguments()
-                    .find(|argument| argument.get_long() == Some(key))
-            })
-            .map(|argument| argument.get_id().clone());
-        if let Some(id) = id {
+    for name in names {
+        if let Some(id) = command.find_subcommand(&name).and_then(|it| option(it, key)) {
             known = true;
-            let text = text.clone();
-            command =
-                command.mut_subcommand(name, |it| it.mut_arg(id, |argument| argument.default_value(text)));
+            command = command.mut_subcommand(name, |it| default(it, id, &texts));
         }
     }
     anyhow::ensure!(
         known,
-        "`{key}` is not an option of {}",
-        only.unwrap_or("any command")
+        "`{key}` is not an option of {}: remove it; `sandrun-pool {} --help` lists the options",
+        only.unwrap_or("any command"),
+        only.unwrap_or("COMMAND")
     );
     Ok(command)
 }
 
-/// A value as it would stand on the command line.
-fn plain(key: &str, value: &toml::Value) -> anyhow::Result<String> {
-    match value {
-        toml::Value::String(text) => Ok(text.clone()),
-        toml::Value::Integer(number) => Ok(number.to_string()),
-        toml::Value::Float(number) => Ok(number.to_string()),
-        toml::Value::Boolean(flag) => Ok(flag.to_string()),
-        toml::Value::Datetime(time) => Ok(time.to_string()),
-        toml::Value::Array(_) | toml::Value::Table(_) => {
-            anyhow::bail!("`{key}` must be a text, a number or true/false")
+/// The argument of a command's long option. The file can't name another file.
+fn option(command: &Command, key: &str) -> Option<Id> {
+    let mut arguments = command.get_arguments();
+    let found = arguments.find(|argument| argument.get_long() == Some(key) && key != "config")?;
+    Some(found.get_id().clone())
+}
+
+fn default(command: Command, id: Id, texts: &[String]) -> Command {
+    // an argument that has a value need not be given
+    command.mut_arg(id, |argument| {
+        argument.default_values(texts.to_vec()).required(false)
+    })
+}
+
+/// A value as it would stand on the command line; a list gives several.
+fn plain(key: &str, value: &toml::Value) -> anyhow::Result<Vec<String>> {
+    let one = match value {
+        toml::Value::String(text) => text.clone(),
+        toml::Value::Integer(number) => number.to_string(),
+        toml::Value::Float(number) => number.to_string(),
+        toml::Value::Boolean(flag) => flag.to_string(),
+        toml::Value::Datetime(time) => time.to_string(),
+        toml::Value::Array(items) => {
+            let texts: Vec<Vec<String>> = items.iter().map(|it| plain(key, it)).collect::<Result<_, _>>()?;
+            return Ok(texts.concat());
         }
-    }
+        toml::Value::Table(_) => {
+            anyhow::bail!("`{key}` must be a text, a number, true/false or a list of them")
+        }
+    };
+    Ok(vec![one])
 }
 
 #[cfg(test)]
@@ -138,7 +197,7 @@ mod tests {
     }
 
     fn rpc(values: &str, arguments: &[&str]) -> Option<String> {
-        let command = merge(command(), &toml::from_str(values).unwrap()).unwrap();
+        let command = merge(command(), &toml::from_str(values).unwrap(), &mut Vec::new()).unwrap();
         let matches = command.try_get_matches_from(arguments).unwrap();
         matches.subcommand().unwrap().1.get_one::<String>("rpc").cloned()
     }
@@ -156,13 +215,43 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named() {
-        let error = merge(command(), &toml::from_str("colour = 1").unwrap())
+        let error = merge(command(), &toml::from_str("colour = 1").unwrap(), &mut Vec::new())
             .unwrap_err()
             .to_string();
         assert!(error.contains("colour"), "{error}");
-        let error = merge(command(), &toml::from_str("[nothing]\na = 1").unwrap())
-            .unwrap_err()
-            .to_string();
+        let error = merge(
+            command(),
+            &toml::from_str("[nothing]\na = 1").unwrap(),
+            &mut Vec::new(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("nothing"), "{error}");
+    }
+
+    #[test]
+    fn required_options_flags_lists_and_common_options_can_come_from_the_file() {
+        let command = Command::new("x")
+            .arg(
+                Arg::new("json")
+                    .long("json")
+                    .global(true)
+                    .action(clap::ArgAction::SetTrue),
+            )
+            .subcommand(
+                Command::new("agent")
+                    .arg(Arg::new("key").long("key").required(true))
+                    .arg(Arg::new("class").long("class").action(clap::ArgAction::Append)),
+            );
+        let file = "json = true\n[agent]\nkey = \"k\"\nclass = [\"a\", \"b\"]\n";
+        let command = merge(command, &toml::from_str(file).unwrap(), &mut Vec::new()).unwrap();
+        let matches = command.try_get_matches_from(["x", "agent"]).unwrap();
+        let agent = matches.subcommand().unwrap().1;
+        assert!(agent.get_flag("json"));
+        assert_eq!(agent.get_one::<String>("key").unwrap(), "k");
+        assert_eq!(
+            agent.get_many::<String>("class").unwrap().collect::<Vec<_>>(),
+            ["a", "b"]
+        );
     }
 }

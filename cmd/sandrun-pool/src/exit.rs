@@ -75,6 +75,7 @@ pub(crate) struct Failure {
 
 impl Failure {
     /// An error for the user: what failed, why, what to do.
+    #[expect(clippy::new_ret_no_self, reason = "it is only ever made to be an error")]
     pub(crate) fn new(status: Status, message: impl Into<String>) -> anyhow::Error {
         anyhow::Error::new(Self {
             status,
@@ -99,19 +100,13 @@ impl<T, E: Into<anyhow::Error>> WithStatus<T> for Result<T, E> {
 pub(crate) fn words(error: &anyhow::Error) -> String {
     let mut text = String::new();
     for cause in error.chain().map(ToString::to_string) {
-        if text.is_empty() {
+        if cause.starts_with(&text) {
             text = cause;
         } else if !text.contains(&cause) {
             text = format!("{text}: {cause}");
         }
     }
     text
-}
-
-/// Prints an error that came before output was set up.
-pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    eprintln!("error: {}", words(error));
-    Status::of(error).into()
 }
 
 #[cfg(test)]
@@ -127,6 +122,8 @@ mod tests {
 
     #[test]
     fn a_cause_that_is_quoted_is_not_said_twice() {
+        let prefix = anyhow::anyhow!("cannot deploy: no coin").context("cannot deploy");
+        assert_eq!(words(&prefix), "cannot deploy: no coin");
         let quoted = anyhow::anyhow!("disk full")
             .context("writing failed: disk full")
             .context("submit");

@@ -20,8 +20,10 @@ pub(crate) fn start(global: &Global, service: bool) {
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
-    match global.log_format {
-        LogFormat::Text => builder.compact().init(),
-        LogFormat::Json => builder.json().flatten_event(true).init(),
+    // whoever asks for JSON can read nothing else
+    if global.json || global.log_format == LogFormat::Json {
+        builder.json().flatten_event(true).init();
+    } else {
+        builder.compact().init();
     }
 }

@@ -22,29 +22,27 @@ fn main() -> ExitCode {
     {
         sandrun_sandbox::supervisor_main();
     }
-    match cli::parse() {
+    let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    match cli::parse(&arguments) {
         Ok(cli) => run(cli),
-        Err(early) => early.finish(),
+        Err(early) => early.finish(&output::Output::before_arguments(&arguments)),
     }
 }
 
 fn run(cli: cli::Cli) -> ExitCode {
     logging::start(&cli.global, cli.command.is_service());
+    let output = output::Output::new(&cli.global);
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
-            return exit::report(&anyhow::Error::new(error).context("the async runtime did not start"));
+            return output.fail(&anyhow::Error::new(error).context("the async runtime did not start"));
         }
     };
-    let output = output::Output::new(&cli.global);
     let result = runtime.block_on(commands::run(cli.command, &output));
     // a blocking task that hangs must not keep the process
     runtime.shutdown_timeout(std::time::Duration::from_secs(2));
     match result {
         Ok(status) => status.into(),
-        Err(error) => {
-            output.error(&error);
-            exit::Status::of(&error).into()
-        }
+        Err(error) => output.fail(&error),
     }
 }

@@ -1,11 +1,14 @@
 //! What the user sees on standard output and standard error. Owns the choice between text and JSON; a result goes to
 //! standard output, everything else to standard error.
 
+use std::ffi::OsString;
 use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
 
 use serde::Serialize;
 
 use crate::cli::Global;
+use crate::exit::{Status, words};
 
 /// How results are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +41,22 @@ impl Output {
         }
     }
 
+    /// For an error that comes before the arguments are understood.
+    pub(crate) fn before_arguments(arguments: &[OsString]) -> Self {
+        let mut options = arguments.iter().take_while(|it| *it != "--");
+        let format = if options.any(|it| it == "--json") {
+            Format::Json
+        } else {
+            Format::Human
+        };
+        Self { format, quiet: false }
+    }
+
+    /// Whether results and errors are JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
     /// Whether progress may be drawn: only for a person who watches.
     pub(crate) fn shows_progress(&self) -> bool {
         !self.quiet && self.format == Format::Human && std::io::stderr().is_terminal()
@@ -50,33 +69,46 @@ impl Output {
             Format::Human => report.human(),
             Format::Json => format!("{}\n", serde_json::to_string(report)?),
         };
-        match std::io::stdout().lock().write_all(text.as_bytes()) {
-            // a reader that has seen enough is no failure
-            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-            other => Ok(other?),
-        }
+        write_out(text.as_bytes())
     }
 
     /// A remark for people, on standard error; silent with --quiet and --json.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && self.format == Format::Human {
-            eprintln!("{text}");
+            remark(text);
         }
     }
 
-    /// An error, on standard error; as JSON for scripts.
-    pub(crate) fn error(&self, error: &anyhow::Error) {
+    /// Prints an error on standard error, as JSON for scripts, and gives its exit code.
+    pub(crate) fn fail(&self, error: &anyhow::Error) -> ExitCode {
+        let (text, status) = (words(error), Status::of(error));
         match self.format {
-            Format::Human => eprintln!("error: {}", crate::exit::words(error)),
+            Format::Human => remark(&format!("error: {text}")),
             Format::Json => {
-                let code = crate::exit::Status::of(error).code();
-                eprintln!(
-                    "{}",
-                    serde_json::json!({ "error": crate::exit::words(error), "exit_code": code })
-                );
+                remark(&serde_json::json!({ "error": text, "exit_code": status.code() }).to_string());
             }
         }
+        status.into()
     }
+}
+
+/// Writes to standard output; a reader that has seen enough is no failure.
+pub(crate) fn write_out(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        other => Ok(other?),
+    }
+}
+
+/// A line of a service that says where it is; whoever started it may have closed standard output.
+pub(crate) fn announce(line: &str) {
+    let _ = write_out(format!("{line}\n").as_bytes());
+}
+
+/// A line on standard error; there is nobody to tell when that is closed.
+pub(crate) fn remark(line: &str) {
+    let _ = std::io::stderr().lock().write_all(format!("{line}\n").as_bytes());
 }
 
 /// Lays rows out in columns; the first row is the heading.

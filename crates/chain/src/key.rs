@@ -19,15 +19,31 @@ pub use file::Password;
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file can't be read.
-    #[error("cannot read the key file {path}: {source}")]
+    #[error("cannot read the key file {path}: {source}; `sandrun-pool keys new {path}` makes a new key")]
     Read {
         /// The file.
         path: PathBuf,
         /// Why.
         source: std::io::Error,
     },
-    /// The file can't be written; an existing file is never overwritten.
-    #[error("cannot write the key file {path}: {source}")]
+    /// The password's file can't be read.
+    #[error(
+        "cannot read the password file {path}: {source}; write the keystore's password into it, mode 0600"
+    )]
+    ReadPassword {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// There is a file already: it may hold the only copy of a key.
+    #[error("{path} exists already and is never overwritten: choose another path, or move it away")]
+    Exists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file can't be written.
+    #[error("cannot write the key file {path}: {source}; check that its folder is there and writable")]
     Write {
         /// The file.
         path: PathBuf,
@@ -36,7 +52,7 @@ pub enum KeyError {
     },
     /// Others can read the secret.
     #[error(
-        "the key file {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`, or take a new key"
+        "the secret in {path} can be read by others (mode {mode:04o}): run `chmod 600 {path}`, or take a new one"
     )]
     TooOpen {
         /// The file.
@@ -51,7 +67,10 @@ pub enum KeyError {
         from: String,
     },
     /// A keystore without a password.
-    #[error("the keystore {path} needs a password: give --password-file FILE or set SANDRUN_KEY_PASSWORD")]
+    #[error(
+        "the keystore {path} needs a password: give --password-file FILE (SANDRUN_PASSWORD_FILE), or set \
+         SANDRUN_KEY_PASSWORD"
+    )]
     NoPassword {
         /// The file.
         path: PathBuf,

@@ -36,7 +36,7 @@ pub enum RpcError {
     /// No connection.
     #[error(
         "cannot reach the blockchain RPC at {endpoint}: {detail}; check that the node runs there and that \
-         --blockchain-rpc (SANDRUN_BLOCKCHAIN_RPC) is right"
+         --blockchain-rpc (SANDRUN_RPC) is right"
     )]
     Unreachable {
         /// Where.

@@ -154,6 +154,8 @@ impl Client {
     /// # Errors
     /// A store that can't be reached, a transaction that fails; the bundle may lie in the store then.
     pub async fn post(&self, key: &Key, job: &PreparedJob, order: Order) -> Result<Posted, ClientError> {
+        // a service that is silent is found out sooner than by an upload
+        self.store.health().await?;
         self.store.add(&job.bundle).await?;
         let sender = self.sender(key);
         let deployment = self.reader.deployment();

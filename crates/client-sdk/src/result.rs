@@ -57,7 +57,7 @@ pub enum ResultError {
         /// Its content id.
         content: ContentId,
         /// Why.
-        source: ContentError,
+        source: Box<ContentError>,
     },
     /// Files that do not make the output root.
     #[error(
@@ -105,7 +105,10 @@ pub async fn fetch_result(
     store
         .fetch(content, into, &Limits::default())
         .await
-        .map_err(|source| ResultError::Fetch { content, source })?;
+        .map_err(|source| ResultError::Fetch {
+            content,
+            source: Box::new(source),
+        })?;
     match check(into, parts.output_root) {
         Ok(files) => Ok(VerifiedResult {
             digest,

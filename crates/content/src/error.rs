@@ -98,7 +98,7 @@ pub enum ContentError {
         needed: u64,
     },
     /// Another process has the store open.
-    #[error("the content store in {} is in use by another process", path.display())]
+    #[error("the content store in {} is in use by another process; stop that one, or give this one another folder", path.display())]
     Locked {
         /// The store's directory.
         path: PathBuf,
@@ -120,7 +120,9 @@ pub enum ContentError {
         source: Cause,
     },
     /// The service sent nothing for too long.
-    #[error("content service {api} sent nothing for {seconds} s while asked to {request}")]
+    #[error(
+        "content service {api} sent nothing for {seconds} s while asked to {request}; is it overloaded, and is --ipfs-api right?"
+    )]
     Stalled {
         /// The service.
         api: String,

@@ -26,6 +26,8 @@ pub use submission::{FileContent, Submission};
 
 /// Longest wait for an answer that no file is in.
 const ANSWER: Duration = Duration::from_secs(30);
+/// Longest wait for a word about the service's health.
+const HEALTH: Duration = Duration::from_secs(8);
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Longest wait for an upload to be sent, checked and queued.
@@ -163,7 +165,7 @@ impl ExecutorClient {
     /// # Errors
     /// [`ClientError`].
     pub async fn health(&self) -> Result<Health, ClientError> {
-        self.json(self.get(&["health"])).await
+        self.json(self.get(&["health"]).timeout(HEALTH)).await
     }
 
     /// `GET /health` with a fresh challenge: returns the worker id that the service proved to hold the key of.

@@ -45,7 +45,7 @@ pub enum ManagerError {
     #[error(transparent)]
     Watch(WatchError),
     /// The port is taken.
-    #[error("can't listen on {address}: {source}; is another service there? Choose another --port")]
+    #[error("can't listen on {address}: {source}; choose another --port, or stop what uses it")]
     Listen {
         /// Where.
         address: SocketAddr,

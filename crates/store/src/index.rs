@@ -2,7 +2,8 @@
 //! cursor up to which they were read. Owns the schema and the atomicity: events, jobs, nodes and cursor change in one
 //! transaction, so that a crash never leaves one ahead of another. Never knows what an event means.
 
-use std::path::Path;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use sandrun_types::{B256, JobId, NodeIndex};
@@ -28,6 +29,17 @@ pub enum IndexError {
     /// The file.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// Another process has it.
+    #[error("another manager uses the index {}; stop that one, or give this one another --data-dir", .0.display())]
+    InUse(PathBuf),
+    /// The lock file can't be used.
+    #[error("cannot lock {}: {source}; check --data-dir", path.display())]
+    Lock {
+        /// The lock file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
     /// A statement failed: a full disk, a broken file.
     #[error("the index could not be {what}: {source}; is the disk full?")]
     Sql {
@@ -106,7 +118,11 @@ pub struct IndexBatch {
 
 /// The index of one market in one file.
 #[derive(Debug)]
-pub struct Index(Connection);
+pub struct Index {
+    connection: Connection,
+    /// Held, not read: the lock goes with it.
+    _lock: File,
+}
 
 fn read(source: rusqlite::Error) -> IndexError {
     IndexError::Sql { what: "read", source }
@@ -123,12 +139,29 @@ fn number(value: u64) -> i64 {
     i64::try_from(value).unwrap_or(i64::MAX)
 }
 
+/// Two writers would each hold a cursor of their own. The lock ends with the process, however it ends.
+fn lock(index: &Path) -> Result<File, IndexError> {
+    let path = index.with_extension("lock");
+    let failed = |source| IndexError::Lock {
+        path: path.clone(),
+        source,
+    };
+    let mut options = OpenOptions::new();
+    let file = options.append(true).create(true).open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(IndexError::InUse(index.to_owned())),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
+    }
+}
+
 impl Index {
-    /// Opens or makes the index at `path` for `market` (chain and contract as text).
+    /// Opens or makes the index at `path` for `market` (chain and contract as text), and locks it.
     ///
     /// # Errors
-    /// A file that can't be used, or that belongs to another market.
+    /// A file that can't be used, that another process has open, or that belongs to another market.
     pub fn open(path: &Path, market: &str) -> Result<Self, IndexError> {
+        let lock = lock(path)?;
         let connection = open_database(path, MIGRATIONS)?;
         connection
             .execute(
@@ -145,7 +178,10 @@ impl Index {
                 wanted: market.to_owned(),
             });
         }
-        Ok(Self(connection))
+        Ok(Self {
+            connection,
+            _lock: lock,
+        })
     }
 
     /// Up to where the chain was read; `None` at the first start.
@@ -153,7 +189,7 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn cursor(&self) -> Result<Option<String>, IndexError> {
-        self.0
+        self.connection
             .query_row("SELECT cursor FROM state", [], |row| row.get(0))
             .map_err(read)
     }
@@ -167,7 +203,9 @@ impl Index {
     }
 
     fn write(&mut self, batch: &IndexBatch) -> Result<(), rusqlite::Error> {
-        let transaction = self.0.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = self
+            .connection
+            .transaction_with_behavior(TransactionBehavior::Immediate)?;
         for change in &batch.events {
             match change {
                 EventChange::Applied { key, job, body } => transaction.prepare_cached(
@@ -255,11 +293,11 @@ impl Index {
     /// # Errors
     /// A file that can't be read.
     pub fn job(&self, job: JobId) -> Result<Option<String>, IndexError> {
-        let found = self
-            .0
-            .query_row("SELECT body FROM jobs WHERE id = ?1", [job.to_string()], |row| {
-                row.get(0)
-            });
+        let found =
+            self.connection
+                .query_row("SELECT body FROM jobs WHERE id = ?1", [job.to_string()], |row| {
+                    row.get(0)
+                });
         found.optional().map_err(read)
     }
 
@@ -282,7 +320,7 @@ impl Index {
             let number = |value: i64| u64::try_from(value).unwrap_or(0);
             Ok((number(row.get(0)?), number(row.get(1)?)))
         };
-        self.0
+        self.connection
             .query_row("SELECT count(*), coalesce(sum(open), 0) FROM jobs", [], count)
             .map_err(read)
     }
@@ -296,7 +334,7 @@ impl Index {
     }
 
     fn texts<P: rusqlite::Params>(&self, sql: &str, parameters: P) -> Result<Vec<String>, IndexError> {
-        let mut statement = self.0.prepare_cached(sql).map_err(read)?;
+        let mut statement = self.connection.prepare_cached(sql).map_err(read)?;
         let rows = statement.query_map(parameters, |row| row.get(0)).map_err(read)?;
         rows.collect::<Result<_, _>>().map_err(read)
     }
@@ -366,6 +404,16 @@ mod tests {
         index.commit(&batch).unwrap();
         assert_eq!(index.events_from(0).unwrap(), ["5/1"]);
         assert!(index.nodes().unwrap().is_empty() && index.job(job).unwrap().is_none());
+    }
+
+    #[test]
+    fn an_index_has_one_writer() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("index.db");
+        let first = Index::open(&path, "m").unwrap();
+        assert!(matches!(Index::open(&path, "m"), Err(IndexError::InUse(_))));
+        drop(first);
+        assert!(Index::open(&path, "m").is_ok());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use sandrun_types::{Address, Amount, ClassId};
 
 use crate::args::{ChainArgs, KeyArgs, StoreArgs, shutdown};
 use crate::exit::{Failure, Status, WithStatus as _};
+use crate::output::announce;
 
 /// Arguments of `agent`.
 #[derive(Debug, Args)]
@@ -106,10 +107,15 @@ fn token(text: &str) -> Result<(Address, Amount), String> {
 /// Runs until the process is told to end.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     let key = arguments.key.load()?;
-    let market = arguments.chain.market().await?;
+    let hot_key = arguments
+        .hot_key
+        .as_deref()
+        .map(|file| arguments.key.password.load(file));
+    let hot_key = hot_key.transpose()?;
+    let chain = arguments.chain.connect().await?;
     let misbehaviour = match arguments.misbehave {
         None => None,
-        Some(_) if market.chain.id() != sandrun_types::ChainId::LOCAL => {
+        Some(_) if chain.id() != sandrun_types::ChainId::LOCAL => {
             return Err(Failure::new(
                 Status::BadInput,
                 "--misbehave is for the local test network (chain 31337) only",
@@ -118,6 +124,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         Some(Misbehave::Liar) => Some(Misbehaviour::Liar),
         Some(Misbehave::Silent) => Some(Misbehaviour::Silent),
     };
+    let market = arguments.chain.market_on(chain).await?;
     let folder = || {
         crate::config::home()
             .join("agent")
@@ -133,11 +140,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     );
     config.chain = Some(market.chain.id());
     config.deployment = Some(market.deployment);
-    config.worker_key = arguments
-        .hot_key
-        .as_deref()
-        .map(crate::args::load_key)
-        .transpose()?;
+    config.worker_key = hot_key;
     config.executor_key = arguments.worker_key;
     config.payout = arguments.payout;
     config.stake = arguments.stake;
@@ -159,7 +162,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     config.max_memory_mib = arguments.max_memory;
     config.resume_after_fault = arguments.resume_after_fault;
     config.misbehaviour = misbehaviour;
-    let ready = |node: sandrun_types::NodeIndex| println!("ready: node {node}");
+    let ready = |node: sandrun_types::NodeIndex| announce(&format!("ready: node {node}"));
     node_agent::run_with(config, ready, shutdown())
         .await
         .status(Status::Unreachable)?;

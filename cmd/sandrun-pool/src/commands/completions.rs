@@ -16,11 +16,8 @@ pub(crate) struct Arguments {
 /// Prints the script.
 pub(crate) fn run(arguments: &Arguments) -> anyhow::Result<Status> {
     let mut command = crate::cli::Cli::command();
-    clap_complete::generate(
-        arguments.shell,
-        &mut command,
-        "sandrun-pool",
-        &mut std::io::stdout(),
-    );
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, "sandrun-pool", &mut script);
+    crate::output::write_out(&script)?;
     Ok(Status::Success)
 }

@@ -7,6 +7,7 @@ use sandrun_content::{EmbeddedConfig, EmbeddedStore, Service, ServiceConfig};
 
 use crate::args::{ListenArgs, shutdown};
 use crate::exit::{Status, WithStatus as _};
+use crate::output::announce;
 
 /// Arguments of `content`.
 #[derive(Debug, Args)]
@@ -33,10 +34,10 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Status> {
         .unwrap_or_else(|| crate::config::home().join("content"));
     let store = EmbeddedStore::open(EmbeddedConfig::new(directory))
         .await
-        .status(Status::Failure)?;
+        .status(Status::BadInput)?;
     let config = ServiceConfig::new(arguments.listen.at(arguments.port));
-    let service = Service::bind(store, config).await.status(Status::Unreachable)?;
-    println!("listening on {}", service.url());
+    let service = Service::bind(store, config).await.status(Status::BadInput)?;
+    announce(&format!("listening on {}", service.url()));
     service.run(shutdown()).await?;
     Ok(Status::Success)
 }

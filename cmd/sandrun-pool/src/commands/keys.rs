@@ -7,6 +7,7 @@ use sandrun_chain::Key;
 use sandrun_types::Address;
 use serde::Serialize;
 
+use crate::args::PasswordArgs;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
 
@@ -32,6 +33,8 @@ enum What {
     Show {
         /// The file
         file: PathBuf,
+        #[command(flatten)]
+        password: PasswordArgs,
     },
 }
 
@@ -52,7 +55,7 @@ impl Report for Shown {
 pub(crate) fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
     let (key, file) = match &arguments.what {
         What::New { file } => (Key::generate(file).status(Status::BadInput)?, file),
-        What::Show { file } => (crate::args::load_key(file)?, file),
+        What::Show { file, password } => (password.load(file)?, file),
     };
     output.result(&Shown {
         address: key.address(),

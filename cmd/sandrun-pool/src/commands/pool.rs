@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use pool_manager::{Manager, ManagerConfig};
+use pool_manager::{Manager, ManagerConfig, ManagerError};
 use sandrun_chain::MarketReader;
 
 use crate::args::{ChainArgs, KeyArgs, ListenArgs, shutdown};
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::{Failure, Status, words};
+use crate::output::announce;
 
 /// Arguments of `pool`.
 #[derive(Debug, Args)]
@@ -51,8 +52,21 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         keeper,
         refunds: !arguments.no_refunds,
     };
-    let manager = Manager::start(config).await.status(Status::Unreachable)?;
-    println!("listening on http://{}", manager.local_addr());
+    let manager = Manager::start(config).await.map_err(|error| {
+        let status = match error {
+            ManagerError::Listen { .. } | ManagerError::Directory { .. } | ManagerError::Index(_) => {
+                Status::BadInput
+            }
+            ManagerError::Read(_)
+            | ManagerError::Snapshot(_)
+            | ManagerError::Facts(_)
+            | ManagerError::Format { .. }
+            | ManagerError::Watch(_)
+            | ManagerError::Task(_) => Status::Unreachable,
+        };
+        Failure::new(status, words(&error.into()))
+    })?;
+    announce(&format!("listening on http://{}", manager.local_addr()));
     manager.run(shutdown()).await?;
     Ok(Status::Success)
 }

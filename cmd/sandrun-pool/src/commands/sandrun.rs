@@ -6,10 +6,13 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use sandrun_executor::{DEFAULT_PORT, Executor, ExecutorConfig, QuotaRules, SandboxConfig, worker_key};
+use sandrun_executor::{
+    DEFAULT_PORT, Executor, ExecutorConfig, QuotaRules, SandboxConfig, ServeError, worker_key,
+};
 
 use crate::args::{ListenArgs, shutdown};
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::{Failure, Status, WithStatus as _, words};
+use crate::output::{announce, remark};
 
 /// Arguments of `sandrun`.
 #[derive(Debug, Args)]
@@ -27,7 +30,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "FILE", env = "SANDRUN_WORKER_KEY")]
     worker_key: Option<PathBuf>,
     /// Make a worker key in this file, print its id, and end
-    #[arg(long, value_name = "FILE", exclusive = true)]
+    #[arg(long, value_name = "FILE")]
     generate_key: Option<PathBuf>,
     /// Directory for uploads, outputs and logs
     #[arg(long, value_name = "DIR", env = "SANDRUN_DATA_DIR")]
@@ -59,14 +62,21 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Status> {
     if let Some(path) = &arguments.generate_key {
         let id = worker_key::generate(path).status(Status::BadInput)?;
-        eprintln!("Saved worker key to: {}", path.display());
-        println!("Worker ID: {id}");
+        remark(&format!("Saved worker key to: {}", path.display()));
+        announce(&format!("Worker ID: {id}"));
         return Ok(Status::Success);
     }
-    let executor = Executor::start(config(arguments)?)
-        .await
-        .status(Status::Unreachable)?;
-    println!("listening on http://{}", executor.local_addr());
+    let executor = Executor::start(config(arguments)?).await.map_err(|error| {
+        let status = match error {
+            ServeError::WorkerKey(_)
+            | ServeError::DataDir { .. }
+            | ServeError::Locked(_)
+            | ServeError::Listen { .. } => Status::BadInput,
+            ServeError::Sandbox(_) | ServeError::Task(_) | ServeError::Http(_) => Status::Failure,
+        };
+        Failure::new(status, words(&error.into()))
+    })?;
+    announce(&format!("listening on http://{}", executor.local_addr()));
     executor.run(shutdown()).await?;
     Ok(Status::Success)
 }

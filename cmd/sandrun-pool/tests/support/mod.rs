@@ -1,5 +1,7 @@
 //! A real local market for a test, and the command line as a user runs it.
 
+#![allow(dead_code, reason = "each test program uses a part of it")]
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 

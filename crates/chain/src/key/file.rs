@@ -34,7 +34,13 @@ impl Password {
     fn read(&self) -> Result<String, KeyError> {
         match self {
             Self::File(path) => {
-                let text = read_private(path)?;
+                let text = read_private(path).map_err(|error| {
+                    if let KeyError::Read { path, source } = error {
+                        KeyError::ReadPassword { path, source }
+                    } else {
+                        error
+                    }
+                })?;
                 Ok(text.lines().next().unwrap_or_default().to_owned())
             }
             Self::Env(name) => std::env::var(name).map_err(|_| KeyError::NoVariable { name: name.clone() }),
@@ -82,9 +88,13 @@ fn read_private(path: &Path) -> Result<String, KeyError> {
 
 /// Writes a new file that its owner alone can read, from its first moment on.
 pub(super) fn write_new(path: &Path, bytes: &[u8]) -> Result<(), KeyError> {
-    let write = |source| KeyError::Write {
-        path: path.to_owned(),
-        source,
+    let write = |source: std::io::Error| {
+        let path = path.to_owned();
+        if source.kind() == std::io::ErrorKind::AlreadyExists {
+            KeyError::Exists { path }
+        } else {
+            KeyError::Write { path, source }
+        }
     };
     let mut file = std::fs::OpenOptions::new()
         .write(true)
@@ -156,7 +166,7 @@ mod tests {
         );
         assert_eq!(Key::load(&path, None).unwrap().address(), key.address());
         assert!(
-            matches!(Key::generate(&path), Err(KeyError::Write { .. })),
+            matches!(Key::generate(&path), Err(KeyError::Exists { .. })),
             "never overwrites"
         );
     }

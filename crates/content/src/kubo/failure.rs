@@ -54,7 +54,8 @@ impl<'a> Failures<'a> {
                 Some(cid) if says_not_found(&answer.message) => ContentError::NotFound { cid },
                 Some(_) | None => self.refused(answer.message),
             },
-            ApiError::IpfsClientError(error) => self.refused(error.to_string()),
+            // it could not be read as an answer of this RPC
+            ApiError::IpfsClientError(error) => self.refused(format!("{error}; is --ipfs-api right?")),
         }
     }
 

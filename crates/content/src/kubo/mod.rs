@@ -29,6 +29,9 @@ use crate::store::{BlockStream, ContentStore, StoreHealth};
 
 use failure::Failures;
 
+/// Longest wait for a word about the service's health.
+const HEALTH: Duration = Duration::from_secs(8);
+
 /// How to talk to a content service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KuboConfig {
@@ -228,7 +231,7 @@ impl ContentStore for KuboClient {
     async fn health(&self) -> Result<StoreHealth, ContentError> {
         let request = self.failures("say its version");
         let answer = self
-            .ask(&request, self.config.stall, self.client.version())
+            .ask(&request, self.config.stall.min(HEALTH), self.client.version())
             .await?;
         Ok(StoreHealth {
             place: self.api.clone(),

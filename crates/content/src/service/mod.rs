@@ -80,7 +80,9 @@ impl Default for ServiceConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address can't be listened on.
-    #[error("could not listen on {listen} for the content store; is the port taken?")]
+    #[error(
+        "could not listen on {listen} for the content store; choose another --port, or stop what uses it"
+    )]
     Listen {
         /// The address.
         listen: SocketAddr,

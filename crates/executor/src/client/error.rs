@@ -26,7 +26,7 @@ pub enum ClientError {
     #[error("cannot set up an HTTP client")]
     Setup(#[source] reqwest::Error),
     /// Nobody answers, or the connection broke. Asking again later may help.
-    #[error("no answer from the sandrun service at {endpoint}; is it running?")]
+    #[error("no answer from the sandrun service at {endpoint}; is it running there?")]
     Unreachable {
         /// The service.
         endpoint: String,
