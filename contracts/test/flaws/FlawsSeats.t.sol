@@ -90,6 +90,23 @@ contract FlawsSeatsTest is Scenes {
         assertEq(_earned(0) + _earned(1) + escrow.balanceOf(address(0), client), 3 * PRICE);
     }
 
+    /// @dev Four results and a seat that stays away: two more could not give any of them a majority, so nobody waits.
+    function test_Flaw04_NoTimeoutOrCancel_NoRoundThatCouldNotDecide() public {
+        bytes32 job = _seated(_order(5));
+        for (uint256 i = 0; i < 4; ++i) {
+            _commitResult(job, i, i);
+        }
+        _pass(3 * WALL + RUN_SLACK + 1);
+        for (uint256 i = 0; i < 4; ++i) {
+            _revealResult(job, i, i, i);
+        }
+        _assertOutcome(job, IEscrow.Outcome.NoneWins);
+        _assertPhase(job, IEscrow.Phase.Closed);
+        for (uint256 i = 0; i < 4; ++i) {
+            assertEq(_earned(i), PRICE);
+        }
+    }
+
     function _assertAllSilent(IEscrow.Order memory o, bytes32 job) private {
         _assertOutcome(job, IEscrow.Outcome.NoneWins);
         for (uint256 i = 0; i < 3; ++i) {
