@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {IEscrow} from "./interfaces/IEscrow.sol";
 import {IRegistry} from "./interfaces/IRegistry.sol";
 import {Account} from "./types/Account.sol";
 import {Answer} from "./types/Answer.sol";
@@ -20,6 +21,7 @@ contract Escrow is Orders, Seating, Answers {
         if (msg.sender != address(REGISTRY)) revert OnlyRegistry(msg.sender);
     }
 
+    /// @inheritdoc IEscrow
     function withdraw(address token, address to) external guarded {
         uint256 amount = _balances[token][msg.sender];
         if (amount == 0) revert NothingToWithdraw();
@@ -28,6 +30,7 @@ contract Escrow is Orders, Seating, Answers {
         _send(token, to, amount);
     }
 
+    /// @inheritdoc IEscrow
     function withdrawNode(uint32 node, address token) external guarded {
         IRegistry.Node memory n = REGISTRY.nodeOf(node);
         bool known = msg.sender == n.worker || msg.sender == n.account || msg.sender == n.payout;
@@ -40,6 +43,7 @@ contract Escrow is Orders, Seating, Answers {
         _send(token, n.payout, amount);
     }
 
+    /// @inheritdoc IEscrow
     function jobOf(bytes32 job) external view returns (JobView memory v) {
         if (!_isPosted(job)) return v;
         Job memory j;
@@ -66,11 +70,13 @@ contract Escrow is Orders, Seating, Answers {
         }
     }
 
+    /// @inheritdoc IEscrow
     function seatNode(bytes32 job, uint8 seat) external view returns (uint32) {
         (, Seats s) = _read(job);
         return seat < 7 ? uint32(s.node(seat)) : 0;
     }
 
+    /// @inheritdoc IEscrow
     function nodeView(uint32 node) external view returns (NodeView memory v) {
         Account a = _accounts[node];
         v.account = REGISTRY.nodeOf(node).account;
@@ -82,14 +88,17 @@ contract Escrow is Orders, Seating, Answers {
         v.reputation = uint16(a.reputation());
     }
 
+    /// @inheritdoc IEscrow
     function balanceOf(address token, address owner) external view returns (uint256) {
         return _balances[token][owner];
     }
 
+    /// @inheritdoc IEscrow
     function nodeBalanceOf(address token, uint32 node) public view returns (uint256) {
         return _nodeBalances[token][node] + (token == address(0) ? _accounts[node].earned() * GWEI : 0);
     }
 
+    /// @inheritdoc IEscrow
     function parameters() external view returns (Parameters memory) {
         return Parameters({
             unit: UNIT * GWEI,
@@ -104,6 +113,7 @@ contract Escrow is Orders, Seating, Answers {
         });
     }
 
+    /// @inheritdoc IEscrow
     function tokenTerms() external view returns (TokenTerms[] memory) {
         return _tokens;
     }

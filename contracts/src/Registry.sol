@@ -38,7 +38,9 @@ contract Registry is IRegistry {
 
     /// @inheritdoc IRegistry
     uint32 public nodeCount;
+    /// @inheritdoc IRegistry
     mapping(address worker => uint32) public nodeByWorker;
+    /// @inheritdoc IRegistry
     mapping(address account => uint32) public nodeByAccount;
     mapping(uint32 node => Record) private _nodes;
     mapping(uint32 node => mapping(address escrow => Opted)) private _opted;

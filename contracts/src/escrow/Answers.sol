@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {IEscrow} from "../interfaces/IEscrow.sol";
 import {Answer} from "../types/Answer.sol";
 import {Seats, SeatsLib, Stage} from "../types/Seats.sol";
 import {Terms} from "../types/Terms.sol";
@@ -9,6 +10,7 @@ import {Settlement} from "./Settlement.sol";
 /// @title  Commits and reveals
 /// @notice docs/protocol.md, "Commit", "Reveal", "Decision".
 abstract contract Answers is Settlement {
+    /// @inheritdoc IEscrow
     function commit(bytes32 job, uint8 seat, bytes27 commitment) external guarded {
         (Terms t, Seats s) = _read(job);
         if (block.timestamp > s.deadline()) (t, s) = _advanced(job);
@@ -28,28 +30,34 @@ abstract contract Answers is Settlement {
         emit Committed(job, uint32(node), seat, uint64(s.deadline()));
     }
 
+    /// @inheritdoc IEscrow
     function reveal(bytes32 job, Opening[] calldata openings) external guarded {
         Job memory j = _beginReveal(job);
         for (uint256 i = 0; i < openings.length; ++i) {
             Opening calldata o = openings[i];
             if (!_open(j, o.seat, o.answer, o.salt)) continue;
             uint256 tag = Answer.tagOf(o.answer);
-            if (!Answer.isSoft(tag) && !_isPublished(j, tag)) revert ResultUnpublished(job, o.answer);
-            _reveal(j, o.seat, tag, o.answer);
+            uint256 votes = _votes(j, tag);
+            bool published = votes != 0 || Answer.isSoft(tag) || _isPublished(j, tag);
+            if (!published) revert ResultUnpublished(job, o.answer);
+            _reveal(j, o.seat, tag, o.answer, votes);
         }
         _finishCall(j, address(0));
     }
 
+    /// @inheritdoc IEscrow
     function revealResult(bytes32 job, uint8 seat, Result calldata result, bytes32 salt) external guarded {
         Job memory j = _beginReveal(job);
         bytes32 digest = digestOf(job, result);
         if (_open(j, seat, digest, salt)) {
             emit ResultPublished(job, digest, result);
-            _reveal(j, seat, Answer.tagOf(digest), digest);
+            uint256 tag = Answer.tagOf(digest);
+            _reveal(j, seat, tag, digest, _votes(j, tag));
         }
         _finishCall(j, address(0));
     }
 
+    /// @inheritdoc IEscrow
     function digestOf(bytes32 job, Result calldata result) public view returns (bytes32) {
         return sha256(
             abi.encode(
@@ -93,13 +101,10 @@ abstract contract Answers is Settlement {
         return true;
     }
 
-    /// @dev Whether a digest is known in full: somebody revealed it here before.
+    /// @dev Whether a digest without timely reveals is known in full: it has won, or was revealed late.
     function _isPublished(Job memory j, uint256 tag) private view returns (bool) {
-        if (j.s.stage() == Stage.DECIDED && _wins(j, tag)) return true;
-        for (uint256 bits = j.s.revealed() & ~j.s.finished(); bits != 0; bits &= bits - 1) {
-            if (_tag(j, SeatsLib.lowest(bits)) == tag) return true;
-        }
-        return false;
+        if (j.s.stage() == Stage.DECIDED) return _wins(j, tag);
+        return _count(j, j.s.revealed(), tag) != 0;
     }
 
     /// @dev Whether a commit made now is late enough for `limit`.

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {IEscrow} from "../interfaces/IEscrow.sol";
 import {SafeToken} from "../libraries/SafeToken.sol";
 import {Account} from "../types/Account.sol";
 import {Seats, Stage} from "../types/Seats.sol";
@@ -23,6 +24,7 @@ abstract contract Orders is Settlement {
     bytes32 private immutable DOMAIN_SEPARATOR = _domain();
     uint256 private immutable CHAIN_ID = block.chainid;
 
+    /// @inheritdoc IEscrow
     function post(Order calldata order) external payable guarded returns (bytes32 job) {
         if (order.payer != msg.sender) revert NotPayer(msg.sender);
         job = jobId(order);
@@ -43,11 +45,14 @@ abstract contract Orders is Settlement {
         _requestSeed(job);
     }
 
+    /// @inheritdoc IEscrow
     function cancel(Order calldata order) external guarded {
         if (order.client != msg.sender) revert NotClient(msg.sender);
         Job memory j;
         _load(j, jobId(order));
-        if (j.s.stage() != Stage.SEATS || j.s.taken() != 0 || block.timestamp > j.s.deadline()) revert TooLateToCancel(j.id);
+        if (j.s.stage() != Stage.SEATS || j.s.taken() != 0 || block.timestamp > j.s.deadline()) {
+            revert TooLateToCancel(j.id);
+        }
         TokenTerms memory terms = _token(j.t.token());
         uint256 fee = _isSeedOpen(j.id, j.t) ? terms.attemptFee : 0;
         uint256 amount = j.t.locked() * terms.granule - fee;
@@ -62,6 +67,7 @@ abstract contract Orders is Settlement {
         }
     }
 
+    /// @inheritdoc IEscrow
     function refund(Order calldata order) external guarded {
         Job memory j;
         _load(j, jobId(order));
@@ -77,6 +83,7 @@ abstract contract Orders is Settlement {
         _finishCall(j, address(0));
     }
 
+    /// @inheritdoc IEscrow
     /// @dev An order whose words have more than their type's bits hashes to a job that can't be posted: `post` reads every
     ///      short field, which reverts then.
     function jobId(Order calldata order) public view returns (bytes32 job) {
@@ -130,9 +137,8 @@ abstract contract Orders is Settlement {
         uint256 minimum = order.price * terms.bondPerPrice / 1e18;
         if (order.bond < minimum) revert BondTooLow(order.bond, minimum);
 
-        return TermsLib.create(price, bond, index, size, kind).withSeating(
-            order.wallLimit, _classTag(order.classId), order.minReputation
-        );
+        return TermsLib.create(price, bond, index, size, kind)
+            .withSeating(order.wallLimit, _classTag(order.classId), order.minReputation);
     }
 
     /// @dev Neither client nor payer gets a seat. A payer that is a node has its units renewed, so that they are too young

@@ -26,7 +26,7 @@ abstract contract Payout is Seeds {
     }
 
     /// @dev Gas of a claim, intrinsic cost included: what a claimant of an expired job gets back at the base fee.
-    uint256 internal constant CLAIM_GAS = 60_000;
+    uint256 internal constant CLAIM_GAS = 42_000;
 
     function _load(Job memory j, bytes32 job) internal view {
         j.id = job;
@@ -195,7 +195,7 @@ abstract contract Payout is Seeds {
         _closeWith(j, rest - seats * fee);
     }
 
-    function _closeWith(Job memory j, uint256 rest) private {
+    function _closeWith(Job memory j, uint256 rest) private pure {
         j.t = j.t.withRest(rest);
         j.s = j.s.become(Stage.CLOSED);
     }

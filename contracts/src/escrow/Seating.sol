@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {IEscrow} from "../interfaces/IEscrow.sol";
 import {IStakeUser} from "../interfaces/IRegistry.sol";
 import {Account, AccountLib} from "../types/Account.sol";
 import {Seats, SeatsLib, Stage} from "../types/Seats.sol";
@@ -10,6 +11,7 @@ import {Settlement} from "./Settlement.sol";
 /// @title  Who may sit, and who wins a seat
 /// @notice docs/protocol.md, "Claim", "Seed", "Ticket".
 abstract contract Seating is Settlement, IStakeUser {
+    /// @inheritdoc IEscrow
     function claim(bytes32 job, uint32 node, uint32 unit) external guarded {
         (Terms t, Seats s) = _read(job);
         if (block.timestamp > s.deadline()) (t, s) = _advanced(job);
@@ -31,6 +33,7 @@ abstract contract Seating is Settlement, IStakeUser {
         emit SeatClaimed(job, node, uint8(seat), uint64(s.deadline()));
     }
 
+    /// @inheritdoc IStakeUser
     function onOptIn(uint32 node, address account, address worker, uint256 cap, bytes32[] calldata classes)
         external
         guarded
@@ -55,22 +58,29 @@ abstract contract Seating is Settlement, IStakeUser {
         _roles[worker] = uint32(_roles[worker]) | uint256(node) << 32;
     }
 
+    /// @inheritdoc IStakeUser
     function lockedOf(uint32 node) external view returns (uint256) {
         return _accounts[node].locked() * GWEI;
     }
 
+    /// @inheritdoc IEscrow
     function seedOf(bytes32 job) external view returns (bytes32 seed, bool ready) {
         (Terms t,) = _read(job);
         return _seed(job, t);
     }
 
+    /// @inheritdoc IEscrow
     function thresholdAt(bytes32 job, uint256 blockNumber) external view returns (uint256 threshold) {
         (Terms t, Seats s) = _read(job);
         (threshold,) = _threshold(job, t, s, blockNumber);
     }
 
     /// @dev Everything about the node that does not depend on the lottery; the lane for its commit.
-    function _checkEligible(Terms t, Seats s, Account a, uint32 node, uint256 worker) private view returns (uint256 lane) {
+    function _checkEligible(Terms t, Seats s, Account a, uint32 node, uint256 worker)
+        private
+        view
+        returns (uint256 lane)
+    {
         if (!_serves(node, worker >> 160, t.classTag())) revert NotEligible(node, "class");
         if (a.since() >= t.postedAt()) revert NotEligible(node, "since");
         if (a.reputation() < t.minReputation()) revert NotEligible(node, "reputation");

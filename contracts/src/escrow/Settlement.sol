@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 pragma solidity 0.8.30;
 
+import {IEscrow} from "../interfaces/IEscrow.sol";
 import {Answer} from "../types/Answer.sol";
 import {Seats, SeatsLib, Stage} from "../types/Seats.sol";
 import {Ending, Terms} from "../types/Terms.sol";
@@ -9,6 +10,7 @@ import {Payout} from "./Payout.sol";
 /// @title  A job's transitions: ends of phases, the extra round, the decision
 /// @notice docs/protocol.md, "Phases". Everything works on a copy of the job in memory; `_finishCall` stores it.
 abstract contract Settlement is Payout {
+    /// @inheritdoc IEscrow
     function poke(bytes32 job) external guarded {
         Job memory j;
         _load(j, job);
@@ -44,8 +46,8 @@ abstract contract Settlement is Payout {
         }
     }
 
-    /// @dev Takes in an answer that was checked against the commit of `seat`.
-    function _reveal(Job memory j, uint256 seat, uint256 tag, bytes32 answer) internal {
+    /// @dev Takes in an answer that was checked against the commit of `seat`, with the votes that it has already.
+    function _reveal(Job memory j, uint256 seat, uint256 tag, bytes32 answer, uint256 votes) internal {
         Seats s = j.s;
         uint256 stage = s.stage();
         bool timely = stage >= Stage.REVEAL && block.timestamp <= s.deadline() && _revealing(j) >> seat & 1 != 0;
@@ -57,7 +59,7 @@ abstract contract Settlement is Payout {
         if (stage == Stage.DECIDED) {
             _settleSeat(j, seat);
         } else if (timely) {
-            uint256 votes = _votes(j, tag);
+            ++votes;
             if (votes >= j.t.quorum() && 2 * votes > s.taken()) _decide(j, tag);
             else if (s.unrevealed() & _revealing(j) == 0) _resolve(j, block.timestamp);
         }
@@ -123,10 +125,17 @@ abstract contract Settlement is Payout {
         else _noneWins(j);
     }
 
-    /// @dev Number of timely reveals of an answer.
-    function _votes(Job memory j, uint256 tag) private view returns (uint256 n) {
-        for (uint256 bits = j.s.timely(); bits != 0; bits &= bits - 1) {
-            if (_tag(j, SeatsLib.lowest(bits)) == tag) ++n;
+    /// @dev Number of timely reveals of an answer; zero once the job is decided.
+    function _votes(Job memory j, uint256 tag) internal view returns (uint256) {
+        return j.s.stage() == Stage.DECIDED ? 0 : _count(j, j.s.timely(), tag);
+    }
+
+    /// @dev Number of seats among `bits` that revealed an answer.
+    function _count(Job memory j, uint256 bits, uint256 tag) internal view returns (uint256 n) {
+        unchecked {
+            for (; bits != 0; bits &= bits - 1) {
+                if (_tag(j, SeatsLib.lowest(bits)) == tag) ++n;
+            }
         }
     }
 

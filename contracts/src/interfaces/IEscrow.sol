@@ -20,9 +20,9 @@ interface IEscrow {
     /// @param price          Payment for each replica; a multiple of the token's granule.
     /// @param replicas       n: 1, 2, 3 or 5.
     /// @param quorum         q: 1, 2, 2 or 3.
-    /// @param bond           Stake locked per seat, wei, a multiple of 1 gwei; at least the token's minimum for this price.
+    /// @param bond           Stake locked per seat, wei, a multiple of 1e12; at least the token's minimum for this price.
     /// @param wallLimit      Seconds of real time that a run may take.
-    /// @param minReputation  Consecutive valid answers that a node must have behind it.
+    /// @param minReputation  Consecutive valid answers that a node must have behind it; at most 255.
     /// @param clientKey      X25519 key that the result is sealed to; zero for a plain result.
     /// @param version        1.
     /// @param extensions     Hash of extensions; zero in version 1.
@@ -103,6 +103,8 @@ interface IEscrow {
 
     /// @notice A job's state, as a whole.
     /// @param deadline  Unix seconds; acting in the present phase is valid up to and including it.
+    /// @param answer    The winner, else the leading answer: a soft answer as it is, of a digest the leading bits (216 until
+    ///                  the job is decided, then 54); zero if there is none.
     struct JobView {
         Phase phase;
         Outcome outcome;
@@ -113,10 +115,10 @@ interface IEscrow {
         uint8 revealed; // bitmap over seats, timely
         uint8 finished; // bitmap over seats
         uint64 deadline;
-        uint64 openedBlock; // block that opened the present round's seat phase
-        uint32 units; // U, active units when the round opened
+        uint64 openedBlock; // block that opened the present round's seat phase; known in Seats only
+        uint32 units; // U, active units when the round opened; known in Seats only
         uint256 remaining; // locked money not yet paid, in the order's token
-        bytes32 answer; // tag (leading bits) of the winner, or of the leading answer; zero if none
+        bytes32 answer;
     }
 
     /// @notice A node as this escrow sees it.
@@ -141,9 +143,13 @@ interface IEscrow {
     /// @dev Only for changes that no other event tells: a deadline was over. A job is closed when it is decided and every seat
     ///      that was claimed has its SeatFinished.
     event PhaseChanged(bytes32 indexed job, Phase phase, uint64 deadline);
+    /// @dev `answer` is a soft answer, or the leading 216 bits of the winning digest, or zero.
     event JobDecided(bytes32 indexed job, Outcome outcome, bytes32 answer);
-    event SeatFinished(bytes32 indexed job, uint32 indexed node, uint8 seat, SeatEnd end, uint256 paid, uint256 slashed);
+    event SeatFinished(
+        bytes32 indexed job, uint32 indexed node, uint8 seat, SeatEnd end, uint256 paid, uint256 slashed
+    );
     event Refunded(bytes32 indexed job, address indexed payer, uint256 amount);
+    /// @dev The attempt fee of a job that was cancelled late. What is slashed is told by SeatFinished and the registry.
     event Burnt(bytes32 indexed job, uint256 amount);
     event Withdrawn(address indexed owner, address indexed token, address to, uint256 amount);
     event NodeWithdrawn(uint32 indexed node, address indexed token, address to, uint256 amount);

@@ -71,8 +71,7 @@ library AccountLib {
     }
 
     function withReputation(Account a, uint256 reputation_) internal pure returns (Account) {
-        return
-            Account.wrap(Account.unwrap(a) & ~(uint256(type(uint16).max) << REPUTATION) | reputation_ << REPUTATION);
+        return Account.wrap(Account.unwrap(a) & ~(uint256(type(uint16).max) << REPUTATION) | reputation_ << REPUTATION);
     }
 
     /// @notice Locks `bond`, which the cap covers, and takes the free lane `lane`.

@@ -58,8 +58,8 @@ library JobStore {
             } else {
                 terms = word & TERMS_DECIDED | (word >> 245 & 127) << 200;
                 x = word >> 159 & THREE_SEATS | uint256(uint32(word >> 127)) << 175;
-                x |= (word >> 243 & 3) << 210 | (word >> 234 & 7) << 216 | (word >> 237 & 7) << 223
-                    | (word >> 240 & 7) << 230;
+                x |= (word >> 243 & 3) << 210 | (word >> 234 & 7) << 216 | (word >> 237 & 7) << 223 | (word >> 240 & 7)
+                    << 230;
                 if (word & MORE != 0) (terms, x) = _addMore(terms, x, more);
             }
             return (Terms.wrap(terms), Seats.wrap(x | code - 1 << 207));

@@ -165,13 +165,14 @@ abstract contract Base is Test {
 
     /// @dev The seed is known and the threshold takes everybody in, in the same second.
     function _openLottery() internal {
-        vm.roll(block.number + 2 + 40);
+        vm.roll(vm.getBlockNumber() + 2 + 40);
     }
 
-    /// @dev Seconds go by, a block each.
+    /// @dev Seconds go by, a block each. (Tests ask the VM for the time: the compiler takes `block.timestamp` for a constant
+    ///      of the call and would read it anew after a warp.)
     function _pass(uint256 s) internal {
-        vm.warp(block.timestamp + s);
-        vm.roll(block.number + s);
+        vm.warp(vm.getBlockTimestamp() + s);
+        vm.roll(vm.getBlockNumber() + s);
     }
 
     function _claim(bytes32 job, uint256 player) internal {
