@@ -235,6 +235,25 @@ contract FlawsSeatsTest is Scenes {
         _expectTooYoung(job, 8);
     }
 
+    function test_Flaw09_FirstComeSeats_StakeThatCameBeforeTheExtraRound() public {
+        bytes32 job = _seated(_order(2));
+        _addNode(STAKE);
+        _pass(5);
+        _answerAll(job, _two(0, 1));
+        _openLottery();
+        _expectTooYoung(job, 8);
+        _claim(job, 2);
+    }
+
+    function test_Flaw09_FirstComeSeats_ClientsOwnNodeInTheExtraRound() public {
+        IEscrow.Order memory o = _order(2);
+        o.client = o.payer = players[7].account;
+        vm.deal(o.payer, 1 ether);
+        bytes32 job = _disagreement(o);
+        _expectTooYoung(job, 7);
+        _claim(job, 2);
+    }
+
     function test_Flaw09_FirstComeSeats_ClientsOwnNode() public {
         for (uint256 i = 0; i < 2; ++i) {
             IEscrow.Order memory o = _order(3);
