@@ -54,8 +54,9 @@ deploy-contracts: ## RPC=URL KEY=FILE [PRESET=testnet|mainnet]
 
 bench: ## measure beside peers; ONLY=prefix runs a part
 	tools/setup.sh bench
-	$(MAKE) --no-print-directory build
-	$(CARGO) run --release --locked -p sandrun-bench -- --program $(BIN) --only "$(ONLY)" --results target/bench/results.json
+	@# in one go: by itself the second would be built with fewer features of the same dependencies, all of them anew
+	$(CARGO) build --release --locked -p sandrun-pool -p sandrun-bench
+	target/release/sandrun-bench --program $(BIN) --only "$(ONLY)" --results target/bench/results.json
 
 fmt: ## format everything
 	tools/setup.sh test
