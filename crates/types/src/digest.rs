@@ -153,9 +153,13 @@ mod tests {
 
     #[test]
     fn exit_status_numbers_round_trip() {
-        for status in
-            [ExitStatus::Code(0), ExitStatus::Code(255), ExitStatus::Signal(9), ExitStatus::Memory, ExitStatus::Budget]
-        {
+        for status in [
+            ExitStatus::Code(0),
+            ExitStatus::Code(255),
+            ExitStatus::Signal(9),
+            ExitStatus::Memory,
+            ExitStatus::Budget,
+        ] {
             assert_eq!(ExitStatus::try_from(status.number()), Ok(status));
         }
         assert!(ExitStatus::try_from(512).is_err());
@@ -164,7 +168,11 @@ mod tests {
 
     #[test]
     fn answers_round_trip_through_their_word() {
-        for answer in [Answer::Unavailable, Answer::Limit, Answer::Digest(ResultDigest([5; 32]))] {
+        for answer in [
+            Answer::Unavailable,
+            Answer::Limit,
+            Answer::Digest(ResultDigest([5; 32])),
+        ] {
             assert_eq!(Answer::from_word(answer.to_word()), answer);
         }
     }
@@ -178,10 +186,29 @@ mod tests {
             trace_root: TraceRoot([2; 32]),
             content: ContentDigest([3; 32]),
         };
-        let at = EscrowRef { chain: ChainId(31_337), escrow: Address::repeat_byte(9) };
+        let at = EscrowRef {
+            chain: ChainId(31_337),
+            escrow: Address::repeat_byte(9),
+        };
         let digest = parts.digest(at, JobId([4; 32]));
         assert_ne!(digest, parts.digest(at, JobId([5; 32])));
-        assert_ne!(digest, parts.digest(EscrowRef { chain: ChainId(1), ..at }, JobId([4; 32])));
-        assert_ne!(digest, ResultParts { exit: ExitStatus::Code(1), ..parts }.digest(at, JobId([4; 32])));
+        assert_ne!(
+            digest,
+            parts.digest(
+                EscrowRef {
+                    chain: ChainId(1),
+                    ..at
+                },
+                JobId([4; 32])
+            )
+        );
+        assert_ne!(
+            digest,
+            ResultParts {
+                exit: ExitStatus::Code(1),
+                ..parts
+            }
+            .digest(at, JobId([4; 32]))
+        );
     }
 }

@@ -143,6 +143,16 @@ impl ClassId {
     }
 }
 
+impl ResultDigest {
+    /// The leading 216 bits: what the escrow keeps of a digest and compares before it has decided. Two digests with one
+    /// tag are one answer.
+    pub fn tag(&self) -> [u8; 27] {
+        let mut tag = [0u8; 27];
+        tag.copy_from_slice(&self.0[..27]);
+        tag
+    }
+}
+
 /// Index of a node in the registry, from 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -259,7 +269,9 @@ impl FromStr for WorkerId {
     fn from_str(text: &str) -> Result<Self, IdError> {
         use base64::Engine as _;
         let bad = || IdError::new("worker id", "base64 of a 32-byte Ed25519 public key", text);
-        let bytes = base64::engine::general_purpose::STANDARD.decode(text.trim()).map_err(|_| bad())?;
+        let bytes = base64::engine::general_purpose::STANDARD
+            .decode(text.trim())
+            .map_err(|_| bad())?;
         Ok(Self(bytes.try_into().map_err(|_| bad())?))
     }
 }
@@ -287,7 +299,10 @@ mod tests {
         assert_eq!(id.to_string().parse::<JobId>(), Ok(id));
         assert!("0x1234".parse::<JobId>().is_err());
         assert!("zz".repeat(32).parse::<JobId>().is_err());
-        assert_eq!(serde_json::from_str::<JobId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+        assert_eq!(
+            serde_json::from_str::<JobId>(&serde_json::to_string(&id).unwrap()).unwrap(),
+            id
+        );
     }
 
     #[test]

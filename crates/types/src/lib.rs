@@ -14,25 +14,26 @@ mod receipt;
 mod trace;
 
 pub use alloy_primitives::{Address, B256, Bytes, U256};
+pub use canonical::{CanonicalError, canonical_json};
 pub use capability::{Capabilities, CapabilityError, Cpu, Gpu, GpuVendor, InstalledInterpreter, Shortfall};
 pub use digest::{Answer, ExitStatus, ExitStatusError, ResultParts};
 pub use ids::{
-    Attempt, ChainId, ClassId, ClassKind, ContentDigest, EscrowRef, IdError, JobId, ManifestDigest, NodeIndex,
-    OutputRoot, ResultDigest, SeatIndex, TraceRoot, UnixSeconds, WorkerId,
+    Attempt, ChainId, ClassId, ClassKind, ContentDigest, EscrowRef, IdError, JobId, ManifestDigest,
+    NodeIndex, OutputRoot, ResultDigest, SeatIndex, TraceRoot, UnixSeconds, WorkerId,
+};
+pub use manifest::{
+    BundlePath, BundlePathError, ClassRequest, DottedVersion, Entry, GpuRequirement, Interpreter, Manifest,
+    ManifestError, OutputPatterns,
 };
 pub use money::{Amount, AmountError, Token};
 pub use order::{
     Commitment, ORDER_VERSION, Order, Redundancy, RedundancyError, Requirements, SeatRef, commitment, ticket,
 };
-pub use canonical::{CanonicalError, canonical_json};
-pub use manifest::{
-    BundlePath, BundlePathError, ClassRequest, DottedVersion, Entry, GpuRequirement, Interpreter, Manifest, ManifestError,
-    OutputPatterns,
-};
 pub use receipt::{
-    InputFile, OutputFile, RECEIPT_FORMAT, Receipt, ReceiptError, RunOutcome, Sha256Hex, job_hash, verify_signature,
+    InputFile, OutputFile, RECEIPT_FORMAT, Receipt, ReceiptError, RunOutcome, Sha256Hex, job_hash,
+    verify_signature,
 };
 pub use trace::{
-    RunResult, STREAM_CHUNK, Stream, TRACE_VERSION, Trace, TraceEvent, TraceHeader, TraceLimits, merkle_root, output_root,
-    tree_root,
+    RunResult, STREAM_CHUNK, Stream, TRACE_VERSION, Trace, TraceEvent, TraceHeader, TraceLimits, merkle_root,
+    output_root, tree_root,
 };

@@ -54,11 +54,16 @@ impl Amount {
         }
         let fraction = fraction.trim_end_matches('0');
         if fraction.len() > usize::from(decimals) {
-            return Err(AmountError::TooPrecise { text: text.to_owned(), decimals });
+            return Err(AmountError::TooPrecise {
+                text: text.to_owned(),
+                decimals,
+            });
         }
         let padded = format!("{whole}{fraction:0<width$}", width = usize::from(decimals));
         let too_large = || AmountError::TooLarge(text.to_owned());
-        U256::from_str_radix(&padded, 10).map(Self).map_err(|_| too_large())
+        U256::from_str_radix(&padded, 10)
+            .map(Self)
+            .map_err(|_| too_large())
     }
 
     /// This amount in whole tokens, without needless zeros.
@@ -68,7 +73,11 @@ impl Amount {
         let padded = format!("{digits:0>fill$}", fill = width + 1);
         let (whole, fraction) = padded.split_at(padded.len() - width);
         let fraction = fraction.trim_end_matches('0');
-        if fraction.is_empty() { whole.to_owned() } else { format!("{whole}.{fraction}") }
+        if fraction.is_empty() {
+            whole.to_owned()
+        } else {
+            format!("{whole}.{fraction}")
+        }
     }
 
     /// Sum, or `None` on overflow.
@@ -134,7 +143,11 @@ impl Token {
 
 impl From<Address> for Token {
     fn from(address: Address) -> Self {
-        if address == Address::ZERO { Self::Native } else { Self::Erc20(address) }
+        if address == Address::ZERO {
+            Self::Native
+        } else {
+            Self::Erc20(address)
+        }
     }
 }
 
@@ -154,14 +167,26 @@ mod tests {
 
     #[test]
     fn parses_what_people_write() {
-        assert_eq!(Amount::parse("0.1", 18), Ok(Amount(U256::from(100_000_000_000_000_000u64))));
+        assert_eq!(
+            Amount::parse("0.1", 18),
+            Ok(Amount(U256::from(100_000_000_000_000_000u64)))
+        );
         assert_eq!(Amount::parse("2", 6), Ok(Amount(U256::from(2_000_000u64))));
         assert_eq!(Amount::parse("1.50", 1), Ok(Amount(U256::from(15u64))));
         for bad in ["", ".", "-1", "1e18", "0x10", "1,5", " 1"] {
-            assert!(matches!(Amount::parse(bad, 18), Err(AmountError::NotANumber(_))), "{bad}");
+            assert!(
+                matches!(Amount::parse(bad, 18), Err(AmountError::NotANumber(_))),
+                "{bad}"
+            );
         }
-        assert!(matches!(Amount::parse("0.1234567", 6), Err(AmountError::TooPrecise { .. })));
-        assert!(matches!(Amount::parse(&"9".repeat(90), 18), Err(AmountError::TooLarge(_))));
+        assert!(matches!(
+            Amount::parse("0.1234567", 6),
+            Err(AmountError::TooPrecise { .. })
+        ));
+        assert!(matches!(
+            Amount::parse(&"9".repeat(90), 18),
+            Err(AmountError::TooLarge(_))
+        ));
     }
 
     proptest! {

@@ -93,7 +93,10 @@ impl TryFrom<u8> for Redundancy {
     type Error = RedundancyError;
 
     fn try_from(replicas: u8) -> Result<Self, RedundancyError> {
-        Self::ALL.into_iter().find(|it| it.replicas() == replicas).ok_or(RedundancyError(replicas))
+        Self::ALL
+            .into_iter()
+            .find(|it| it.replicas() == replicas)
+            .ok_or(RedundancyError(replicas))
     }
 }
 
@@ -251,8 +254,13 @@ pub struct Commitment(pub [u8; 27]);
 /// The commitment of `node` to `answer` in `round` of `job`.
 pub fn commitment(job: JobId, round: u8, node: NodeIndex, answer: B256, salt: B256) -> Commitment {
     use alloy_sol_types::SolValue as _;
-    let parts =
-        CommitParts { job: job.into(), round: U256::from(round), node: U256::from(node.0), answer, salt };
+    let parts = CommitParts {
+        job: job.into(),
+        round: U256::from(round),
+        node: U256::from(node.0),
+        answer,
+        salt,
+    };
     let hash = keccak256(parts.abi_encode());
     let mut upper = [0u8; 27];
     upper.copy_from_slice(&hash[..27]);
@@ -295,18 +303,53 @@ mod tests {
 
     #[test]
     fn job_id_binds_chain_contract_and_every_field() {
-        let at = EscrowRef { chain: ChainId(31_337), escrow: Address::repeat_byte(9) };
+        let at = EscrowRef {
+            chain: ChainId(31_337),
+            escrow: Address::repeat_byte(9),
+        };
         let id = order().job_id(at);
         assert_eq!(id, order().job_id(at));
-        assert_ne!(id, order().job_id(EscrowRef { chain: ChainId(1), ..at }));
-        assert_ne!(id, order().job_id(EscrowRef { escrow: Address::ZERO, ..at }));
-        assert_ne!(id, Order { nonce: U256::from(8u8), ..order() }.job_id(at));
-        assert_ne!(id, Order { redundancy: Redundancy::Five, ..order() }.job_id(at));
+        assert_ne!(
+            id,
+            order().job_id(EscrowRef {
+                chain: ChainId(1),
+                ..at
+            })
+        );
+        assert_ne!(
+            id,
+            order().job_id(EscrowRef {
+                escrow: Address::ZERO,
+                ..at
+            })
+        );
+        assert_ne!(
+            id,
+            Order {
+                nonce: U256::from(8u8),
+                ..order()
+            }
+            .job_id(at)
+        );
+        assert_ne!(
+            id,
+            Order {
+                redundancy: Redundancy::Five,
+                ..order()
+            }
+            .job_id(at)
+        );
     }
 
     #[test]
     fn locked_sum_has_one_price_more_for_two_of_two() {
-        let sum = |redundancy| Order { redundancy, ..order() }.locked_sum();
+        let sum = |redundancy| {
+            Order {
+                redundancy,
+                ..order()
+            }
+            .locked_sum()
+        };
         assert_eq!(sum(Redundancy::One), Some(Amount::from_gwei(30_000_000)));
         assert_eq!(sum(Redundancy::Two), Some(Amount::from_gwei(90_000_000)));
         assert_eq!(sum(Redundancy::Three), Some(Amount::from_gwei(90_000_000)));

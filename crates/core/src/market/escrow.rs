@@ -51,8 +51,8 @@ pub struct JobRecord {
     pub progress: Progress,
     /// Who holds the seats; as long as `progress.seats`.
     pub holders: Vec<SeatHolder>,
-    /// When the present round opened by the rules; units have to be older.
-    pub opened_at: UnixSeconds,
+    /// When it was posted; units have to be older, in both rounds: a payer that is a node is kept out by that.
+    pub posted_at: UnixSeconds,
     /// Block whose transaction opened the present round.
     pub opened_block: u64,
     /// U of the present round.

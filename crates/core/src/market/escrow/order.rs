@@ -43,7 +43,7 @@ impl Escrow {
             terms,
             progress: Progress::posted(order.redundancy, order.wall_limit, deadline),
             holders: Vec::new(),
-            opened_at: at.now,
+            posted_at: at.now,
             opened_block: at.block,
             units,
             seed: None,

@@ -17,7 +17,11 @@ impl Escrow {
         self.advance(at, None, job, effects)?;
         for opening in openings {
             if let Answer::Digest(digest) = opening.answer
-                && !self.job_mut(job)?.published.contains(&digest)
+                && !self
+                    .job_mut(job)?
+                    .published
+                    .iter()
+                    .any(|known| known.tag() == digest.tag())
             {
                 return Err(Refusal::ResultUnpublished { job, digest });
             }
@@ -92,10 +96,18 @@ impl Escrow {
         if answer == Answer::Limit && !holder.limit_allowed {
             return Err(Refusal::LimitTooEarly { job, seat });
         }
+        // digests with one tag are one answer
+        let counted = match answer {
+            Answer::Digest(digest) => {
+                let published = record.published.iter().find(|known| known.tag() == digest.tag());
+                Answer::Digest(*published.unwrap_or(&digest))
+            }
+            Answer::Unavailable | Answer::Limit => answer,
+        };
         let standing = if timely {
-            Standing::Revealed(answer)
+            Standing::Revealed(counted)
         } else {
-            Standing::Late(answer)
+            Standing::Late(counted)
         };
         if let Some(state) = record.progress.seats.get_mut(index) {
             state.standing = standing;

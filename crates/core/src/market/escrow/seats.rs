@@ -136,7 +136,7 @@ fn eligible(
     let order = &job.order;
     let involved = [order.client, order.payer];
     let checks = [
-        (holder.since < job.opened_at, "units"),
+        (holder.since < job.posted_at, "units"),
         (unit < holder.units(unit_size), "unit"),
         (holder.classes.contains(&order.class), "class"),
         (holder.free() >= job.terms.bond, "stake"),

@@ -49,7 +49,6 @@ impl Escrow {
                 Transition::StartRun => record.run_start = step.at,
                 Transition::OpenReveal => {}
                 Transition::OpenExtraRound => {
-                    record.opened_at = step.at;
                     record.opened_block = at.block;
                     record.units = units;
                     record.seed = None;

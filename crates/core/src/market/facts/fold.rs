@@ -173,7 +173,19 @@ impl JobFacts {
         Ok(())
     }
 
+    /// The answer that the contract takes `answer` for: digests with one tag are one answer, the one that was published.
+    fn as_counted(&self, answer: Answer) -> Answer {
+        match answer {
+            Answer::Digest(digest) => {
+                let published = self.results.keys().find(|known| known.tag() == digest.tag());
+                Answer::Digest(*published.unwrap_or(&digest))
+            }
+            Answer::Unavailable | Answer::Limit => answer,
+        }
+    }
+
     fn revealed(&mut self, seat: SeatIndex, answer: Answer) -> Result<(), FactsError> {
+        let answer = self.as_counted(answer);
         let round = self.seat(seat)?.round;
         let timely = self.progress().reveals_in_this_round(round);
         if timely && matches!(self.phase, Phase::Seats | Phase::Run) {
@@ -203,12 +215,12 @@ impl JobFacts {
         let redundancy = self.order.redundancy;
         let resolution = match outcome {
             Outcome::Digest => {
-                // the event may carry leading bits only; the reveals carry all
+                // the event carries the winner's tag; the reveals and the published results carry all
                 let counted = winner_at_once(redundancy, &seats).map(Verdict::Won);
                 match counted.unwrap_or_else(|| final_verdict(redundancy, &seats)) {
                     verdict @ Verdict::Won(Answer::Digest(_)) => Resolution::Decided(verdict),
                     Verdict::Won(Answer::Unavailable | Answer::Limit) | Verdict::NoneWins => {
-                        Resolution::Decided(Verdict::Won(Answer::from_word(answer)))
+                        Resolution::Decided(Verdict::Won(self.as_counted(Answer::from_word(answer))))
                     }
                 }
             }
@@ -244,5 +256,103 @@ impl JobFacts {
             self.enter(Phase::Closed, UnixSeconds(0));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::market::PublishedResult;
+    use sandrun_types::{
+        Address, Amount, ClassId, ContentDigest, ManifestDigest, NodeIndex, Order, OutputRoot, Redundancy,
+        ResultDigest, Token, TraceRoot, U256,
+    };
+
+    const JOB: JobId = JobId([1; 32]);
+
+    fn posted() -> MarketEvent {
+        let client = Address::repeat_byte(1);
+        let order = Order {
+            client,
+            payer: client,
+            nonce: U256::ZERO,
+            bundle: ContentDigest([2; 32]),
+            manifest: ManifestDigest([3; 32]),
+            class: ClassId([0; 32]),
+            requirements: U256::ZERO,
+            token: Token::Native,
+            price: Amount::from_gwei(1),
+            redundancy: Redundancy::Two,
+            bond: Amount::from_gwei(5),
+            wall_limit: 5,
+            min_reputation: 0,
+            client_key: B256::ZERO,
+        };
+        MarketEvent::JobPosted {
+            job: JOB,
+            client,
+            order: Box::new(order),
+            deadline: UnixSeconds(60),
+            units: 9,
+        }
+    }
+
+    #[test]
+    fn a_variant_with_the_same_tag_is_the_published_answer() {
+        let digest = ResultDigest([7; 32]);
+        let mut variant = digest;
+        variant.0[31] = 9;
+        let mut decided = digest;
+        decided.0[27..].fill(0);
+        let result = PublishedResult {
+            class: ClassId([0; 32]),
+            exit_status: 0,
+            output_root: OutputRoot([1; 32]),
+            trace_root: TraceRoot([2; 32]),
+            content: ContentDigest([3; 32]),
+        };
+        let (deadline, seats) = (
+            UnixSeconds(99),
+            [(NodeIndex(1), SeatIndex(0)), (NodeIndex(2), SeatIndex(1))],
+        );
+        let mut events = vec![posted()];
+        events.extend(seats.map(|(node, seat)| MarketEvent::SeatClaimed {
+            job: JOB,
+            node,
+            seat,
+            deadline,
+        }));
+        events.extend(seats.map(|(node, seat)| MarketEvent::Committed {
+            job: JOB,
+            node,
+            seat,
+            deadline,
+        }));
+        events.push(MarketEvent::ResultPublished {
+            job: JOB,
+            digest,
+            result,
+        });
+        for ((node, seat), said) in seats.into_iter().zip([digest, variant]) {
+            events.push(MarketEvent::Revealed {
+                job: JOB,
+                node,
+                seat,
+                answer: Answer::Digest(said),
+            });
+        }
+        events.push(MarketEvent::JobDecided {
+            job: JOB,
+            outcome: Outcome::Digest,
+            answer: decided.into(),
+        });
+        let windows = Windows {
+            seat: 60,
+            run_multiple: 3,
+            run_slack: 30,
+            reveal: 60,
+        };
+        let facts = JobFacts::fold(&events, windows).unwrap();
+        assert_eq!(facts.winner(), Some((digest, Some(&result))));
     }
 }

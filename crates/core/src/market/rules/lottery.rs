@@ -46,7 +46,8 @@ pub fn threshold(redundancy: Redundancy, round: Round, units: u32, opened: u64, 
     threshold
 }
 
-/// Whether a seat that was won in block `present` can count for reputation: the threshold was at most 4n / U.
+/// Whether a seat that was won in block `present` can count for reputation: the threshold had doubled at most twice since
+/// the round's lottery began, or takes everybody in that early.
 pub fn counts_for_reputation(
     redundancy: Redundancy,
     round: Round,
@@ -54,12 +55,7 @@ pub fn counts_for_reputation(
     opened: u64,
     present: u64,
 ) -> bool {
-    let most = 4 * u64::from(redundancy.replicas());
-    let doubled = u32::try_from(doublings(opened, present))
-        .ok()
-        .and_then(|by| 1u64.checked_shl(by));
-    let early = doubled.and_then(|factor| factor.checked_mul(u64::from(seats_of(redundancy, round))));
-    u64::from(units) <= most || early.is_some_and(|reached| reached <= most)
+    doublings(opened, present) <= 2 || u64::from(units) < 4 * u64::from(seats_of(redundancy, round))
 }
 
 #[cfg(test)]
@@ -90,13 +86,22 @@ mod tests {
     fn luck_counts_for_three_blocks() {
         let counts = |present| counts_for_reputation(Redundancy::Three, Round::First, 300, 10, present);
         assert!(counts(12) && counts(14) && !counts(15) && !counts(10_000));
-        assert!(counts_for_reputation(Redundancy::Five, Round::Extra, 300, 10, 15));
+        assert!(counts_for_reputation(Redundancy::Five, Round::Extra, 300, 10, 14));
         assert!(!counts_for_reputation(
             Redundancy::Five,
             Round::Extra,
             300,
             10,
-            16
+            15
+        ));
+        // four times the start is everybody
+        assert!(counts_for_reputation(Redundancy::Three, Round::First, 11, 10, 99));
+        assert!(!counts_for_reputation(
+            Redundancy::Three,
+            Round::First,
+            12,
+            10,
+            99
         ));
     }
 }
