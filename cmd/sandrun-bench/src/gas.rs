@@ -1,10 +1,10 @@
 //! `gas.slow.rN`: what a job costs in gas from its posting to its settlement, all its transactions together, on a real
-//! local chain with the committed contracts, each call sent by a plain key as client and agents send it.
+//! local chain with the committed contracts. Plain keys make the calls of client and agents, one after the other.
 //!
 //! Counted: the posting, and a claim, a commit and a reveal for each seat, the first reveal with the result. With two
 //! replicas a price is left over (the extra round's), so the refund's transaction counts as well. Not counted: the
 //! nodes' registration and the withdrawal of earnings. The nodes and the client have worked before: one whole job goes
-//! first.
+//! first. Agents whose reveals meet in one block may each bring the result: what that costs on top is not in the figure.
 
 mod market;
 
