@@ -5,13 +5,19 @@
 //! with more than convenience, and never prints.
 
 mod client;
+mod manager;
 mod plan;
 mod prepare;
 mod result;
 mod snapshot;
+mod views;
 
 pub use client::{Client, ClientError, Posted};
+pub use manager::{ManagerClient, ManagerClientError};
 pub use plan::{PlanError, Terms, Wish, plan};
 pub use prepare::{PrepareError, PreparedJob, prepare};
 pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
 pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job, windows};
+pub use views::{
+    ErrorView, HealthView, JobView, JobsQuery, JobsView, NodeEntry, NodesView, PhaseCounts, StatusView,
+};

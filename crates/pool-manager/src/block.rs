@@ -3,15 +3,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use client_sdk::JobEntry;
+use client_sdk::{JobEntry, NodeEntry};
 use sandrun_chain::{ChainUpdate, LogPosition, Logged};
 use sandrun_core::market::rules::Windows;
-use sandrun_core::market::{FactsError, JobFacts, MarketEvent};
+use sandrun_core::market::{FactsError, JobFacts, MarketEvent, Phase};
 use sandrun_store::{EventChange, EventKey, IndexBatch, JobChange};
 use sandrun_types::{Address, JobId, NodeIndex};
 
 use crate::error::ManagerError;
-use crate::nodes::{self, NodeEntry};
+use crate::nodes;
 
 /// What the index holds, as far as a block needs it.
 pub(crate) trait Held {
@@ -40,6 +40,11 @@ fn key(at: &LogPosition) -> EventKey {
         log_index: at.log_index,
         block_hash: at.block.hash.0,
     }
+}
+
+/// Whether anything can still happen to a job: the refund of one that is over, too.
+pub(crate) fn is_open(entry: &JobEntry) -> bool {
+    entry.facts.phase != Phase::Closed || !entry.facts.remaining().is_zero()
 }
 
 fn json<T: serde::Serialize>(what: &'static str, value: &T) -> Result<String, ManagerError> {
@@ -124,7 +129,9 @@ fn jobs(
             Some(entry) => JobChange::Set {
                 job,
                 posted: order(&entry.posted),
-                open: crate::manager::is_open(entry),
+                client: entry.facts.order.client,
+                closed: entry.facts.phase == Phase::Closed,
+                open: is_open(entry),
                 body: json("a job", entry)?,
             },
             None => JobChange::Gone(job),

@@ -1,77 +1,24 @@
-//! Queries over HTTP, JSON. Owns the shapes of the answers; reads the index alone.
+//! Queries over HTTP, JSON; the shapes of the answers are the client's ([`client_sdk`]). Owns routes and statuses; reads
+//! the book alone.
 
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use client_sdk::JobEntry;
+use client_sdk::{ErrorView, HealthView, JobView, JobsQuery, JobsView, NodesView, StatusView};
 use sandrun_chain::{Deployment, Head};
-use sandrun_core::market::{Why, why};
-use sandrun_types::{Address, ChainId, JobId};
-use serde::{Deserialize, Serialize};
+use sandrun_core::market::why;
+use sandrun_types::JobId;
 use tokio::sync::watch;
 
+use crate::book::Shared;
 use crate::error::ManagerError;
-use crate::manager::{Shared, parse};
-use crate::nodes::NodeEntry;
-
-/// Most jobs in one answer.
-const MAX_LIMIT: u32 = 1_000;
-
-/// `GET /health`.
-#[derive(Debug, Serialize)]
-pub struct HealthView {
-    /// `healthy`, or `starting` before the first block was read.
-    pub status: &'static str,
-    /// The last block that is in the index.
-    pub head: Option<Head>,
-}
-
-/// `GET /v1/status`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct StatusView {
-    /// The chain.
-    pub chain: ChainId,
-    /// The escrow.
-    pub escrow: Address,
-    /// The last block that is in the index.
-    pub head: Option<Head>,
-    /// Jobs ever posted.
-    pub jobs: u64,
-    /// Those that are not over.
-    pub open: u64,
-    /// Registered nodes.
-    pub nodes: u64,
-}
-
-/// `GET /v1/jobs?open=true&limit=50`, newest first.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct JobsView {
-    /// The jobs.
-    pub jobs: Vec<JobEntry>,
-    /// How many there are in all.
-    pub total: u64,
-}
-
-/// `GET /v1/jobs/{id}`.
-#[derive(Debug, Serialize)]
-struct JobView {
-    job: JobEntry,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<Why>,
-}
-
-/// `GET /v1/nodes`.
-#[derive(Debug, Serialize, Deserialize)]
-pub struct NodesView {
-    /// The nodes, by index.
-    pub nodes: Vec<NodeEntry>,
-}
 
 #[derive(Debug, Clone)]
 struct App {
-    index: Shared,
+    book: Shared,
     head: watch::Receiver<Option<Head>>,
     deployment: Deployment,
 }
@@ -83,27 +30,26 @@ impl From<ManagerError> for Refusal {
     fn from(error: ManagerError) -> Self {
         // what is inside concerns the operator, not the client
         tracing::error!(%error, "a query failed");
-        Self(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "the index can't be read; the manager's log says why".to_owned(),
-        )
+        let text = "the index can't be read; the manager's log says why";
+        Self(StatusCode::INTERNAL_SERVER_ERROR, text.to_owned())
     }
 }
 
-impl From<sandrun_store::IndexError> for Refusal {
-    fn from(error: sandrun_store::IndexError) -> Self {
-        ManagerError::from(error).into()
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
     }
 }
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        (self.0, Json(serde_json::json!({ "error": self.1 }))).into_response()
+        (self.0, Json(ErrorView { error: self.1 })).into_response()
     }
 }
 
 /// The routes.
-pub(crate) fn router(index: Shared, head: watch::Receiver<Option<Head>>, deployment: Deployment) -> Router {
+pub(crate) fn router(book: Shared, head: watch::Receiver<Option<Head>>, deployment: Deployment) -> Router {
+    let refuse = |status, text: &'static str| async move { Refusal(status, text.to_owned()) };
     Router::new()
         .route("/", get(root))
         .route("/health", get(health))
@@ -111,14 +57,20 @@ pub(crate) fn router(index: Shared, head: watch::Receiver<Option<Head>>, deploym
         .route("/v1/jobs", get(jobs))
         .route("/v1/jobs/{id}", get(job))
         .route("/v1/nodes", get(nodes))
-        .fallback(|| async {
-            Refusal(
+        .fallback(move || {
+            refuse(
                 StatusCode::NOT_FOUND,
-                "there is nothing here; GET / lists what there is".into(),
+                "there is nothing here; GET / lists what there is",
+            )
+        })
+        .method_not_allowed_fallback(move || {
+            refuse(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "a manager only answers questions: use GET",
             )
         })
         .with_state(App {
-            index,
+            book,
             head,
             deployment,
         })
@@ -127,7 +79,13 @@ pub(crate) fn router(index: Shared, head: watch::Receiver<Option<Head>>, deploym
 async fn root() -> Json<serde_json::Value> {
     Json(serde_json::json!({
         "service": "sandrun-pool manager",
-        "endpoints": ["/health", "/v1/status", "/v1/jobs?open=true&limit=50", "/v1/jobs/{id}", "/v1/nodes"],
+        "endpoints": [
+            "/health",
+            "/v1/status",
+            "/v1/jobs?open=true&client=0x…&prefix=0x…&limit=50",
+            "/v1/jobs/{id}",
+            "/v1/nodes",
+        ],
     }))
 }
 
@@ -138,65 +96,50 @@ async fn health(State(app): State<App>) -> Response {
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "starting")
     };
+    let status = status.to_owned();
     (code, Json(HealthView { status, head })).into_response()
 }
 
 async fn status(State(app): State<App>) -> Result<Json<StatusView>, Refusal> {
     let head = *app.head.borrow();
-    let index = app.index.index();
-    let ((jobs, open), nodes) = (index.counts()?, index.nodes()?.len());
-    let (chain, escrow) = (app.deployment.chain, app.deployment.escrow);
+    let (jobs, nodes) = app.book.with(|book| book.counts()).await?;
     Ok(Json(StatusView {
-        chain,
-        escrow,
+        chain: app.deployment.chain,
+        escrow: app.deployment.escrow,
         head,
         jobs,
-        open,
-        nodes: nodes as u64,
+        nodes,
     }))
 }
 
-#[derive(Debug, Deserialize)]
-struct JobsQuery {
-    #[serde(default)]
-    open: bool,
-    #[serde(default = "default_limit")]
-    limit: u32,
-}
-
-const fn default_limit() -> u32 {
-    50
-}
-
-async fn jobs(State(app): State<App>, Query(query): Query<JobsQuery>) -> Result<Json<JobsView>, Refusal> {
-    let index = app.index.index();
-    let texts = index.jobs(query.open, query.limit.min(MAX_LIMIT))?;
-    let (total, _) = index.counts()?;
-    drop(index);
-    let jobs = texts
-        .iter()
-        .map(|text| parse("a job", text))
-        .collect::<Result<_, _>>()?;
-    Ok(Json(JobsView { jobs, total }))
+async fn jobs(
+    State(app): State<App>,
+    query: Result<Query<JobsQuery>, QueryRejection>,
+) -> Result<Json<JobsView>, Refusal> {
+    let Query(query) = query?;
+    let is_hex = |text: &str| {
+        text.bytes()
+            .all(|it| it.is_ascii_digit() || (b'a'..=b'f').contains(&it))
+    };
+    if let Some(prefix) = &query.prefix
+        && !prefix.strip_prefix("0x").is_some_and(is_hex)
+    {
+        let text = format!("`{prefix}` begins no job id: write 0x and hex digits in lower case");
+        return Err(Refusal(StatusCode::BAD_REQUEST, text));
+    }
+    Ok(Json(app.book.with(move |book| book.jobs(&query)).await?))
 }
 
 async fn job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Refusal> {
     let id: JobId = id
         .parse()
         .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error}")))?;
-    let text = app.index.index().job(id)?;
-    let text =
-        text.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("job {id} was never posted here")))?;
-    let job: JobEntry = parse("a job", &text)?;
+    let job = app.book.with(move |book| book.job(id)).await?;
+    let job = job.ok_or_else(|| Refusal(StatusCode::NOT_FOUND, format!("job {id} was never posted here")))?;
     let why = app.head.borrow().map(|head| why(&job.facts, head.timestamp));
     Ok(Json(JobView { job, why }))
 }
 
 async fn nodes(State(app): State<App>) -> Result<Json<NodesView>, Refusal> {
-    let texts = app.index.index().nodes()?;
-    let nodes = texts
-        .iter()
-        .map(|text| parse("a node", text))
-        .collect::<Result<_, _>>()?;
-    Ok(Json(NodesView { nodes }))
+    Ok(Json(app.book.with(|book| Ok(book.nodes())).await?))
 }

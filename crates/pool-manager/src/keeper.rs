@@ -1,13 +1,13 @@
 //! Doing what is due: pokes and refunds. Owns one transaction at a time and the memory of what is under way; what is due
 //! is the core's decision.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use client_sdk::JobEntry;
 use sandrun_chain::{Deployment, SendError, Sender};
-use sandrun_core::market::{Due, due};
-use sandrun_types::{JobId, UnixSeconds};
+use sandrun_core::market::Due;
+use sandrun_types::JobId;
 use tokio::sync::mpsc;
 
 /// Things to do that may wait; more are found again at the next block.
@@ -34,21 +34,16 @@ impl Keeper {
         }
     }
 
-    /// Hands over what is due at `now` and not under way.
-    pub(crate) fn look(&self, jobs: &BTreeMap<JobId, JobEntry>, now: UnixSeconds) {
-        for (job, entry) in jobs {
-            let Some(what) = due(&entry.facts, now) else {
-                continue;
-            };
+    /// Takes over what is due and not under way.
+    pub(crate) fn look(&self, due: Vec<(JobEntry, Due)>) {
+        for (entry, what) in due {
             if matches!(what, Due::Refund) && !self.refunds {
                 continue;
             }
+            let job = entry.facts.job;
             let mut under_way = self.under_way.lock().unwrap_or_else(PoisonError::into_inner);
-            if under_way.contains(job) {
-                continue;
-            }
-            if self.wanted.try_send((entry.clone(), what)).is_ok() {
-                under_way.insert(*job);
+            if !under_way.contains(&job) && self.wanted.try_send((entry, what)).is_ok() {
+                under_way.insert(job);
             }
         }
     }

@@ -5,6 +5,7 @@
 //! Never signs for a client or a node.
 
 mod block;
+mod book;
 mod error;
 mod http;
 mod keeper;
@@ -12,6 +13,4 @@ mod manager;
 mod nodes;
 
 pub use error::ManagerError;
-pub use http::{HealthView, JobsView, NodesView, StatusView};
 pub use manager::{Manager, ManagerConfig};
-pub use nodes::NodeEntry;

@@ -2,33 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use client_sdk::NodeEntry;
 use sandrun_chain::Logged;
 use sandrun_core::market::MarketEvent;
-use sandrun_types::{Address, Amount, Capabilities, ClassId, NodeIndex};
-use serde::{Deserialize, Serialize};
+use sandrun_types::{Address, Amount, NodeIndex};
 
-/// A node of the registry.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeEntry {
-    /// Its index.
-    pub node: NodeIndex,
-    /// Owner of its stake.
-    pub account: Address,
-    /// Its hot key.
-    pub worker: Address,
-    /// Where its earnings go.
-    pub payout: Address,
-    /// What it has deposited, wei.
-    pub stake: Amount,
-    /// What this escrow may lock, wei.
-    pub cap: Amount,
-    /// Classes that it serves here.
-    pub classes: Vec<ClassId>,
-    /// What it says it has; `None` where its words make no sense.
-    pub capabilities: Option<Capabilities>,
-}
-
-/// Takes in one event; `true` when it changed a node.
+/// Takes in one event; gives the node that it changed.
 pub(crate) fn apply(
     nodes: &mut BTreeMap<NodeIndex, NodeEntry>,
     event: &MarketEvent,
@@ -151,6 +130,7 @@ const fn of(event: &MarketEvent) -> Option<NodeIndex> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use sandrun_types::ClassId;
 
     const ESCROW: Address = Address::repeat_byte(9);
     const NODE: NodeIndex = NodeIndex(1);

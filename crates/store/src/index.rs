@@ -5,8 +5,9 @@
 use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
-use sandrun_types::{B256, JobId, NodeIndex};
+use sandrun_types::{Address, B256, JobId, NodeIndex};
 
 use crate::sqlite::{Migration, OpenError, open_database};
 
@@ -16,8 +17,13 @@ const MIGRATIONS: &[Migration] = &["
         PRIMARY KEY (block, log_index)
     );
     CREATE INDEX events_of_job ON events (job, block, log_index) WHERE job IS NOT NULL;
-    CREATE TABLE jobs (id TEXT PRIMARY KEY, posted INTEGER NOT NULL, open INTEGER NOT NULL, body TEXT NOT NULL);
-    CREATE INDEX jobs_by_posting ON jobs (posted DESC);
+    CREATE TABLE jobs (
+        id TEXT PRIMARY KEY, posted INTEGER NOT NULL, client TEXT NOT NULL, closed INTEGER NOT NULL, open INTEGER NOT NULL,
+        body TEXT NOT NULL
+    );
+    CREATE INDEX jobs_by_posting ON jobs (posted);
+    CREATE INDEX jobs_by_client ON jobs (client, posted);
+    CREATE INDEX jobs_not_closed ON jobs (posted) WHERE NOT closed;
     CREATE INDEX jobs_open ON jobs (posted) WHERE open;
     CREATE TABLE nodes (id INTEGER PRIMARY KEY, body TEXT NOT NULL);
     CREATE TABLE state (id INTEGER PRIMARY KEY CHECK (id = 1), market TEXT NOT NULL, cursor TEXT);
@@ -94,13 +100,28 @@ pub enum JobChange {
         job: JobId,
         /// Order of postings: block × 2^20 + log index.
         posted: i64,
-        /// Whether anything can still happen.
+        /// Who posted it.
+        client: Address,
+        /// Whether it is over.
+        closed: bool,
+        /// Whether anything can still happen, such as a refund of one that is over.
         open: bool,
         /// The job.
         body: String,
     },
     /// Its posting was undone.
     Gone(JobId),
+}
+
+/// Which jobs are looked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// Only those that are not over.
+    pub not_closed: bool,
+    /// Only those of this client.
+    pub client: Option<Address>,
+    /// Only those whose id begins so, in lower case with `0x`.
+    pub prefix: Option<String>,
 }
 
 /// Everything that follows from one block.
@@ -227,13 +248,23 @@ impl Index {
                 JobChange::Set {
                     job,
                     posted,
+                    client,
+                    closed,
                     open,
                     body,
                 } => transaction
                     .prepare_cached(
-                        "INSERT OR REPLACE INTO jobs (id, posted, open, body) VALUES (?1, ?2, ?3, ?4)",
+                        "INSERT OR REPLACE INTO jobs (id, posted, client, closed, open, body)
+                         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
                     )?
-                    .execute(params![job.to_string(), posted, open, body])?,
+                    .execute(params![
+                        job.to_string(),
+                        posted,
+                        client.to_string(),
+                        closed,
+                        open,
+                        body
+                    ])?,
                 JobChange::Gone(job) => transaction
                     .prepare_cached("DELETE FROM jobs WHERE id = ?1")?
                     .execute([job.to_string()])?,
@@ -301,28 +332,48 @@ impl Index {
         found.optional().map_err(read)
     }
 
-    /// Jobs, newest first; all, or those that are open.
+    /// Jobs, newest first.
     ///
     /// # Errors
     /// A file that can't be read.
-    pub fn jobs(&self, open: bool, limit: u32) -> Result<Vec<String>, IndexError> {
-        let all = "SELECT body FROM jobs ORDER BY posted DESC LIMIT ?1";
-        let only_open = "SELECT body FROM jobs WHERE open ORDER BY posted DESC LIMIT ?1";
-        self.texts(if open { only_open } else { all }, [limit])
+    pub fn jobs(&self, filter: &JobFilter, limit: u32) -> Result<Vec<String>, IndexError> {
+        let mut sql = String::from("SELECT body FROM jobs WHERE TRUE");
+        let mut values: Vec<Value> = Vec::new();
+        if filter.not_closed {
+            sql.push_str(" AND NOT closed");
+        }
+        if let Some(client) = filter.client {
+            sql.push_str(" AND client = ?");
+            values.push(client.to_string().into());
+        }
+        if let Some(prefix) = &filter.prefix {
+            // ids are hex: what begins with a prefix lies between it and itself with a later letter
+            sql.push_str(" AND id >= ? AND id < ?");
+            values.extend([prefix.clone().into(), format!("{prefix}g").into()]);
+        }
+        sql.push_str(" ORDER BY posted DESC LIMIT ?");
+        values.push(limit.into());
+        self.texts(&sql, rusqlite::params_from_iter(values))
     }
 
-    /// How many jobs there are, and how many of them are open.
+    /// Jobs to which anything can still happen.
     ///
     /// # Errors
     /// A file that can't be read.
-    pub fn counts(&self) -> Result<(u64, u64), IndexError> {
-        let count = |row: &rusqlite::Row<'_>| -> Result<(u64, u64), rusqlite::Error> {
-            let number = |value: i64| u64::try_from(value).unwrap_or(0);
-            Ok((number(row.get(0)?), number(row.get(1)?)))
-        };
-        self.connection
-            .query_row("SELECT count(*), coalesce(sum(open), 0) FROM jobs", [], count)
-            .map_err(read)
+    pub fn open_jobs(&self) -> Result<Vec<String>, IndexError> {
+        self.texts("SELECT body FROM jobs WHERE open ORDER BY posted", [])
+    }
+
+    /// How many jobs there are.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub fn job_count(&self) -> Result<u64, IndexError> {
+        let count: i64 = self
+            .connection
+            .query_row("SELECT count(*) FROM jobs", [], |row| row.get(0))
+            .map_err(read)?;
+        Ok(u64::try_from(count).unwrap_or(0))
     }
 
     /// All nodes, by index.
@@ -372,6 +423,8 @@ mod tests {
             let set = JobChange::Set {
                 job,
                 posted: 1,
+                client: Address::repeat_byte(7),
+                closed: false,
                 open: true,
                 body: "job".into(),
             };
@@ -390,10 +443,8 @@ mod tests {
         assert_eq!(index.cursor().unwrap().as_deref(), Some("at 5"));
         assert_eq!(index.events_of(job).unwrap(), ["5/0"]);
         assert_eq!(index.events_of_no_job().unwrap(), ["5/1"]);
-        assert_eq!(
-            (index.jobs(true, 9).unwrap(), index.counts().unwrap()),
-            (vec!["job".to_owned()], (1, 1))
-        );
+        assert_eq!(index.job_count().unwrap(), 1);
+        assert_eq!(index.open_jobs().unwrap(), ["job"]);
         let undo = vec![EventChange::Undone(key(5, 0)), applied(5, 1, Some(1))];
         let batch = IndexBatch {
             events: undo,
@@ -404,6 +455,65 @@ mod tests {
         index.commit(&batch).unwrap();
         assert_eq!(index.events_from(0).unwrap(), ["5/1"]);
         assert!(index.nodes().unwrap().is_empty() && index.job(job).unwrap().is_none());
+    }
+
+    #[test]
+    fn jobs_are_found_by_what_they_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut index = Index::open(&directory.path().join("index.db"), "m").unwrap();
+        let job = |number: u8, closed| JobChange::Set {
+            job: JobId([number; 32]),
+            posted: number.into(),
+            client: Address::repeat_byte(number % 2),
+            closed,
+            open: !closed,
+            body: number.to_string(),
+        };
+        let jobs = vec![
+            job(0x10, true),
+            job(0x11, false),
+            job(0x12, false),
+            job(0x20, true),
+        ];
+        index
+            .commit(&IndexBatch {
+                jobs,
+                ..IndexBatch::default()
+            })
+            .unwrap();
+        let found = |filter: JobFilter, limit| index.jobs(&filter, limit).unwrap();
+        assert_eq!(found(JobFilter::default(), 9), ["32", "18", "17", "16"]);
+        assert_eq!(found(JobFilter::default(), 1), ["32"]);
+        let not_closed = true;
+        assert_eq!(
+            found(
+                JobFilter {
+                    not_closed,
+                    ..JobFilter::default()
+                },
+                9
+            ),
+            ["18", "17"]
+        );
+        let client = Some(Address::repeat_byte(0));
+        assert_eq!(
+            found(
+                JobFilter {
+                    client,
+                    not_closed,
+                    prefix: None
+                },
+                9
+            ),
+            ["18"]
+        );
+        let prefix = |text: &str| JobFilter {
+            prefix: Some(text.to_owned()),
+            ..JobFilter::default()
+        };
+        assert_eq!(found(prefix("0x1"), 9), ["18", "17", "16"]);
+        assert_eq!(found(prefix("0x1212"), 9), ["18"]);
+        assert!(found(prefix("0x3"), 9).is_empty());
     }
 
     #[test]

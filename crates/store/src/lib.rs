@@ -7,6 +7,6 @@ mod index;
 mod journal;
 mod sqlite;
 
-pub use index::{EventChange, EventKey, Index, IndexBatch, IndexError, JobChange};
+pub use index::{EventChange, EventKey, Index, IndexBatch, IndexError, JobChange, JobFilter};
 pub use journal::{Journal, JournalError, Note};
 pub use sqlite::{Migration, OpenError, open_database};

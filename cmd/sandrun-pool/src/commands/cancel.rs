@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::args::{ChainArgs, KeyArgs, StoreArgs};
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::view::View;
 
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
@@ -51,7 +52,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         MarketReader::new(market.chain, market.deployment),
         Arc::new(store),
     );
-    let job = super::job::resolve(client.reader(), &arguments.job).await?;
+    let job = View::of_chain(client.reader().clone(), output)
+        .resolve(&arguments.job)
+        .await?;
     let windows = client.windows().await.status(Status::Unreachable)?;
     let entry = client.job(job, windows).await.status(Status::BadInput)?;
     let transaction = client

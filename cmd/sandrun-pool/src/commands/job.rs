@@ -1,16 +1,15 @@
 //! `job`: how one job stands, and why.
 
 use clap::Args;
-use client_sdk::{Snapshot, read_job, windows};
-use sandrun_chain::MarketReader;
 use sandrun_core::market::rules::Standing;
 use sandrun_core::market::{JobFacts, Owes, WaitsFor, Why, why};
-use sandrun_types::{Answer, JobId, UnixSeconds};
+use sandrun_types::{Answer, UnixSeconds};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
-use crate::exit::{Failure, Status, WithStatus as _};
+use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::view::{PoolArgs, View, unknown};
 
 /// Arguments of `job`.
 #[derive(Debug, Args)]
@@ -26,6 +25,8 @@ pub(crate) struct Arguments {
     why: bool,
     #[command(flatten)]
     chain: ChainArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -60,7 +61,11 @@ impl Report for Shown {
             let end = it.end.map_or_else(String::new, |end| {
                 format!(", {:?}: paid {}, slashed {}", end.end, end.paid.0, end.slashed.0)
             });
-            text += &format!("seat {seat}     node {}: {}{end}\n", it.node, standing(it.standing));
+            text += &format!(
+                "seat {seat}     node {}: {}{end}\n",
+                it.node,
+                standing(it.standing)
+            );
         }
         if let Some(outcome) = facts.outcome() {
             text += &format!("outcome    {outcome:?}\n");
@@ -116,17 +121,18 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 
 /// Shows the job.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let market = arguments.chain.market().await?;
-    let reader = MarketReader::new(market.chain, market.deployment);
-    let job = resolve(&reader, &arguments.job).await?;
-    let parameters = reader.parameters().await.status(Status::Unreachable)?;
-    let entry = read_job(&reader, job, windows(&parameters))
-        .await
-        .status(Status::Unreachable)?;
-    let Some(entry) = entry else {
+    let view = View::open(&arguments.chain, &arguments.pool, output).await?;
+    let job = view.resolve(&arguments.job).await?;
+    let Some(entry) = view.job(job).await? else {
         return Err(unknown(&arguments.job));
     };
-    let now = reader.chain().head().await.status(Status::Unreachable)?.timestamp;
+    let now = view
+        .reader()
+        .chain()
+        .head()
+        .await
+        .status(Status::Unreachable)?
+        .timestamp;
     let shown = Shown {
         why: why(&entry.facts, now),
         facts: entry.facts,
@@ -135,41 +141,4 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     };
     output.result(&shown)?;
     Ok(Status::Success)
-}
-
-/// A job by its whole id or by first digits that only one has.
-pub(super) async fn resolve(reader: &MarketReader, text: &str) -> anyhow::Result<JobId> {
-    if let Ok(job) = text.parse() {
-        return Ok(job);
-    }
-    let digits = text.strip_prefix("0x").unwrap_or(text).to_ascii_lowercase();
-    if digits.len() < 4 || !digits.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-        return Err(Failure::new(
-            Status::BadInput,
-            format!("`{text}` is not a job id: give 64 hex digits, or at least the first four"),
-        ));
-    }
-    let snapshot = Snapshot::read(reader).await.status(Status::Unreachable)?;
-    let mut found = snapshot
-        .jobs
-        .iter()
-        .map(|it| it.facts.job)
-        .filter(|job| job.to_string()[2..].starts_with(&digits));
-    match (found.next(), found.next()) {
-        (Some(job), None) => Ok(job),
-        (Some(_), Some(_)) => Err(Failure::new(
-            Status::BadInput,
-            format!("several jobs begin with {text}: give more digits"),
-        )),
-        (None, _) => Err(unknown(text)),
-    }
-}
-
-fn unknown(text: &str) -> anyhow::Error {
-    Failure::new(
-        Status::BadInput,
-        format!(
-            "job {text} was never posted on this escrow: check the id, the chain and the contract address"
-        ),
-    )
 }

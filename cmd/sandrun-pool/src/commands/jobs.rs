@@ -1,15 +1,15 @@
 //! `jobs`: the market's jobs, newest first.
 
 use clap::Args;
-use client_sdk::{JobEntry, Snapshot};
-use sandrun_chain::MarketReader;
+use client_sdk::{JobEntry, JobsQuery};
 use sandrun_core::market::{Outcome, Phase};
 use sandrun_types::{Address, Amount, JobId, Token};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::Status;
 use crate::output::{Output, Report, table};
+use crate::view::{PoolArgs, View};
 
 /// Arguments of `jobs`.
 #[derive(Debug, Args)]
@@ -18,9 +18,9 @@ use crate::output::{Output, Report, table};
     sandrun-pool jobs --open --json\n  \
     sandrun-pool jobs --client 0x…")]
 pub(crate) struct Arguments {
-    /// How many
-    #[arg(long, default_value_t = 20)]
-    limit: usize,
+    /// How many, at most 1000
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    limit: u32,
     /// Only those that are not closed
     #[arg(long)]
     open: bool,
@@ -29,6 +29,8 @@ pub(crate) struct Arguments {
     client: Option<Address>,
     #[command(flatten)]
     chain: ChainArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -48,7 +50,7 @@ struct Row {
 #[derive(Debug, Serialize)]
 struct List {
     jobs: Vec<Row>,
-    total: usize,
+    total: u64,
 }
 
 impl Report for List {
@@ -75,36 +77,29 @@ impl Report for List {
 
 /// Lists the jobs.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let market = arguments.chain.market().await?;
-    let reader = MarketReader::new(market.chain, market.deployment);
-    let snapshot = Snapshot::read(&reader).await.status(Status::Unreachable)?;
-    let wanted = |entry: &&JobEntry| {
-        (!arguments.open || entry.facts.phase != Phase::Closed)
-            && arguments
-                .client
-                .is_none_or(|client| entry.facts.order.client == client)
+    let view = View::open(&arguments.chain, &arguments.pool, output).await?;
+    let query = JobsQuery {
+        open: arguments.open,
+        client: arguments.client,
+        prefix: None,
+        limit: Some(arguments.limit),
     };
-    let jobs = snapshot
-        .jobs
-        .iter()
-        .rev()
-        .filter(wanted)
-        .take(arguments.limit)
-        .map(|entry| Row {
-            job: entry.facts.job,
-            client: entry.facts.order.client,
-            phase: entry.facts.phase,
-            outcome: entry.facts.outcome(),
-            redundancy: entry.facts.order.redundancy.replicas(),
-            seats: entry.facts.seats.len(),
-            price: entry.facts.order.price,
-            token: entry.facts.order.token,
-            block: entry.posted.block.number,
-            posted_at: entry.posted.timestamp.0,
-        });
+    let found = view.jobs(&query).await?;
+    let row = |entry: &JobEntry| Row {
+        job: entry.facts.job,
+        client: entry.facts.order.client,
+        phase: entry.facts.phase,
+        outcome: entry.facts.outcome(),
+        redundancy: entry.facts.order.redundancy.replicas(),
+        seats: entry.facts.seats.len(),
+        price: entry.facts.order.price,
+        token: entry.facts.order.token,
+        block: entry.posted.block.number,
+        posted_at: entry.posted.timestamp.0,
+    };
     output.result(&List {
-        jobs: jobs.collect(),
-        total: snapshot.jobs.len(),
+        jobs: found.jobs.iter().map(row).collect(),
+        total: found.total,
     })?;
     Ok(Status::Success)
 }

@@ -1,14 +1,14 @@
 //! `nodes`: who is there, with what.
 
 use clap::Args;
-use sandrun_chain::{MarketReader, NodeRecord};
-use sandrun_core::market::MarketEvent;
+use sandrun_chain::NodeRecord;
 use sandrun_types::{Address, Amount, Capabilities, ClassId, NodeIndex};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report, table};
+use crate::view::{PoolArgs, View};
 
 /// Arguments of `nodes`.
 #[derive(Debug, Args)]
@@ -16,6 +16,8 @@ use crate::output::{Output, Report, table};
 pub(crate) struct Arguments {
     #[command(flatten)]
     chain: ChainArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -75,23 +77,9 @@ impl Report for List {
 
 /// Lists the nodes.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let market = arguments.chain.market().await?;
-    let reader = MarketReader::new(market.chain, market.deployment);
-    let records = reader.nodes().await.status(Status::Unreachable)?;
-    let head = reader.chain().head().await.status(Status::Unreachable)?;
-    let events = reader
-        .events(reader.deployment().deployed_block, head.block.number)
-        .await
-        .status(Status::Unreachable)?;
-    let capabilities = |node: NodeIndex| {
-        events.iter().rev().find_map(|it| match &it.event {
-            // a node's own words: what makes no sense is not shown
-            MarketEvent::ProfileChanged { node: of, profile } if *of == node => {
-                Some(serde_json::from_slice(&profile.capabilities).ok())
-            }
-            _ => None,
-        })
-    };
+    let view = View::open(&arguments.chain, &arguments.pool, output).await?;
+    let records = view.reader().nodes().await.status(Status::Unreachable)?;
+    let capabilities = view.capabilities().await?;
     let row = |it: &NodeRecord| Row {
         node: it.index,
         account: it.registry.account,
@@ -102,7 +90,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         earned: it.escrow.earned,
         reputation: it.escrow.reputation,
         classes: it.classes.clone(),
-        capabilities: capabilities(it.index).flatten(),
+        capabilities: capabilities.get(&it.index).cloned(),
     };
     output.result(&List {
         nodes: records.iter().map(row).collect(),

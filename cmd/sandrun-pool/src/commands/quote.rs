@@ -65,7 +65,11 @@ struct Shown {
 impl Report for Shown {
     fn human(&self) -> String {
         let it = &self.quote;
-        let least = if self.price > it.price { " (the least that this escrow takes)" } else { "" };
+        let least = if self.price > it.price {
+            " (the least that this escrow takes)"
+        } else {
+            ""
+        };
         format!(
             "resources  {} for {} s = {} coin per replica\nnode's gas {} coin per replica\nprice      {} coin per \
              replica{least}\npayment    {} coin for redundancy {} (--payment)\nposting    {} coin of gas\n",
@@ -115,7 +119,18 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let price = quote.price.max(native.min_price);
     let payment = price
         .checked_mul(redundancy.locked_prices().into())
-        .ok_or_else(|| Failure::new(Status::BadInput, "the job is beyond all bounds: its price does not fit a number"))?;
-    output.result(&Shown { quote, price, payment, redundancy: arguments.redundancy, seconds })?;
+        .ok_or_else(|| {
+            Failure::new(
+                Status::BadInput,
+                "the job is beyond all bounds: its price does not fit a number",
+            )
+        })?;
+    output.result(&Shown {
+        quote,
+        price,
+        payment,
+        redundancy: arguments.redundancy,
+        seconds,
+    })?;
     Ok(Status::Success)
 }

@@ -1,15 +1,13 @@
 //! `status`: the market as a whole.
 
 use clap::Args;
-use client_sdk::Snapshot;
-use sandrun_chain::MarketReader;
-use sandrun_core::market::Phase;
 use sandrun_types::{Address, Amount, ChainId};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::view::{PoolArgs, View};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
@@ -17,6 +15,8 @@ use crate::output::{Output, Report};
 pub(crate) struct Arguments {
     #[command(flatten)]
     chain: ChainArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
 }
 
 #[derive(Debug, Serialize)]
@@ -27,12 +27,12 @@ struct Shown {
     nodes: usize,
     stake: Amount,
     locked_bonds: Amount,
-    jobs: usize,
-    open: usize,
-    seats_wanted: usize,
-    running: usize,
-    revealing: usize,
-    closed: usize,
+    jobs: u64,
+    open: u64,
+    seats_wanted: u64,
+    running: u64,
+    revealing: u64,
+    closed: u64,
 }
 
 impl Report for Shown {
@@ -58,30 +58,29 @@ impl Report for Shown {
 
 /// Shows the market.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let market = arguments.chain.market().await?;
-    let reader = MarketReader::new(market.chain, market.deployment);
-    let snapshot = Snapshot::read(&reader).await.status(Status::Unreachable)?;
-    let nodes = reader.nodes().await.status(Status::Unreachable)?;
+    let view = View::open(&arguments.chain, &arguments.pool, output).await?;
+    let nodes = view.reader().nodes().await.status(Status::Unreachable)?;
+    let (jobs, block) = view.counts().await?;
     let sum = |of: fn(&sandrun_chain::NodeRecord) -> Amount| {
         nodes
             .iter()
             .map(of)
             .fold(Amount::ZERO, |sum, it| sum.checked_add(it).unwrap_or(sum))
     };
-    let count = |phase| snapshot.jobs.iter().filter(|it| it.facts.phase == phase).count();
+    let deployment = view.reader().deployment();
     output.result(&Shown {
-        chain: reader.deployment().chain,
-        escrow: reader.deployment().escrow,
-        block: snapshot.head.block.number,
+        chain: deployment.chain,
+        escrow: deployment.escrow,
+        block,
         nodes: nodes.len(),
         stake: sum(|node| node.escrow.cap),
         locked_bonds: sum(|node| node.escrow.locked),
-        jobs: snapshot.jobs.len(),
-        open: snapshot.jobs.len() - count(Phase::Closed),
-        seats_wanted: count(Phase::Seats),
-        running: count(Phase::Run),
-        revealing: count(Phase::Reveal),
-        closed: count(Phase::Closed),
+        jobs: jobs.total(),
+        open: jobs.open(),
+        seats_wanted: jobs.seats,
+        running: jobs.run,
+        revealing: jobs.reveal,
+        closed: jobs.closed,
     })?;
     Ok(Status::Success)
 }

@@ -73,12 +73,13 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     };
     output.note(&format!(
         "client           {} (1000 coin, 1000 TEST)\n\nTry, in another terminal:\n  export SANDRUN_KEY={}\n  \
-         export SANDRUN_RPC={} SANDRUN_IPFS_API={}\n  \
+         export SANDRUN_RPC={} SANDRUN_IPFS_API={} SANDRUN_POOL={}\n  \
          sandrun-pool submit --code testnet/jobs/keeling-curve --payment 0.1 --redundancy 3\n\nCtrl-C ends everything.",
         market.client,
         market.client_key.display(),
         market.rpc,
         market.ipfs_api,
+        market.pool.as_deref().unwrap_or_default(),
     ));
     let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
+mod process;
+
+pub(crate) use process::Process;
+
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -78,7 +82,8 @@ impl Scene {
             .env("SANDRUN_RPC", &self.market.rpc)
             .env("SANDRUN_IPFS_API", &self.market.ipfs_api)
             .env("SANDRUN_DEPLOYMENTS", &self.market.deployments)
-            .env("SANDRUN_KEY", &self.market.client_key);
+            .env("SANDRUN_KEY", &self.market.client_key)
+            .env_remove("SANDRUN_POOL");
         command
     }
 
@@ -111,17 +116,7 @@ impl Scene {
         wanted: impl Fn(u16, &Value) -> bool,
     ) -> anyhow::Result<Value> {
         let url = format!("{}{path}", self.market.pool.as_deref().context("a manager")?);
-        let (started, mut last) = (Instant::now(), Value::Null);
-        while started.elapsed() < PATIENCE {
-            let answer = reqwest::get(&url).await?;
-            let status = answer.status().as_u16();
-            last = answer.json().await?;
-            if wanted(status, &last) {
-                return Ok(last);
-            }
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        anyhow::bail!("{url} never said what was wanted, at last: {last}")
+        ask(&url, wanted).await
     }
 
     /// Coins that the client has, by the chain.
@@ -133,6 +128,21 @@ impl Scene {
         let coins = reader.chain().balance(self.market.client).await?;
         coins.checked_add(credit).context("a sum")
     }
+}
+
+/// Asks a service until its answer is what is looked for.
+pub(crate) async fn ask(url: &str, wanted: impl Fn(u16, &Value) -> bool) -> anyhow::Result<Value> {
+    let (started, mut last) = (Instant::now(), Value::Null);
+    while started.elapsed() < PATIENCE {
+        let answer = reqwest::get(url).await?;
+        let status = answer.status().as_u16();
+        last = answer.json().await?;
+        if wanted(status, &last) {
+            return Ok(last);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("{url} never said what was wanted, at last: {last}")
 }
 
 /// Runs a command to its end, within the patience of a test.
