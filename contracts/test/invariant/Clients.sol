@@ -35,14 +35,14 @@ abstract contract Clients is Moments {
         }
         _postOrder(o);
         // The seed is known soon, and the threshold is low.
-        if (flags >> 8 & 1 != 0) vm.roll(block.number + 2 + (flags >> 9) % 3);
+        if (flags >> 8 & 1 != 0) vm.roll(vm.getBlockNumber() + 2 + (flags >> 9) % 3);
     }
 
     function _postOrder(IEscrow.Order memory o) internal returns (bytes32 job) {
         job = _post(o);
         jobs.push(job);
         orders[job] = o;
-        (ghost[job].locked, ghost[job].postedAt) = (_locked(o), block.timestamp);
+        (ghost[job].locked, ghost[job].postedAt) = (_locked(o), vm.getBlockTimestamp());
         posted[o.token] += _locked(o);
         ++seen["posted"];
     }
@@ -54,8 +54,8 @@ abstract contract Clients is Moments {
         IEscrow.Order memory o = orders[job];
         IEscrow.JobView memory v = escrow.jobOf(job);
         address caller = who % 4 == 0 ? keeper : o.client;
-        bool allowed =
-            caller == o.client && v.phase == IEscrow.Phase.Seats && v.seats == 0 && block.timestamp <= v.deadline;
+        bool allowed = caller == o.client && v.phase == IEscrow.Phase.Seats && v.seats == 0
+            && vm.getBlockTimestamp() <= v.deadline;
         uint256 before = escrow.balanceOf(o.token, o.payer);
         vm.prank(caller);
         if (!allowed) {
@@ -68,7 +68,7 @@ abstract contract Clients is Moments {
         }
         escrow.cancel(o);
         uint256 fee = o.token == address(0) ? FEE : 300_000;
-        uint256 due = ghost[job].locked - (block.number > v.openedBlock + 1 ? fee : 0);
+        uint256 due = ghost[job].locked - (vm.getBlockNumber() > v.openedBlock + 1 ? fee : 0);
         assertEq(escrow.balanceOf(o.token, o.payer) - before, due, "what a cancelled job gives back");
     }
 
@@ -87,7 +87,7 @@ abstract contract Clients is Moments {
             assertEq(escrow.balanceOf(o.token, o.payer) - before, v.remaining, "the rest goes to the payer");
         } else {
             // It may close the job itself, if that is due.
-            bool due = v.phase != IEscrow.Phase.Closed && block.timestamp > v.deadline;
+            bool due = v.phase != IEscrow.Phase.Closed && vm.getBlockTimestamp() > v.deadline;
             try escrow.refund(o) {
                 assertTrue(due, "refunded before the end, or twice");
             } catch {
@@ -115,8 +115,8 @@ abstract contract Clients is Moments {
 
     function pass(uint256 seconds_, uint256 blocks) public {
         uint256 s = seconds_ % 16;
-        vm.warp(block.timestamp + s);
-        vm.roll(block.number + s + blocks % 12);
+        vm.warp(vm.getBlockTimestamp() + s);
+        vm.roll(vm.getBlockNumber() + s + blocks % 12);
         vm.fee(blocks % 3 == 0 ? 5 gwei : 1 gwei);
     }
 
@@ -125,10 +125,10 @@ abstract contract Clients is Moments {
         uint256 next = type(uint256).max;
         for (uint256 i = 0; i < jobs.length; ++i) {
             Moment memory m = _moment(jobs[i]);
-            bool open = m.phase != IEscrow.Phase.Closed && m.deadline >= block.timestamp;
+            bool open = m.phase != IEscrow.Phase.Closed && m.deadline >= vm.getBlockTimestamp();
             if (open && m.deadline < next) next = m.deadline;
         }
-        if (next != type(uint256).max) _pass(next - block.timestamp + (behind ? 1 : 0));
+        if (next != type(uint256).max) _pass(next - vm.getBlockTimestamp() + (behind ? 1 : 0));
     }
 
     function _balance(address token_, address owner) internal view returns (uint256) {

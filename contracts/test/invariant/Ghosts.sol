@@ -172,6 +172,7 @@ abstract contract Ghosts is Base {
         s.slashed += slash;
         slashed += slash;
         ++seen[string.concat("end ", vm.toString(uint256(end)))];
+        if (end == IEscrow.SeatEnd.Shared && paid < orders[job].price) ++seen["short share"];
         bool valid = end == IEscrow.SeatEnd.Paid
             || (ghost[job].outcome == IEscrow.Outcome.Unavailable && s.answer == UNAVAILABLE && slash == 0);
         if (slash != 0) reputation[node] = 0;

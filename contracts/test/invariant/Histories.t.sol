@@ -29,7 +29,7 @@ contract HistoriesTest is Test {
     }
 
     function _live(uint256 seed) private returns (World world) {
-        world = new World();
+        world = World(deployCode("World.sol:World"));
         world.setUp();
         for (uint256 i = 1; i <= STEPS; ++i) {
             seed = uint256(keccak256(abi.encode(seed)));
@@ -47,7 +47,7 @@ contract HistoriesTest is Test {
     }
 
     function _names() private pure returns (string[] memory names) {
-        names = new string[](34);
+        names = new string[](36);
         uint256 k;
         // Outcomes: digest, limit, unavailable, none wins, expired, cancelled.
         for (uint256 i = 1; i <= 6; ++i) {
@@ -57,7 +57,7 @@ contract HistoriesTest is Test {
         for (uint256 i = 0; i <= 8; ++i) {
             names[k++] = string.concat("end ", vm.toString(i));
         }
-        string[19] memory others = [
+        string[21] memory others = [
             "posted",
             "token",
             "seat",
@@ -72,6 +72,8 @@ contract HistoriesTest is Test {
             "reputation",
             "refund",
             "leave",
+            "left seated",
+            "short share",
             "release",
             "stake out",
             "node withdrawal",

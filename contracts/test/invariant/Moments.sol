@@ -24,7 +24,7 @@ abstract contract Moments is Ghosts {
         (m.view_, m.phase, m.round, m.deadline) = (v, v.phase, v.round, v.deadline);
         uint256 q = orders[job].quorum;
         m.together = v.round == 1 && _count(v.committed & ((1 << v.seatsFirst) - 1)) < q;
-        while (block.timestamp > m.deadline && m.phase != IEscrow.Phase.Closed && !m.over) {
+        while (vm.getBlockTimestamp() > m.deadline && m.phase != IEscrow.Phase.Closed && !m.over) {
             if (m.phase == IEscrow.Phase.Seats) _afterSeats(m, v, q, orders[job].wallLimit);
             else if (m.phase == IEscrow.Phase.Run) _afterRun(m, v, orders[job].replicas, q);
             else m.over = true;

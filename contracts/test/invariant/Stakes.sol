@@ -36,6 +36,20 @@ abstract contract Stakes is Nodes {
         ++seen["leave"];
     }
 
+    /// @notice Somebody with a seat leaves with everything and waits until it is due: the bond stays.
+    function leaveSeated(uint256 who) public watched {
+        for (uint256 i = 0; i < 8; ++i) {
+            Player memory p = players[addmod(who, i, 8)];
+            IRegistry.OptIn memory o = registry.optInOf(p.node, address(escrow));
+            if (escrow.lockedOf(p.node) == 0 || o.leaving != 0 || o.cap == 0) continue;
+            vm.prank(p.account);
+            registry.leave(p.node, address(escrow), o.cap);
+            _release(p.node, true);
+            ++seen["left seated"];
+            return;
+        }
+    }
+
     /// @dev Comes through exactly when the delay is over and the rest covers the bonds.
     function release(uint256 who, bool wait) public watched {
         _release(players[who % 8].node, wait);
@@ -44,8 +58,8 @@ abstract contract Stakes is Nodes {
     function _release(uint32 node, bool wait) internal {
         IRegistry.OptIn memory o = registry.optInOf(node, address(escrow));
         if (o.leaving == 0) return;
-        if (wait && block.timestamp < o.leaveAt) _pass(o.leaveAt - block.timestamp);
-        if (block.timestamp >= o.leaveAt && escrow.lockedOf(node) <= o.cap) {
+        if (wait && vm.getBlockTimestamp() < o.leaveAt) _pass(o.leaveAt - vm.getBlockTimestamp());
+        if (vm.getBlockTimestamp() >= o.leaveAt && escrow.lockedOf(node) <= o.cap) {
             registry.release(node, address(escrow));
             ++seen["release"];
             return;

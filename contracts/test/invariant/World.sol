@@ -21,11 +21,12 @@ contract World is Outcomes {
 
     /// @notice One of the rarer things.
     function stake(uint256 kind, uint256 who, uint256 amount) external {
-        if (kind % 5 == 0) addStake(who, amount);
-        else if (kind % 5 == 1) leave(who, amount);
-        else if (kind % 5 == 2) release(who, amount % 16 == 0);
-        else if (kind % 5 == 3) withdrawStake(who, amount);
-        else this.stakeOne(who);
+        if (kind % 6 == 0) addStake(who, amount);
+        else if (kind % 6 == 1) leave(who, amount);
+        else if (kind % 6 == 2) release(who, amount % 16 == 0);
+        else if (kind % 6 == 3) withdrawStake(who, amount);
+        else if (kind % 6 == 4) this.stakeOne(who);
+        else if (amount % 4 == 0) leaveSeated(who);
     }
 
     /// @notice A node's free stake goes back into its cap.
@@ -58,7 +59,7 @@ contract World is Outcomes {
             for (uint256 k = 0; k < 8; ++k) {
                 IEscrow.JobView memory v = escrow.jobOf(jobs[i]);
                 if (v.phase == IEscrow.Phase.Closed) break;
-                if (v.deadline >= block.timestamp) _pass(v.deadline - block.timestamp + 1);
+                if (v.deadline >= vm.getBlockTimestamp()) _pass(v.deadline - vm.getBlockTimestamp() + 1);
                 _poke(jobs[i], v);
             }
             IEscrow.JobView memory end = escrow.jobOf(jobs[i]);
@@ -139,7 +140,7 @@ contract World is Outcomes {
         IRegistry.Node memory n = registry.nodeOf(node);
         assertEq(n.reserved, 0, "stake is kept though no bond is open");
         if (n.stake == 0) return;
-        if (block.timestamp < 1_800_000_000 + EXIT_DELAY) vm.warp(1_800_000_000 + EXIT_DELAY);
+        if (vm.getBlockTimestamp() < 1_800_000_000 + EXIT_DELAY) vm.warp(1_800_000_000 + EXIT_DELAY);
         vm.prank(players[player].account);
         registry.withdrawStake(node, n.stake, sink);
         stakeOut += n.stake;
