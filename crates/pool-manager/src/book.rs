@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use client_sdk::{JobEntry, JobsQuery, JobsView, NodesView, PhaseCounts};
+use client_sdk::{JobEntry, JobsQuery, JobsView, NodeEntry, NodesView, PhaseCounts};
 use sandrun_chain::{ChainUpdate, Cursor, Logged};
 use sandrun_core::market::rules::Windows;
 use sandrun_core::market::{Due, Phase, due};
@@ -15,7 +15,6 @@ use serde::de::DeserializeOwned;
 
 use crate::block::{Held, changes, is_open};
 use crate::error::ManagerError;
-use crate::nodes;
 
 /// Most jobs in one answer.
 const MAX_LIMIT: u32 = 1_000;
@@ -49,7 +48,7 @@ impl Held for Index {
 #[derive(Debug)]
 pub(crate) struct Book {
     index: Index,
-    nodes: BTreeMap<NodeIndex, client_sdk::NodeEntry>,
+    nodes: BTreeMap<NodeIndex, NodeEntry>,
     open: BTreeMap<JobId, JobEntry>,
     escrow: Address,
     windows: Windows,
@@ -66,8 +65,9 @@ impl Book {
         let index = Index::open(path, market)?;
         let cursor = index.cursor()?.map(|text| parse("a cursor", &text)).transpose()?;
         let open: Vec<JobEntry> = parse_all("jobs", &index.open_jobs()?)?;
+        let nodes: Vec<NodeEntry> = parse_all("nodes", &index.nodes()?)?;
         let book = Self {
-            nodes: nodes::fold(&Held::events_of_no_job(&index)?, escrow),
+            nodes: nodes.into_iter().map(|entry| (entry.node, entry)).collect(),
             open: open.into_iter().map(|entry| (entry.facts.job, entry)).collect(),
             index,
             escrow,
@@ -166,3 +166,6 @@ impl Shared {
         tokio::task::spawn_blocking(work).await?
     }
 }
+
+#[cfg(test)]
+mod tests;
