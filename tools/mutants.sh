@@ -19,7 +19,7 @@ type -P git >/dev/null || die "git is missing; it applies the patches"
 
 # Quick histories, and code that compiles in seconds: what a change does, not what it costs.
 export FOUNDRY_PROFILE=quick FOUNDRY_VIA_IR=false FOUNDRY_OPTIMIZER=false FOUNDRY_OUT=out FOUNDRY_CACHE_PATH=cache
-export FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT=0 FOUNDRY_DISABLE_NIGHTLY_WARNING=1
+export FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT=0 FOUNDRY_CODE_SIZE_LIMIT=1000000 FOUNDRY_DISABLE_NIGHTLY_WARNING=1
 
 work=$(mktemp -d)
 export GIT_CEILING_DIRECTORIES=$work
@@ -72,7 +72,7 @@ try() {
     else
         verdict=killed
         found=$(sed -n 's/^ *\[FAIL: \(.*\)\].*$/\1/p' "$work/$name.log" | head -n 1 | cut -c 1-100)
-        # A run that broke off for another reason has found nothing.
+        # A run that broke off without a failing test has found nothing.
         [ -n "$found" ] || verdict="tests broke off"
     fi
     printf '%s\t%s\n' "$verdict" "$found" >"$work/$name.verdict"

@@ -6,6 +6,7 @@ import {Stakes} from "./Stakes.sol";
 
 /// @title  Calls that must be refused whatever has happened before
 abstract contract Attacks is Stakes {
+    /// @notice One call out of eight kinds.
     function attack(uint256 kind, uint256 which, uint256 who) public watched {
         if (jobs.length == 0) return;
         bytes32 job = jobs[which % jobs.length];

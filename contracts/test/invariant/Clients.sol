@@ -16,6 +16,7 @@ abstract contract Clients is Moments {
         return who % 2 == 0 ? client : second;
     }
 
+    /// @notice Posts an order: any size, coin or token, either class, by one of four payers.
     function post(uint256 size, uint256 who, uint256 price, uint256 flags) public watched {
         if (jobs.length >= MAX_JOBS) return;
         IEscrow.Order memory o = _order([1, 2, 3, 3, 5][size % 5]);
@@ -47,7 +48,7 @@ abstract contract Clients is Moments {
         ++seen["posted"];
     }
 
-    /// @dev Allowed only to the client, in time and before a seat is taken; what comes back is what the text says.
+    /// @notice Allowed only to the client, in time and before a seat is taken; what comes back is what the text says.
     function cancel(uint256 which, uint256 who) public watched {
         if (jobs.length == 0) return;
         bytes32 job = jobs[which % jobs.length];
@@ -72,7 +73,7 @@ abstract contract Clients is Moments {
         assertEq(escrow.balanceOf(o.token, o.payer) - before, due, "what a cancelled job gives back");
     }
 
-    /// @dev Credits the rest of a closed job once.
+    /// @notice Credits the rest of a closed job once.
     function refund(uint256 which) public watched {
         if (jobs.length != 0) _refund(jobs[which % jobs.length]);
     }
@@ -96,6 +97,7 @@ abstract contract Clients is Moments {
         }
     }
 
+    /// @notice An owner takes its balance out.
     function withdraw(uint256 who, uint256 what) public watched {
         address owner = who % 9 == 8 ? keeper : _payer(who);
         _withdraw(what % 2 == 0 ? address(0) : address(token), owner);
@@ -113,6 +115,7 @@ abstract contract Clients is Moments {
         }
     }
 
+    /// @notice Seconds and blocks go by; the base fee changes.
     function pass(uint256 seconds_, uint256 blocks) public {
         uint256 s = seconds_ % 16;
         vm.warp(vm.getBlockTimestamp() + s);
@@ -120,7 +123,7 @@ abstract contract Clients is Moments {
         vm.fee(blocks % 3 == 0 ? 5 gwei : 1 gwei);
     }
 
-    /// @dev To the very deadline that comes next, or one second behind it.
+    /// @notice To the very deadline that comes next, or one second behind it.
     function jump(bool behind) public {
         uint256 next = type(uint256).max;
         for (uint256 i = 0; i < jobs.length; ++i) {

@@ -5,6 +5,7 @@ import {World} from "./World.sol";
 import {Test} from "forge-std/Test.sol";
 
 /// @title  What holds after any history of calls
+/// forge-config: default.invariant.runs = 24
 contract InvariantsTest is Test {
     World private world;
 
@@ -55,6 +56,14 @@ contract InvariantsTest is Test {
 
     function invariant_LanesAreNotShared() public view {
         world.checkLanes();
+    }
+
+    function invariant_CommitsNeverChange() public view {
+        world.checkCommits();
+    }
+
+    function invariant_NoHonestSeatIsSlashed() public view {
+        world.checkHonest();
     }
 
     function invariant_ReputationFollowsTheEnds() public view {

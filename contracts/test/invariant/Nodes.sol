@@ -15,6 +15,7 @@ abstract contract Nodes is Clients {
         uint32 unit;
     }
 
+    /// @notice Some nodes, one after the other, try for seats of a job.
     function claim(uint256 which, uint256 from, uint256 count) public {
         (bytes32 job,) = _find(which, IEscrow.Phase.Seats);
         if (job == 0) return;
@@ -73,6 +74,7 @@ abstract contract Nodes is Clients {
         return c == a || c == w || p == a || p == w;
     }
 
+    /// @notice Some seats of a job commit.
     function commit(uint256 which, uint256 mask, uint256 answers) public {
         (bytes32 job, Moment memory m) = _find(which, IEscrow.Phase.Run);
         if (job == 0) return;
@@ -126,6 +128,7 @@ abstract contract Nodes is Clients {
         return (_digest(job, k), k);
     }
 
+    /// @notice Some commits of a job are opened.
     function reveal(uint256 which, uint256 mask, uint256 how) public {
         (bytes32 job,) = _find(which, IEscrow.Phase.Reveal);
         if (job == 0 && jobs.length != 0) job = jobs[which % jobs.length];
@@ -188,7 +191,7 @@ abstract contract Nodes is Clients {
         }
     }
 
-    /// @dev What is due, by a keeper; must come through when a deadline is over.
+    /// @notice What is due, by a keeper; must come through when a deadline is over.
     function poke(uint256 which) public {
         for (uint256 i = 0; i < jobs.length; ++i) {
             bytes32 job = jobs[addmod(which, i, jobs.length)];

@@ -38,7 +38,22 @@ abstract contract Outcomes is Properties {
         }
     }
 
-    /// @notice Every seat ends as its row says, so no honest one is slashed, and is paid what is due to the granule.
+    /// @notice Who revealed in time what the majority revealed loses nothing, and is paid the price if that is a result.
+    function checkHonest() public view {
+        for (uint256 i = 0; i < jobs.length; ++i) {
+            (bytes32 best, uint256 votes, uint256 timely) = _best(jobs[i]);
+            if (votes < orders[jobs[i]].quorum || 2 * votes <= timely) continue;
+            for (uint256 k = 0; k < seats[jobs[i]].length; ++k) {
+                GhostSeat storage s = seats[jobs[i]][k];
+                if (s.deed != Deed.Timely || s.answer != best) continue;
+                assertEq(s.slashed, 0, "an honest seat was slashed");
+                uint256 due = s.ends == 0 || best == UNAVAILABLE ? s.paid : orders[jobs[i]].price;
+                assertEq(s.paid, due, "an honest seat was not paid");
+            }
+        }
+    }
+
+    /// @notice Every seat ends as its row says, and is paid what is due to the granule.
     function checkEnds() public view {
         for (uint256 i = 0; i < jobs.length; ++i) {
             bytes32 job = jobs[i];

@@ -6,6 +6,7 @@ import {Nodes} from "./Nodes.sol";
 
 /// @title  What nodes do with their stake and their earnings
 abstract contract Stakes is Nodes {
+    /// @notice More stake for a node, half of the time into its cap.
     function addStake(uint256 who, uint256 amount) public watched {
         uint256 player = who % 8;
         amount = amount % 0.5 ether;
@@ -25,6 +26,7 @@ abstract contract Stakes is Nodes {
         registry.optIn(node, address(escrow), cap, _classes());
     }
 
+    /// @notice A part of a cap, or all of it, starts to leave.
     function leave(uint256 who, uint256 part) public watched {
         uint256 player = who % 8;
         uint32 node = players[player].node;
@@ -50,7 +52,7 @@ abstract contract Stakes is Nodes {
         }
     }
 
-    /// @dev Comes through exactly when the delay is over and the rest covers the bonds.
+    /// @notice Comes through exactly when the delay is over and the rest covers the bonds.
     function release(uint256 who, bool wait) public watched {
         _release(players[who % 8].node, wait);
     }
@@ -71,6 +73,7 @@ abstract contract Stakes is Nodes {
         }
     }
 
+    /// @notice Takes out stake: what is free, or more, which must fail.
     function withdrawStake(uint256 who, uint256 amount) public watched {
         uint256 player = who % 8;
         IRegistry.Node memory n = registry.nodeOf(players[player].node);
@@ -90,6 +93,7 @@ abstract contract Stakes is Nodes {
         }
     }
 
+    /// @notice A node's earnings are asked for, by the node or by somebody else.
     function withdrawNode(uint256 who, uint256 what) public watched {
         uint256 player = who % 8;
         address caller =

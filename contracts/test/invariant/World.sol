@@ -123,6 +123,7 @@ contract World is Outcomes {
         assertEq(address(registry).balance, 0, "stake stays in the registry");
     }
 
+    /// @notice The rest of a job, if there is one.
     function refundOf(uint256 i) external watched {
         _refund(jobs[i]);
     }
@@ -165,10 +166,12 @@ contract World is Outcomes {
         checkRegistry();
         checkSlashes();
         checkLanes();
+        checkCommits();
         checkReputation();
         checkReentry();
         checkDeeds();
         checkDecisions();
+        checkHonest();
         checkEnds();
     }
 }
