@@ -7,7 +7,8 @@ use std::path::Path;
 use anyhow::Context as _;
 use sandrun_testnet::Role::Honest;
 use serde_json::{Value, json};
-use support::{Process, Said, Scene};
+use support::process::Process;
+use support::{Said, Scene};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 

@@ -2,9 +2,7 @@
 
 #![allow(dead_code, reason = "each test program uses a part of it")]
 
-mod process;
-
-pub(crate) use process::Process;
+pub(crate) mod process;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
