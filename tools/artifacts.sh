@@ -9,14 +9,14 @@ if [ "${1:-}" = --check ]; then
     out=$(mktemp -d)
     trap 'rm -rf "$out"' EXIT
 fi
-(cd "$top/contracts" && "$top/.toolchain/bin/forge" build --skip test >&2)
+(cd "$top/contracts" && FOUNDRY_PROFILE=release "$top/.toolchain/bin/forge" build --sizes --skip test >&2)
 for name in Registry Escrow TestToken; do
     node -e '
         const [, from, to] = process.argv;
         const a = JSON.parse(require("fs").readFileSync(from, "utf8"));
         const kept = { abi: a.abi, bytecode: a.bytecode.object };
         require("fs").writeFileSync(to, JSON.stringify(kept, null, 1) + "\n");
-    ' "$top/contracts/out/$name.sol/$name.json" "$out/$name.json"
+    ' "$top/contracts/out/release/$name.sol/$name.json" "$out/$name.json"
 done
 if [ "${1:-}" = --check ]; then
     diff -rq "$out" "$top/contracts/artifacts" >&2 || {

@@ -38,21 +38,21 @@ contract TestToken {
     }
 
     /// @notice Sends `value` from the caller to `to`.
-    function transfer(address to, uint256 value) external returns (bool) {
-        _transfer(msg.sender, to, value);
+    function transfer(address to, uint256 value) public virtual returns (bool) {
+        _move(msg.sender, to, value);
         return true;
     }
 
     /// @notice Sends `value` from `from` to `to`, out of what `from` has allowed the caller.
-    function transferFrom(address from, address to, uint256 value) external returns (bool) {
+    function transferFrom(address from, address to, uint256 value) public virtual returns (bool) {
         uint256 allowed = allowance[from][msg.sender];
         require(allowed >= value, NotEnoughAllowance(from, msg.sender, value, allowed));
         if (allowed != type(uint256).max) allowance[from][msg.sender] = allowed - value;
-        _transfer(from, to, value);
+        _move(from, to, value);
         return true;
     }
 
-    function _transfer(address from, address to, uint256 value) private {
+    function _move(address from, address to, uint256 value) internal {
         uint256 available = balanceOf[from];
         require(available >= value, NotEnoughBalance(from, value, available));
         balanceOf[from] = available - value;

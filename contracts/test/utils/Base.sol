@@ -46,14 +46,38 @@ abstract contract Base is Test {
     function setUp() public virtual {
         vm.warp(1_800_000_000);
         vm.roll(1_000_000);
-        registry = new Registry(EXIT_DELAY, UNIT);
+        registry = _deployRegistry();
         token = new TestToken("Test", "TST", 6);
-        escrow = new Escrow(_parameters(), _tokenTerms());
+        escrow = _deployEscrow();
         vm.deal(client, 1000 ether);
         for (uint256 i = 0; i < 8; ++i) {
             _addNode(STAKE);
         }
         _pass(12);
+    }
+
+    /// @dev Whether the bytecode is that of `artifacts/`, as it is deployed, and not of this build. `tools/artifacts.sh --check`
+    ///      says whether it is that of the sources.
+    function _asDeployed() internal pure virtual returns (bool) {
+        return false;
+    }
+
+    function _deployRegistry() private returns (Registry) {
+        if (!_asDeployed()) return new Registry(EXIT_DELAY, UNIT);
+        return Registry(_create("artifacts/Registry.json", abi.encode(EXIT_DELAY, UNIT)));
+    }
+
+    function _deployEscrow() private returns (Escrow) {
+        if (!_asDeployed()) return new Escrow(_parameters(), _tokenTerms());
+        return Escrow(payable(_create("artifacts/Escrow.json", abi.encode(_parameters(), _tokenTerms()))));
+    }
+
+    function _create(string memory artifact, bytes memory arguments) private returns (address at) {
+        bytes memory code = bytes.concat(vm.parseJsonBytes(vm.readFile(artifact), ".bytecode"), arguments);
+        assembly ("memory-safe") {
+            at := create(0, add(code, 0x20), mload(code))
+        }
+        require(at != address(0), "the artifact can't be deployed");
     }
 
     function _parameters() internal view virtual returns (IEscrow.Parameters memory) {

@@ -83,6 +83,11 @@ contract VectorsTest is Base {
     }
 
     /// @dev The model's deployment: as on the testnet, with a smaller attempt fee.
+    /// @dev On the bytecode that is deployed.
+    function _asDeployed() internal pure override returns (bool) {
+        return true;
+    }
+
     function _tokenTerms() internal view override returns (IEscrow.TokenTerms[] memory terms) {
         terms = super._tokenTerms();
         terms[0].attemptFee = MODEL_FEE;
