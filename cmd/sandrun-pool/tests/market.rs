@@ -324,9 +324,12 @@ async fn a_reorganisation_undoes_a_posting_and_a_claim() -> anyhow::Result<()> {
     // the posting and the claims are gone, from the index too
     scene.manager(&path, |status, _| status == 404).await?;
     assert_eq!(scene.run(&["jobs", "--json"]).await?.json()?["total"], 0);
-    // manager and agents go on from what is left
+    // manager and agents go on from what is left; an agent may hold transactions of the vanished job for a seat window
     let hello = scene.code("hello", HELLO)?;
-    let said = scene.submit(&hello, 3, &[]).await?;
+    let mut said = scene.submit(&hello, 3, &[]).await?;
+    if said.code == 6 {
+        said = scene.submit(&hello, 3, &[]).await?;
+    }
     assert_eq!(said.code, 0, "{said:?}");
     assert_eq!(count(&said.json()?, "Paid"), 3);
     scene.market.stop().await;
