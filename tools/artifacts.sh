@@ -9,7 +9,7 @@ if [ "${1:-}" = --check ]; then
     out=$(mktemp -d)
     trap 'rm -rf "$out"' EXIT
 fi
-(cd "$top/contracts" && FOUNDRY_PROFILE=release "$top/.toolchain/bin/forge" build --sizes --skip test >&2)
+(cd "$top/contracts" && FOUNDRY_PROFILE=release "$top/.toolchain/bin/forge" build --sizes src >&2)
 for name in Registry Escrow TestToken; do
     node -e '
         const [, from, to] = process.argv;
