@@ -19,6 +19,8 @@ type -P git >/dev/null || die "git is missing; it applies the patches"
 
 # Quick histories, and code that compiles in seconds: what a change does, not what it costs.
 export FOUNDRY_PROFILE=quick FOUNDRY_VIA_IR=false FOUNDRY_OPTIMIZER=false FOUNDRY_OUT=out FOUNDRY_CACHE_PATH=cache
+# Also the tests that otherwise run what is deployed.
+export FROM_SOURCE=true
 export FOUNDRY_INVARIANT_SHRINK_RUN_LIMIT=0 FOUNDRY_CODE_SIZE_LIMIT=1000000 FOUNDRY_DISABLE_NIGHTLY_WARNING=1
 
 work=$(mktemp -d)

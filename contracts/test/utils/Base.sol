@@ -62,13 +62,18 @@ abstract contract Base is Test {
         return false;
     }
 
+    /// @dev Mutants are tested from their sources.
+    function _fromArtifacts() private view returns (bool) {
+        return _asDeployed() && !vm.envOr("FROM_SOURCE", false);
+    }
+
     function _deployRegistry() private returns (Registry) {
-        if (!_asDeployed()) return new Registry(EXIT_DELAY, UNIT);
+        if (!_fromArtifacts()) return new Registry(EXIT_DELAY, UNIT);
         return Registry(_create("artifacts/Registry.json", abi.encode(EXIT_DELAY, UNIT)));
     }
 
     function _deployEscrow() private returns (Escrow) {
-        if (!_asDeployed()) return new Escrow(_parameters(), _tokenTerms());
+        if (!_fromArtifacts()) return new Escrow(_parameters(), _tokenTerms());
         return Escrow(payable(_create("artifacts/Escrow.json", abi.encode(_parameters(), _tokenTerms()))));
     }
 
