@@ -50,9 +50,11 @@ abstract contract Answers is Settlement {
         Job memory j = _beginReveal(job);
         bytes32 digest = digestOf(job, result);
         if (_open(j, seat, digest, salt)) {
-            emit ResultPublished(job, digest, result);
             uint256 tag = Answer.tagOf(digest);
-            _reveal(j, seat, tag, digest, _votes(j, tag));
+            uint256 votes = _votes(j, tag);
+            // Of those who reveal at the same time, the first publishes.
+            if (votes == 0 && !_isPublished(j, tag)) emit ResultPublished(job, digest, result);
+            _reveal(j, seat, tag, digest, votes);
         }
         _finishCall(j, address(0));
     }

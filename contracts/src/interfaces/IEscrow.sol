@@ -202,7 +202,7 @@ interface IEscrow {
     ///         revealed already is skipped.
     function reveal(bytes32 job, Opening[] calldata openings) external;
 
-    /// @notice Publishes a result and opens a commit on its digest.
+    /// @notice Publishes a result, unless it is published already, and opens a commit on its digest.
     function revealResult(bytes32 job, uint8 seat, Result calldata result, bytes32 salt) external;
 
     /// @notice Does what is due: ends phases, opens the extra round, finishes silent seats, decides, expires. Anyone

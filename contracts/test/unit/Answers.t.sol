@@ -2,6 +2,7 @@
 pragma solidity 0.8.30;
 
 import {IEscrow} from "../../src/interfaces/IEscrow.sol";
+import {Vm} from "forge-std/Vm.sol";
 import {Scenes} from "../flaws/Scenes.sol";
 
 /// @title answers.tree
@@ -189,6 +190,24 @@ contract AnswersTest is Scenes {
         emit IEscrow.SeatFinished(job, players[0].node, 0, IEscrow.SeatEnd.Paid, PRICE, 0);
         _revealResult(job, 1, 1, 7);
         assertEq(escrow.jobOf(job).answer, digest >> 202 << 202);
+    }
+
+    function test_RevealResult_PublishesOnce() public {
+        bytes32 job = _seated(_order(3));
+        for (uint256 i = 0; i < 3; ++i) {
+            _commitResult(job, i, 7);
+        }
+        vm.recordLogs();
+        for (uint256 i = 0; i < 3; ++i) {
+            _revealResult(job, i, i, 7);
+        }
+        Vm.Log[] memory logs = vm.getRecordedLogs();
+        uint256 published;
+        for (uint256 i = 0; i < logs.length; ++i) {
+            if (logs[i].topics[0] == IEscrow.ResultPublished.selector) ++published;
+        }
+        assertEq(published, 1);
+        _assertPhase(job, IEscrow.Phase.Closed);
     }
 
     function testFuzz_DigestOf(bytes32 job, IEscrow.Result memory r) public view {
