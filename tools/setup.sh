@@ -82,10 +82,13 @@ setup_foundry() {
     link forge foundry
     link cast foundry
     ln -sfn "$here/solc" "$bin/solc"
-    # solc resolves imports only below the project's own folder.
-    rm -rf "$top/contracts/lib/forge-std"
-    mkdir -p "$top/contracts/lib"
-    cp -r "$dir/foundry/node_modules/@layerzerolabs/toolbox-foundry/lib/forge-std" "$top/contracts/lib/forge-std"
+    # solc resolves imports only below the project's own folder. Left alone while it is the same: a build may be reading it.
+    local from=$dir/foundry/node_modules/@layerzerolabs/toolbox-foundry/lib/forge-std to=$top/contracts/lib/forge-std
+    if ! diff -rq "$from" "$to" >/dev/null 2>&1; then
+        rm -rf "$to"
+        mkdir -p "$top/contracts/lib"
+        cp -r "$from" "$to"
+    fi
 }
 
 # peer COMMAND PACKAGE: a program that a benchmark runs beside. A figure without its peer is still a figure, so one that
