@@ -17,7 +17,8 @@ use sandrun_chain::{
 use sandrun_content::{
     ContentStore as _, EmbeddedConfig, EmbeddedStore, Limits, Service, ServiceConfig, pack_bundle,
 };
-use sandrun_core::market::{MarketEvent, Outcome, Phase, SeatEnd};
+use sandrun_core::market::rules::Windows;
+use sandrun_core::market::{JobFacts, MarketEvent, Outcome, Phase, SeatEnd};
 use sandrun_executor::{Executor, ExecutorConfig, SandboxConfig, worker_key};
 use sandrun_types::{
     Address, Amount, B256, ClassId, JobId, Manifest, NodeIndex, Order, Redundancy, Requirements, ResultParts,
@@ -26,6 +27,13 @@ use sandrun_types::{
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
+/// Windows of the test network.
+const WINDOWS: Windows = Windows {
+    seat: 60,
+    run_multiple: 3,
+    run_slack: 30,
+    reveal: 60,
+};
 /// Longest wait for anything.
 pub const PATIENCE: Duration = Duration::from_secs(120);
 /// Account of the client; nodes take those from 1 on.
@@ -312,14 +320,9 @@ impl Market {
                 if let ChainUpdate::Applied(logged) = update
                     && logged.event.job() == Some(job)
                 {
-                    let is_end = matches!(
-                        logged.event,
-                        MarketEvent::PhaseChanged {
-                            phase: Phase::Closed,
-                            ..
-                        }
-                    );
                     story.events.push(logged.event);
+                    // the escrow says nothing more when the last seat is finished: the facts say that it is over
+                    let is_end = JobFacts::fold(&story.events, WINDOWS)?.phase == Phase::Closed;
                     if is_end {
                         return anyhow::Ok(());
                     }
