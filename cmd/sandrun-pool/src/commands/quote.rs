@@ -14,7 +14,7 @@ use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 
 /// Gas of a posting, as measured (contracts/README.md).
-const POST_GAS: u64 = 110_000;
+const POST_GAS: u64 = 65_000;
 /// Gas of claim, commit and reveal, as measured (contracts/README.md).
 const SEAT_GAS: u64 = 140_000;
 
