@@ -1,6 +1,6 @@
 //! Starts and stops the whole service.
 
-use std::fs::{self, File, TryLockError};
+use std::fs;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use axum::serve::ListenerExt as _;
 use sandrun_sandbox::{Sandbox, StartError};
+use sandrun_store::LockFile;
 use sandrun_types::Sha256Hex;
 use thiserror::Error;
 use tokio::net::TcpListener;
@@ -76,7 +77,7 @@ pub struct Executor {
     grace: std::time::Duration,
     jobs: PathBuf,
     /// Held for as long as the service works in its data folder.
-    _lock: File,
+    _lock: LockFile,
 }
 
 /// Starts the service and runs it until `shutdown` is done, then ends jobs, streams and requests and returns, at the
@@ -203,7 +204,7 @@ fn jobs_dir(data_dir: &Path) -> PathBuf {
 
 /// Makes the data folder ours: nobody else may look into it, no other executor works in it, and nothing is left of a
 /// former run.
-fn take_folder(data_dir: &Path) -> Result<File, ServeError> {
+fn take_folder(data_dir: &Path) -> Result<LockFile, ServeError> {
     let failed = |source| ServeError::DataDir {
         path: data_dir.to_owned(),
         source,
@@ -216,17 +217,9 @@ fn take_folder(data_dir: &Path) -> Result<File, ServeError> {
             .map_err(failed)
     };
     make(data_dir)?;
-    let lock = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(data_dir.join("lock"))
-        .map_err(failed)?;
-    match lock.try_lock() {
-        Ok(()) => {}
-        Err(TryLockError::WouldBlock) => return Err(ServeError::Locked(data_dir.to_owned())),
-        Err(TryLockError::Error(source)) => return Err(failed(source)),
-    }
+    let lock = LockFile::take(&data_dir.join("lock"))
+        .map_err(failed)?
+        .ok_or_else(|| ServeError::Locked(data_dir.to_owned()))?;
     let jobs = jobs_dir(data_dir);
     match fs::remove_dir_all(&jobs) {
         Ok(()) => tracing::info!("removed the leftovers of a former run"),

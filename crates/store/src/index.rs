@@ -2,13 +2,13 @@
 //! cursor up to which they were read. Owns the schema and the atomicity: events, jobs, nodes and cursor change in one
 //! transaction, so that a crash never leaves one ahead of another. Never knows what an event means.
 
-use std::fs::{File, OpenOptions, TryLockError};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use sandrun_types::{Address, B256, JobId, NodeIndex};
 
+use crate::lock::LockFile;
 use crate::sqlite::{Migration, OpenError, open_database};
 
 const MIGRATIONS: &[Migration] = &["
@@ -142,7 +142,7 @@ pub struct IndexBatch {
 pub struct Index {
     connection: Connection,
     /// Held, not read: the lock goes with it.
-    _lock: File,
+    _lock: LockFile,
 }
 
 fn read(source: rusqlite::Error) -> IndexError {
@@ -161,18 +161,12 @@ fn number(value: u64) -> i64 {
 }
 
 /// Two writers would each hold a cursor of their own. The lock ends with the process, however it ends.
-fn lock(index: &Path) -> Result<File, IndexError> {
+fn lock(index: &Path) -> Result<LockFile, IndexError> {
     let path = index.with_extension("lock");
-    let failed = |source| IndexError::Lock {
-        path: path.clone(),
-        source,
-    };
-    let mut options = OpenOptions::new();
-    let file = options.append(true).create(true).open(&path).map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(IndexError::InUse(index.to_owned())),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+    match LockFile::take(&path) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(IndexError::InUse(index.to_owned())),
+        Err(source) => Err(IndexError::Lock { path, source }),
     }
 }
 

@@ -7,7 +7,7 @@
 //! Two processes with one key would sign two answers, so the file is locked for as long as the journal is open; the
 //! lock ends with the process, however it ends.
 
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::OpenOptions;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
@@ -17,6 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::lock::LockFile;
 use crate::sqlite::{Migration, OpenError, open_database};
 
 const MIGRATIONS: &[Migration] = &["
@@ -133,7 +134,7 @@ pub struct Journal {
     connection: Connection,
     path: PathBuf,
     /// Held, not read: the lock goes with it.
-    _lock: File,
+    _lock: LockFile,
 }
 
 impl Journal {
@@ -151,7 +152,7 @@ impl Journal {
                 source,
             })?;
         let name = format!("agent-{}-{:x}-{worker:x}", at.chain, at.escrow);
-        let lock = lock(&folder.join(format!("{name}.lock")), at, worker)?;
+        let lock = lock(folder.join(format!("{name}.lock")), at, worker)?;
         let path = folder.join(format!("{name}.sqlite"));
         // salts are secrets until they are revealed: make the file before SQLite does, closed to others
         drop(
@@ -312,25 +313,15 @@ fn seconds(time: UnixSeconds) -> i64 {
     i64::try_from(time.0).unwrap_or(i64::MAX)
 }
 
-fn lock(path: &Path, at: EscrowRef, worker: Address) -> Result<File, JournalError> {
-    let failed = |source| JournalError::Lock {
-        path: path.to_owned(),
-        source,
-    };
-    let file = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(path)
-        .map_err(failed)?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(JournalError::InUse {
+fn lock(path: PathBuf, at: EscrowRef, worker: Address) -> Result<LockFile, JournalError> {
+    match LockFile::take(&path) {
+        Ok(Some(lock)) => Ok(lock),
+        Ok(None) => Err(JournalError::InUse {
             worker,
             escrow: at.escrow,
-            lock: path.to_owned(),
+            lock: path,
         }),
-        Err(TryLockError::Error(source)) => Err(failed(source)),
+        Err(source) => Err(JournalError::Lock { path, source }),
     }
 }
 

@@ -5,8 +5,10 @@
 
 mod index;
 mod journal;
+mod lock;
 mod sqlite;
 
 pub use index::{EventChange, EventKey, Index, IndexBatch, IndexError, JobChange, JobFilter};
 pub use journal::{Journal, JournalError, Note};
+pub use lock::LockFile;
 pub use sqlite::{Migration, OpenError, open_database};

@@ -41,7 +41,9 @@ impl Said {
 impl Scene {
     /// A market with these nodes.
     pub(crate) async fn with(nodes: &[Role]) -> anyhow::Result<Self> {
-        let directory = tempfile::tempdir()?;
+        let mut directory = tempfile::tempdir()?;
+        // for whoever looks for a failure: the services' logs are in market/logs
+        directory.disable_cleanup(std::env::var_os("SANDRUN_TEST_KEEP").is_some());
         let config = TestnetConfig {
             program: BIN.into(),
             directory: directory.path().join("market"),

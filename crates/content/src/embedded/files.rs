@@ -1,18 +1,17 @@
 //! The few file operations that the store's promises rest on: create, lock, sync.
 
-use std::fs::{self, DirBuilder, File, TryLockError};
+use std::fs::{self, DirBuilder, File};
 use std::io::Write;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
+use sandrun_store::LockFile;
 use tempfile::NamedTempFile;
 
 use crate::error::ContentError;
 
 /// How often the lock is tried, and how long it is waited in between.
-const LOCK_TRIES: u32 = 10;
-const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Creates a directory and its parents, closed to others.
 pub(super) fn create_dirs(dir: &Path) -> Result<(), ContentError> {
@@ -23,30 +22,11 @@ pub(super) fn create_dirs(dir: &Path) -> Result<(), ContentError> {
         .map_err(ContentError::io("create", dir))
 }
 
-/// Takes the store for this process, waiting a second for a process that is just ending (or a child between fork and
-/// exec, which still holds what its parent held).
-pub(super) fn lock(dir: &Path) -> Result<File, ContentError> {
+/// Takes the store for this process.
+pub(super) fn lock(dir: &Path) -> Result<LockFile, ContentError> {
     let path = dir.join("lock");
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path);
-    let file = file.map_err(ContentError::io("create", &path))?;
-    for _ in 0..LOCK_TRIES {
-        match file.try_lock() {
-            Ok(()) => return Ok(file),
-            Err(TryLockError::WouldBlock) => std::thread::sleep(LOCK_PAUSE),
-            Err(TryLockError::Error(source)) => {
-                return Err(ContentError::Io {
-                    action: "lock",
-                    path,
-                    source,
-                });
-            }
-        }
-    }
-    Err(ContentError::Locked { path: dir.to_owned() })
+    let taken = LockFile::take(&path).map_err(ContentError::io("lock", &path))?;
+    taken.ok_or_else(|| ContentError::Locked { path: dir.to_owned() })
 }
 
 /// Removes the files in a directory.

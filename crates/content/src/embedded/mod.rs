@@ -23,7 +23,6 @@ mod files;
 mod pins;
 
 use std::collections::{BTreeSet, HashSet};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +32,7 @@ use async_trait::async_trait;
 use cid::Cid;
 use futures::stream::FuturesUnordered;
 use futures::{Stream, TryStreamExt};
+use sandrun_store::LockFile;
 use tokio::sync::RwLock;
 
 use crate::block::{Block, supported};
@@ -108,7 +108,7 @@ struct Inner {
     /// Whoever adds holds it shared until the root is pinned; a collection of everything unpinned holds it alone.
     adding: RwLock<()>,
     /// Released by the system when the process ends, however it ends.
-    _lock: File,
+    _lock: LockFile,
 }
 
 impl EmbeddedStore {
