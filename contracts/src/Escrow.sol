@@ -23,6 +23,7 @@ contract Escrow is Orders, Seating, Answers {
 
     /// @inheritdoc IEscrow
     function withdraw(address token, address to) external guarded {
+        if (to == address(0)) revert BadOrder("to");
         uint256 amount = _balances[token][msg.sender];
         if (amount == 0) revert NothingToWithdraw();
         _balances[token][msg.sender] = 0;

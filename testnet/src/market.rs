@@ -313,6 +313,14 @@ impl LocalMarket {
             .await
     }
 
+    /// Mines blocks at once.
+    ///
+    /// # Errors
+    /// A chain that does not answer.
+    pub async fn mine(&self, blocks: u64) -> anyhow::Result<()> {
+        self.develop("anvil_mine", serde_json::json!([blocks])).await
+    }
+
     /// Replaces the newest `depth` blocks by empty ones.
     ///
     /// # Errors

@@ -42,7 +42,7 @@ abstract contract Orders is Settlement {
         _emitPosted(job, order, s.deadline(), units);
 
         if (order.token != address(0)) _pull(order.token, msg.sender, due);
-        _requestSeed(job);
+        if (!_requestSeed(job)) revert SeedNotReady(job);
     }
 
     /// @inheritdoc IEscrow
@@ -135,7 +135,7 @@ abstract contract Orders is Settlement {
         uint256 bond = order.bond / BOND_GRANULE;
         _bound(bond * BOND_GRANULE == order.bond && bond <= TermsLib.MAX_BOND, "bond");
         uint256 minimum = order.price * terms.bondPerPrice / 1e18;
-        if (order.bond < minimum) revert BondTooLow(order.bond, minimum);
+        if (order.bond < minimum || bond == 0) revert BondTooLow(order.bond, minimum);
 
         return TermsLib.create(price, bond, index, size, kind)
             .withSeating(order.wallLimit, _classTag(order.classId), order.minReputation);

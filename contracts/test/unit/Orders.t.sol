@@ -246,3 +246,20 @@ contract OrdersTest is Scenes {
         assertEq(escrow.balanceOf(address(0), client), 3 * PRICE);
     }
 }
+
+/// @title orders.tree: a token that asks for no bond
+contract UnbondedOrdersTest is Scenes {
+    function _tokenTerms() internal view override returns (IEscrow.TokenTerms[] memory terms) {
+        terms = super._tokenTerms();
+        terms[0].bondPerPrice = 0;
+    }
+
+    function test_Post_RevertWhen_NothingIsAtStake() public {
+        IEscrow.Order memory o = _order(1);
+        o.bond = 0;
+        vm.expectRevert(abi.encodeWithSelector(IEscrow.BondTooLow.selector, 0, 0));
+        _post(o);
+        o.bond = 1e12;
+        _post(o);
+    }
+}

@@ -243,17 +243,24 @@ contract SeatingTest is Scenes {
 /// @dev Says when its seed is ready.
 contract ManualSource is ISeedSource {
     uint64 public rounds;
+    bool public broken;
     mapping(uint64 round => bytes32) private _values;
 
     function set(uint64 round, bytes32 value) external {
         _values[round] = value;
     }
 
+    function breakDown() external {
+        broken = true;
+    }
+
     function request(bytes32) external returns (uint64) {
+        require(!broken, "broken");
         return ++rounds;
     }
 
     function seed(uint64 round) external view returns (bytes32, bool) {
+        require(!broken, "broken");
         return (_values[round], _values[round] != 0);
     }
 }
@@ -303,6 +310,34 @@ contract SeedSourceTest is Scenes {
         escrow.poke(job);
         _openLottery();
         _claim(job, 2);
+    }
+
+    function test_SeedSource_OneThatBreaksHoldsNoMoney() public {
+        bytes32 first = _post(_order(2));
+        source.set(1, keccak256("seed"));
+        escrow.poke(first);
+        _openLottery();
+        _claimSeats(first, 0, 2);
+        IEscrow.Order memory late = _order(3);
+        bytes32 second = _post(late);
+        source.breakDown();
+        // The last reveal opens the extra round all the same.
+        _answerAll(first, _two(0, 1));
+        assertEq(uint8(escrow.jobOf(first).phase), uint8(IEscrow.Phase.Seats));
+        // Nothing is known to be ready, so that cancelling costs nothing, and what nobody takes expires.
+        vm.prank(client);
+        escrow.cancel(late);
+        assertEq(escrow.balanceOf(address(0), client), 3 * PRICE);
+        assertEq(uint8(escrow.jobOf(second).phase), uint8(IEscrow.Phase.Closed));
+        vm.warp(escrow.jobOf(first).deadline + 1);
+        escrow.poke(first);
+        assertEq(uint8(escrow.jobOf(first).phase), uint8(IEscrow.Phase.Closed));
+        // A new job is refused while there is no seed to be had.
+        IEscrow.Order memory next = _order(1);
+        vm.deal(client, PRICE);
+        vm.prank(client);
+        vm.expectPartialRevert(IEscrow.SeedNotReady.selector);
+        escrow.post{value: PRICE}(next);
     }
 
     function test_SeedSource_CancelIsFreeUntilItIsReady() public {

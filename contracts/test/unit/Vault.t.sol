@@ -147,6 +147,17 @@ contract VaultTest is Scenes {
         escrow.withdrawNode(1, address(token));
     }
 
+    function test_Withdraw_RevertWhen_ToNobody() public {
+        IEscrow.Order memory o = _order(3);
+        _post(o);
+        vm.startPrank(client);
+        escrow.cancel(o);
+        vm.expectRevert(abi.encodeWithSelector(IEscrow.BadOrder.selector, bytes32("to")));
+        escrow.withdraw(address(0), address(0));
+        escrow.withdraw(address(0), client);
+        vm.stopPrank();
+    }
+
     function test_Withdraw_RevertWhen_ReceiverRefuses() public {
         IEscrow.Order memory o = _order(2);
         _post(o);

@@ -316,12 +316,27 @@ impl Seat {
         let (seat, salt) = (held.seat, sealed.salt);
         Some(match (answer, sealed.result) {
             (Answer::Digest(digest), Some(result)) if !self.view.is_published(&digest) => {
+                if !self.may_publish(held, now) {
+                    return None;
+                }
                 Action::RevealResult { seat, result, salt }
             }
             (Answer::Digest(_) | Answer::Unavailable | Answer::Limit, _) => {
                 Action::Reveal { seat, answer, salt }
             }
         })
+    }
+
+    /// Whether it is our turn to publish a result: the parts of a digest are paid for once, so each seat gives those
+    /// before it, whose digest is probably the same, some time to do it.
+    fn may_publish(&self, held: Held, now: UnixSeconds) -> bool {
+        let Some(job) = self.view.at(now).filter(|job| job.phase == Phase::Reveal) else {
+            return true;
+        };
+        let window = self.terms.windows.reveal;
+        let began = job.deadline.0.saturating_sub(window.into());
+        let ahead = u64::from(self.view.reveals_awaited_before(held));
+        ahead == 0 || now.0 >= began.saturating_add(ahead * u64::from(window / 12).max(1))
     }
 
     /// A reveal is open and can't be copied any more: every commit that it answers is deep, or half of the window is

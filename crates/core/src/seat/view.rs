@@ -125,6 +125,17 @@ impl JobView {
             .is_some_and(|facts| facts.results.contains_key(digest))
     }
 
+    /// Seats of the same round and a lower number that have committed and not revealed yet.
+    pub(super) fn reveals_awaited_before(&self, held: Held) -> u32 {
+        let Some(facts) = &self.facts else { return 0 };
+        let awaited = self.commits.keys().filter(|seat| {
+            let is_before = **seat < held.seat && !self.reveals.contains_key(seat);
+            let known = facts.seats.get(usize::from(seat.0));
+            is_before && known.is_some_and(|known| known.round == held.round)
+        });
+        u32::try_from(awaited.count()).unwrap_or(u32::MAX)
+    }
+
     /// How the job ended, once the chain says so, and where it says it.
     pub(super) fn decided(&self) -> Option<(Outcome, Position)> {
         self.facts.as_ref()?.outcome().zip(self.decided)

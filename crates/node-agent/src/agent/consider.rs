@@ -123,17 +123,26 @@ impl Agent {
         let Some(tracked) = self.jobs.get_mut(&job) else {
             return Ok(());
         };
-        let opening = tracked
+        let Some(opening) = tracked
             .openings
             .last()
-            .filter(|opening| opening.round == lottery.round);
-        if *tracked.seat.state() != State::Accepted || opening.is_none_or(|opening| since >= opening.at) {
+            .copied()
+            .filter(|opening| opening.round == lottery.round)
+        else {
+            return Ok(());
+        };
+        if *tracked.seat.state() != State::Accepted {
+            return Ok(());
+        }
+        if since >= opening.at {
+            debug!(%job, stake = since.0, job_opened = opening.at.0, "no ticket: the stake is not older than the job");
             return Ok(());
         }
         let Some(ticket) = best(tracked, lottery, node, units) else {
             return Ok(());
         };
         if !ticket.wins(lottery.threshold) {
+            debug!(%job, unit = ticket.unit, threshold = %lottery.threshold, "our ticket does not win yet");
             return Ok(());
         }
         self.feed(

@@ -181,7 +181,7 @@ fn check_money(terms: &Terms, token: &TokenTerms) -> Result<(), Refusal> {
     }
     let coin = U256::from(10u8).pow(U256::from(Amount::COIN_DECIMALS));
     let minimum = Stake(Amount(price.0.0.saturating_mul(token.bond_per_price.0.0) / coin));
-    if bond < minimum {
+    if bond < minimum || bond == Stake::ZERO {
         return Err(Refusal::BondTooLow { bond, minimum });
     }
     Ok(())

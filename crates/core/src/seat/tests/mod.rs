@@ -9,6 +9,7 @@ mod random;
 mod reorg;
 mod table;
 
+use std::cmp::Ordering;
 use std::collections::VecDeque;
 
 use sandrun_types::{
@@ -345,6 +346,11 @@ impl Rig {
 
     /// All of `n` seats are taken, ours is seat 0, the run window has begun. Returns its deadline.
     fn reach_seated(&mut self) -> u64 {
+        self.reach_seated_at(0)
+    }
+
+    /// The same with another seat; the other nodes are 2, 3, … in the order of their seats.
+    fn reach_seated_at(&mut self, ours: u8) -> u64 {
         self.reach_accepted();
         self.feed(Event::Ticket {
             round: Round::First,
@@ -362,7 +368,14 @@ impl Rig {
         let n = self.seat.terms().redundancy.replicas();
         let deadline = self.now + 1 + RUN;
         let seats: Vec<MarketEvent> = (0..n)
-            .map(|seat| self.claimed(u32::from(seat) + 1, seat, deadline))
+            .map(|seat| {
+                let node = match seat.cmp(&ours) {
+                    Ordering::Less => u32::from(seat) + 2,
+                    Ordering::Equal => 1,
+                    Ordering::Greater => u32::from(seat) + 1,
+                };
+                self.claimed(node, seat, deadline)
+            })
             .collect();
         self.mine(seats);
         deadline
@@ -370,6 +383,11 @@ impl Rig {
 
     fn reach_running(&mut self) -> u64 {
         let deadline = self.reach_seated();
+        self.run_from(deadline);
+        deadline
+    }
+
+    fn run_from(&mut self, deadline: u64) {
         self.journal(Record::Running {
             attempt: Attempt::FIRST,
         });
@@ -377,18 +395,21 @@ impl Rig {
             attempt: Attempt::FIRST,
             until: UnixSeconds(deadline - 15),
         }]);
-        deadline
     }
 
     fn reach_answered(&mut self) -> (u64, SealedAnswer) {
         let deadline = self.reach_running();
+        (deadline, self.answer())
+    }
+
+    fn answer(&mut self) -> SealedAnswer {
         self.feed(Event::Ran {
             attempt: Attempt::FIRST,
             end: RunEnd::Result(result(1)),
         });
         let sealed = self.sealed(Round::First, self.digest(1), Some(result(1)));
         self.journal(Record::Answered(sealed));
-        (deadline, sealed)
+        sealed
     }
 
     fn reach_committed(&mut self) -> (u64, SealedAnswer) {

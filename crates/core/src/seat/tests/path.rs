@@ -403,6 +403,36 @@ fn a_reveal_waits_for_depth_but_not_longer_than_half_of_its_window() {
 }
 
 #[test]
+fn a_result_is_published_by_the_lowest_seat_and_by_others_when_it_does_not() {
+    for lower_seat_reveals in [true, false] {
+        let mut rig = Rig::new(Redundancy::Three, 0);
+        let run = rig.reach_seated_at(1);
+        rig.run_from(run);
+        let sealed = rig.answer();
+        rig.expect(&[rig.commit_of(1, &sealed)]);
+        rig.mined(Transaction::Commit);
+        let reveal = rig.now + 1 + 60;
+        rig.mine([
+            rig.committed(2, 0, reveal),
+            rig.committed(1, 1, reveal),
+            rig.committed(3, 2, reveal),
+        ]);
+        rig.nothing();
+        rig.tick(reveal - 60 + 4);
+        rig.nothing();
+        let (seat, answer, salt) = (SeatIndex(1), sealed.answer, sealed.salt);
+        if lower_seat_reveals {
+            rig.mine([rig.published(result(1)), rig.revealed(2, 0, rig.digest(1))]);
+            rig.expect(&[Action::Reveal { seat, answer, salt }]);
+        } else {
+            rig.tick(reveal - 60 + 5);
+            let result = result(1);
+            rig.expect(&[Action::RevealResult { seat, result, salt }]);
+        }
+    }
+}
+
+#[test]
 fn with_fewer_commits_than_the_quorum_the_extra_round_comes_before_any_reveal() {
     let mut rig = Rig::new(Redundancy::Three, 0);
     let (deadline, sealed) = rig.reach_committed();
