@@ -3,10 +3,12 @@ SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 CARGO := cargo
 BIN := target/release/sandrun-pool
+# of the same sources, compiled in half the time
+QUICK := target/quick/sandrun-pool
 export PATH := $(CURDIR)/.toolchain/bin:$(PATH)
 export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
 
-.PHONY: help build demo test check testnet deploy-contracts bench mutants snapshot artifacts fmt clean
+.PHONY: help build quick demo test check testnet deploy-contracts bench mutants snapshot artifacts fmt clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -14,15 +16,18 @@ help: ## what can be made
 build: ## the binary, at target/release/sandrun-pool
 	$(CARGO) build --release --locked -p sandrun-pool
 
+quick: ## a less optimised binary, at target/quick/sandrun-pool: what demo and testnet run
+	$(CARGO) build --profile quick --locked -p sandrun-pool
+
 demo: ## real jobs on a local market: escrowed, run, agreed on, paid, verified; a liar is slashed
 	tools/setup.sh demo
-	$(MAKE) --no-print-directory build
-	$(BIN) demo --summary target/demo/summary.json --results target/demo/results
+	$(MAKE) --no-print-directory quick
+	$(QUICK) demo --summary target/demo/summary.json --results target/demo/results
 
 testnet: ## a local market that stays until Ctrl-C; ARGS="--nodes 3 --liar"
 	tools/setup.sh demo
-	$(MAKE) --no-print-directory build
-	$(BIN) testnet $(ARGS)
+	$(MAKE) --no-print-directory quick
+	$(QUICK) testnet $(ARGS)
 
 check: ## formatting, lints, documentation
 	tools/setup.sh test
