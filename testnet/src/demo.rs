@@ -10,6 +10,7 @@ use sandrun_chain::Key;
 use sandrun_content::KuboClient;
 use sandrun_core::market::rules::Standing;
 use sandrun_core::market::{JobFacts, Outcome};
+use sandrun_store::LockFile;
 use sandrun_types::{Address, Amount, Answer, JobId, Redundancy, Token, U256};
 use serde::{Deserialize, Serialize};
 
@@ -87,17 +88,17 @@ pub struct Demo<'a> {
     client: Client,
     key: Key,
     results: PathBuf,
+    /// Held, not read: nobody else empties the results.
+    _folder: LockFile,
 }
 
 impl<'a> Demo<'a> {
-    /// A demo that leaves results in `results`, which is emptied.
+    /// A demo that leaves results in `results`, which is emptied if it is of an earlier demo.
     ///
     /// # Errors
     /// A market that does not answer, a directory that can't be emptied.
     pub async fn new(market: &'a LocalMarket, results: &Path) -> anyhow::Result<Self> {
-        if results.exists() {
-            std::fs::remove_dir_all(results).with_context(|| format!("emptying {}", results.display()))?;
-        }
+        let folder = crate::folder::take(results)?;
         let store = KuboClient::new(&market.ipfs_api)?;
         let client = Client::new(market.reader().await?, Arc::new(store));
         Ok(Self {
@@ -105,6 +106,7 @@ impl<'a> Demo<'a> {
             client,
             key: Key::load(&market.client_key, None)?,
             results: results.to_owned(),
+            _folder: folder,
         })
     }
 

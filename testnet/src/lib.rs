@@ -4,6 +4,7 @@
 //! anything about jobs, and is needed by no other room but the command line and the benchmarks.
 
 mod demo;
+mod folder;
 mod market;
 mod process;
 

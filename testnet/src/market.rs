@@ -2,15 +2,16 @@
 //! start and end. Every part is the released binary in its own process; nothing is faked but the worth of the coin.
 
 use std::ffi::OsString;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sandrun_chain::{
     Call, Chain, Deployment, Key, MarketReader, MarketTerms, Sender, SenderConfig, anvil::Anvil,
 };
+use sandrun_store::LockFile;
 use sandrun_types::{Address, Amount, ChainId, NodeIndex, Token};
 
+use crate::folder;
 use crate::process::{Service, ServiceSpec, listening};
 
 /// Symbol of the test network's ERC-20.
@@ -73,7 +74,7 @@ impl Ports {
 pub struct TestnetConfig {
     /// The sandrun-pool binary.
     pub program: PathBuf,
-    /// Where state, keys and logs go; emptied at the start.
+    /// Where state, keys and logs go; emptied at the start if it is an earlier market's, refused if it holds anything else.
     pub directory: PathBuf,
     /// File that gets the deployment, beside the directory's own.
     pub publish: Option<PathBuf>,
@@ -109,6 +110,8 @@ pub struct LocalNode {
 pub struct LocalMarket {
     config: TestnetConfig,
     services: Vec<Service>,
+    /// Held, not read: nobody else empties the directory.
+    _folder: LockFile,
     /// RPC of the chain.
     pub rpc: String,
     /// RPC of the content store.
@@ -133,13 +136,13 @@ impl LocalMarket {
     /// # Errors
     /// A part that does not start; what was started is stopped.
     pub async fn start(config: TestnetConfig, mut say: impl FnMut(&str)) -> anyhow::Result<Self> {
-        clear(&config.directory)?;
+        let folder = folder::take(&config.directory)?;
         let mut services = Vec::new();
         match Self::bring_up(&config, &mut services, &mut say).await {
             Ok(ground) => {
                 let mut market = Self {
                     services,
-                    ..ground.into_market(config)
+                    ..ground.into_market(config, folder)
                 };
                 for place in 0..market.config.nodes.len() {
                     if let Err(error) = market.start_node(place, &mut say).await {
@@ -352,10 +355,11 @@ struct Ground {
 }
 
 impl Ground {
-    fn into_market(self, config: TestnetConfig) -> LocalMarket {
+    fn into_market(self, config: TestnetConfig, folder: LockFile) -> LocalMarket {
         LocalMarket {
             config,
             services: Vec::new(),
+            _folder: folder,
             rpc: self.rpc,
             ipfs_api: self.ipfs_api,
             pool: self.pool,
@@ -372,21 +376,6 @@ async fn stop_all(services: &mut Vec<Service>) {
     while let Some(mut service) = services.pop() {
         service.stop().await;
     }
-}
-
-/// Makes the directory anew, closed to others: keys lie in it.
-fn clear(directory: &Path) -> anyhow::Result<()> {
-    match std::fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("emptying {}", directory.display()));
-        }
-        Ok(()) | Err(_) => {}
-    }
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .with_context(|| format!("creating {}", directory.display()))
 }
 
 fn service<const N: usize>(

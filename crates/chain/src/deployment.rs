@@ -126,6 +126,9 @@ impl Deployment {
         };
         // readers see the old file or the new one, never half of it
         let half = file.with_extension("json.new");
+        if let Some(folder) = file.parent() {
+            std::fs::create_dir_all(folder).map_err(write)?;
+        }
         std::fs::write(&half, text + "\n").map_err(write)?;
         std::fs::rename(&half, file).map_err(write)
     }

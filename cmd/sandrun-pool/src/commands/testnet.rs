@@ -19,12 +19,12 @@ use crate::output::Output;
     The commands find the testnet by themselves; --key is printed.")]
 pub(crate) struct Arguments {
     /// Honest nodes
-    #[arg(long, default_value_t = 3)]
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
     nodes: u8,
-    /// One more node, which reveals a wrong digest
+    /// One more node, which reveals a wrong digest, and is shut out of the market when it is slashed for that
     #[arg(long)]
     liar: bool,
-    /// One more node, which takes seats and says nothing
+    /// One more node, which takes a seat and says nothing
     #[arg(long)]
     silent: bool,
     /// Seconds between blocks
@@ -33,7 +33,7 @@ pub(crate) struct Arguments {
     /// Any free ports instead of the usual ones
     #[arg(long)]
     free_ports: bool,
-    /// Directory for state, keys and logs; emptied at the start
+    /// Directory for state, keys and logs: a new or empty one, or an earlier testnet's, which is emptied
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
 }
