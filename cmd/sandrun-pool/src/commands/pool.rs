@@ -6,7 +6,7 @@ use clap::Args;
 use pool_manager::{Manager, ManagerConfig, ManagerError};
 use sandrun_chain::MarketReader;
 
-use crate::args::{ChainArgs, KeyArgs, ListenArgs, shutdown};
+use crate::args::{ChainArgs, ListenArgs, PasswordArgs, shutdown};
 use crate::exit::{Failure, Status, words};
 use crate::output::announce;
 
@@ -30,18 +30,18 @@ pub(crate) struct Arguments {
     no_refunds: bool,
     #[command(flatten)]
     chain: ChainArgs,
+    /// Key file of the account that pays for doing what is due; nothing is done without. Never taken from SANDRUN_KEY,
+    /// which is a client's
+    #[arg(long, value_name = "FILE", env = "SANDRUN_KEEPER_KEY")]
+    key: Option<PathBuf>,
     #[command(flatten)]
-    key: KeyArgs,
+    password: PasswordArgs,
 }
 
 /// Runs until the process is told to end.
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
-    let keeper = arguments
-        .key
-        .key
-        .is_some()
-        .then(|| arguments.key.load())
-        .transpose()?;
+    let load = |path: &PathBuf| arguments.password.load(path);
+    let keeper = arguments.key.as_ref().map(load).transpose()?;
     let market = arguments.chain.market().await?;
     let config = ManagerConfig {
         reader: MarketReader::new(market.chain, market.deployment),
