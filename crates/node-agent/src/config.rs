@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use sandrun_chain::{Deployment, Key};
+use sandrun_core::seat::StrikeRule;
 use sandrun_types::{Address, Amount, ChainId, ClassId, Token};
 
 use crate::detect::Detection;
@@ -56,9 +57,12 @@ pub struct AgentConfig {
     pub max_bundle_bytes: u64,
     /// How long a bundle may take to arrive before the try counts as failed.
     pub fetch_patience: Duration,
+    /// How often the node may be outvoted in `native` jobs before it accepts nothing more.
+    pub strikes: StrikeRule,
     /// How to look at the machine.
     pub detection: Detection,
-    /// Accept jobs again after a fault that stopped the node: its operator has had a look.
+    /// Accept jobs again after a fault that stopped the node: its operator has had a look. Forgives whatever stands in
+    /// the chain at the start.
     pub resume_after_fault: bool,
     /// On a test network only: misbehave.
     pub misbehaviour: Option<Misbehaviour>,
@@ -111,6 +115,7 @@ impl AgentConfig {
             max_memory_mib: 2048,
             max_bundle_bytes: 100 * MIB,
             fetch_patience: Duration::from_secs(120),
+            strikes: StrikeRule::default(),
             detection: Detection::default(),
             resume_after_fault: false,
             misbehaviour: None,

@@ -96,7 +96,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         None => reader.deployment().deployed_block,
     };
     journal.set_note(Note::ResumeFrom, &resume_from)?;
-    let gate = gate(&config, &mut journal)?;
+    let gate = gate(&config, &mut journal, head)?;
 
     let parameters = reader.parameters().await?;
     let node = Node {
@@ -185,19 +185,19 @@ fn classes(config: &AgentConfig, offered: ClassId) -> Result<Vec<ClassId>, Agent
     }
 }
 
-/// The gate as the journal left it, opened again where the operator says so.
-fn gate(config: &AgentConfig, journal: &mut Journal) -> Result<Gate, AgentError> {
+/// The gate as the journal left it, opened again where the operator says so: then for all that the chain says up to
+/// block `head`, which may be more than the fault that was noted.
+fn gate(config: &AgentConfig, journal: &mut Journal, head: u64) -> Result<Gate, AgentError> {
     let mut gate: Gate = journal.note(Note::Gate)?.unwrap_or_default();
-    match gate.fault() {
-        Some(fault) if config.resume_after_fault => {
+    if config.resume_after_fault {
+        if let Some(fault) = gate.fault() {
             info!(%fault, "accepting jobs again");
-            gate.resume();
-            journal.set_note(Note::Gate, &gate)?;
         }
-        Some(fault) => {
-            tracing::error!(%fault, "this node accepts no more jobs; start it with --resume-after-fault to go on");
-        }
-        None => {}
+        gate.resume(head);
+        journal.set_note(Note::Gate, &gate)?;
+    }
+    if let Some(fault) = gate.fault() {
+        tracing::error!(%fault, "this node accepts no more jobs; start it with --resume-after-fault to go on");
     }
     Ok(gate)
 }

@@ -71,7 +71,10 @@ pub(crate) struct Arguments {
     /// Most memory that the executor gives a job, MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     max_memory: u32,
-    /// Accept jobs again after a fault that stopped this node
+    /// Stop taking jobs when another answer won in so many `native` jobs within an hour
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    max_strikes: u32,
+    /// Accept jobs again after a fault that stopped this node; forgives all that happened until now
     #[arg(long)]
     resume_after_fault: bool,
     /// On a test network only: misbehave
@@ -160,6 +163,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         .collect();
     config.max_jobs = arguments.max_jobs;
     config.max_memory_mib = arguments.max_memory;
+    config.strikes.most = arguments.max_strikes;
     config.resume_after_fault = arguments.resume_after_fault;
     config.misbehaviour = misbehaviour;
     let ready = |node: sandrun_types::NodeIndex| announce(&format!("ready: node {node}"));

@@ -14,6 +14,8 @@ pub struct Standing {
     pub accounts: [Address; 2],
     /// Why the node accepts nothing at all, if so.
     pub halted: Option<Fault>,
+    /// Clients whose native jobs are left to others for now: the node was outvoted in one.
+    pub avoided: Vec<Address>,
     /// What the machine offers.
     pub capabilities: Capabilities,
     /// Classes that the node serves and has registered.
@@ -52,6 +54,9 @@ pub enum Objection {
     /// Client or payer is the node itself.
     #[error("client or payer is this node itself")]
     OwnJob,
+    /// The node was outvoted in a native job of this client.
+    #[error("another answer won in a native job of {0} a short while ago")]
+    Avoided(Address),
     /// The class's kind is unknown to this version.
     #[error("class {0} is of a kind that this version does not know")]
     UnknownClassKind(ClassId),
@@ -202,6 +207,9 @@ pub fn judge(
 fn fitness(order: &Order, standing: &Standing, objections: &mut Vec<Objection>) {
     if standing.accounts.contains(&order.client) || standing.accounts.contains(&order.payer) {
         objections.push(Objection::OwnJob);
+    }
+    if order.class.kind() == Some(ClassKind::Native) && standing.avoided.contains(&order.client) {
+        objections.push(Objection::Avoided(order.client));
     }
     match order.class.kind() {
         None => objections.push(Objection::UnknownClassKind(order.class)),

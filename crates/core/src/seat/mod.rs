@@ -35,7 +35,7 @@ mod view;
 
 pub use action::{Action, Transaction};
 pub use event::{ChainNews, Event, FetchFailure, Position, Refused, RunEnd, TransactionEnd};
-pub use gate::{Fault, Gate};
+pub use gate::{EndedSeat, Fault, Gate, Notice, StrikeRule};
 pub use judge::{Objection, Standing, judge};
 pub use machine::Seat;
 pub use record::{Record, ResumeError, SealedAnswer};

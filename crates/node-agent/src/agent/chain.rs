@@ -2,8 +2,8 @@
 
 use rand::RngCore as _;
 use sandrun_chain::{Head, Logged};
-use sandrun_core::market::{MarketEvent, Round};
-use sandrun_core::seat::{ChainNews, Event, Position, Record, Salt, Salts, Seat, Terms};
+use sandrun_core::market::{MarketEvent, Round, SeatEnd};
+use sandrun_core::seat::{ChainNews, EndedSeat, Event, Notice, Position, Record, Salt, Salts, Seat, Terms};
 use sandrun_store::Note;
 use sandrun_types::{B256, JobId, Order};
 use tokio::time::Instant;
@@ -51,12 +51,31 @@ impl Agent {
             crate::crash::point("end-seen");
             info!(%job, ?end, paid = %paid.0, %slashed, "our seat is finished");
             self.earnings_due = true;
-            if self.gate.seat_ended(job, *end) {
-                self.say_fault();
-                self.journal.set_note(Note::Gate, &self.gate)?;
-            }
+            self.seat_ended(job, *end, at)?;
         }
         self.feed(job, Event::Chain(ChainNews::Applied(logged.event, at)))
+    }
+
+    /// Tells the gate how a seat of ours has ended.
+    fn seat_ended(&mut self, job: JobId, end: SeatEnd, at: Position) -> Result<(), AgentError> {
+        let order = self.jobs.get(&job).map(|tracked| &tracked.order);
+        let ended = EndedSeat {
+            job,
+            end,
+            kind: order.and_then(|order| order.class.kind()),
+            client: order.map(|order| order.client),
+            block: at.block,
+            time: at.time,
+        };
+        let rule = self.node.config.strikes;
+        match self.gate.seat_ended(&ended, rule) {
+            Notice::Nothing => return Ok(()),
+            Notice::Strike { count } => {
+                warn!(%job, count, closes_at = rule.most, within_s = rule.window, "another answer won in a native job, which its client can bring about");
+            }
+            Notice::Closed => self.say_fault(),
+        }
+        Ok(self.journal.set_note(Note::Gate, &self.gate)?)
     }
 
     pub(super) fn undone(&mut self, logged: Logged) -> Result<(), AgentError> {
@@ -131,7 +150,7 @@ impl Agent {
             Ok(seat) => seat,
             Err(error) => {
                 error!(%job, %error, "nothing is sent for this job");
-                if self.gate.journal_broken(job) {
+                if self.gate.journal_broken(job, posted) {
                     self.say_fault();
                     self.journal.set_note(Note::Gate, &self.gate)?;
                 }

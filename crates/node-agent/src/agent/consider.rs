@@ -68,6 +68,7 @@ impl Agent {
         Standing {
             accounts: [node.account, node.worker],
             halted: self.gate.fault(),
+            avoided: self.gate.clients_to_avoid(node.config.strikes, self.now()),
             capabilities: node.capabilities.clone(),
             classes: survey
                 .record

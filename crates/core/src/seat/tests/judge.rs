@@ -1,4 +1,4 @@
-//! The decision to accept, objection by objection, and the node's gate.
+//! The decision to accept, objection by objection.
 
 use sandrun_types::{Capabilities, ClassKind, Cpu, Requirements, Shortfall};
 
@@ -11,6 +11,7 @@ fn standing() -> Standing {
     Standing {
         accounts: [Address::repeat_byte(7), Address::repeat_byte(8)],
         halted: None,
+        avoided: vec![],
         capabilities: Capabilities {
             cpu: Cpu {
                 cores: 4,
@@ -65,6 +66,11 @@ fn each_objection_is_raised_alone_by_its_cause() {
     assert_eq!(
         objections(|it, _| it.payer = Address::repeat_byte(8)),
         [Objection::OwnJob]
+    );
+    let client = order(Redundancy::Three).client;
+    assert_eq!(
+        objections(|_, it| it.avoided = vec![client]),
+        [Objection::Avoided(client)]
     );
     let unknown = ClassId([9; 32]);
     assert_eq!(
@@ -181,27 +187,14 @@ fn who_works_alone_needs_no_value_cap() {
 }
 
 #[test]
-fn the_gate_closes_at_the_first_fault_and_opens_by_its_operator() {
-    let (job, other) = (JobId([1; 32]), JobId([2; 32]));
-    let mut gate = Gate::default();
-    for end in SeatEnd::ALL.iter().filter(|end| !end.is_slash()) {
-        assert!(!gate.seat_ended(job, *end));
-        assert_eq!(gate.fault(), None);
-    }
-    assert!(gate.seat_ended(job, SeatEnd::SlashedLate));
-    assert!(!gate.seat_ended(other, SeatEnd::SlashedWrong));
+fn a_client_is_avoided_in_native_jobs_alone() {
+    let det = ClassId([1; 32]);
     assert_eq!(
-        gate.fault(),
-        Some(Fault::Slashed {
-            job,
-            end: SeatEnd::SlashedLate
-        })
+        objections(|order, standing| {
+            order.class = det;
+            standing.classes = vec![det];
+            standing.avoided = vec![order.client];
+        }),
+        []
     );
-    gate.resume();
-    assert_eq!(gate.fault(), None);
-    // the same fault, read from the chain again after a restart, does not close it
-    assert!(!gate.seat_ended(job, SeatEnd::SlashedLate));
-    assert!(gate.journal_broken(other));
-    let line = serde_json::to_string(&gate).unwrap();
-    assert_eq!(serde_json::from_str::<Gate>(&line).unwrap(), gate);
 }

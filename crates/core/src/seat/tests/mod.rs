@@ -3,6 +3,7 @@
 
 mod chain;
 mod crash;
+mod gate;
 mod judge;
 mod path;
 mod random;
