@@ -36,8 +36,38 @@ pub(crate) enum CollectError {
     Io(RunError),
 }
 
-/// Copies what `patterns` allow into `target`. Without a pattern, input files that did not change stay.
+/// Copies what `patterns` allow into `target`. Without a pattern, input files that did not change stay. After an error
+/// `target` is empty: what half a collection takes would only fill a disk that may be full already.
 pub(crate) fn collect(
+    work: BorrowedFd<'_>,
+    patterns: &OutputPatterns,
+    inputs: &BTreeMap<BundlePath, InputFile>,
+    limit: u64,
+    target: &Path,
+) -> Result<Collected, CollectError> {
+    let collected = copy_all(work, patterns, inputs, limit, target);
+    if collected.is_err()
+        && let Err(error) = empty(target)
+    {
+        tracing::warn!(%error, folder = %target.display(), "cannot remove what a failed collection left");
+    }
+    collected
+}
+
+/// Removes everything below a folder, and not the folder.
+fn empty(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn copy_all(
     work: BorrowedFd<'_>,
     patterns: &OutputPatterns,
     inputs: &BTreeMap<BundlePath, InputFile>,
@@ -165,4 +195,34 @@ fn copy(mut file: File, to: &Path, size: u64) -> io::Result<(u64, sandrun_types:
     }
     let mut out = File::create_new(to)?;
     hash_file(&mut file, &mut out, size)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_collection_that_fails_leaves_nothing_in_the_target() {
+        let (work, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        for name in ["a", "d/b", "z"] {
+            let file = work.path().join(name);
+            fs::create_dir_all(file.parent().unwrap()).unwrap();
+            fs::write(file, vec![0; 1000]).unwrap();
+        }
+        let open = File::open(work.path()).unwrap();
+        let run = |limit| {
+            collect(
+                open.as_fd(),
+                &OutputPatterns::default(),
+                &BTreeMap::new(),
+                limit,
+                target.path(),
+            )
+        };
+        // the last of the three cannot be written
+        fs::create_dir(target.path().join("z")).unwrap();
+        assert!(matches!(run(10_000), Err(CollectError::Io(_))));
+        assert_eq!(fs::read_dir(target.path()).unwrap().count(), 0);
+        assert_eq!(run(10_000).unwrap().files.len(), 3);
+    }
 }

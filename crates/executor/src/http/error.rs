@@ -2,6 +2,7 @@
 //! log, with a number that the client gets to see.
 
 use std::error::Error;
+use std::io;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
@@ -15,6 +16,9 @@ use crate::jobs::RegistryError;
 use crate::service::Stopped;
 use crate::upload::{AssembleError, ReceiveError};
 use crate::wire::ErrorBody;
+
+/// Seconds after which a full disk may have room again.
+const FULL_DISK_WAIT: u64 = 60;
 
 /// A refused or failed request.
 #[derive(Debug)]
@@ -68,15 +72,37 @@ impl ApiError {
         Self::not_found("there is no such job here; its data may have been deleted")
     }
 
-    /// A fault of the service's own: `what` and the error go to the log, a reference number to the client.
+    /// A fault of the service's own: `what` and the error go to the log, a reference number to the client. A full disk
+    /// is said to be one: nobody has to look into a log to know that waiting helps.
     pub(crate) fn internal(what: &str, error: &(dyn Error + 'static)) -> Self {
         let reference: u32 = rand::thread_rng().r#gen();
         tracing::error!(reference = format!("{reference:08x}"), error, "{what}");
+        if is_full_disk(error) {
+            return Self {
+                retry_after: Some(FULL_DISK_WAIT),
+                ..Self::new(
+                    StatusCode::INSUFFICIENT_STORAGE,
+                    "the service's disk is full; try again later, or free some of it",
+                )
+            };
+        }
         Self::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             format!("the service failed; its log says why under {reference:08x}"),
         )
     }
+}
+
+/// Whether an error, or what it came from, is that no byte fits on the disk any more.
+fn is_full_disk(error: &(dyn Error + 'static)) -> bool {
+    std::iter::successors(Some(error), |error| (*error).source()).any(|error| {
+        error.downcast_ref::<io::Error>().is_some_and(|error| {
+            matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            )
+        })
+    })
 }
 
 impl IntoResponse for ApiError {
@@ -162,6 +188,30 @@ impl From<Refusal> for ApiError {
             | Refusal::Memory { .. }
             | Refusal::Interpreter(_)
             | Refusal::Requirements { .. } => Self::bad_request(refusal.to_string()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_said_to_be_one_and_names_no_folder() {
+        let full = || io::Error::from(io::ErrorKind::StorageFull);
+        let other = || io::Error::from(io::ErrorKind::PermissionDenied);
+        for (error, expected) in [
+            (ApiError::internal("x", &full()), 507),
+            (ApiError::from(ReceiveError::Spool(full())), 507),
+            (ApiError::from(AssembleError::Spool(full())), 507),
+            (ApiError::from(ReceiveError::Spool(other())), 500),
+        ] {
+            let response = error.into_response();
+            assert_eq!(response.status(), expected);
+            assert_eq!(
+                response.headers().contains_key(header::RETRY_AFTER),
+                expected == 507
+            );
         }
     }
 }
