@@ -32,6 +32,9 @@ pub struct ExecutorConfig {
     pub max_queued: usize,
     /// How long an ended job's data is kept.
     pub retention: Retention,
+    /// Bytes that the data of ended jobs may take together: the oldest goes before its time to make room. `None` is a
+    /// quarter of what is free on the disk at start, [`Self::MOST_KEPT`] at most.
+    pub kept_bytes: Option<u64>,
     /// How jobs are isolated.
     pub sandbox: SandboxConfig,
     /// How long jobs, streams and requests in flight have to end after the shutdown signal, before they are dropped.
@@ -39,6 +42,9 @@ pub struct ExecutorConfig {
 }
 
 impl ExecutorConfig {
+    /// Most bytes that ended jobs' data takes where no setting says so.
+    pub const MOST_KEPT: u64 = 2 << 30;
+
     /// Defaults: loopback, anonymous, the quotas and limits of the wire description, as many jobs at once as there
     /// are CPU cores.
     #[must_use]
@@ -55,6 +61,7 @@ impl ExecutorConfig {
             parallel: cores.and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN),
             max_queued: 256,
             retention: Retention::default(),
+            kept_bytes: None,
             sandbox,
             grace: Duration::from_secs(5),
         }

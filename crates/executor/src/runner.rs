@@ -19,6 +19,8 @@ use crate::worker_key::WorkerKey;
 pub(crate) struct Finished {
     pub(crate) verdict: Verdict,
     pub(crate) cpu: Duration,
+    /// Bytes of outputs and log that stay on disk.
+    pub(crate) bytes: u64,
     pub(crate) ended: Ended,
 }
 
@@ -90,9 +92,11 @@ fn finish(
     receipt.worker_id = key.map(WorkerKey::worker_id);
     let receipt_bytes = receipt.canonical_bytes();
     let signature = key.map(|key| key.sign(&receipt_bytes));
+    let outputs: u64 = receipt.output_files.values().map(|file| file.size_bytes).sum();
     Finished {
         verdict,
         cpu,
+        bytes: outputs.saturating_add(job.log.length()),
         ended: Ended {
             receipt,
             receipt_bytes,
@@ -157,7 +161,7 @@ fn of_report(job: &Job, report: &RunReport) -> Receipt {
 
 fn of_error(job: &Job, class: ClassId, error: &RunError) -> Receipt {
     let explanation = match error {
-        RunError::Cancelled => "the executor stopped; submit the job again".to_owned(),
+        RunError::Cancelled => "it was cancelled, or the executor stopped; submit the job again".to_owned(),
         // Their sources name the executor's own folders: they go to its log alone.
         RunError::Files { .. } | RunError::Internal(_) => {
             "the executor failed; submit the job again".to_owned()

@@ -113,6 +113,7 @@ impl Executor {
             max_queued: config.max_queued,
             quota: config.quota,
             retention: config.retention,
+            kept_bytes: config.kept_bytes.unwrap_or_else(|| kept_bytes(&jobs)),
         };
         let tools = Tools {
             sandbox: Arc::clone(&sandbox),
@@ -228,6 +229,14 @@ fn take_folder(data_dir: &Path) -> Result<LockFile, ServeError> {
     }
     make(&jobs)?;
     Ok(lock)
+}
+
+/// What ended jobs may keep where nobody has said how much.
+fn kept_bytes(jobs: &Path) -> u64 {
+    let free = rustix::fs::statvfs(jobs).map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    free.map_or(ExecutorConfig::MOST_KEPT, |free| {
+        (free / 4).min(ExecutorConfig::MOST_KEPT)
+    })
 }
 
 /// Removes what jobs have left.

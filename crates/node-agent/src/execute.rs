@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sandrun_content::{ContentError, Data, Limits, PackError, pack_result};
 use sandrun_core::seat::RunEnd;
-use sandrun_executor::{ClientError, FileContent, Submission, wire};
+use sandrun_executor::{ClientError, ExecutorClient, FileContent, Submission, wire};
 use sandrun_types::{
     BundlePath, ClassId, ContentDigest, InputFile, JobId, OutputRoot, Receipt, ResultParts, job_hash,
     output_root,
@@ -30,6 +30,34 @@ const ARCHIVE: &str = "bundle.tar.gz";
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How often a question is asked again when the executor does not answer.
 const PATIENCE: u32 = 20;
+
+/// How often a run is asked away: once ends it where it still runs, once more deletes what it left.
+const REMOVALS: usize = 2;
+
+/// A run on the executor, held as long as anybody wants something of it. Dropping it, by whoever gives the run up,
+/// ends it and deletes its data: a client's jobs may not fill the node's disk.
+struct Held {
+    executor: ExecutorClient,
+    run: String,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+            return;
+        };
+        let (executor, run) = (self.executor.clone(), std::mem::take(&mut self.run));
+        runtime.spawn(async move {
+            for _ in 0..REMOVALS {
+                if let Err(error) = executor.cancel(&run).await {
+                    // gone already, or an executor that has no such call and deletes it in its own time
+                    tracing::debug!(run, %error, "nothing left to remove");
+                    break;
+                }
+            }
+        });
+    }
+}
 
 /// Within what a run has to end.
 #[derive(Debug, Clone, Copy)]
@@ -122,7 +150,8 @@ pub(crate) async fn run(
         .await
         .map_err(disk)?;
 
-    let Some(receipt) = execute(node, job, bundle, &folder.join(ARCHIVE), bounds.wall_limit).await? else {
+    let held = submit(node, job, bundle, &folder.join(ARCHIVE)).await?;
+    let Some(receipt) = receipt(node, &held, bounds.wall_limit).await? else {
         info!(%job, wall_limit = bounds.wall_limit.as_secs(), "the program's time is over");
         return Ok(RunEnd::Limit);
     };
@@ -134,6 +163,7 @@ pub(crate) async fn run(
         Verdict::Failed => return Err(RunError::NotRun(receipt.explanation)),
     };
     let content = store(node, &receipt, ended, &folder).await?;
+    drop(held);
     crash::point("result-stored");
     info!(%job, exit = %ended.exit, outputs = receipt.output_files.len(), wall_ms = receipt.wall_time_ms, "ran");
     clear(&folder).await?;
@@ -146,14 +176,8 @@ pub(crate) async fn run(
     }))
 }
 
-/// Submits the bundle and waits for the receipt; `None` when the program has run for longer than `wall_limit`.
-async fn execute(
-    node: &Node,
-    job: JobId,
-    bundle: &Bundle,
-    archive: &Path,
-    wall_limit: Duration,
-) -> Result<Option<Receipt>, RunError> {
+/// Submits the bundle.
+async fn submit(node: &Node, job: JobId, bundle: &Bundle, archive: &Path) -> Result<Held, RunError> {
     let (from, to) = (bundle.clone(), archive.to_owned());
     blocking(move || pack(&from, &to))
         .await?
@@ -164,8 +188,17 @@ async fn execute(
         .manifest(&bundle.manifest);
     let run = node.executor.submit(submission).await?.job_id;
     info!(%job, run, "submitted to the executor");
-    if wait(node, &run, wall_limit).await? {
-        Ok(Some(node.executor.verified_receipt(&run, node.worker_id).await?))
+    Ok(Held {
+        executor: node.executor.clone(),
+        run,
+    })
+}
+
+/// Waits for the receipt; `None` when the program has run for longer than `wall_limit`.
+async fn receipt(node: &Node, held: &Held, wall_limit: Duration) -> Result<Option<Receipt>, RunError> {
+    if wait(node, &held.run, wall_limit).await? {
+        let receipt = node.executor.verified_receipt(&held.run, node.worker_id).await?;
+        Ok(Some(receipt))
     } else {
         Ok(None)
     }

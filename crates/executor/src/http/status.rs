@@ -37,7 +37,7 @@ impl Snapshot {
         match self.phase {
             Phase::Queued | Phase::Running | Phase::Ended { .. } => Ok(self),
             Phase::Delivered { .. } => Err(ApiError::not_found(
-                "the job's data was deleted after its download",
+                "the job's data was deleted: after its download, at its owner's word, or to make room",
             )),
         }
     }

@@ -1,6 +1,6 @@
 //! Every job that the executor knows, the queue, and every client's use: one state, one `apply`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub(crate) struct Rules {
     pub(crate) max_queued: usize,
     pub(crate) quota: Option<QuotaRules>,
     pub(crate) retention: Retention,
+    /// Bytes that the data of ended jobs may take together; the oldest ones' goes first.
+    pub(crate) kept_bytes: u64,
 }
 
 /// What happened. `J` is what a job brings along, `R` what its run leaves behind.
@@ -31,6 +33,8 @@ pub(crate) enum Event<J, R> {
         id: RunId,
         verdict: Verdict,
         cpu: Duration,
+        /// Bytes of its data that stay on disk.
+        bytes: u64,
         report: R,
     },
     /// All outputs were sent.
@@ -76,6 +80,10 @@ struct Known<J, R> {
 pub(crate) struct Registry<J, R> {
     rules: Rules,
     jobs: BTreeMap<RunId, Known<J, R>>,
+    /// When each ended job is to be forgotten: at thousands of jobs an hour nobody can look at all of them each time.
+    expiries: BTreeSet<(Moment, RunId)>,
+    /// What the data of each job takes that has ended and was not delivered, by when it ended.
+    kept: BTreeMap<(Moment, RunId), u64>,
     queue: VecDeque<RunId>,
     running: usize,
     clients: HashMap<IpAddr, ClientUse>,
@@ -86,6 +94,8 @@ impl<J, R> Registry<J, R> {
         Self {
             rules,
             jobs: BTreeMap::new(),
+            expiries: BTreeSet::new(),
+            kept: BTreeMap::new(),
             queue: VecDeque::new(),
             running: 0,
             clients: HashMap::new(),
@@ -100,8 +110,12 @@ impl<J, R> Registry<J, R> {
                 id,
                 verdict,
                 cpu,
+                bytes,
                 report,
-            } => self.finished(now, id, verdict, cpu, report)?,
+            } => {
+                self.finished(now, id, verdict, cpu, report)?;
+                self.keep(now, id, bytes)
+            }
             Event::Delivered { id } => self.delivered(id)?,
             Event::Tick => Vec::new(),
         };
@@ -155,20 +169,38 @@ impl<J, R> Registry<J, R> {
         verdict: Verdict,
         cpu: Duration,
         report: R,
-    ) -> Result<Vec<Action>, RegistryError> {
+    ) -> Result<(), RegistryError> {
         let known = self.jobs.get_mut(&id).ok_or(RegistryError::Unknown(id))?;
         known.phase.name().after(Step::Finish)?;
         if known.phase.name() == PhaseName::Running {
             self.running -= 1;
         }
         self.queue.retain(|queued| *queued != id);
+        let client = known.client;
         known.phase = Phase::Ended {
             at: now,
             verdict,
             report,
         };
-        self.clients.entry(known.client).or_default().finish(now, cpu);
-        Ok(Vec::new())
+        self.expiries.insert((self.expiry(now, verdict), id));
+        self.clients.entry(client).or_default().finish(now, cpu);
+        Ok(())
+    }
+
+    /// Counts what a job keeps, and makes room for it: the data of the jobs that ended first goes.
+    fn keep(&mut self, now: Moment, id: RunId, bytes: u64) -> Vec<Action> {
+        self.kept.insert((now, id), bytes);
+        let mut total: u64 = self.kept.values().sum();
+        let mut actions = Vec::new();
+        while total > self.rules.kept_bytes
+            && let Some((&(ended, oldest), &bytes)) = self.kept.first_key_value()
+            && oldest != id
+        {
+            total -= bytes;
+            self.kept.remove(&(ended, oldest));
+            actions.extend(self.delivered(oldest).unwrap_or_default());
+        }
+        actions
     }
 
     fn delivered(&mut self, id: RunId) -> Result<Vec<Action>, RegistryError> {
@@ -176,35 +208,38 @@ impl<J, R> Registry<J, R> {
         known.phase.name().after(Step::Deliver)?;
         // Queued stands in for a moment: a phase is moved out of whole.
         match std::mem::replace(&mut known.phase, Phase::Queued) {
-            Phase::Ended { at, verdict, report } => known.phase = Phase::Delivered { at, verdict, report },
+            Phase::Ended { at, verdict, report } => {
+                self.kept.remove(&(at, id));
+                known.phase = Phase::Delivered { at, verdict, report };
+            }
             other @ (Phase::Queued | Phase::Running | Phase::Delivered { .. }) => known.phase = other,
         }
         Ok(vec![Action::DeleteData(id)])
     }
 
-    fn expiry(&self, phase: &Phase<R>) -> Option<Moment> {
-        match phase {
-            Phase::Queued | Phase::Running => None,
-            Phase::Ended { at, verdict, .. } | Phase::Delivered { at, verdict, .. } => Some(match verdict {
-                Verdict::Completed => *at + self.rules.retention.completed,
-                Verdict::Failed => *at + self.rules.retention.failed,
-            }),
+    /// When a job that ends now is to be forgotten.
+    fn expiry(&self, now: Moment, verdict: Verdict) -> Moment {
+        match verdict {
+            Verdict::Completed => now + self.rules.retention.completed,
+            Verdict::Failed => now + self.rules.retention.failed,
         }
     }
 
     fn forget_old(&mut self, now: Moment) -> Vec<Action> {
-        let is_old = |known: &Known<J, R>| self.expiry(&known.phase).is_some_and(|at| at <= now);
-        let old: Vec<RunId> = self
-            .jobs
-            .iter()
-            .filter(|(_, known)| is_old(known))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &old {
-            self.jobs.remove(id);
+        let mut actions = Vec::new();
+        while let Some((at, id)) = self.expiries.first().copied()
+            && at <= now
+        {
+            self.expiries.remove(&(at, id));
+            if let Some(known) = self.jobs.remove(&id)
+                && let Phase::Ended { at, .. } = known.phase
+            {
+                self.kept.remove(&(at, id));
+            }
+            actions.push(Action::DeleteData(id));
         }
         self.clients.retain(|_, used| !used.forget_old(now));
-        old.into_iter().map(Action::DeleteData).collect()
+        actions
     }
 
     fn fill_slots(&mut self) -> Vec<Action> {
@@ -226,10 +261,7 @@ impl<J, R> Registry<J, R> {
 
     /// When the next `Tick` has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        self.jobs
-            .values()
-            .filter_map(|known| self.expiry(&known.phase))
-            .min()
+        self.expiries.first().map(|(at, _)| *at)
     }
 
     /// A job's own data, its phase, and its place in the queue (1 is next, 0 waits no more).
@@ -286,6 +318,11 @@ impl<J, R> Registry<J, R> {
         for id in &self.queue {
             assert_eq!(self.jobs[id].phase.name(), PhaseName::Queued);
         }
+        assert_eq!(self.kept.len(), count(PhaseName::Ended));
+        assert!(self.kept.len() <= 1 || self.kept.values().sum::<u64>() <= self.rules.kept_bytes);
+        let ended = count(PhaseName::Ended) + count(PhaseName::Delivered);
+        assert_eq!(self.expiries.len(), ended);
+        assert!(self.expiries.iter().all(|(_, id)| self.jobs.contains_key(id)));
         let active: u32 = self.clients.values().map(ClientUse::active).sum();
         assert_eq!(active as usize, self.running + self.queue.len());
     }

@@ -11,6 +11,7 @@ fn rules(parallel: u32) -> Rules {
         max_queued: 3,
         quota: None,
         retention: Retention::default(),
+        kept_bytes: 50,
     }
 }
 
@@ -31,6 +32,7 @@ fn finished(n: u8, verdict: Verdict) -> Event<(), u8> {
         id: id(n),
         verdict,
         cpu: SECOND,
+        bytes: 10,
         report: n,
     }
 }
@@ -92,6 +94,44 @@ fn data_goes_after_download_five_minutes_after_a_failure_or_an_hour_after_succes
     let actions = registry.apply(SECOND * 3601, Event::Tick).unwrap();
     assert_eq!(actions, [Action::DeleteData(id(1)), Action::DeleteData(id(3))]);
     assert_eq!(registry.next_deadline(), None);
+}
+
+#[test]
+fn the_data_that_ended_jobs_keep_is_bounded_and_the_oldest_goes_first() {
+    let mut registry = Registry::new(Rules {
+        kept_bytes: 25,
+        ..rules(4)
+    });
+    let mut deleted = Vec::new();
+    for (at, n) in [(1, 4), (2, 3), (2, 2), (3, 1)] {
+        registry.apply(SECOND * at, submitted(n)).unwrap();
+        let actions = registry
+            .apply(SECOND * at, finished(n, Verdict::Completed))
+            .unwrap();
+        deleted.push(actions);
+        registry.sanity_check();
+    }
+    let gone = |n| vec![Action::DeleteData(id(n))];
+    assert_eq!(deleted, [vec![], vec![], gone(4), gone(2)]);
+    // what is known of the run stays, and its owner's own deletion makes room too
+    assert_eq!(registry.job(id(4)).unwrap().1.name(), PhaseName::Delivered);
+    registry
+        .apply(SECOND * 4, Event::Delivered { id: id(3) })
+        .unwrap();
+    registry.apply(SECOND * 5, submitted(5)).unwrap();
+    let last = registry.apply(SECOND * 5, finished(5, Verdict::Failed));
+    assert_eq!(last, Ok(vec![]));
+    // one that is too large alone stays for its client: nothing else does
+    registry.apply(SECOND * 6, submitted(6)).unwrap();
+    let large = Event::Finished {
+        id: id(6),
+        verdict: Verdict::Completed,
+        cpu: SECOND,
+        bytes: 1000,
+        report: 6,
+    };
+    assert_eq!(registry.apply(SECOND * 6, large).unwrap().len(), 2);
+    registry.sanity_check();
 }
 
 #[test]
