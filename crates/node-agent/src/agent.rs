@@ -6,6 +6,7 @@
 
 mod chain;
 mod consider;
+mod holding;
 mod perform;
 mod survey;
 mod tracked;
@@ -26,7 +27,9 @@ use tracing::{debug, error, info, warn};
 
 use crate::bundle::{Bundle, BundleError};
 use crate::error::{AgentError, Report as _};
+use crate::health::Health;
 use crate::node::Node;
+use holding::HeldBack;
 use survey::{Survey, SurveyError};
 use tracked::Tracked;
 
@@ -52,6 +55,8 @@ enum Done {
         end: TransactionEnd,
     },
     Surveyed(Box<Result<Survey, SurveyError>>),
+    /// Whether the executor has run a trivial program.
+    Probed(bool),
     Withdrawn,
     Cleared,
 }
@@ -78,6 +83,10 @@ pub(crate) struct Agent {
     /// Whether earnings have changed since they were last looked at.
     earnings_due: bool,
     withdrawing: bool,
+    /// The executor, as its runs tell.
+    health: Health,
+    /// Why no seat is taken now, whatever the job.
+    held_back: Option<HeldBack>,
     /// The block that the journal names for a restart.
     resume_from: u64,
 }
@@ -97,6 +106,8 @@ impl Agent {
             survey_due: false,
             earnings_due: true,
             withdrawing: false,
+            health: Health::default(),
+            held_back: None,
             resume_from,
         }
     }
@@ -141,6 +152,7 @@ impl Agent {
 
     /// Everything that was made of the chain is made anew: the journal holds what matters.
     fn forget_the_chain(&mut self) {
+        self.health.probed(self.now(), false);
         self.tasks.abort_all();
         self.jobs.clear();
         self.seen = None;
@@ -182,25 +194,34 @@ impl Agent {
         };
         match done {
             Done::Fetched { job, outcome } => self.fetched(job, outcome),
-            Done::Ran { job, attempt, end } => self.feed(
-                job,
-                Event::Ran {
-                    attempt,
-                    end: self.node.misreport(end),
-                },
-            ),
+            Done::Ran { job, attempt, end } => self.ran(job, attempt, end),
             Done::Sent {
                 job,
                 transaction,
                 end,
             } => self.feed(job, Event::Sent { transaction, end }),
             Done::Surveyed(outcome) => self.surveyed(*outcome),
+            Done::Probed(has_worked) => {
+                self.health.probed(self.now(), has_worked);
+                Ok(())
+            }
             Done::Withdrawn => {
                 self.withdrawing = false;
                 Ok(())
             }
             Done::Cleared => Ok(()),
         }
+    }
+
+    fn ran(&mut self, job: JobId, attempt: Attempt, end: RunEnd) -> Result<(), AgentError> {
+        match end {
+            RunEnd::Result(_) => self.health.run_worked(),
+            RunEnd::ExecutorFailed => self.health.run_failed(self.now()),
+            // of the program, or of the bundle
+            RunEnd::Limit | RunEnd::BundleLost => {}
+        }
+        let end = self.node.misreport(end);
+        self.feed(job, Event::Ran { attempt, end })
     }
 
     fn fetched(&mut self, job: JobId, outcome: Result<Bundle, BundleError>) -> Result<(), AgentError> {

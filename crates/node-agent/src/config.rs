@@ -55,6 +55,8 @@ pub struct AgentConfig {
     pub max_memory_mib: u32,
     /// Largest bundle that is fetched, bytes.
     pub max_bundle_bytes: u64,
+    /// No seat is taken while fewer bytes are free in [`AgentConfig::data_dir`].
+    pub min_free_disk: u64,
     /// How long a bundle may take to arrive before the try counts as failed.
     pub fetch_patience: Duration,
     /// How often the node may be outvoted in `native` jobs before it accepts nothing more.
@@ -114,6 +116,7 @@ impl AgentConfig {
             confirmations: None,
             max_memory_mib: 2048,
             max_bundle_bytes: 100 * MIB,
+            min_free_disk: 256 * MIB,
             fetch_patience: Duration::from_secs(120),
             strikes: StrikeRule::default(),
             detection: Detection::default(),

@@ -71,6 +71,9 @@ pub(crate) struct Arguments {
     /// Most memory that the executor gives a job, MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048)]
     max_memory: u32,
+    /// Take no seats while less than this is free in the data directory, MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    min_free_disk: u32,
     /// Stop taking jobs when another answer won in so many `native` jobs within an hour
     #[arg(long, value_name = "N", default_value_t = 3)]
     max_strikes: u32,
@@ -163,6 +166,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         .collect();
     config.max_jobs = arguments.max_jobs;
     config.max_memory_mib = arguments.max_memory;
+    config.min_free_disk = u64::from(arguments.min_free_disk) * 1024 * 1024;
     config.strikes.most = arguments.max_strikes;
     config.resume_after_fault = arguments.resume_after_fault;
     config.misbehaviour = misbehaviour;

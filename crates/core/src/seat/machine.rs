@@ -33,6 +33,9 @@ pub struct Seat {
     pub(super) hand: Hand,
     /// A fetch or a run has failed: none is tried again before the next head.
     pub(super) work_rests: bool,
+    /// Runs that have failed in a row, and until when none is tried again therefore.
+    pub(super) failed_runs: u32,
+    pub(super) runs_rest_until: UnixSeconds,
     /// A transaction has failed: none is tried again before the next head.
     pub(super) sender_rests: bool,
     pub(super) retired: bool,
@@ -104,6 +107,8 @@ impl Seat {
             ticket: None,
             hand: Hand::Free,
             work_rests: false,
+            failed_runs: 0,
+            runs_rest_until: UnixSeconds::default(),
             sender_rests: false,
             retired: false,
             state: State::Seen,
@@ -207,7 +212,7 @@ impl Seat {
                 let usable = !self.sender_rests && self.open_seats(now).is_some_and(|job| job.round == round);
                 self.ticket = usable.then_some((round, unit));
             }
-            Event::Ran { attempt, end } => self.take_run_end(attempt, end)?,
+            Event::Ran { attempt, end } => self.take_run_end(now, attempt, end)?,
             Event::Sent { transaction, end } if self.hand == Hand::Sending(transaction) => {
                 self.take_sent(transaction, end);
             }
@@ -283,7 +288,7 @@ impl Seat {
         }
     }
 
-    fn take_run_end(&mut self, attempt: Attempt, end: RunEnd) -> Result<(), Refused> {
+    fn take_run_end(&mut self, now: UnixSeconds, attempt: Attempt, end: RunEnd) -> Result<(), Refused> {
         if self.run != Some(attempt) {
             return Err(Refused::StaleAttempt {
                 told: attempt,
@@ -295,7 +300,11 @@ impl Seat {
             RunEnd::Result(parts) => self.fresh = Some(Fresh::Result(parts)),
             RunEnd::Limit => self.fresh = Some(Fresh::Limit),
             RunEnd::BundleLost => self.bundle = Bundle::Missing,
-            RunEnd::ExecutorFailed => self.work_rests = true,
+            RunEnd::ExecutorFailed => {
+                self.work_rests = true;
+                self.runs_rest_until = now.plus(self.terms.pause_after(self.failed_runs));
+                self.failed_runs = self.failed_runs.saturating_add(1);
+            }
         }
         Ok(())
     }

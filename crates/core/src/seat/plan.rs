@@ -237,7 +237,8 @@ impl Seat {
         if let Some(soft) = self.fall_back(held, now) {
             return Some(self.fix(held.round, soft));
         }
-        if self.run_until(now).is_none() || self.work_rests {
+        let runs_rest = self.bundle == Bundle::Held && now < self.runs_rest_until;
+        if self.run_until(now).is_none() || self.work_rests || runs_rest {
             return self.plan_poke(held, now);
         }
         match self.bundle {

@@ -84,6 +84,13 @@ impl Terms {
         )
     }
 
+    /// Seconds to let the executor rest after a run that failed, `before` others having failed in a row: 1, 2, 4, … up
+    /// to a tenth of the run window, a minute at most.
+    pub fn pause_after(&self, before: u32) -> u64 {
+        let longest = (self.run_window() / 10).clamp(1, 60);
+        1u64.checked_shl(before).unwrap_or(longest).min(longest)
+    }
+
     /// From when on a reveal waits for no confirmations any more: half of the window before its deadline.
     pub fn reveal_anyway_at(&self, reveal_deadline: UnixSeconds) -> UnixSeconds {
         UnixSeconds(reveal_deadline.0.saturating_sub(self.windows.reveal / 2))

@@ -114,8 +114,8 @@ impl Agent {
         else {
             return Ok(());
         };
-        if !survey.executor_lives {
-            debug!(%job, "no seat is taken while the executor does not answer");
+        if let Some(reason) = &self.held_back {
+            debug!(%job, %reason, "no seat is taken");
             return Ok(());
         }
         let units = units(survey, self.node.unit);

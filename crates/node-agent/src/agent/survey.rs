@@ -10,7 +10,7 @@ use sandrun_types::{Amount, B256, JobId, Token, U256};
 use thiserror::Error;
 use tracing::{debug, warn};
 
-use super::{Agent, Done};
+use super::{Agent, Done, holding::free_disk};
 use crate::error::Report as _;
 use crate::node::Node;
 
@@ -28,6 +28,8 @@ pub(super) struct Survey {
     pub(super) record: NodeRecord,
     /// Whether the executor answers as the one that was registered.
     pub(super) executor_lives: bool,
+    /// Bytes that are free in the data folder; `None` where that cannot be found out.
+    pub(super) free_disk: Option<u64>,
     /// The lottery of each job that was asked for, where seats are to be had.
     pub(super) lotteries: Vec<(JobId, Lottery)>,
     /// What the escrow owes the node; empty if it was not asked for.
@@ -86,6 +88,7 @@ impl Agent {
         match outcome {
             Ok(survey) => {
                 self.withdraw(&survey);
+                self.look_at_itself(&survey);
                 self.survey = Some(survey);
                 self.consider_all()?;
             }
@@ -160,6 +163,7 @@ async fn look(node: Arc<Node>, head: u64, wanted: Vec<JobId>, earnings: bool) ->
         fees,
         record,
         executor_lives,
+        free_disk: free_disk(&node.config.data_dir),
         lotteries,
         earnings: owed,
     })

@@ -1,6 +1,7 @@
 //! A rig that plays chain, disk, executor and sender for one seat's machine, records what it asks for, and lets a test
 //! say that nothing else was asked.
 
+mod backoff;
 mod chain;
 mod crash;
 mod gate;
