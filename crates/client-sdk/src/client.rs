@@ -1,6 +1,7 @@
 //! A client's actions on the market: post, follow, cancel, get money back. Owns their order; what is sent is checked
 //! before. Never keeps state: everything is on the chain.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use sandrun_chain::{
 use sandrun_content::{ContentError, ContentStore};
 use sandrun_core::market::rules::Windows;
 use sandrun_core::market::{JobFacts, Phase};
-use sandrun_types::{Address, Amount, JobId, Order, Token};
+use sandrun_types::{Address, Amount, Capabilities, JobId, NodeIndex, Order, Token};
 
+use crate::fit::announced;
 use crate::plan::{PlanError, Terms, plan};
 use crate::snapshot::{JobEntry, SnapshotError, read_job};
 use crate::{PreparedJob, Wish};
@@ -119,11 +121,13 @@ impl Client {
             self.reader.token_terms(),
             self.reader.nodes()
         )?;
+        let capabilities = self.capabilities().await?;
         let decimals = self.decimals(wish.token, &tokens).await?;
         let terms = Terms {
             parameters: &parameters,
             tokens: &tokens,
             nodes: &nodes,
+            capabilities: &capabilities,
             decimals,
         };
         let order = plan(job, wish, terms)?;
@@ -139,6 +143,16 @@ impl Client {
             });
         }
         Ok(order)
+    }
+
+    /// What each node announces.
+    ///
+    /// # Errors
+    /// No usable answer.
+    pub async fn capabilities(&self) -> Result<BTreeMap<NodeIndex, Capabilities>, ClientError> {
+        let head = self.reader.chain().head().await?;
+        let first = self.reader.deployment().deployed_block;
+        Ok(announced(&self.reader.events(first, head.block.number).await?))
     }
 
     async fn decimals(&self, token: Token, allowed: &[sandrun_chain::TokenTerms]) -> Result<u8, ClientError> {

@@ -5,6 +5,8 @@
 //! with more than convenience, and never prints.
 
 mod client;
+mod fit;
+mod gather;
 mod manager;
 mod plan;
 mod prepare;
@@ -13,9 +15,10 @@ mod snapshot;
 mod views;
 
 pub use client::{Client, ClientError, Posted};
+pub use fit::{Missing, announced, nodes_for};
 pub use manager::{ManagerClient, ManagerClientError};
 pub use plan::{PlanError, Terms, Wish, plan};
-pub use prepare::{PrepareError, PreparedJob, prepare};
+pub use prepare::{MAX_BUNDLE_BYTES, PrepareError, PreparedJob, prepare};
 pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
 pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job};
 pub use views::{

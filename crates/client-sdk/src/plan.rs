@@ -1,13 +1,17 @@
 //! From a prepared job and a payment to an order. Owns the checks against the deployment's terms and the choice of the
 //! execution class; pure, so that everything that can be refused is refused before anything is sent.
 
+use std::collections::BTreeMap;
+
 use sandrun_chain::{NodeRecord, Parameters, TokenTerms};
 use sandrun_core::pricing::{PaymentError, TokenLimits, price_per_replica};
 use sandrun_types::{
-    Address, Amount, B256, ClassId, ClassKind, ClassRequest, Order, Redundancy, Token, U256,
+    Address, Amount, B256, Capabilities, ClassId, ClassKind, ClassRequest, NodeIndex, Order, Redundancy,
+    Token, U256,
 };
 
 use crate::PreparedJob;
+use crate::fit::{Missing, nodes_for};
 
 /// What a client wants, beside the job itself.
 #[derive(Debug, Clone)]
@@ -65,6 +69,51 @@ pub enum PlanError {
         /// How many serve the class that most serve.
         available: usize,
     },
+    /// Too few of the nodes that serve the class can run the job.
+    #[error(
+        "redundancy {replicas} needs {replicas} nodes that can run this job, and there are {able} of {serving}: {missing}"
+    )]
+    Unfit {
+        /// n.
+        replicas: u8,
+        /// How many can run it.
+        able: usize,
+        /// How many serve the class.
+        serving: usize,
+        /// What the others lack.
+        missing: Missing,
+    },
+    /// A bond below what the deployment asks for.
+    #[error(
+        "--bond {bond} is too low: with this payment each seat locks at least {least} coin; raise it or leave it out"
+    )]
+    BondTooLow {
+        /// What was asked for.
+        bond: Amount,
+        /// The least.
+        least: Amount,
+    },
+    /// A bond that is no multiple of what a bond is counted in.
+    #[error("--bond {bond} is too precise: bonds are multiples of 0.000001 coin")]
+    BondTooPrecise {
+        /// What was asked for.
+        bond: Amount,
+    },
+    /// A bond that too few nodes have.
+    #[error(
+        "--bond {bond} is too high: redundancy {replicas} needs {replicas} nodes with so much stake, and there are \
+         {able}; the most that would do is {most}"
+    )]
+    BondTooHigh {
+        /// What was asked for.
+        bond: Amount,
+        /// n.
+        replicas: u8,
+        /// How many have it.
+        able: usize,
+        /// What enough nodes have.
+        most: Amount,
+    },
     /// The sum overflows.
     #[error("the payment is too large to be counted")]
     Overflow,
@@ -87,6 +136,8 @@ pub struct Terms<'a> {
     pub tokens: &'a [TokenTerms],
     /// The nodes.
     pub nodes: &'a [NodeRecord],
+    /// What they announce.
+    pub capabilities: &'a BTreeMap<NodeIndex, Capabilities>,
     /// Decimals of the wish's token, for messages.
     pub decimals: u8,
 }
@@ -112,18 +163,25 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
     }
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
     let request = wish.class.or(job.manifest.class).unwrap_or(ClassRequest::Native);
+    let class = choose_class(terms.nodes, request, wish.redundancy)?;
+    enough_nodes(job, class, wish.redundancy, terms)?;
+    let least = least_bond(price, token)?;
+    let bond = match wish.bond {
+        Some(bond) => wished_bond(bond, least, class, wish.redundancy, terms.nodes)?,
+        None => least,
+    };
     Ok(Order {
         client: wish.client,
         payer: wish.client,
         nonce: wish.nonce,
         bundle: job.bundle_digest(),
         manifest: job.manifest_digest,
-        class: choose_class(terms.nodes, request, wish.redundancy)?,
+        class,
         requirements: job.requirements.to_word(),
         token: wish.token,
         price,
         redundancy: wish.redundancy,
-        bond: wish.bond.unwrap_or(Amount::ZERO).max(least_bond(price, token)?),
+        bond,
         wall_limit: job.wall_limit,
         min_reputation: wish.min_reputation,
         client_key: B256::ZERO,
@@ -148,12 +206,75 @@ fn least_bond(price: Amount, token: &TokenTerms) -> Result<Amount, PlanError> {
         .checked_mul(token.bond_per_price.0)
         .ok_or(PlanError::Overflow)?
         .div_ceil(scale);
-    let granule = U256::from(10u8).pow(U256::from(12u8));
     exact
-        .div_ceil(granule)
-        .checked_mul(granule)
+        .div_ceil(bond_granule())
+        .checked_mul(bond_granule())
         .map(Amount)
         .ok_or(PlanError::Overflow)
+}
+
+/// What a bond is counted in: 10^12 wei.
+fn bond_granule() -> U256 {
+    U256::from(1_000_000_000_000u64)
+}
+
+/// Refuses a job that too few of the nodes which serve its class can run.
+fn enough_nodes(
+    job: &PreparedJob,
+    class: ClassId,
+    redundancy: Redundancy,
+    terms: Terms<'_>,
+) -> Result<(), PlanError> {
+    let replicas = redundancy.replicas();
+    match nodes_for(job, class, terms.nodes, terms.capabilities) {
+        (able, Some(missing)) if able < usize::from(replicas) => Err(PlanError::Unfit {
+            replicas,
+            able,
+            serving: serving(terms.nodes, class).count(),
+            missing,
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Nodes with stake here that serve a class.
+fn serving(nodes: &[NodeRecord], class: ClassId) -> impl Iterator<Item = &NodeRecord> {
+    nodes
+        .iter()
+        .filter(move |node| !node.escrow.cap.is_zero() && node.classes.contains(&class))
+}
+
+/// Holds a bond that was asked for against what is asked of it and what nodes have free.
+fn wished_bond(
+    bond: Amount,
+    least: Amount,
+    class: ClassId,
+    redundancy: Redundancy,
+    nodes: &[NodeRecord],
+) -> Result<Amount, PlanError> {
+    if bond < least {
+        return Err(PlanError::BondTooLow { bond, least });
+    }
+    if !(bond.0 % bond_granule()).is_zero() {
+        return Err(PlanError::BondTooPrecise { bond });
+    }
+    // what is locked now comes back: only what a node can never lock is refused
+    let mut caps: Vec<Amount> = serving(nodes, class).map(|node| node.escrow.cap).collect();
+    caps.sort_unstable_by(|a, b| b.cmp(a));
+    let replicas = redundancy.replicas();
+    let able = caps.iter().filter(|cap| **cap >= bond).count();
+    if able >= usize::from(replicas) {
+        return Ok(bond);
+    }
+    Err(PlanError::BondTooHigh {
+        bond,
+        replicas,
+        able,
+        most: caps
+            .get(usize::from(replicas).saturating_sub(1))
+            .copied()
+            .unwrap_or_default(),
+    })
 }
 
 /// The exact class for a request: the one that most nodes with free stake serve.

@@ -8,6 +8,11 @@ use sandrun_types::{
     BundlePath, BundlePathError, ContentDigest, Entry, Manifest, ManifestDigest, ManifestError, Requirements,
 };
 
+use crate::gather::{Gathered, Packing, gather, read_bounded};
+
+/// Bytes of files that a bundle may have: what agents fetch (their `max_bundle_bytes`).
+pub const MAX_BUNDLE_BYTES: u64 = 100 << 20;
+
 /// Seconds of real time that a run may take when the manifest says nothing.
 const DEFAULT_WALL_LIMIT: u32 = 60;
 /// MiB of memory that a run may take when the manifest says nothing: the executors' own default.
@@ -18,6 +23,10 @@ const DEFAULT_MEMORY_MIB: u32 = 512;
 pub struct PreparedJob {
     /// Where the code was read.
     pub code: PathBuf,
+    /// Its files by their names in the bundle; a `job.json` of the directory is not among them.
+    pub files: Vec<BundlePath>,
+    /// Files and directories of the code that are left out: `.git`, downloaded results, what `.sandrunignore` names.
+    pub left_out: u64,
     /// The manifest, as it will run.
     pub manifest: Manifest,
     /// Its digest.
@@ -30,6 +39,8 @@ pub struct PreparedJob {
     pub requirements: Requirements,
     /// Seconds of real time that a run may take.
     pub wall_limit: u32,
+    /// What the bundle's blocks are read from, until it is stored.
+    _packing: Packing,
 }
 
 impl PreparedJob {
@@ -76,6 +87,64 @@ pub enum PrepareError {
         /// What is wrong.
         source: BundlePathError,
     },
+    /// Something else than a file where one has to be.
+    #[error("{what} {} is no regular file: give a file", path.display())]
+    NoFile {
+        /// What it should be.
+        what: &'static str,
+        /// Which path.
+        path: PathBuf,
+    },
+    /// A file that is larger than it may be.
+    #[error("{what} {} has more than {most} bytes: is it the right file?", path.display())]
+    Large {
+        /// What it should be.
+        what: &'static str,
+        /// Which path.
+        path: PathBuf,
+        /// Bytes that it may have.
+        most: u64,
+    },
+    /// A single file of code, and a manifest that starts another.
+    #[error(
+        "{} is a single file, and the manifest {} starts {entrypoint}: leave its `entrypoint` out or make it {file}, or \
+         give --code the directory that holds {entrypoint}",
+        code.display(), manifest.display()
+    )]
+    Entrypoint {
+        /// The code.
+        code: PathBuf,
+        /// Its name in the bundle.
+        file: BundlePath,
+        /// The manifest.
+        manifest: PathBuf,
+        /// What the manifest names.
+        entrypoint: BundlePath,
+    },
+    /// A line of the list of what is left out.
+    #[error("{}: `{line}` is no pattern ({reason}): correct it", path.display())]
+    Ignore {
+        /// The list.
+        path: PathBuf,
+        /// The line.
+        line: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// More than any agent fetches.
+    #[error(
+        "the files of {} have {bytes} bytes, and nodes take bundles of at most {MAX_BUNDLE_BYTES} (100 MiB): leave some out \
+         (.sandrunignore names them); the biggest are {}",
+        code.display(), biggest.join(", ")
+    )]
+    TooBig {
+        /// The code.
+        code: PathBuf,
+        /// Bytes in all.
+        bytes: u64,
+        /// The biggest files, with their sizes.
+        biggest: Vec<String>,
+    },
     /// The bundle can't be packed.
     #[error("packing the code failed: {0}")]
     Pack(#[from] PackError),
@@ -98,22 +167,18 @@ pub fn prepare(code: &Path, manifest: Option<&Path>) -> Result<PreparedJob, Prep
         .map(Path::to_owned)
         .or_else(|| (kind.is_dir() && inner.is_file()).then_some(inner));
     let mut parsed = match &source {
-        Some(path) => {
-            let bytes = std::fs::read(path).map_err(|source| unreadable("the manifest", path, source))?;
-            Manifest::parse(&bytes).map_err(|source| PrepareError::Manifest {
-                path: path.clone(),
-                source,
-            })?
-        }
+        Some(path) => read_manifest(path)?,
         None => Manifest::default(),
     };
-    let files = if kind.is_dir() {
-        list(code)?
+    let gathered = if kind.is_dir() {
+        gather(code)?
     } else {
-        vec![single(code)?]
+        Gathered::single(single(code)?, kind.len())
     };
-    if parsed.entrypoint.is_none() && !kind.is_dir() {
-        parsed.entrypoint = files.first().cloned();
+    small_enough(code, &gathered)?;
+    let mut files: Vec<BundlePath> = gathered.files.iter().map(|(file, _)| file.clone()).collect();
+    if !kind.is_dir() {
+        name_entrypoint(code, source.as_deref(), &mut parsed, &files)?;
     }
     let blame = |error| match &source {
         Some(path) => PrepareError::Manifest {
@@ -126,15 +191,82 @@ pub fn prepare(code: &Path, manifest: Option<&Path>) -> Result<PreparedJob, Prep
         },
     };
     let entry = parsed.entry(&files).map_err(blame)?;
-    let bundle = pack_bundle(code, &parsed.canonical_bytes(), &Limits::default())?;
+    let packing = gathered.packing(code)?;
+    let tree = match &packing {
+        Packing::Whole => code,
+        Packing::Copy(copy) => copy.path(),
+    };
+    let bundle = pack_bundle(tree, &parsed.canonical_bytes(), &Limits::default())?;
+    if kind.is_dir() {
+        // the manifest stands for it
+        files.retain(|it| it.as_str() != MANIFEST_NAME);
+    }
     Ok(PreparedJob {
         code: code.to_owned(),
+        files,
+        left_out: gathered.left_out,
         manifest_digest: parsed.digest(),
         requirements: requirements(&parsed),
         wall_limit: parsed.timeout.unwrap_or(DEFAULT_WALL_LIMIT),
         manifest: parsed,
         bundle,
         entry,
+        _packing: packing,
+    })
+}
+
+fn read_manifest(path: &Path) -> Result<Manifest, PrepareError> {
+    let bytes = read_bounded(path, Manifest::MAX_BYTES as u64, "the manifest")?;
+    Manifest::parse(&bytes).map_err(|source| PrepareError::Manifest {
+        path: path.to_owned(),
+        source,
+    })
+}
+
+/// A single file is what starts; a manifest that starts another one was made for other code.
+fn name_entrypoint(
+    code: &Path,
+    manifest: Option<&Path>,
+    parsed: &mut Manifest,
+    files: &[BundlePath],
+) -> Result<(), PrepareError> {
+    let Some(file) = files.first() else {
+        return Ok(());
+    };
+    match (&parsed.entrypoint, manifest) {
+        (None, _) => parsed.entrypoint = Some(file.clone()),
+        (Some(named), Some(manifest)) if named != file => {
+            return Err(PrepareError::Entrypoint {
+                code: code.to_owned(),
+                file: file.clone(),
+                manifest: manifest.to_owned(),
+                entrypoint: named.clone(),
+            });
+        }
+        (Some(_), _) => {}
+    }
+    Ok(())
+}
+
+/// Refuses what no agent would fetch, before it is read.
+fn small_enough(code: &Path, gathered: &Gathered) -> Result<(), PrepareError> {
+    let bytes = gathered
+        .files
+        .iter()
+        .fold(0u64, |sum, (_, size)| sum.saturating_add(*size));
+    if bytes <= MAX_BUNDLE_BYTES {
+        return Ok(());
+    }
+    let mut files: Vec<&(BundlePath, u64)> = gathered.files.iter().collect();
+    files.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    Err(PrepareError::TooBig {
+        code: code.to_owned(),
+        bytes,
+        biggest: files
+            .iter()
+            .take(3)
+            .map(|(file, size)| format!("{file} ({} MiB)", size.div_ceil(1 << 20)))
+            .collect(),
     })
 }
 
@@ -162,37 +294,6 @@ fn single(code: &Path) -> Result<BundlePath, PrepareError> {
         path: code.to_owned(),
         source,
     })
-}
-
-/// Every regular file below `root`, by its name in the bundle.
-fn list(root: &Path) -> Result<Vec<BundlePath>, PrepareError> {
-    let mut files = Vec::new();
-    let mut open = vec![root.to_owned()];
-    while let Some(directory) = open.pop() {
-        let unreadable = |source| PrepareError::Unreadable {
-            what: "the directory",
-            path: directory.clone(),
-            source,
-        };
-        for item in std::fs::read_dir(&directory).map_err(unreadable)? {
-            let item = item.map_err(unreadable)?;
-            let path = item.path();
-            if item.file_type().map_err(unreadable)?.is_dir() {
-                open.push(path);
-            } else {
-                let relative = path
-                    .strip_prefix(root)
-                    .unwrap_or(&path)
-                    .to_string_lossy()
-                    .into_owned();
-                files.push(
-                    BundlePath::parse(&relative).map_err(|source| PrepareError::Name { path, source })?,
-                );
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
 }
 
 #[cfg(test)]
@@ -260,5 +361,65 @@ mod tests {
         let code = directory(&[("job.json", r#"{"entrypoint": "other.py"}"#), ("main.py", "")]);
         let error = prepare(code.path(), None).unwrap_err().to_string();
         assert!(error.contains("other.py"), "{error}");
+    }
+
+    #[test]
+    fn a_single_file_and_a_manifest_for_another_are_both_named() {
+        let code = directory(&[
+            ("my-script.py", ""),
+            ("job.json", r#"{"entrypoint": "main.py"}"#),
+            ("args.json", r#"{"args": ["--verbose"]}"#),
+        ]);
+        let with = |manifest: &str| {
+            prepare(
+                &code.path().join("my-script.py"),
+                Some(&code.path().join(manifest)),
+            )
+        };
+        let words = with("job.json").unwrap_err().to_string();
+        assert!(
+            words.contains("my-script.py is a single file") && words.contains("starts main.py"),
+            "{words}"
+        );
+        assert_eq!(
+            with("args.json").unwrap().entry.entrypoint.as_str(),
+            "my-script.py"
+        );
+    }
+
+    #[test]
+    fn a_manifest_without_end_or_beyond_its_bound_is_not_read() {
+        let code = directory(&[("main.py", "")]);
+        let endless = prepare(code.path(), Some(Path::new("/dev/zero"))).unwrap_err();
+        assert!(matches!(endless, PrepareError::NoFile { .. }), "{endless}");
+        std::fs::write(
+            code.path().join(MANIFEST_NAME),
+            vec![b' '; Manifest::MAX_BYTES + 1],
+        )
+        .unwrap();
+        let large = prepare(code.path(), None).unwrap_err();
+        assert!(matches!(large, PrepareError::Large { .. }), "{large}");
+    }
+
+    #[test]
+    fn what_no_agent_fetches_is_refused_with_the_biggest_files() {
+        let code = directory(&[("main.py", "")]);
+        let big = std::fs::File::create(code.path().join("data.bin")).unwrap();
+        big.set_len(MAX_BUNDLE_BYTES + 1).unwrap();
+        let words = prepare(code.path(), None).unwrap_err().to_string();
+        assert!(words.contains("data.bin (101 MiB)"), "{words}");
+    }
+
+    #[test]
+    fn what_was_downloaded_does_not_change_the_bundle() {
+        let code = directory(&[("main.py", "print(1)")]);
+        let before = prepare(code.path(), None).unwrap();
+        let result = code.path().join("results/0x01234567");
+        std::fs::create_dir_all(&result).unwrap();
+        std::fs::write(result.join("stdout"), "1\n").unwrap();
+        std::fs::write(result.join("stderr"), "").unwrap();
+        let after = prepare(code.path(), None).unwrap();
+        assert_eq!(after.left_out, 1);
+        assert_eq!(before.bundle_digest(), after.bundle_digest());
     }
 }
