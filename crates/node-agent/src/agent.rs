@@ -230,11 +230,20 @@ impl Agent {
                 crate::crash::point("bundle-held");
                 if let Some(tracked) = self.jobs.get_mut(&job) {
                     tracked.bundle = Some(Arc::new(bundle));
+                    tracked.trouble.clear();
                 }
                 Ok(())
             }
             Err(error) => {
-                warn!(%job, error = error.report(), "the bundle is not held");
+                let text = error.report();
+                // it is tried again with each block
+                if self
+                    .jobs
+                    .get_mut(&job)
+                    .is_some_and(|it| it.trouble.is_news(&text))
+                {
+                    warn!(%job, error = text, "the bundle is not held");
+                }
                 Err(error.failure())
             }
         };

@@ -38,6 +38,9 @@ pub(crate) enum BundleError {
     /// Held, and no bundle of this order.
     #[error("the bundle is not what the order says: {0}")]
     Mismatch(Mismatch),
+    /// What the order says, and nothing that can run here.
+    #[error("this node cannot run it: {0}")]
+    Unfit(Unfit),
     /// Our own disk.
     #[error("cannot use the bundle's folder {}", path.display())]
     Disk {
@@ -75,9 +78,6 @@ pub(crate) enum Mismatch {
         /// Seconds in the order.
         wall_limit: u32,
     },
-    /// This node cannot run it.
-    #[error("{0}")]
-    Unfit(Unfit),
     /// A file with a name that no bundle can have.
     #[error("`{0}` is no name that a bundle can have")]
     Name(String),
@@ -87,7 +87,7 @@ impl BundleError {
     /// What the seat's machine is told.
     pub(crate) const fn failure(&self) -> FetchFailure {
         match self {
-            Self::Mismatch(_) => FetchFailure::Mismatch,
+            Self::Mismatch(_) | Self::Unfit(_) => FetchFailure::Mismatch,
             Self::Fetch(_) | Self::Late(_) | Self::Disk { .. } => FetchFailure::NotFound,
         }
     }

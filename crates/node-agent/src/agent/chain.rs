@@ -9,7 +9,7 @@ use sandrun_types::{B256, JobId, Order};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
-use super::tracked::{Opening, Tracked};
+use super::tracked::{Opening, Tracked, Trouble};
 use super::{Agent, Seen, work};
 use crate::error::AgentError;
 
@@ -166,6 +166,7 @@ impl Agent {
             posted,
             openings: vec![opening],
             bundle: None,
+            trouble: Trouble::default(),
             ticket: None,
             run: None,
             over_since: None,

@@ -31,12 +31,32 @@ pub(super) struct Tracked {
     pub(super) openings: Vec<Opening>,
     /// The bundle, while it is held.
     pub(super) bundle: Option<Arc<Bundle>>,
+    /// What was said last of a bundle that is not held.
+    pub(super) trouble: Trouble,
     /// The best ticket, once the seed of the present round is known.
     pub(super) ticket: Option<BestTicket>,
     /// The run under way.
     pub(super) run: Option<(Attempt, AbortHandle)>,
     /// Head at which nothing was left to do for the first time.
     pub(super) over_since: Option<u64>,
+}
+
+/// What was complained of last: said once, however often it comes again.
+#[derive(Debug, Default)]
+pub(super) struct Trouble(Option<String>);
+
+impl Trouble {
+    /// Whether this was not said last; it counts as said now.
+    pub(super) fn is_news(&mut self, text: &str) -> bool {
+        let is_news = self.0.as_deref() != Some(text);
+        self.0 = Some(text.to_owned());
+        is_news
+    }
+
+    /// All is well again.
+    pub(super) fn clear(&mut self) {
+        self.0 = None;
+    }
 }
 
 impl Tracked {
@@ -79,5 +99,20 @@ impl Tracked {
             | State::Finished { .. }
             | State::Lost(_) => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_said_once_until_it_changes() {
+        let mut trouble = Trouble::default();
+        assert!(trouble.is_news("nobody serves it"));
+        assert!(!trouble.is_news("nobody serves it"));
+        assert!(trouble.is_news("the disk is full"));
+        trouble.clear();
+        assert!(trouble.is_news("the disk is full"));
     }
 }

@@ -9,14 +9,14 @@ use sandrun_types::{Attempt, ContentDigest, JobId, Order, Token};
 use tracing::{debug, info, warn};
 
 use super::Done;
-use crate::bundle::{self, Bundle, BundleError, Mismatch};
+use crate::bundle::{self, Bundle, BundleError};
 use crate::crash;
 use crate::error::Report as _;
 use crate::execute::{self, RunBounds};
 use crate::fit::fits;
 use crate::node::Node;
 
-/// Gets a bundle. Where no seat is held yet, one that this node cannot run counts as a mismatch: no seat is taken.
+/// Gets a bundle. Where no seat is held yet, one that this node cannot run is refused: no seat is taken.
 pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: bool) -> Done {
     let folder = node.bundle_folder(job);
     let fetched = bundle::obtain(node.store.as_ref(), &order, &folder, node.bounds()).await;
@@ -28,7 +28,7 @@ pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: boo
             node.config.max_memory_mib,
         );
         match fit {
-            Err(unfit) if !seated => Err(BundleError::Mismatch(Mismatch::Unfit(unfit))),
+            Err(unfit) if !seated => Err(BundleError::Unfit(unfit)),
             Ok(()) | Err(_) => Ok(bundle),
         }
     });

@@ -147,3 +147,14 @@ async fn a_bundle_above_the_bound_is_a_mismatch() {
     let error = scene.obtain(&order(id, manifest.digest())).await.unwrap_err();
     assert_eq!(error.failure(), FetchFailure::Mismatch, "{error:?}");
 }
+
+#[test]
+fn a_bundle_that_cannot_run_here_is_not_called_a_wrong_one() {
+    let unfit = BundleError::Unfit(Unfit::Interpreter(sandrun_types::Interpreter::Ruby));
+    let said = unfit.to_string();
+    assert!(
+        said.starts_with("this node cannot run it: it needs ruby"),
+        "{said}"
+    );
+    assert_eq!(unfit.failure(), FetchFailure::Mismatch, "no other try will help");
+}
