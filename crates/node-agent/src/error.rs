@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
-use sandrun_chain::{ConnectError, DeploymentError, ReadError, RpcError, VerifyError};
+use sandrun_chain::{BlockHash, ConnectError, DeploymentError, ReadError, RpcError, VerifyError};
 use sandrun_content::ContentError;
 use sandrun_executor::ClientError;
 use sandrun_executor::worker_key::WorkerKeyError;
@@ -142,6 +142,16 @@ pub enum AgentError {
         noted: u64,
         /// The newest block.
         head: u64,
+    },
+    /// The journal is of another chain with the same id, which has grown past it since.
+    #[error("the journal in {} is about a chain that began with block {noted}, and this one begins with {found}: it was started anew; give --data-dir an empty folder", path.display())]
+    OtherGenesis {
+        /// The data folder.
+        path: PathBuf,
+        /// The first block's hash in the journal.
+        noted: BlockHash,
+        /// The first block's hash on the chain.
+        found: BlockHash,
     },
     /// Misbehaviour where it is not play.
     #[error("a misbehaving node is for a local test chain (id {local}), not for chain {chain}", local = ChainId::LOCAL)]

@@ -3,7 +3,9 @@
 
 use std::sync::Arc;
 
-use sandrun_chain::{Chain, Deployment, MarketReader, NodeRecord, Sender, SenderConfig, worker_key_message};
+use sandrun_chain::{
+    BlockHash, Chain, Deployment, MarketReader, NodeRecord, Sender, SenderConfig, worker_key_message,
+};
 use sandrun_content::{ContentStore, KuboClient};
 use sandrun_core::market::Profile;
 use sandrun_core::seat::Gate;
@@ -51,20 +53,12 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let worker_key = config.worker_key.clone().unwrap_or_else(|| config.key.clone());
     let worker = worker_key.address();
     let mut journal = Journal::open(&config.data_dir, at, worker)?;
+    let (head, noted) = check_chain(&config, &chain, &mut journal).await?;
     // a former run's, which nobody uses now: what is needed is fetched again
     for folder in [config.bundles_folder(), config.results_folder()] {
         crate::bundle::clear(&folder)
             .await
             .map_err(|error| AgentError::Folder(Box::new(error)))?;
-    }
-    let head = chain.head().await?.block.number;
-    let noted: Option<u64> = journal.note(Note::ResumeFrom)?;
-    if let Some(noted) = noted.filter(|noted| *noted > head) {
-        return Err(AgentError::OtherChain {
-            path: config.data_dir,
-            noted,
-            head,
-        });
     }
 
     let sender = |key| {
@@ -125,6 +119,36 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         gate,
         resume_from,
     })
+}
+
+/// Sees that the journal is about this chain and not about one with the same id that is gone; the head, and the block
+/// to read from, as the journal has it.
+async fn check_chain(
+    config: &AgentConfig,
+    chain: &Chain,
+    journal: &mut Journal,
+) -> Result<(u64, Option<u64>), AgentError> {
+    let path = || config.data_dir.clone();
+    let head = chain.head().await?.block.number;
+    let noted: Option<u64> = journal.note(Note::ResumeFrom)?;
+    if let Some(noted) = noted.filter(|noted| *noted > head) {
+        let path = path();
+        return Err(AgentError::OtherChain { path, noted, head });
+    }
+    // the first block is the only one that no reorganisation touches; a node that has pruned it says nothing
+    let Some(first) = chain.block_at(0).await? else {
+        return Ok((head, noted));
+    };
+    let found = first.block.hash;
+    match journal.note::<BlockHash>(Note::Genesis)? {
+        Some(noted) if noted != found => {
+            let path = path();
+            return Err(AgentError::OtherGenesis { path, noted, found });
+        }
+        Some(_) => {}
+        None => journal.set_note(Note::Genesis, &found)?,
+    }
+    Ok((head, noted))
 }
 
 /// The market's contracts, checked.

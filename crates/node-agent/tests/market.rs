@@ -69,7 +69,10 @@ async fn a_liar_among_three_is_slashed_and_accepts_no_more() -> Result<()> {
     let (one, first) = market.agent(1, |_| {}).await?;
     let (two, second) = market.agent(2, |_| {}).await?;
     let (three, liar) = market
-        .agent(3, |config| config.misbehaviour = Some(Misbehaviour::Liar))
+        .agent(3, |config| {
+            config.misbehaviour = Some(Misbehaviour::Liar);
+            config.strikes.most = 1;
+        })
         .await?;
     let (job, order) = market
         .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::Three)
@@ -177,5 +180,25 @@ async fn a_job_in_an_erc20_is_taken_where_its_token_is_and_left_alone_elsewhere(
     for agent in [coin_only, taker] {
         agent.stop().await??;
     }
+    Ok(())
+}
+
+/// The local chain was started anew: the same contracts stand at the same addresses, and it is longer than the old one.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_a_chain_that_is_gone_is_refused() -> Result<()> {
+    let mut before = Market::new().await?;
+    let (_, agent) = before.agent(1, |_| {}).await?;
+    agent.stop().await??;
+    let data_dir = before.folder.path().join("agent1");
+
+    let mut after = Market::new().await?;
+    assert_eq!(before.deployment().escrow, after.deployment().escrow);
+    after.chain.dev_mine(100, 1).await?;
+    let executor = after.executor().await?;
+    let mut config = after.config(1, executor)?;
+    config.data_dir = data_dir;
+    let refused = node_agent::run(config, std::future::pending()).await.unwrap_err();
+    assert!(matches!(refused, AgentError::OtherGenesis { .. }), "{refused}");
+    assert!(refused.to_string().contains("started anew"), "{refused}");
     Ok(())
 }

@@ -112,6 +112,8 @@ pub enum JournalError {
 pub enum Note {
     /// The block from which the chain has to be read again after a restart.
     ResumeFrom,
+    /// Hash of the first block of the chain that it is about.
+    Genesis,
     /// Whether it takes more seats, and why not.
     Gate,
     /// What was announced about the node last.
@@ -122,6 +124,7 @@ impl Note {
     const fn name(self) -> &'static str {
         match self {
             Self::ResumeFrom => "resume_from",
+            Self::Genesis => "genesis",
             Self::Gate => "gate",
             Self::Profile => "profile",
         }

@@ -72,6 +72,8 @@ fn notes_are_replaced_and_removed() {
     journal.set_note(Note::ResumeFrom, &5u64).unwrap();
     journal.set_note(Note::ResumeFrom, &6u64).unwrap();
     journal.set_note(Note::Gate, &"slashed").unwrap();
+    journal.set_note(Note::Genesis, &"first").unwrap();
+    assert_eq!(journal.note(Note::Genesis).unwrap(), Some("first".to_owned()));
     assert_eq!(journal.note(Note::ResumeFrom).unwrap(), Some(6u64));
     journal.clear_note(Note::Gate).unwrap();
     assert_eq!(journal.note::<String>(Note::Gate).unwrap(), None);
