@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
-use node_agent::{AgentConfig, Misbehaviour, TokenPolicy};
+use node_agent::{AgentConfig, AgentError, Misbehaviour, OperatorError, TokenPolicy};
+use sandrun_chain::VerifyError;
 use sandrun_types::{Address, Amount, ClassId};
 
 use crate::args::{ChainArgs, KeyArgs, StoreArgs, shutdown};
@@ -171,8 +172,59 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     config.resume_after_fault = arguments.resume_after_fault;
     config.misbehaviour = misbehaviour;
     let ready = |node: sandrun_types::NodeIndex| announce(&format!("ready: node {node}"));
-    node_agent::run_with(config, ready, shutdown())
-        .await
-        .status(Status::Unreachable)?;
-    Ok(Status::Success)
+    match node_agent::run_with(config, ready, shutdown()).await {
+        Ok(()) => Ok(Status::Success),
+        Err(error) => {
+            let status = status_of(&error);
+            Err(error).status(status)
+        }
+    }
+}
+
+/// What an agent's failure means to a script.
+fn status_of(error: &AgentError) -> Status {
+    use AgentError as E;
+    match error {
+        E::Deployment(_)
+        | E::ClassNotOffered { .. }
+        | E::OtherExecutorKey { .. }
+        | E::ExecutorKey(_)
+        | E::OtherWorker { .. }
+        | E::WorkerTaken { .. }
+        | E::Capabilities(_)
+        | E::Misbehaviour { .. } => Status::BadInput,
+        E::NotEnoughCoin { .. } | E::OtherChain { .. } | E::OtherGenesis { .. } => Status::Refused,
+        E::Contracts(source) if !matches!(**source, VerifyError::Rpc(_)) => Status::Refused,
+        E::Enrol { source, .. } if !matches!(**source, OperatorError::Read(_)) => Status::Refused,
+        E::Connect(_)
+        | E::Contracts(_)
+        | E::Enrol { .. }
+        | E::Read(_)
+        | E::Rpc(_)
+        | E::Content { .. }
+        | E::Executor { .. }
+        | E::AnonymousExecutor { .. }
+        | E::NoClass { .. } => Status::Unreachable,
+        E::Folder(_) | E::Journal(_) | E::Task(_) => Status::Failure,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_empty_account_is_the_chains_refusal_and_no_unreachable_service() {
+        let poor = AgentError::NotEnoughCoin {
+            account: Address::ZERO,
+            balance: Amount::ZERO,
+            needed: Amount::from_gwei(1),
+            what: "stake",
+        };
+        assert_eq!(status_of(&poor).code(), 4);
+        let url = || "http://127.0.0.1:1".to_owned();
+        assert_eq!(status_of(&AgentError::NoClass { url: url() }).code(), 3);
+        let offered = ClassId([0; 32]);
+        assert_eq!(status_of(&AgentError::ClassNotOffered { offered }).code(), 2);
+    }
 }
