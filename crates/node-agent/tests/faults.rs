@@ -111,3 +111,37 @@ async fn a_posting_and_a_claim_that_the_chain_takes_back_are_undone() -> Result<
     }
     Ok(())
 }
+
+/// An executor whose disk is gone: the agent notices, takes no other seat, and goes on when it works again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_executor_gets_no_more_seats_until_it_works_again() -> Result<()> {
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |_| {}).await?;
+    let data = market.folder.path().join("executor0");
+    let away = market.folder.path().join("away");
+    std::fs::rename(&data, &away)?;
+    std::fs::write(&data, "no folder")?;
+
+    let claimed = |event: &MarketEvent| matches!(event, MarketEvent::SeatClaimed { .. });
+    let (first, _) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+        .await?;
+    market.block_of(first, claimed).await?;
+    market.wait_blocks(10).await?;
+    let (second, _) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+        .await?;
+    market.wait_blocks(8).await?;
+    let said = market.reader.job_events(second).await?;
+    assert!(!said.iter().any(|logged| claimed(&logged.event)), "{said:#?}");
+
+    std::fs::remove_file(&data)?;
+    std::fs::rename(&away, &data)?;
+    for job in [first, second] {
+        let story = market.until_closed(job).await?;
+        assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
+        assert_eq!(story.end_of(node), Some(SeatEnd::Paid));
+    }
+    agent.stop().await??;
+    Ok(())
+}

@@ -235,6 +235,16 @@ impl Market {
             .with_context(|| format!("waited for {what}"))?
     }
 
+    /// Waits until the chain has grown by so many blocks.
+    pub async fn wait_blocks(&self, blocks: u64) -> Result<()> {
+        let until = self.chain.head().await?.block.number + blocks;
+        self.wait_for("blocks", || async {
+            let head = self.chain.head().await?.block.number;
+            Ok((head >= until).then_some(()))
+        })
+        .await
+    }
+
     /// Posts a job with these files.
     pub async fn post(
         &mut self,
