@@ -6,6 +6,7 @@ mod error;
 mod follow;
 mod info;
 mod outputs;
+mod slots;
 mod status;
 mod stream;
 mod submit;
@@ -20,7 +21,6 @@ use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use sandrun_types::Sha256Hex;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
@@ -30,6 +30,7 @@ use crate::service::Service;
 use crate::worker_key::WorkerKey;
 
 pub(crate) use error::ApiError;
+pub(crate) use slots::Slots;
 
 /// What every handler may use.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ pub(crate) struct App {
     pub(crate) cpu_quota: Option<f64>,
     /// The folder that holds the jobs' folders.
     pub(crate) jobs: PathBuf,
-    /// Uploads that are read at once.
-    pub(crate) uploads: Semaphore,
+    /// Places for uploads that are read.
+    pub(crate) uploads: Slots,
     pub(crate) shutdown: CancellationToken,
     /// Streams that are open.
     pub(crate) streams: TaskTracker,

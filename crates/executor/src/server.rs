@@ -8,13 +8,12 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use axum::serve::ListenerExt as _;
 use sandrun_sandbox::{Sandbox, StartError};
+use sandrun_serve::Bounds;
 use sandrun_store::LockFile;
 use sandrun_types::Sha256Hex;
 use thiserror::Error;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::CancellationToken;
@@ -22,13 +21,10 @@ use tokio_util::task::TaskTracker;
 
 use crate::admit::Offer;
 use crate::config::ExecutorConfig;
-use crate::http::{self, App};
+use crate::http::{self, App, Slots};
 use crate::jobs::Rules;
 use crate::service::{self, Tools};
 use crate::worker_key::{self, WorkerKeyError};
-
-/// Uploads that are read at once.
-const UPLOADS: usize = 16;
 
 /// The service cannot start, or has failed.
 #[derive(Debug, Error)]
@@ -138,7 +134,7 @@ impl Executor {
             limits_line: limits_line(&config),
             cpu_quota: config.quota.map(|quota| quota.cpu_per_minute.as_secs_f64()),
             jobs: jobs.clone(),
-            uploads: Semaphore::new(UPLOADS),
+            uploads: Slots::new(config.quota.is_some()),
             shutdown: shutdown.clone(),
             streams: TaskTracker::new(),
         };
@@ -164,23 +160,16 @@ impl Executor {
     /// Serves until `shutdown` is done; see [`serve`].
     ///
     /// # Errors
-    /// [`ServeError::Http`] or [`ServeError::Task`].
+    /// [`ServeError::Task`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), ServeError> {
         tracing::info!(address = %self.address, "serving");
-        let router = http::router(Arc::clone(&self.app)).into_make_service_with_connect_info::<SocketAddr>();
-        let stop = self.shutdown.clone();
-        let listener = self.listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "cannot switch Nagle's algorithm off");
-            }
-        });
-        let server =
-            axum::serve(listener, router).with_graceful_shutdown(async move { stop.cancelled().await });
-        let mut server = tokio::spawn(async move { server.await });
+        let router = http::router(Arc::clone(&self.app));
+        let server = sandrun_serve::serve(self.listener, router, Bounds::default(), self.shutdown.clone());
+        let mut server = tokio::spawn(server);
         let mut service = self.service;
         tokio::select! {
             () = shutdown => {}
-            ended = &mut server => ended?.map_err(ServeError::Http)?,
+            ended = &mut server => ended?,
             ended = &mut service => ended?,
         }
         self.shutdown.cancel();

@@ -8,9 +8,11 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use sandrun_chain::{ChainUpdate, Cursor, Head, Key, MarketReader, Sender, SenderConfig};
 use sandrun_core::market::rules::Windows;
+use sandrun_serve::Bounds;
 use sandrun_types::EscrowRef;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::book::{Book, Shared};
 use crate::error::ManagerError;
@@ -93,27 +95,22 @@ impl Manager {
         let Self {
             reader,
             listener,
-            address,
+            address: _,
             book,
             keeper,
             cursor,
             head,
         } = self;
         let router = http::router(book.clone(), head.subscribe(), reader.deployment().clone());
-        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-        let server = axum::serve(listener, router).with_graceful_shutdown(async move {
-            let _ = stopped.await;
-        });
-        let mut server = tokio::spawn(server.into_future());
+        let stop = CancellationToken::new();
+        let server = sandrun_serve::serve(listener, router, Bounds::default(), stop.clone());
+        let mut server = tokio::spawn(server);
         let ended = tokio::select! {
             ended = follow(&reader, &book, keeper.as_ref(), cursor, &head) => ended,
             () = shutdown => Ok(()),
-            served = &mut server => {
-                let failed = |source| ManagerError::Listen { address, source };
-                served.map_err(ManagerError::Task).and_then(|it| it.map_err(failed))
-            }
+            served = &mut server => served.map_err(ManagerError::Task),
         };
-        let _ = stop.send(());
+        stop.cancel();
         if tokio::time::timeout(DRAIN, &mut server).await.is_err() {
             server.abort();
         }

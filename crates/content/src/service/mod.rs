@@ -29,8 +29,10 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
+use sandrun_serve::Bounds;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::embedded::EmbeddedStore;
 use crate::limits::Limits;
@@ -89,7 +91,7 @@ pub enum ServeError {
         /// What the system said.
         source: std::io::Error,
     },
-    /// The listener failed later.
+    /// The server failed later.
     #[error("the content service on {listen} failed")]
     Serve {
         /// The address.
@@ -159,21 +161,16 @@ impl Service {
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), ServeError> {
         let listen = self.address;
         tracing::info!(%listen, dir = %self.app.store.dir().display(), "content store listens");
-        let (stop, stopped) = oneshot::channel::<()>();
-        let server = axum::serve(self.listener, router(self.app))
-            .with_graceful_shutdown(async {
-                // a sender that is gone means the same
-                let _either = stopped.await;
-            })
-            .into_future();
+        let stop = CancellationToken::new();
+        let server = sandrun_serve::serve(self.listener, router(self.app), Bounds::default(), stop.clone());
+        let mut server = AbortOnDropHandle::new(tokio::spawn(server));
         let drain = async {
             shutdown.await;
-            // a server that has ended already needs no signal
-            let _ended = stop.send(());
+            stop.cancel();
             tokio::time::sleep(DRAIN).await;
         };
         tokio::select! {
-            served = server => served.map_err(|source| ServeError::Serve { listen, source }),
+            served = &mut server => served.map_err(|died| ServeError::Serve { listen, source: died.into() }),
             () = drain => Ok(()),
         }
     }

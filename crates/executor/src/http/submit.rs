@@ -25,8 +25,10 @@ pub(super) async fn submit(
         upload::discard(body, limit).await;
         return Err(refused.into());
     }
-    let Ok(_slot) = app.uploads.acquire().await else {
-        return Err(ApiError::unavailable("the service is shutting down"));
+    let Some(_slot) = app.uploads.take(client).await else {
+        upload::discard(body, limit).await;
+        let full = "too many uploads are under way; send this one again in a moment";
+        return Err(ApiError::unavailable(full));
     };
     let (body, overflow) = upload::bounded(body, limit);
     let form = Multipart::from_request(Request::from_parts(parts, body), &())

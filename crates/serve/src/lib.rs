@@ -1,0 +1,114 @@
+//! Serves a router over HTTP/1.1 so that nobody can hold connections without using them: how every HTTP service of this
+//! product listens.
+//!
+//! Owns accepting, the number of open connections, the time that a request's header may take, and the end of all
+//! connections. Never looks into a request; how long a body may take is for the handler that reads it.
+
+mod bounds;
+mod counted;
+mod places;
+
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::ConnectInfo;
+use hyper::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tower_service::Service as _;
+
+pub use bounds::Bounds;
+
+use counted::Counted;
+use places::Places;
+
+/// Pause after an accept that failed for want of something: file descriptors, memory.
+const WANT: Duration = Duration::from_secs(1);
+
+/// Answers with `router` until `stop` is cancelled, then takes no more requests and returns when those under way have
+/// their answers; how long that may take is for the caller to bound: dropped, it cuts all connections. Handlers find the peer as
+/// [`ConnectInfo<SocketAddr>`].
+///
+/// A connection beyond [`Bounds::connections`] waits to be accepted; one beyond [`Bounds::per_address`] is closed.
+pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    let slots = Arc::new(Semaphore::new(bounds.connections));
+    let places = Places::new(bounds.per_address);
+    let mut open = JoinSet::new();
+    let next = async || {
+        let slot = Arc::clone(&slots).acquire_owned().await;
+        (listener.accept().await, slot)
+    };
+    loop {
+        let (accepted, slot) = tokio::select! {
+            () = stop.cancelled() => break,
+            next = next() => next,
+            Some(_) = open.join_next() => continue,
+        };
+        let (Ok((stream, peer)), Ok(slot)) = (accepted, slot) else {
+            tracing::warn!("cannot accept a connection; is the limit of open files too low?");
+            tokio::time::sleep(WANT).await;
+            continue;
+        };
+        if let Some(place) = places.take(peer.ip()) {
+            let stream = Counted::new(stream, slot, place);
+            open.spawn(answer(
+                stream,
+                peer,
+                router.clone(),
+                bounds.header_time,
+                stop.clone(),
+            ));
+        } else {
+            tracing::debug!(%peer, "closed a connection: its address has too many");
+        }
+    }
+    drop(listener);
+    while open.join_next().await.is_some() {}
+}
+
+/// Serves one connection to its end.
+async fn answer(
+    stream: Counted<TcpStream>,
+    peer: SocketAddr,
+    router: Router,
+    header_time: Duration,
+    stop: CancellationToken,
+) {
+    if let Err(error) = stream.get_ref().set_nodelay(true) {
+        tracing::debug!(%error, "cannot switch Nagle's algorithm off");
+    }
+    let service = service_fn(move |request: Request<Incoming>| {
+        let mut request = request.map(Body::new);
+        request.extensions_mut().insert(ConnectInfo(peer));
+        router.clone().call(request)
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_time)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut connection = pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = stop.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::trace!(%peer, %error, "a connection ended");
+    }
+}
+
+#[cfg(test)]
+mod tests;
