@@ -154,7 +154,9 @@ impl From<ReceiveError> for ApiError {
     fn from(error: ReceiveError) -> Self {
         match error {
             ReceiveError::TooLarge(_) => Self::too_large(error.to_string()),
-            ReceiveError::Stalled => Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string()),
+            ReceiveError::Stalled | ReceiveError::Slow => {
+                Self::new(StatusCode::REQUEST_TIMEOUT, error.to_string())
+            }
             ReceiveError::Spool(_) => Self::internal("an upload could not be stored", &error),
             ReceiveError::Broken(_)
             | ReceiveError::Nameless

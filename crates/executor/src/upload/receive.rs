@@ -43,6 +43,8 @@ pub(crate) enum ReceiveError {
     Broken(String),
     #[error("nothing came for {} s; send the upload again", IDLE.as_secs())]
     Stalled,
+    #[error("the upload comes too slowly; send it again over a faster connection")]
+    Slow,
     #[error("a part named `files` has no file name; give each file its name")]
     Nameless,
     #[error("there is no field {0:?}; send `files` and `manifest`")]
@@ -150,6 +152,7 @@ async fn in_time<T>(
 ) -> Result<T, ReceiveError> {
     match tokio::time::timeout(IDLE, next).await {
         Ok(Ok(value)) => Ok(value),
+        Ok(Err(_)) if overflow.was_slow() => Err(ReceiveError::Slow),
         Ok(Err(_)) if overflow.happened() => Err(ReceiveError::TooLarge(overflow.limit())),
         Ok(Err(error)) => Err(ReceiveError::Broken(error.body_text())),
         Err(_) => Err(ReceiveError::Stalled),

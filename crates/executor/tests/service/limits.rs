@@ -124,3 +124,33 @@ async fn a_full_queue_is_said_to_be_full() {
     assert_eq!(status, 503, "{body}");
     service.stop().await.unwrap();
 }
+
+#[tokio::test]
+async fn uploads_that_trickle_keep_others_waiting_for_two_seconds_at_most() {
+    use tokio::io::AsyncWriteExt as _;
+    let service = Service::start_with(|config| config.quota = Some(QuotaRules::default())).await;
+    let address = service.base.trim_start_matches("http://");
+    let head = "POST /submit HTTP/1.1\r\nHost: x\r\nContent-Type: multipart/form-data; boundary=b\r\n\
+                Content-Length: 100000\r\n\r\n--b\r\n\
+                Content-Disposition: form-data; name=\"files\"; filename=\"main.py\"\r\n\r\np";
+    let mut slow = Vec::new();
+    for _ in 0..4 {
+        let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
+        connection.write_all(head.as_bytes()).await.unwrap();
+        slow.push(connection);
+    }
+    eventually("the uploads begin", async || service.job_folders().len() == 4).await;
+    let begun = std::time::Instant::now();
+    let request = service.http.post(service.url("/submit"));
+    let response = request
+        .multipart(form("", &[("run.sh", "")]))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(response.status(), 503);
+    assert!(response.headers().contains_key("retry-after"));
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    drop(slow);
+    eventually("the drafts go", async || service.job_folders().is_empty()).await;
+    service.submit("", &[("run.sh", "true")]).await;
+}
