@@ -139,6 +139,13 @@ fn set(
         if let Some(id) = command.find_subcommand(&name).and_then(|it| option(it, key)) {
             known = true;
             command = command.mut_subcommand(name, |it| default(it, id, &texts));
+        } else if only.is_some()
+            && let Some(common) = common(&command, key)
+        {
+            // an option of every command gets a value in this one alone
+            known = true;
+            let id = common.get_id().clone();
+            command = command.mut_subcommand(name, |it| default(it.arg(common), id, &texts));
         }
     }
     anyhow::ensure!(
@@ -155,6 +162,15 @@ fn option(command: &Command, key: &str) -> Option<Id> {
     let mut arguments = command.get_arguments();
     let found = arguments.find(|argument| argument.get_long() == Some(key) && key != "config")?;
     Some(found.get_id().clone())
+}
+
+/// An option of every command.
+fn common(command: &Command, key: &str) -> Option<clap::Arg> {
+    let id = option(command, key)?;
+    let mut arguments = command.get_arguments();
+    arguments
+        .find(|argument| *argument.get_id() == id && argument.is_global_set())
+        .cloned()
 }
 
 fn default(command: Command, id: Id, texts: &[String]) -> Command {
@@ -211,6 +227,22 @@ mod tests {
             rpc(file, &["x", "agent", "--blockchain-rpc", "http://flag"]).as_deref(),
             Some("http://flag")
         );
+    }
+
+    #[test]
+    fn an_option_of_every_command_can_be_set_for_one() {
+        let quiet = |command: &str| {
+            let table = "[submit]\nquiet = true\n";
+            let mut arguments = vec!["sandrun-pool", command];
+            if command == "submit" {
+                arguments.extend(["--code", "x", "--payment", "1"]);
+            }
+            let command = <crate::cli::Cli as clap::CommandFactory>::command();
+            let command = merge(command, &toml::from_str(table).unwrap(), &mut Vec::new()).unwrap();
+            command.try_get_matches_from(arguments).unwrap().get_flag("quiet")
+        };
+        assert!(quiet("submit"));
+        assert!(!quiet("nodes"));
     }
 
     #[test]
