@@ -18,26 +18,27 @@ pub(crate) struct ChainArgs {
     /// RPC of the chain
     #[arg(
         long,
+        global = true,
         value_name = "URL",
         env = "SANDRUN_RPC",
         default_value = "http://127.0.0.1:8545"
     )]
     pub(crate) blockchain_rpc: String,
     /// Chain id that the RPC has to serve; any when not given
-    #[arg(long, value_name = "ID", env = "SANDRUN_CHAIN_ID")]
+    #[arg(long, global = true, value_name = "ID", env = "SANDRUN_CHAIN_ID")]
     pub(crate) chain_id: Option<u64>,
     /// Longest wait for an answer of the RPC, in seconds
-    #[arg(long, value_name = "SECONDS", env = "SANDRUN_RPC_TIMEOUT", default_value_t = 8,
+    #[arg(long, global = true, value_name = "SECONDS", env = "SANDRUN_RPC_TIMEOUT", default_value_t = 8,
         value_parser = clap::value_parser!(u64).range(1..=600))]
     pub(crate) rpc_timeout: u64,
     /// Deployments by chain id (JSON); the local testnet writes its own
-    #[arg(long, value_name = "FILE", env = "SANDRUN_DEPLOYMENTS")]
+    #[arg(long, global = true, value_name = "FILE", env = "SANDRUN_DEPLOYMENTS")]
     pub(crate) deployments: Option<PathBuf>,
     /// Escrow contract, where no file knows it; needs --registry
-    #[arg(long, value_name = "ADDRESS", requires = "registry", env = "SANDRUN_ESCROW")]
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = crate::coins::address, requires = "registry", env = "SANDRUN_ESCROW")]
     pub(crate) escrow: Option<Address>,
     /// Registry contract, where no file knows it
-    #[arg(long, value_name = "ADDRESS", requires = "escrow", env = "SANDRUN_REGISTRY")]
+    #[arg(long, global = true, value_name = "ADDRESS", value_parser = crate::coins::address, requires = "escrow", env = "SANDRUN_REGISTRY")]
     pub(crate) registry: Option<Address>,
 }
 
@@ -140,7 +141,7 @@ impl StoreArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KeyArgs {
     /// Key file, mode 0600: 64 hex digits, or a keystore
-    #[arg(long, value_name = "FILE", env = "SANDRUN_KEY")]
+    #[arg(long, global = true, value_name = "FILE", env = "SANDRUN_KEY")]
     pub(crate) key: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) password: PasswordArgs,
@@ -163,7 +164,7 @@ impl KeyArgs {
 #[derive(Debug, Clone, Args)]
 pub(crate) struct PasswordArgs {
     /// File with a keystore's password, mode 0600
-    #[arg(long, value_name = "FILE", env = "SANDRUN_PASSWORD_FILE")]
+    #[arg(long, global = true, value_name = "FILE", env = "SANDRUN_PASSWORD_FILE")]
     pub(crate) password_file: Option<PathBuf>,
 }
 

@@ -21,29 +21,33 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Heading of the flags of every command.
+const GLOBAL: &str = "Global options";
+
 /// Flags of every command.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Global {
     /// Print the result as one JSON document
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = GLOBAL)]
     pub(crate) json: bool,
     /// Print nothing but errors
-    #[arg(long, short, global = true)]
+    #[arg(long, short, global = true, help_heading = GLOBAL)]
     pub(crate) quiet: bool,
     /// Log more; twice for everything
-    #[arg(long, short, global = true, action = ArgAction::Count)]
+    #[arg(long, short, global = true, help_heading = GLOBAL, action = ArgAction::Count)]
     pub(crate) verbose: u8,
     /// Format of log lines
     #[arg(
         long,
         global = true,
+        help_heading = GLOBAL,
         value_enum,
         default_value = "text",
         env = "SANDRUN_LOG_FORMAT"
     )]
     pub(crate) log_format: LogFormat,
     /// Configuration file (TOML); long flags are its keys, tables are commands
-    #[arg(long, global = true, value_name = "FILE", env = crate::config::CONFIG_ENV)]
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = crate::config::CONFIG_ENV)]
     pub(crate) config: Option<PathBuf>,
 }
 
@@ -61,6 +65,8 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Post a job, wait for its result, download and verify it
     Submit(commands::submit::Arguments),
+    /// Download and verify the result of a job that was posted earlier
+    Fetch(commands::fetch::Arguments),
     /// Say how a job stands: what it waits for, who owes the next step, until when
     Job(commands::job::Arguments),
     /// List jobs, newest first
@@ -108,6 +114,7 @@ impl Command {
         match self {
             Self::Agent(_) | Self::Sandrun(_) | Self::Pool(_) | Self::Content(_) => true,
             Self::Submit(_)
+            | Self::Fetch(_)
             | Self::Job(_)
             | Self::Jobs(_)
             | Self::Nodes(_)

@@ -21,6 +21,10 @@ pub(crate) enum Status {
     NoAgreement,
     /// A result does not match what the chain says.
     VerificationFailed,
+    /// SIGINT came first.
+    Interrupted,
+    /// SIGTERM came first.
+    Terminated,
 }
 
 /// The help text about exit codes.
@@ -31,9 +35,10 @@ Exit codes:
   2  bad arguments, configuration or input; nothing was sent
   3  a service cannot be reached, or is not what it should be
   4  the chain refused: reverted, balance too low, wrong chain
-  5  the job's program ended with a non-zero status
+  5  the job's program ended with a non-zero status, or all agree that it takes too long
   6  the job ended without an agreed result (expired, cancelled, not deterministic)
-  7  a result does not match what the chain says";
+  7  a result does not match what the chain says
+  130, 143  interrupted by SIGINT, SIGTERM; a job that was posted goes on";
 
 impl Status {
     /// The number.
@@ -47,6 +52,8 @@ impl Status {
             Self::JobFailed => 5,
             Self::NoAgreement => 6,
             Self::VerificationFailed => 7,
+            Self::Interrupted => 130,
+            Self::Terminated => 143,
         }
     }
 

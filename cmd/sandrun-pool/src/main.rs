@@ -5,6 +5,7 @@
 
 mod args;
 mod cli;
+mod coins;
 mod commands;
 mod config;
 mod exit;
@@ -12,6 +13,7 @@ mod logging;
 mod output;
 mod progress;
 mod view;
+mod words;
 
 use std::process::ExitCode;
 

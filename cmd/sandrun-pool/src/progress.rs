@@ -37,6 +37,14 @@ impl Progress {
         self.say(&line(facts));
     }
 
+    /// Prints something above the display.
+    pub(crate) fn above(&self, print: impl FnOnce()) {
+        match &self.0 {
+            Some(bar) => bar.suspend(print),
+            None => print(),
+        }
+    }
+
     /// Removes the display.
     pub(crate) fn finish(&self) {
         if let Some(bar) = &self.0 {
@@ -57,14 +65,11 @@ pub(crate) fn line(facts: &JobFacts) -> String {
         .iter()
         .filter(|seat| seat.end.is_some_and(|end| !end.paid.is_zero()))
         .count();
-    let now = match facts.phase {
-        Phase::Seats => "seats",
-        Phase::Run => "running",
-        Phase::Reveal => "revealing",
-        Phase::Closed => "closed",
+    let running = match facts.phase {
+        Phase::Run => "[running]",
+        Phase::Seats | Phase::Reveal | Phase::Closed => "running",
     };
     format!(
-        "job {}: escrowed ✓ → seats {seats} → running → committed {committed} → revealed {revealed} → paid {paid}  [{now}]",
-        facts.job.short()
+        "escrowed → seats {seats} → {running} → committed {committed} → revealed {revealed} → paid {paid}"
     )
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use client_sdk::{
-    JobEntry, JobsQuery, JobsView, ManagerClient, ManagerClientError, PhaseCounts, Snapshot, read_job,
+    JobEntry, JobsQuery, JobsView, ManagerClient, ManagerClientError, PhaseCounts, Snapshot, announced,
+    read_job,
 };
 use sandrun_chain::MarketReader;
-use sandrun_core::market::MarketEvent;
 use sandrun_types::{Capabilities, JobId, NodeIndex};
 
 use crate::args::ChainArgs;
@@ -166,16 +166,7 @@ impl View {
             .events(first, head.block.number)
             .await
             .status(Status::Unreachable)?;
-        let mut capabilities = BTreeMap::new();
-        for logged in events {
-            if let MarketEvent::ProfileChanged { node, profile } = logged.event {
-                match serde_json::from_slice(&profile.capabilities) {
-                    Ok(said) => capabilities.insert(node, said),
-                    Err(_) => capabilities.remove(&node),
-                };
-            }
-        }
-        Ok(capabilities)
+        Ok(announced(&events))
     }
 
     async fn snapshot(&self) -> anyhow::Result<Snapshot> {

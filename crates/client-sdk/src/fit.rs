@@ -71,7 +71,7 @@ pub fn announced(events: &[Logged]) -> BTreeMap<NodeIndex, Capabilities> {
 }
 
 /// How many nodes that serve `class` can run `job`, and what the others lack, the largest memory among them.
-pub fn nodes_for(
+pub(crate) fn nodes_for(
     job: &PreparedJob,
     class: ClassId,
     nodes: &[NodeRecord],

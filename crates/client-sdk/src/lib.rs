@@ -15,9 +15,9 @@ mod snapshot;
 mod views;
 
 pub use client::{Client, ClientError, Posted};
-pub use fit::{Missing, announced, nodes_for};
+pub use fit::{Missing, announced};
 pub use manager::{ManagerClient, ManagerClientError};
-pub use plan::{PlanError, Terms, Wish, plan};
+pub use plan::{PlanError, Terms, Wish, plan, runnable};
 pub use prepare::{MAX_BUNDLE_BYTES, PrepareError, PreparedJob, prepare};
 pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
 pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job};

@@ -164,7 +164,7 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
     let request = wish.class.or(job.manifest.class).unwrap_or(ClassRequest::Native);
     let class = choose_class(terms.nodes, request, wish.redundancy)?;
-    enough_nodes(job, class, wish.redundancy, terms)?;
+    enough_nodes(job, class, wish.redundancy, terms.nodes, terms.capabilities)?;
     let least = least_bond(price, token)?;
     let bond = match wish.bond {
         Some(bond) => wished_bond(bond, least, class, wish.redundancy, terms.nodes)?,
@@ -186,6 +186,21 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
         min_reputation: wish.min_reputation,
         client_key: B256::ZERO,
     })
+}
+
+/// Whether enough nodes serve the class that the manifest asks for and can run the job.
+///
+/// # Errors
+/// [`PlanError::TooFewNodes`], [`PlanError::Unfit`].
+pub fn runnable(
+    job: &PreparedJob,
+    redundancy: Redundancy,
+    nodes: &[NodeRecord],
+    capabilities: &BTreeMap<NodeIndex, Capabilities>,
+) -> Result<(), PlanError> {
+    let request = job.manifest.class.unwrap_or(ClassRequest::Native);
+    let class = choose_class(nodes, request, redundancy)?;
+    enough_nodes(job, class, redundancy, nodes, capabilities)
 }
 
 /// A token's limits in the words of the price rules.
@@ -223,14 +238,15 @@ fn enough_nodes(
     job: &PreparedJob,
     class: ClassId,
     redundancy: Redundancy,
-    terms: Terms<'_>,
+    nodes: &[NodeRecord],
+    capabilities: &BTreeMap<NodeIndex, Capabilities>,
 ) -> Result<(), PlanError> {
     let replicas = redundancy.replicas();
-    match nodes_for(job, class, terms.nodes, terms.capabilities) {
+    match nodes_for(job, class, nodes, capabilities) {
         (able, Some(missing)) if able < usize::from(replicas) => Err(PlanError::Unfit {
             replicas,
             able,
-            serving: serving(terms.nodes, class).count(),
+            serving: serving(nodes, class).count(),
             missing,
         }),
         _ => Ok(()),

@@ -9,7 +9,7 @@ use sandrun_types::JobId;
 use serde::Serialize;
 
 use crate::args::{ChainArgs, KeyArgs, StoreArgs};
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 use crate::view::View;
 
@@ -57,6 +57,13 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         .await?;
     let windows = client.windows().await.status(Status::Unreachable)?;
     let entry = client.job(job, windows).await.status(Status::BadInput)?;
+    if let Some(outcome) = entry.facts.outcome() {
+        let text = format!(
+            "job {job} is over ({}): there is nothing to cancel; `sandrun-pool job {job}` says how it ended",
+            crate::words::outcome(outcome)
+        );
+        return Err(Failure::new(Status::Refused, text));
+    }
     let transaction = client
         .cancel(&key, &entry.facts.order)
         .await

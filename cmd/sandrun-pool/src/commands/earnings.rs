@@ -2,10 +2,12 @@
 
 use clap::Args;
 use node_agent::Earning;
-use sandrun_types::{Amount, Token};
+use sandrun_chain::MarketReader;
+use sandrun_types::Token;
 use serde::Serialize;
 
 use crate::args::{ChainArgs, KeyArgs};
+use crate::coins::Coins;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
 
@@ -27,42 +29,40 @@ pub(super) struct Amounts {
 #[derive(Debug, Serialize)]
 struct Row {
     token: Token,
-    /// Base units.
-    amount: Amount,
+    /// What the token is called.
+    symbol: String,
+    /// Whole coins or tokens.
+    amount: String,
 }
 
 impl Amounts {
-    pub(super) fn of(earnings: &[Earning]) -> Self {
-        Self {
-            earnings: earnings
-                .iter()
-                .map(|it| Row {
-                    token: it.token,
-                    amount: it.amount,
-                })
-                .collect(),
-        }
+    pub(super) async fn of(reader: &MarketReader, earnings: &[Earning]) -> anyhow::Result<Self> {
+        let coins = Coins::of(reader, earnings.iter().map(|it| it.token)).await?;
+        let row = |it: &Earning| Row {
+            token: it.token,
+            symbol: coins.name(it.token),
+            amount: coins.amount(it.token, it.amount),
+        };
+        Ok(Self {
+            earnings: earnings.iter().map(row).collect(),
+        })
     }
 }
 
 impl Report for Amounts {
     fn human(&self) -> String {
-        let line = |row: &Row| match row.token {
-            Token::Native => format!("{} coin\n", row.amount),
-            Token::Erc20(token) => format!("{} base units of {token}\n", row.amount.display(0)),
-        };
         if self.earnings.is_empty() {
-            "nothing\n".to_owned()
-        } else {
-            self.earnings.iter().map(line).collect()
+            return "nothing\n".to_owned();
         }
+        let line = |row: &Row| format!("{} {}\n", row.amount, row.symbol);
+        self.earnings.iter().map(line).collect()
     }
 }
 
 /// Shows them.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let operator = super::stake::operator(&arguments.chain, &arguments.key).await?;
+    let (operator, reader) = super::stake::operator(&arguments.chain, &arguments.key).await?;
     let earnings = operator.earnings().await.status(Status::Refused)?;
-    output.result(&Amounts::of(&earnings))?;
+    output.result(&Amounts::of(&reader, &earnings).await?)?;
     Ok(Status::Success)
 }

@@ -7,9 +7,11 @@ use sandrun_types::{Answer, UnixSeconds};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
+use crate::coins::Coins;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
 use crate::view::{PoolArgs, View, unknown};
+use crate::words;
 
 /// Arguments of `job`.
 #[derive(Debug, Args)]
@@ -32,26 +34,34 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Shown {
     facts: JobFacts,
+    /// Whole coins or tokens per replica; within `facts` amounts are base units, as on chain.
+    price: String,
+    /// What the token is called.
+    symbol: String,
     why: Why,
+    /// The same in a sentence.
+    explanation: String,
     now: UnixSeconds,
+    #[serde(skip)]
+    decimals: u8,
     #[serde(skip)]
     only_why: bool,
 }
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let why = explain(&self.why, self.now);
+        let why = &self.explanation;
         if self.only_why {
             return format!("{why}\n");
         }
         let facts = &self.facts;
         let order = &facts.order;
         let mut text = format!(
-            "job        {}\nclient     {}\nprice      {} per replica in {}\nredundancy {} (quorum {})\nclass      {}\n",
+            "job        {}\nclient     {}\nprice      {} {} per replica\nredundancy {} (quorum {})\nclass      {}\n",
             facts.job,
             order.client,
-            order.price,
-            order.token,
+            self.price,
+            self.symbol,
             order.redundancy.replicas(),
             order.redundancy.quorum(),
             order.class,
@@ -59,7 +69,9 @@ impl Report for Shown {
         text += &format!("stage      {}\n", crate::progress::line(facts));
         for (seat, it) in facts.seats.iter().enumerate() {
             let end = it.end.map_or_else(String::new, |end| {
-                format!(", {:?}: paid {}, slashed {}", end.end, end.paid.0, end.slashed.0)
+                let paid = end.paid.0.display(self.decimals);
+                let slashed = end.slashed.0;
+                format!(", {}: paid {paid}, slashed {slashed}", words::seat_end(end.end))
             });
             text += &format!(
                 "seat {seat}     node {}: {}{end}\n",
@@ -68,7 +80,13 @@ impl Report for Shown {
             );
         }
         if let Some(outcome) = facts.outcome() {
-            text += &format!("outcome    {outcome:?}\n");
+            text += &format!("outcome    {}\n", words::outcome(outcome));
+            if facts.winner().is_some() {
+                text += &format!(
+                    "result     `sandrun-pool fetch {}` downloads it\n",
+                    facts.job.short()
+                );
+            }
         }
         text + &format!("why        {why}\n")
     }
@@ -133,8 +151,15 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         .await
         .status(Status::Unreachable)?
         .timestamp;
+    let token = entry.facts.order.token;
+    let coins = Coins::of(view.reader(), [token]).await?;
+    let reason = why(&entry.facts, now);
     let shown = Shown {
-        why: why(&entry.facts, now),
+        price: coins.amount(token, entry.facts.order.price),
+        symbol: coins.name(token),
+        decimals: coins.decimals(token),
+        explanation: explain(&reason, now),
+        why: reason,
         facts: entry.facts,
         now,
         only_why: arguments.why,

@@ -3,13 +3,15 @@
 use clap::Args;
 use client_sdk::{JobEntry, JobsQuery};
 use sandrun_core::market::{Outcome, Phase};
-use sandrun_types::{Address, Amount, JobId, Token};
+use sandrun_types::{Address, JobId, Token};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
+use crate::coins::{self, Coins};
 use crate::exit::Status;
 use crate::output::{Output, Report, table};
 use crate::view::{PoolArgs, View};
+use crate::words;
 
 /// Arguments of `jobs`.
 #[derive(Debug, Args)]
@@ -25,7 +27,7 @@ pub(crate) struct Arguments {
     #[arg(long)]
     open: bool,
     /// Only those of this client
-    #[arg(long, value_name = "ADDRESS")]
+    #[arg(long, value_name = "ADDRESS", value_parser = coins::address)]
     client: Option<Address>,
     #[command(flatten)]
     chain: ChainArgs,
@@ -41,8 +43,11 @@ struct Row {
     outcome: Option<Outcome>,
     redundancy: u8,
     seats: usize,
-    price: Amount,
+    /// Whole coins or tokens per replica.
+    price: String,
     token: Token,
+    /// What the token is called.
+    symbol: String,
     block: u64,
     posted_at: u64,
 }
@@ -61,13 +66,14 @@ impl Report for List {
         let rows = self.jobs.iter().map(|row| {
             let state = row
                 .outcome
-                .map_or_else(|| format!("{:?}", row.phase), |outcome| format!("{outcome:?}"));
+                .map_or_else(|| words::phase(row.phase), words::outcome)
+                .to_owned();
             vec![
                 row.job.short(),
                 state,
                 format!("{}/{}", row.seats, row.redundancy),
-                row.price.to_string(),
-                row.client.to_string(),
+                format!("{} {}", row.price, row.symbol),
+                coins::short(row.client),
                 row.block.to_string(),
             ]
         });
@@ -85,6 +91,8 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         limit: Some(arguments.limit),
     };
     let found = view.jobs(&query).await?;
+    let tokens = found.jobs.iter().map(|it| it.facts.order.token);
+    let coins = Coins::of(view.reader(), tokens).await?;
     let row = |entry: &JobEntry| Row {
         job: entry.facts.job,
         client: entry.facts.order.client,
@@ -92,8 +100,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         outcome: entry.facts.outcome(),
         redundancy: entry.facts.order.redundancy.replicas(),
         seats: entry.facts.seats.len(),
-        price: entry.facts.order.price,
+        price: coins.amount(entry.facts.order.token, entry.facts.order.price),
         token: entry.facts.order.token,
+        symbol: coins.name(entry.facts.order.token),
         block: entry.posted.block.number,
         posted_at: entry.posted.timestamp.0,
     };

@@ -7,11 +7,15 @@ pub(crate) mod content;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod earnings;
+pub(crate) mod fetch;
+mod finished;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod keys;
 pub(crate) mod nodes;
+mod place;
 pub(crate) mod pool;
+mod posting;
 pub(crate) mod quote;
 pub(crate) mod sandrun;
 pub(crate) mod stake;
@@ -29,6 +33,7 @@ use crate::output::Output;
 pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Status> {
     match command {
         Command::Submit(it) => submit::run(it, output).await,
+        Command::Fetch(it) => fetch::run(it, output).await,
         Command::Job(it) => job::run(&it, output).await,
         Command::Jobs(it) => jobs::run(&it, output).await,
         Command::Nodes(it) => nodes::run(&it, output).await,

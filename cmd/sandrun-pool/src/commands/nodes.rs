@@ -2,7 +2,7 @@
 
 use clap::Args;
 use sandrun_chain::NodeRecord;
-use sandrun_types::{Address, Amount, Capabilities, ClassId, NodeIndex};
+use sandrun_types::{Address, Capabilities, ClassId, NodeIndex};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
@@ -25,10 +25,13 @@ struct Row {
     node: NodeIndex,
     account: Address,
     worker: Address,
-    stake: Amount,
-    cap: Amount,
-    locked: Amount,
-    earned: Amount,
+    /// Coins, as all amounts here.
+    stake: String,
+    /// What may be locked in this escrow.
+    cap: String,
+    locked: String,
+    /// What is not withdrawn.
+    earned: String,
     reputation: u16,
     classes: Vec<ClassId>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -46,25 +49,23 @@ impl Report for List {
             "NODE",
             "ACCOUNT",
             "STAKE",
-            "LOCKED",
-            "EARNED",
+            "IN BONDS",
+            "TO WITHDRAW",
             "REPUTATION",
             "CORES",
             "MEMORY",
-            "GPUS",
         ];
         let rows = self.nodes.iter().map(|row| {
             let machine = row.capabilities.as_ref();
             vec![
                 row.node.to_string(),
-                row.account.to_string(),
-                row.cap.to_string(),
-                row.locked.to_string(),
-                row.earned.to_string(),
+                crate::coins::short(row.account),
+                row.stake.clone(),
+                row.locked.clone(),
+                row.earned.clone(),
                 row.reputation.to_string(),
                 machine.map_or_else(String::new, |it| it.cpu.cores.to_string()),
                 machine.map_or_else(String::new, |it| format!("{} MiB", it.memory_mib)),
-                machine.map_or_else(String::new, |it| it.gpus.len().to_string()),
             ]
         });
         table(
@@ -84,10 +85,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         node: it.index,
         account: it.registry.account,
         worker: it.registry.worker,
-        stake: it.registry.stake,
-        cap: it.escrow.cap,
-        locked: it.escrow.locked,
-        earned: it.escrow.earned,
+        stake: it.registry.stake.to_string(),
+        cap: it.escrow.cap.to_string(),
+        locked: it.escrow.locked.to_string(),
+        earned: it.escrow.earned.to_string(),
         reputation: it.escrow.reputation,
         classes: it.classes.clone(),
         capabilities: capabilities.get(&it.index).cloned(),

@@ -3,9 +3,9 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use client_sdk::prepare;
+use client_sdk::{PreparedJob, announced, prepare};
 use sandrun_chain::MarketReader;
-use sandrun_core::pricing::{Dollars, Gas, PriceList, Quote, Resources, quote};
+use sandrun_core::pricing::{Dollars, Gas, PriceList, Resources, quote};
 use sandrun_types::{Amount, Redundancy, Token};
 use serde::Serialize;
 
@@ -51,38 +51,67 @@ pub(crate) struct Arguments {
     chain: ChainArgs,
 }
 
+/// Amounts are whole coins.
 #[derive(Debug, Serialize)]
 struct Shown {
-    quote: Quote,
-    /// What to pay for each replica: the quote's price, or the least that the escrow takes.
-    price: Amount,
-    /// The sum to lock for it.
-    payment: Amount,
+    /// What one replica's resources cost, in dollars.
+    resources: Dollars,
+    /// The same in coins.
+    resources_coins: String,
+    /// A node's gas for one replica.
+    node_gas: String,
+    /// What resources and gas come to for each replica.
+    cost: String,
+    /// The least price that the escrow takes.
+    least_price: String,
+    /// What to pay for each replica: the larger of the two.
+    price: String,
+    /// The sum to lock for it: what `submit --payment` takes.
+    payment: String,
+    /// Gas of the posting, paid to the chain.
+    client_gas: String,
     redundancy: u8,
     seconds: u32,
+    /// Why `submit` would refuse the job now.
+    warnings: Vec<String>,
 }
 
 impl Report for Shown {
     fn human(&self) -> String {
-        let it = &self.quote;
-        let least = if self.price > it.price {
-            " (the least that this escrow takes)"
-        } else {
+        let least = if self.price == self.cost {
             ""
+        } else {
+            " (the least that this escrow takes)"
         };
         format!(
             "resources  {} for {} s = {} coin per replica\nnode's gas {} coin per replica\nprice      {} coin per \
              replica{least}\npayment    {} coin for redundancy {} (--payment)\nposting    {} coin of gas\n",
-            it.resources,
+            self.resources,
             self.seconds,
-            it.resources_wei,
-            it.node_gas,
+            self.resources_coins,
+            self.node_gas,
             self.price,
             self.payment,
             self.redundancy,
-            it.client_gas
+            self.client_gas
         )
     }
+}
+
+/// Why too few nodes would run the job now.
+async fn warnings(
+    reader: &MarketReader,
+    job: &PreparedJob,
+    redundancy: Redundancy,
+) -> anyhow::Result<Vec<String>> {
+    let nodes = reader.nodes().await.status(Status::Unreachable)?;
+    let head = reader.chain().head().await.status(Status::Unreachable)?;
+    let events = reader
+        .events(reader.deployment().deployed_block, head.block.number)
+        .await
+        .status(Status::Unreachable)?;
+    let refused = client_sdk::runnable(job, redundancy, &nodes, &announced(&events)).err();
+    Ok(refused.iter().map(ToString::to_string).collect())
 }
 
 /// Says what the job would cost.
@@ -125,12 +154,22 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
                 "the job is beyond all bounds: its price does not fit a number",
             )
         })?;
+    let warnings = warnings(&reader, &job, redundancy).await?;
+    for warning in &warnings {
+        output.note(&format!("warning: {warning}"));
+    }
     output.result(&Shown {
-        quote,
-        price,
-        payment,
+        resources: quote.resources,
+        resources_coins: quote.resources_wei.to_string(),
+        node_gas: quote.node_gas.to_string(),
+        cost: quote.price.to_string(),
+        least_price: native.min_price.to_string(),
+        price: price.to_string(),
+        payment: payment.to_string(),
+        client_gas: quote.client_gas.to_string(),
         redundancy: arguments.redundancy,
         seconds,
+        warnings,
     })?;
     Ok(Status::Success)
 }

@@ -53,7 +53,7 @@ enum What {
         #[arg(value_parser = coins)]
         coins: Option<Amount>,
         /// Where to; the account itself when not given
-        #[arg(long)]
+        #[arg(long, value_name = "ADDRESS", value_parser = crate::coins::address)]
         to: Option<Address>,
     },
 }
@@ -62,10 +62,10 @@ enum What {
 struct Shown {
     node: NodeIndex,
     account: Address,
-    stake: Amount,
-    cap: Amount,
-    locked: Amount,
-    leaving: Amount,
+    stake: String,
+    cap: String,
+    locked: String,
+    leaving: String,
     leave_at: Option<u64>,
     reputation: u16,
 }
@@ -85,7 +85,7 @@ impl Report for Shown {
 
 /// Shows or changes the stake, then shows it.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let operator = operator(&arguments.chain, &arguments.key).await?;
+    let (operator, _) = operator(&arguments.chain, &arguments.key).await?;
     match &arguments.what {
         None | Some(What::Show) => {}
         Some(What::Add { coins }) => {
@@ -115,18 +115,18 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     output.result(&Shown {
         node: it.index,
         account: it.registry.account,
-        stake: it.registry.stake,
-        cap: it.escrow.cap,
-        locked: it.escrow.locked,
-        leaving: it.opt_in.leaving,
+        stake: it.registry.stake.to_string(),
+        cap: it.escrow.cap.to_string(),
+        locked: it.escrow.locked.to_string(),
+        leaving: it.opt_in.leaving.to_string(),
         leave_at: it.opt_in.leave_at.map(|at| at.0),
         reputation: it.escrow.reputation,
     })?;
     Ok(Status::Success)
 }
 
-/// The owner of a node, with their key.
-pub(super) async fn operator(chain: &ChainArgs, key: &KeyArgs) -> anyhow::Result<Operator> {
+/// The owner of a node, with their key, and the market.
+pub(super) async fn operator(chain: &ChainArgs, key: &KeyArgs) -> anyhow::Result<(Operator, MarketReader)> {
     let key = key.load()?;
     let market = chain.market().await?;
     let sender = Sender::new(
@@ -135,8 +135,6 @@ pub(super) async fn operator(chain: &ChainArgs, key: &KeyArgs) -> anyhow::Result
         Some(market.deployment.clone()),
         SenderConfig::default(),
     );
-    Ok(Operator::new(
-        MarketReader::new(market.chain, market.deployment),
-        sender,
-    ))
+    let reader = MarketReader::new(market.chain, market.deployment);
+    Ok((Operator::new(reader.clone(), sender), reader))
 }

@@ -25,8 +25,10 @@ struct Shown {
     escrow: Address,
     block: u64,
     nodes: usize,
-    stake: Amount,
-    locked_bonds: Amount,
+    /// Coins.
+    stake: String,
+    /// Coins.
+    locked_bonds: String,
     jobs: u64,
     open: u64,
     seats_wanted: u64,
@@ -73,8 +75,8 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         escrow: deployment.escrow,
         block,
         nodes: nodes.len(),
-        stake: sum(|node| node.escrow.cap),
-        locked_bonds: sum(|node| node.escrow.locked),
+        stake: sum(|node| node.registry.stake).to_string(),
+        locked_bonds: sum(|node| node.escrow.locked).to_string(),
         jobs: jobs.total(),
         open: jobs.open(),
         seats_wanted: jobs.seats,

@@ -2,10 +2,11 @@
 
 use clap::Args;
 use sandrun_chain::{MarketReader, Sender, SenderConfig};
-use sandrun_types::{Address, Amount, Token};
+use sandrun_types::{Address, Token};
 use serde::Serialize;
 
 use crate::args::{ChainArgs, KeyArgs};
+use crate::coins::{self, Coins};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 
@@ -20,11 +21,11 @@ pub(crate) struct Arguments {
     /// A node's earnings instead of the key's own balance
     #[arg(long)]
     node: bool,
-    /// The ERC-20; the native coin when not given
-    #[arg(long, value_name = "ADDRESS")]
-    token: Option<Address>,
+    /// The ERC-20, by address or by its symbol in the deployments file; the native coin when not given
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
     /// Where to; the account itself when not given
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "node")]
+    #[arg(long, value_name = "ADDRESS", value_parser = coins::address, conflicts_with = "node")]
     to: Option<Address>,
     #[command(flatten)]
     chain: ChainArgs,
@@ -34,44 +35,44 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Serialize)]
 struct Withdrawn {
-    amount: Amount,
+    /// Whole coins or tokens.
+    amount: String,
     token: Token,
+    symbol: String,
     to: Address,
     transaction: String,
 }
 
 impl Report for Withdrawn {
     fn human(&self) -> String {
-        match self.token {
-            Token::Native => format!("{} coin to {}\n", self.amount, self.to),
-            Token::Erc20(token) => format!(
-                "{} base units of {token} to {}\n",
-                self.amount.display(0),
-                self.to
-            ),
-        }
+        format!("{} {} to {}\n", self.amount, self.symbol, self.to)
     }
 }
 
 /// Pays out.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let token = arguments.token.map_or(Token::Native, Token::from);
     if arguments.node {
-        let operator = super::stake::operator(&arguments.chain, &arguments.key).await?;
+        let (operator, reader) = super::stake::operator(&arguments.chain, &arguments.key).await?;
+        let token = coins::token(&reader, arguments.token.as_deref()).await?;
         let earnings = operator
             .withdraw_earnings(Some(token))
             .await
             .status(Status::Refused)?;
-        output.result(&Amounts::of(&earnings))?;
+        output.result(&Amounts::of(&reader, &earnings).await?)?;
         return Ok(Status::Success);
     }
     let key = arguments.key.load()?;
     let market = arguments.chain.market().await?;
     let reader = MarketReader::new(market.chain, market.deployment);
+    let token = coins::token(&reader, arguments.token.as_deref()).await?;
+    let coins = Coins::of(&reader, [token]).await?;
     let owner = key.address();
     let amount = reader.credit(owner, token).await.status(Status::Unreachable)?;
     if amount.is_zero() {
-        let text = format!("the escrow owes {owner} nothing; a node's earnings are paid out with --node");
+        let text = format!(
+            "the escrow owes {owner} nothing in {}; a node's earnings are paid out with --node",
+            coins.name(token)
+        );
         return Err(Failure::new(Status::Refused, text));
     }
     let to = arguments.to.unwrap_or(owner);
@@ -84,8 +85,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     );
     let transaction = sender.send(call).await.status(Status::Refused)?;
     output.result(&Withdrawn {
-        amount,
+        amount: coins.amount(token, amount),
         token,
+        symbol: coins.name(token),
         to,
         transaction: transaction.hash.to_string(),
     })?;

@@ -21,6 +21,7 @@ pub(crate) fn manifests(world: &World) -> anyhow::Result<Vec<Case>> {
         ("outside.json", r#"{"entrypoint": "../main.py"}"#),
         ("absolute.json", r#"{"entrypoint": "/etc/passwd"}"#),
         ("named.json", r#"{"environment": "numpy"}"#),
+        ("memory.json", r#"{"memory_mb": 1000000}"#),
     ] {
         world.write(name, text, 0o644)?;
     }
@@ -70,6 +71,28 @@ pub(crate) fn manifests(world: &World) -> anyhow::Result<Vec<Case>> {
             ],
         ),
         with("gone.json", &["gone.json can't be read", "Check the path"]),
+        with("/dev/zero", &["/dev/zero is no regular file", "give a file"]),
+        case(
+            "submit --code code/main.py --payment 0.1 --manifest missing.json",
+            BAD_INPUT,
+            &[
+                "main.py is a single file",
+                "missing.json starts gone.py",
+                "or make it main.py",
+            ],
+        ),
+        with(
+            "field.json --out code/main.py",
+            &["--out code/main.py is no directory"],
+        ),
+        with(
+            "field.json --out code",
+            &["--out code is not empty", "give a new or empty directory"],
+        ),
+        with(
+            "field.json --out /proc/x/y",
+            &["--out /proc/x/y can't be written"],
+        ),
     ])
 }
 
@@ -115,6 +138,31 @@ pub(crate) fn arguments() -> Vec<Case> {
             "quote --code code --dollars-per-coin much",
             BAD_INPUT,
             &["`much`", "such as 2500"],
+        ),
+        case(
+            "submit --code code --payment -1",
+            BAD_INPUT,
+            &["'-1' for '--payment", "such as 0.1"],
+        ),
+        case(
+            "submit --code code --payment abc",
+            BAD_INPUT,
+            &["'abc' for '--payment", "such as 0.1"],
+        ),
+        case(
+            "submit --code code --payment 0.1 --min-reputation 256",
+            BAD_INPUT,
+            &["256", "--min-reputation", "255"],
+        ),
+        case(
+            "withdraw --to 0x12",
+            BAD_INPUT,
+            &["'0x12' for '--to", "40 hex digits"],
+        ),
+        case(
+            "fetch 0x12",
+            BAD_INPUT,
+            &["`0x12` is not a job id", "at least the first four"],
         ),
         case("sumbit", BAD_INPUT, &["unrecognized subcommand 'sumbit'"]),
     ]
@@ -173,6 +221,40 @@ pub(crate) fn money(world: &World) -> anyhow::Result<Vec<Case>> {
                 "there are 1",
                 "choose a lower redundancy",
             ],
+        ),
+        one(
+            "--payment 0.1 --token 0x00000000000000000000000000000000000000aa",
+            BAD_INPUT,
+            &["no token that this escrow takes", "TEST", "leave it out"],
+        ),
+        case(
+            "withdraw --token GOLD",
+            BAD_INPUT,
+            &["--token GOLD", "neither an address nor a symbol", "TEST"],
+        ),
+        one(
+            "--payment 0.1 --bond 0.000001",
+            BAD_INPUT,
+            &["--bond 0.000001 is too low", "at least"],
+        ),
+        one(
+            "--payment 0.1 --bond 1000000",
+            BAD_INPUT,
+            &["--bond 1000000 is too high", "there are 0"],
+        ),
+        one(
+            "--payment 0.1 --manifest memory.json",
+            BAD_INPUT,
+            &[
+                "nodes that can run this job",
+                "1000000 MiB of memory",
+                "lower `memory_mb`",
+            ],
+        ),
+        one(
+            "--payment 0.1 --manifest named.json",
+            BAD_INPUT,
+            &["the environment `numpy`", "remove it from the manifest"],
         ),
         one("--payment 0.1 --class det", BAD_INPUT, &["`det`", "there are 0"]),
         case("withdraw", REFUSED, &["owes", "nothing", "--node"]),

@@ -1,0 +1,56 @@
+//! `fetch`: downloads the result of a job that was posted earlier, and checks it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Args;
+use client_sdk::Client;
+use sandrun_core::market::Phase;
+
+use super::{finished, place};
+use crate::args::{ChainArgs, StoreArgs};
+use crate::exit::{Failure, Status};
+use crate::output::Output;
+use crate::progress::Progress;
+use crate::view::{PoolArgs, View, unknown};
+
+/// Arguments of `fetch`.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool fetch 0x1234…\n  \
+    sandrun-pool fetch 0x12345678 --out results     # the first digits are enough where they are unique\n\n\
+    It needs no key, and ends as `submit` does: 5 when the program failed, 6 when nothing was agreed on.")]
+pub(crate) struct Arguments {
+    /// The job's id, or its first digits
+    job: String,
+    /// Where the result goes; ./results/JOB when not given
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    #[command(flatten)]
+    chain: ChainArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    pool: PoolArgs,
+}
+
+/// Fetches the result.
+pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    place::check(arguments.out.as_deref())?;
+    let store = arguments.store.client()?;
+    let view = View::open(&arguments.chain, &arguments.pool, output).await?;
+    let job = view.resolve(&arguments.job).await?;
+    let Some(entry) = view.job(job).await? else {
+        return Err(unknown(&arguments.job));
+    };
+    if entry.facts.phase != Phase::Closed {
+        let text =
+            format!("job {job} is not over, and has no result yet: `sandrun-pool job {job} --why` says why");
+        return Err(Failure::new(Status::Failure, text));
+    }
+    let out = place::of(arguments.out, job);
+    place::check(Some(&out))?;
+    let client = Client::new(view.reader().clone(), Arc::new(store));
+    let progress = Progress::new(output);
+    finished::report(&client, &entry, &out, None, &progress, output).await
+}

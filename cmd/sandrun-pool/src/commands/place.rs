@@ -1,0 +1,90 @@
+//! Where a result goes. Owns the check that it can be put there, made before a job costs anything.
+
+use std::path::{Path, PathBuf};
+
+use crate::exit::{Failure, Status};
+
+/// The directory of results where none is given.
+const RESULTS: &str = "results";
+
+/// Where the result of a job goes: `out`, else `./results/JOB`.
+pub(super) fn of(out: Option<PathBuf>, job: sandrun_types::JobId) -> PathBuf {
+    out.unwrap_or_else(|| Path::new(RESULTS).join(job.short()))
+}
+
+/// Checks that a result can be put into `out`, or into the directory of results; leaves nothing behind.
+pub(super) fn check(out: Option<&Path>) -> anyhow::Result<()> {
+    let place = out.map_or_else(|| Path::new(RESULTS).join("0x"), Path::to_owned);
+    let bad = |why: &str| {
+        let named = out.map_or_else(
+            || format!("./{RESULTS}, where the result goes without --out,"),
+            |out| format!("--out {}", out.display()),
+        );
+        Failure::new(
+            Status::BadInput,
+            format!("{named} {why}: give a new or empty directory with --out"),
+        )
+    };
+    match std::fs::metadata(&place) {
+        Ok(found) if !found.is_dir() => return Err(bad("is no directory")),
+        Ok(_) => {
+            let mut items =
+                std::fs::read_dir(&place).map_err(|error| bad(&format!("can't be read ({error})")))?;
+            if items.next().is_some() && out.is_some() {
+                return Err(bad("is not empty"));
+            }
+        }
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(bad(&format!("can't be used ({error})"))),
+    }
+    can_be_made(&place).map_err(|error| bad(&format!("can't be written ({error})")))
+}
+
+/// Makes a directory beside `place`, with all that is missing above it, and takes it all away again.
+fn can_be_made(place: &Path) -> std::io::Result<()> {
+    let parent = match place.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
+        Some(_) | None => PathBuf::from("."),
+    };
+    let mut missing: Vec<&Path> = parent
+        .ancestors()
+        .take_while(|it| !it.as_os_str().is_empty() && !it.exists())
+        .collect();
+    missing.reverse();
+    let probe = parent.join(format!(".sandrun-pool-{}", std::process::id()));
+    let made = missing
+        .iter()
+        .try_for_each(std::fs::create_dir)
+        .and_then(|()| std::fs::create_dir(&probe))
+        .and_then(|()| std::fs::remove_dir(&probe));
+    for directory in missing.iter().rev() {
+        // it may not have been made, or somebody else has put something there by now
+        let _ = std::fs::remove_dir(directory);
+    }
+    made
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_is_checked_and_left_as_it_was() {
+        let directory = tempfile::tempdir().unwrap();
+        let at = |name: &str| directory.path().join(name);
+        check(Some(&at("new/deep/out"))).unwrap();
+        assert!(!at("new").exists());
+        std::fs::create_dir(at("empty")).unwrap();
+        check(Some(&at("empty"))).unwrap();
+        std::fs::write(at("file"), "").unwrap();
+        for (place, says) in [
+            (at("file"), "is no directory"),
+            (at("file/below"), "can't be used"),
+            (directory.path().to_owned(), "is not empty"),
+            (PathBuf::from("/proc/x/out"), "can't be written"),
+        ] {
+            let words = check(Some(&place)).unwrap_err().to_string();
+            assert!(words.contains(says), "{words}");
+        }
+    }
+}

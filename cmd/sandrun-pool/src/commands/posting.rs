@@ -1,0 +1,167 @@
+//! The way of a job from an order to its result: posted, followed, settled. Owns what is said on the way, and what a
+//! signal does to it: the job goes on without this program.
+
+use std::path::PathBuf;
+
+use client_sdk::{Client, ClientError, Posted, PreparedJob, Wish};
+use sandrun_chain::Key;
+use sandrun_types::{JobId, Order};
+use serde::Serialize;
+use serde_json::json;
+
+use super::finished::{self, Packed};
+use super::place;
+use crate::exit::{Failure, Status, WithStatus as _};
+use crate::output::{Output, Report};
+use crate::progress::Progress;
+
+/// A job that is ready to be posted.
+#[derive(Debug)]
+pub(super) struct Posting<'a> {
+    pub(super) client: &'a Client,
+    pub(super) key: &'a Key,
+    pub(super) job: &'a PreparedJob,
+    pub(super) wish: &'a Wish,
+    /// Decimals of the token that pays.
+    pub(super) decimals: u8,
+    /// Return after posting.
+    pub(super) detach: bool,
+    /// Where the result goes; `./results/JOB` when not given.
+    pub(super) out: Option<PathBuf>,
+}
+
+/// What `--detach` says.
+#[derive(Debug, Serialize)]
+struct Detached {
+    job: JobId,
+    locked: String,
+    transaction: String,
+    packed: Packed,
+}
+
+impl Report for Detached {
+    fn human(&self) -> String {
+        format!("{}\n", self.job)
+    }
+}
+
+impl Posting<'_> {
+    /// Posts the job; waits for its end and fetches its result unless detached.
+    pub(super) async fn carry_out(self, output: &Output) -> anyhow::Result<Status> {
+        let progress = Progress::new(output);
+        progress.say("storing the bundle and posting the job");
+        let order = self.client.order(self.job, self.wish).await.map_err(failed)?;
+        let id = order.job_id(self.client.reader().deployment().escrow_ref());
+        let stop = signalled();
+        tokio::pin!(stop);
+        let posted = tokio::select! {
+            posted = self.post(order, &progress, output) => posted?,
+            status = &mut stop => {
+                progress.finish();
+                interrupted(output, id, "may be posted already; if it is, it goes on");
+                return Ok(status);
+            }
+        };
+        if self.detach {
+            return self.detached(&posted, &progress, output);
+        }
+        tokio::select! {
+            status = self.settle(&posted, &progress, output) => status,
+            status = &mut stop => {
+                progress.finish();
+                interrupted(output, id, "goes on");
+                Ok(status)
+            }
+        }
+    }
+
+    async fn post(&self, order: Order, progress: &Progress, output: &Output) -> anyhow::Result<Posted> {
+        let packed = Packed::of(self.job);
+        tracing::info!(?packed, "the code is packed");
+        let posted = self
+            .client
+            .post(self.key, self.job, order)
+            .await
+            .map_err(failed)?;
+        let job = posted.job;
+        progress.above(|| {
+            if output.is_json() {
+                crate::output::remark(&json!({ "posted": job, "packed": packed }).to_string());
+            } else {
+                output.note(&format!("posted {job}"));
+            }
+        });
+        progress.say("escrowed");
+        Ok(posted)
+    }
+
+    fn detached(&self, posted: &Posted, progress: &Progress, output: &Output) -> anyhow::Result<Status> {
+        progress.finish();
+        output.result(&Detached {
+            job: posted.job,
+            locked: posted.locked.display(self.decimals),
+            transaction: posted.transaction.hash.to_string(),
+            packed: Packed::of(self.job),
+        })?;
+        output.note(&format!(
+            "`sandrun-pool job {0}` says how it stands, `sandrun-pool fetch {0}` downloads its result",
+            posted.job.short()
+        ));
+        Ok(Status::Success)
+    }
+
+    /// Follows the job to its end, gets the rest back and fetches the result.
+    async fn settle(&self, posted: &Posted, progress: &Progress, output: &Output) -> anyhow::Result<Status> {
+        let client = self.client;
+        let windows = client.windows().await.status(Status::Unreachable)?;
+        let entry = client
+            .follow(posted.job, windows, |facts| progress.facts(facts))
+            .await
+            .status(Status::Unreachable)?;
+        let entry = client
+            .refunded(self.key, entry)
+            .await
+            .status(Status::Unreachable)?;
+        let out = place::of(self.out.clone(), posted.job);
+        let packed = Some(Packed::of(self.job));
+        finished::report(client, &entry, &out, packed, progress, output).await
+    }
+}
+
+fn failed(error: ClientError) -> anyhow::Error {
+    use ClientError as E;
+    let status = match &error {
+        E::Plan(_) | E::Overflow | E::UnknownJob(_) => Status::BadInput,
+        E::Balance { .. } | E::Send(_) => Status::Refused,
+        E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
+    };
+    Failure::new(status, error.to_string())
+}
+
+/// Says what becomes of a job whose `submit` ends before it; said even with --quiet: nobody knows the id otherwise.
+fn interrupted(output: &Output, job: JobId, goes_on: &str) {
+    let text = format!(
+        "interrupted; job {job} {goes_on}; see `sandrun-pool job {0}`, `sandrun-pool fetch {0}`",
+        job.short()
+    );
+    if output.is_json() {
+        crate::output::remark(&json!({ "interrupted": job, "note": text }).to_string());
+    } else {
+        crate::output::remark(&text);
+    }
+}
+
+/// Waits for SIGINT or SIGTERM, and says what this program ends with then.
+async fn signalled() -> Status {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut terminate), Ok(mut interrupt)) =
+        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
+    else {
+        // the signals do what they always do
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = terminate.recv() => Status::Terminated,
+        _ = interrupt.recv() => Status::Interrupted,
+    }
+}
