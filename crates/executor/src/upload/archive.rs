@@ -3,6 +3,7 @@
 //! Only regular files and folders come out; anything else (links, devices, FIFOs) refuses the whole archive by name,
 //! so there is never a link that a later entry could be written through.
 
+use std::cell::Cell;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom};
 
@@ -13,6 +14,9 @@ use super::bundle::{BundleError, BundleWriter};
 
 /// Room for the headers of a tar archive, for each entry: its own, a long name, extended attributes, padding.
 const HEADER_BYTES: u64 = 8192;
+
+/// Room for what stands before one entry's content: a long name and extended attributes are read whole into memory.
+const ENTRY_HEADER_BYTES: u64 = 64 * 1024;
 
 /// An archive cannot be unpacked.
 #[derive(Debug, Error)]
@@ -37,28 +41,42 @@ pub(crate) enum ArchiveError {
         entry: String,
         source: BundlePathError,
     },
+    #[error(
+        "{0:?} holds an entry whose name or attributes have more than {ENTRY_HEADER_BYTES} bytes; pack it again"
+    )]
+    LongHeader(String),
     #[error("{archive:?} holds {entry:?}, which is encrypted; send it plain")]
     Encrypted { archive: String, entry: String },
+    #[error(
+        "{archive:?} states {stated} entries and holds {found} names; one is there twice: send each file once"
+    )]
+    Twice {
+        archive: String,
+        stated: usize,
+        found: usize,
+    },
     #[error(transparent)]
     Bundle(#[from] BundleError),
 }
 
 /// Fails with `FileTooLarge` once more bytes were read than allowed, so that no decompressor can be made to work on.
-struct Bounded<R> {
+struct Bounded<'a, R> {
     inner: R,
     left: u64,
+    /// How many more of them before whoever reads raises it: what is read into memory is bounded by this.
+    in_memory: &'a Cell<u64>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R: Read> Read for Bounded<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        match self.left.checked_sub(read as u64) {
-            Some(left) => {
-                self.left = left;
-                Ok(read)
-            }
-            None => Err(io::ErrorKind::FileTooLarge.into()),
-        }
+        let left = |allowed: u64| {
+            let too_many = || io::Error::from(io::ErrorKind::FileTooLarge);
+            allowed.checked_sub(read as u64).ok_or_else(too_many)
+        };
+        self.left = left(self.left)?;
+        self.in_memory.set(left(self.in_memory.get())?);
+        Ok(read)
     }
 }
 
@@ -86,11 +104,16 @@ pub(crate) fn unpack_tar_gz(name: &str, file: File, bundle: &mut BundleWriter) -
     let limits = bundle.limits();
     let headers = HEADER_BYTES.saturating_mul(limits.entries as u64);
     let decoder = flate2::read::MultiGzDecoder::new(BufReader::new(file));
+    let in_memory = Cell::new(ENTRY_HEADER_BYTES);
     let mut archive = tar::Archive::new(Bounded {
         inner: decoder,
         left: limits.bytes.saturating_add(headers),
+        in_memory: &in_memory,
     });
     let broken = |source: io::Error| {
+        if source.kind() == io::ErrorKind::FileTooLarge && in_memory.get() <= ENTRY_HEADER_BYTES {
+            return ArchiveError::LongHeader(name.to_owned());
+        }
         if source.kind() == io::ErrorKind::FileTooLarge {
             return BundleError::TooLarge(limits.bytes).into();
         }
@@ -100,8 +123,12 @@ pub(crate) fn unpack_tar_gz(name: &str, file: File, bundle: &mut BundleWriter) -
             source,
         }
     };
-    for entry in archive.entries().map_err(broken)? {
+    let mut entries = archive.entries().map_err(broken)?;
+    loop {
+        in_memory.set(ENTRY_HEADER_BYTES);
+        let Some(entry) = entries.next() else { break };
         let mut entry = entry.map_err(broken)?;
+        in_memory.set(u64::MAX);
         let entry_name = entry.path_bytes().into_owned();
         let refuse = |what| ArchiveError::NotAFile {
             archive: name.to_owned(),
@@ -113,10 +140,12 @@ pub(crate) fn unpack_tar_gz(name: &str, file: File, bundle: &mut BundleWriter) -
             if let Some(path) = entry_path(name, &entry_name)? {
                 bundle.add_folder(&path)?;
             }
+            io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
             continue;
         }
         // Settings for all entries that follow, such as `git archive` writes; none of them matters here.
         if kind.is_pax_global_extensions() {
+            io::copy(&mut entry, &mut io::sink()).map_err(broken)?;
             continue;
         }
         if let Some(what) = no_file(kind) {
@@ -153,13 +182,19 @@ pub(crate) fn unpack_zip(name: &str, mut file: File, bundle: &mut BundleWriter) 
         kind: "zip",
         source,
     };
-    if stated_entries(&mut file)
-        .map_err(broken)?
-        .is_some_and(|entries| entries > limits.entries)
-    {
+    let stated = stated_entries(&mut file).map_err(broken)?.unwrap_or(0);
+    if stated > limits.entries {
         return Err(BundleError::TooMany(limits.entries).into());
     }
     let mut archive = zip::ZipArchive::new(BufReader::new(file)).map_err(|error| broken(error.into()))?;
+    // The library keeps one entry of each name, whichever: nobody could say which one runs.
+    if stated > archive.len() && stated != usize::from(u16::MAX) {
+        return Err(ArchiveError::Twice {
+            archive: name.to_owned(),
+            stated,
+            found: archive.len(),
+        });
+    }
     for index in 0..archive.len() {
         let entry = archive
             .by_index_raw(index)
