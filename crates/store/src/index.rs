@@ -2,6 +2,8 @@
 //! cursor up to which they were read. Owns the schema and the atomicity: events, jobs, nodes and cursor change in one
 //! transaction, so that a crash never leaves one ahead of another. Never knows what an event means.
 
+use std::fs::{OpenOptions, Permissions};
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::types::Value;
@@ -170,6 +172,19 @@ fn lock(index: &Path) -> Result<LockFile, IndexError> {
     }
 }
 
+/// Makes the file, where there is none, for its owner alone; SQLite gives its journals the same mode. Where that fails,
+/// opening it says why.
+fn keep_private(index: &Path) {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(index);
+    if let Err(error) = file.and_then(|file| file.set_permissions(Permissions::from_mode(0o600))) {
+        tracing::debug!(%error, "cannot keep the index to its owner");
+    }
+}
+
 impl Index {
     /// Opens or makes the index at `path` for `market` (chain and contract as text), and locks it.
     ///
@@ -177,6 +192,7 @@ impl Index {
     /// A file that can't be used, that another process has open, or that belongs to another market.
     pub fn open(path: &Path, market: &str) -> Result<Self, IndexError> {
         let lock = lock(path)?;
+        keep_private(path);
         let connection = open_database(path, MIGRATIONS)?;
         connection
             .execute(
@@ -414,6 +430,10 @@ mod tests {
         {
             let mut index = Index::open(&path, "31337/0x1").unwrap();
             assert_eq!(index.cursor().unwrap(), None);
+            for file in std::fs::read_dir(directory.path()).unwrap() {
+                let mode = file.unwrap().metadata().unwrap().permissions().mode();
+                assert_eq!(mode & 0o077, 0, "others can read the index");
+            }
             let set = JobChange::Set {
                 job,
                 posted: 1,
