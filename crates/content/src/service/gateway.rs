@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::App;
 use super::read::content;
-use super::reply::with_sources;
+use super::reply::words;
 use crate::error::ContentError;
 use crate::node::Node;
 use crate::tree::{self, EntryKind, FileReader, TreeEntry};
@@ -68,7 +68,7 @@ async fn answer(app: &App, cid: &str, path: &str, listing: &Listing, headers: &H
         Err(error) => {
             let status = status(&error);
             tracing::debug!(%root, path, %status, %error, "the gateway could not serve");
-            plain(status, &format!("{}\n", with_sources(&error)))
+            plain(status, &format!("{}\n", words(&error)))
         }
     }
 }

@@ -42,7 +42,10 @@ struct CommandFailed<'a> {
 
 impl IntoResponse for RpcError {
     fn into_response(self) -> Response {
-        let message = with_sources(&self);
+        let message = match &self {
+            Self::Content(error) => words(error),
+            Self::Request(text) | Self::Command(text) => text.clone(),
+        };
         match self {
             Self::Request(_) => (
                 StatusCode::BAD_REQUEST,
@@ -63,8 +66,17 @@ impl IntoResponse for RpcError {
     }
 }
 
+/// What a client is told: an error and what caused it, in one line, but not where on this machine the store lies.
+pub(super) fn words(error: &ContentError) -> String {
+    if let ContentError::Io { action, source, .. } = error {
+        tracing::error!(error = with_sources(error), "the store failed");
+        return format!("the store could not {action} a file of its own: {source}");
+    }
+    with_sources(error)
+}
+
 /// An error and what caused it, in one line.
-pub(super) fn with_sources(error: &dyn Error) -> String {
+fn with_sources(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
@@ -123,4 +135,19 @@ pub(super) async fn unknown_command() -> Response {
         text,
     )
         .into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_client_is_told_names_no_file_of_the_store() {
+        let full = std::io::Error::from(std::io::ErrorKind::StorageFull);
+        let told = words(&ContentError::io("write", "/var/lib/store/blocks/x")(full));
+        assert!(
+            told.contains("could not write") && !told.contains("/var"),
+            "{told}"
+        );
+    }
 }
