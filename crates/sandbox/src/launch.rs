@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, poll};
@@ -41,7 +42,9 @@ impl Launcher {
             None,
         )
         .map_err(|error| failed(error.into()))?;
+        // jobs read this process's command line: it need not say where the program lies
         let process = Command::new(program)
+            .arg0("sandrun-supervisor")
             .args(arguments)
             .stdin(Stdio::from(theirs))
             .stdout(Stdio::null())

@@ -255,3 +255,10 @@ fn host_is_unchanged_after_all_this() {
         !Path::new("/usr/x").exists() && !Path::new("/.sandrun").exists() && !Path::new("/.canary").exists()
     );
 }
+
+#[test]
+fn a_job_does_not_learn_where_the_launcher_lies() {
+    let text = "print(open('/proc/1/cmdline').read().replace('\\0', ' '))";
+    let done = hostile(&Job::python(text));
+    assert!(!done.stdout().contains('/'), "{}", done.stdout());
+}
