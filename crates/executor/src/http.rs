@@ -6,6 +6,7 @@ mod error;
 mod follow;
 mod info;
 mod outputs;
+mod path;
 mod slots;
 mod status;
 mod stream;

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use sandrun_sandbox::{Sandbox, StartError};
 use sandrun_serve::Bounds;
 use sandrun_store::LockFile;
-use sandrun_types::Sha256Hex;
+use sandrun_types::{Manifest, Sha256Hex};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -246,10 +246,11 @@ fn limits_line(config: &ExecutorConfig) -> String {
         )
     });
     format!(
-        "{cpu}, {} MB memory (at most {}), {} s timeout, {} MB upload",
+        "{cpu}, {} MB memory (at most {}), {} s timeout (at most {}), {} MB upload",
         limits.default_memory_mb,
         limits.max_memory_mb,
         limits.default_timeout,
+        Manifest::MAX_TIMEOUT,
         limits.upload_bytes / (1024 * 1024)
     )
 }

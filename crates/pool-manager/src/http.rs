@@ -1,7 +1,7 @@
 //! Queries over HTTP, JSON; the shapes of the answers are the client's ([`client_sdk`]). Owns routes and statuses; reads
 //! the book alone.
 
-use axum::extract::rejection::QueryRejection;
+use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -37,6 +37,12 @@ impl From<ManagerError> for Refusal {
 
 impl From<QueryRejection> for Refusal {
     fn from(rejection: QueryRejection) -> Self {
+        Self(StatusCode::BAD_REQUEST, rejection.body_text())
+    }
+}
+
+impl From<PathRejection> for Refusal {
+    fn from(rejection: PathRejection) -> Self {
         Self(StatusCode::BAD_REQUEST, rejection.body_text())
     }
 }
@@ -130,7 +136,11 @@ async fn jobs(
     Ok(Json(app.book.with(move |book| book.jobs(&query)).await?))
 }
 
-async fn job(State(app): State<App>, Path(id): Path<String>) -> Result<Json<JobView>, Refusal> {
+async fn job(
+    State(app): State<App>,
+    id: Result<Path<String>, PathRejection>,
+) -> Result<Json<JobView>, Refusal> {
+    let Path(id) = id?;
     let id: JobId = id
         .parse()
         .map_err(|error| Refusal(StatusCode::BAD_REQUEST, format!("{error}")))?;

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
+use super::path::Path;
 use super::status::find;
 use super::submit::blocking;
 use super::{ApiError, Shared};

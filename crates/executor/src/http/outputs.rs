@@ -8,7 +8,7 @@ use std::task::{Context, Poll};
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::{CONTENT_DISPOSITION, CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::Response;
@@ -19,6 +19,7 @@ use futures::Stream;
 use sandrun_types::{BundlePath, BundlePathError};
 use tokio_util::io::ReaderStream;
 
+use super::path::Path;
 use super::status::find;
 use super::submit::blocking;
 use super::{ApiError, Shared};

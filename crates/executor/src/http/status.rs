@@ -1,12 +1,13 @@
 //! What became of a job: `/status`, `/logs`, `/receipt`.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
+use super::path::Path;
 use super::submit::blocking;
 use super::{ApiError, Shared};
 use crate::job::Ended;

@@ -4,11 +4,12 @@
 //! `[STATUS] Job started` when it does; a piece of stderr has a line `[STDERR]` before it; `[DONE] Job completed (…)`
 //! or `[DONE] Job failed (…)` is last, then the connection is closed.
 
+use axum::extract::State;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
 use axum::response::Response;
 use tokio::sync::watch;
 
+use super::path::Path;
 use super::status::find;
 use super::{ApiError, Shared};
 use crate::job::Stage;

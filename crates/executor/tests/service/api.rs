@@ -15,6 +15,10 @@ async fn says_what_it_is() {
         (200, &json!("sandrun"), &json!("running"))
     );
     assert!(root["description"].is_string() && root["privacy"].is_string() && root["limits"].is_string());
+    assert!(
+        root["limits"].as_str().unwrap().contains("at most 3600"),
+        "{root}"
+    );
     let (status, environments) = service.get("/environments").await;
     assert_eq!(status, 200);
     assert_eq!(
@@ -39,6 +43,8 @@ async fn errors_are_json_and_cors_is_open() {
         ("/status/job-00", 404),
         ("/logs/..%2fx", 404),
         ("/receipt/x", 404),
+        ("/status/%ff", 400),
+        ("/outputs/job-0/%ff", 400),
     ] {
         let (status, body) = service.get(path).await;
         assert_eq!(status, expected, "{path}");
