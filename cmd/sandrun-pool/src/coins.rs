@@ -59,7 +59,7 @@ impl Coins {
 }
 
 /// A token's symbol by a deployment's file.
-fn symbol(known: &BTreeMap<String, Address>, address: Address) -> Option<&str> {
+pub(crate) fn symbol(known: &BTreeMap<String, Address>, address: Address) -> Option<&str> {
     let mut known = known.iter();
     known
         .find(|(_, it)| **it == address)

@@ -28,7 +28,7 @@ pub(crate) const fn phase(phase: Phase) -> &'static str {
 pub(crate) const fn seat_end(end: SeatEnd) -> &'static str {
     match end {
         SeatEnd::Released => "released",
-        SeatEnd::Paid => "paid",
+        SeatEnd::Paid => "agreed",
         SeatEnd::AttemptFee => "paid the attempt fee",
         SeatEnd::Shared => "no agreement, paid a share",
         SeatEnd::Unpaid => "no agreement, not paid",

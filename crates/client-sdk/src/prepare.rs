@@ -265,7 +265,10 @@ fn small_enough(code: &Path, gathered: &Gathered) -> Result<(), PrepareError> {
         biggest: files
             .iter()
             .take(3)
-            .map(|(file, size)| format!("{file} ({} MiB)", size.div_ceil(1 << 20)))
+            .map(|(file, size)| match size >> 20 {
+                0 => format!("{file} ({size} bytes)"),
+                mebibytes => format!("{file} ({mebibytes} MiB)"),
+            })
             .collect(),
     })
 }
@@ -407,7 +410,7 @@ mod tests {
         let big = std::fs::File::create(code.path().join("data.bin")).unwrap();
         big.set_len(MAX_BUNDLE_BYTES + 1).unwrap();
         let words = prepare(code.path(), None).unwrap_err().to_string();
-        assert!(words.contains("data.bin (101 MiB)"), "{words}");
+        assert!(words.contains("data.bin (100 MiB), main.py (0 bytes)"), "{words}");
     }
 
     #[test]

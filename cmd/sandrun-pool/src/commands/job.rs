@@ -95,7 +95,7 @@ impl Report for Shown {
 /// What a seat did, in words.
 fn standing(standing: Standing) -> String {
     let words = |answer| match answer {
-        Answer::Digest(digest) => digest.to_string(),
+        Answer::Digest(digest) => digest.short(),
         Answer::Unavailable => "`unavailable`".to_owned(),
         Answer::Limit => "`limit`".to_owned(),
     };

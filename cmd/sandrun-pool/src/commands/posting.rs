@@ -5,12 +5,13 @@ use std::path::PathBuf;
 
 use client_sdk::{Client, ClientError, Posted, PreparedJob, Wish};
 use sandrun_chain::Key;
-use sandrun_types::{JobId, Order};
+use sandrun_types::{JobId, Order, Token};
 use serde::Serialize;
 use serde_json::json;
 
 use super::finished::{self, Packed};
 use super::place;
+use crate::coins::symbol;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 use crate::progress::Progress;
@@ -50,7 +51,8 @@ impl Posting<'_> {
     pub(super) async fn carry_out(self, output: &Output) -> anyhow::Result<Status> {
         let progress = Progress::new(output);
         progress.say("storing the bundle and posting the job");
-        let order = self.client.order(self.job, self.wish).await.map_err(failed)?;
+        let order = self.client.order(self.job, self.wish).await;
+        let order = order.map_err(|error| self.failed(&error))?;
         let id = order.job_id(self.client.reader().deployment().escrow_ref());
         let stop = signalled();
         tokio::pin!(stop);
@@ -78,11 +80,8 @@ impl Posting<'_> {
     async fn post(&self, order: Order, progress: &Progress, output: &Output) -> anyhow::Result<Posted> {
         let packed = Packed::of(self.job);
         tracing::info!(?packed, "the code is packed");
-        let posted = self
-            .client
-            .post(self.key, self.job, order)
-            .await
-            .map_err(failed)?;
+        let posted = self.client.post(self.key, self.job, order).await;
+        let posted = posted.map_err(|error| self.failed(&error))?;
         let job = posted.job;
         progress.above(|| {
             if output.is_json() {
@@ -93,6 +92,25 @@ impl Posting<'_> {
         });
         progress.say("escrowed");
         Ok(posted)
+    }
+
+    /// The error with its exit code; a token by its symbol.
+    fn failed(&self, error: &ClientError) -> anyhow::Error {
+        use ClientError as E;
+        let status = match error {
+            E::Plan(_) | E::Overflow | E::UnknownJob(_) => Status::BadInput,
+            E::Balance { .. } | E::Send(_) => Status::Refused,
+            E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
+        };
+        let text = error.to_string();
+        let known = &self.client.reader().deployment().tokens;
+        match self.wish.token {
+            Token::Erc20(address) => match symbol(known, address) {
+                Some(symbol) => Failure::new(status, text.replace(&self.wish.token.to_string(), symbol)),
+                None => Failure::new(status, text),
+            },
+            Token::Native => Failure::new(status, text),
+        }
     }
 
     fn detached(&self, posted: &Posted, progress: &Progress, output: &Output) -> anyhow::Result<Status> {
@@ -128,16 +146,6 @@ impl Posting<'_> {
     }
 }
 
-fn failed(error: ClientError) -> anyhow::Error {
-    use ClientError as E;
-    let status = match &error {
-        E::Plan(_) | E::Overflow | E::UnknownJob(_) => Status::BadInput,
-        E::Balance { .. } | E::Send(_) => Status::Refused,
-        E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
-    };
-    Failure::new(status, error.to_string())
-}
-
 /// Says what becomes of a job whose `submit` ends before it; said even with --quiet: nobody knows the id otherwise.
 fn interrupted(output: &Output, job: JobId, goes_on: &str) {
     let text = format!(
@@ -163,5 +171,19 @@ async fn signalled() -> Status {
     tokio::select! {
         _ = terminate.recv() => Status::Terminated,
         _ = interrupt.recv() => Status::Interrupted,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use node_agent::AgentConfig;
+    use sandrun_chain::Key;
+
+    /// A bundle that is posted has to be one that agents fetch.
+    #[test]
+    fn the_largest_bundle_is_the_agents() {
+        let url = String::new;
+        let agent = AgentConfig::new(url(), url(), url(), Key::random(), "".into());
+        assert_eq!(client_sdk::MAX_BUNDLE_BYTES, agent.max_bundle_bytes);
     }
 }

@@ -55,7 +55,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Serialize)]
 struct Shown {
     /// What one replica's resources cost, in dollars.
-    resources: Dollars,
+    resources: String,
     /// The same in coins.
     resources_coins: String,
     /// A node's gas for one replica.
@@ -159,7 +159,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         output.note(&format!("warning: {warning}"));
     }
     output.result(&Shown {
-        resources: quote.resources,
+        resources: quote.resources.to_string(),
         resources_coins: quote.resources_wei.to_string(),
         node_gas: quote.node_gas.to_string(),
         cost: quote.price.to_string(),

@@ -206,7 +206,7 @@ pub(crate) fn money(world: &World) -> anyhow::Result<Vec<Case>> {
         one(
             "--payment 0.1 --key poor.key --token TEST",
             REFUSED,
-            &[&poor, "has 0 of the 0x", "send some to"],
+            &[&poor, "has 0 of the TEST", "send some to"],
         ),
         one(
             "--payment 0.1 --token GOLD",
