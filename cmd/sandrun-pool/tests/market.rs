@@ -2,6 +2,7 @@
 
 mod support;
 
+use anyhow::Context as _;
 use sandrun_testnet::Role::{Honest, Liar, Silent};
 use serde_json::Value;
 use support::Scene;
@@ -94,6 +95,11 @@ async fn queries_answer(scene: &Scene) -> anyhow::Result<()> {
     assert_eq!(shown["facts"]["job"], job.as_str());
     let why = scene.run(&["job", &job, "--why"]).await?;
     assert!(why.stdout.contains("waits for nothing"), "{why:?}");
+    let fetched = scene
+        .run(&["fetch", &job[..10], "--json", "--out", "fetched"])
+        .await?;
+    assert_eq!(fetched.code, 0, "{fetched:?}");
+    assert_eq!(file(&fetched.json()?, "stdout", scene)?, "hello\n");
     let nodes = scene.run(&["nodes", "--json"]).await?.json()?;
     assert_eq!(nodes["nodes"].as_array().map(Vec::len), Some(3));
     let status = scene.run(&["status", "--json"]).await?.json()?;
@@ -105,14 +111,64 @@ async fn queries_answer(scene: &Scene) -> anyhow::Result<()> {
     let key = scene.market.nodes[0].key.to_string_lossy().into_owned();
     let earned = scene.run(&["earnings", "--json", "--key", &key]).await?;
     assert_eq!(earned.code, 0, "{earned:?}");
-    let stake = scene.run(&["stake", "--json", "--key", &key]).await?.json()?;
-    assert_eq!(stake["locked"], "0", "{stake}");
+    let stake = scene
+        .run(&["stake", "show", "--key", &key, "--json"])
+        .await?
+        .json()?;
+    assert_eq!(
+        (&stake["stake"], &stake["locked"]),
+        (&"10".into(), &"0".into()),
+        "{stake}"
+    );
+    let over = scene.run(&["cancel", &job]).await?;
+    assert_eq!(over.code, 4, "{over:?}");
+    assert!(over.stderr.contains("is over (agreed result)"), "{over:?}");
     let quote = scene
         .run(&["quote", "--json", "--code", "hello", "--redundancy", "2"])
         .await?;
     assert_eq!(quote.code, 0, "{quote:?}");
     let index = scene.manager("/v1/jobs", |_, it| it["total"] == 5).await?;
     assert_eq!(index["jobs"][0]["facts"]["job"], job.as_str());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_on_when_its_submit_is_ended_and_is_fetched_later() -> anyhow::Result<()> {
+    use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _};
+    let scene = Scene::with(&[Honest]).await?;
+    scene.code("hello", HELLO)?;
+    let arguments = [
+        "submit",
+        "--json",
+        "--code",
+        "hello",
+        "--payment",
+        "0.1",
+        "--redundancy",
+        "1",
+    ];
+    let mut command = scene.command(&arguments);
+    let mut submit = command.stderr(std::process::Stdio::piped()).spawn()?;
+    let mut lines = tokio::io::BufReader::new(submit.stderr.take().context("standard error")?);
+    let mut line = String::new();
+    lines.read_line(&mut line).await?;
+    let posted: Value = serde_json::from_str(&line)?;
+    let job = posted["posted"].as_str().context("an id")?.to_owned();
+    let pid = i32::try_from(submit.id().context("a process")?)?;
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGTERM)?;
+    assert_eq!(submit.wait().await?.code(), Some(143));
+    let mut rest = String::new();
+    lines.read_to_string(&mut rest).await?;
+    assert!(rest.contains("goes on; see `sandrun-pool job"), "{rest}");
+    scene
+        .manager(&format!("/v1/jobs/{job}"), |_, it| {
+            it["job"]["facts"]["phase"] == "closed"
+        })
+        .await?;
+    let fetched = scene.run(&["fetch", &job, "--json"]).await?;
+    assert_eq!(fetched.code, 0, "{fetched:?}");
+    assert_eq!(file(&fetched.json()?, "stdout", &scene)?, "hello\n");
+    scene.market.stop().await;
     Ok(())
 }
 
