@@ -18,8 +18,8 @@ use crate::output::Output;
     sandrun-pool testnet --nodes 5 --liar --silent\n\n\
     The commands find the testnet by themselves; --key is printed.")]
 pub(crate) struct Arguments {
-    /// Honest nodes
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(1..))]
+    /// Honest nodes; 0 leaves the work to nodes of your own
+    #[arg(long, default_value_t = 3)]
     nodes: u8,
     /// One more node, which reveals a wrong digest, and is shut out of the market when it is slashed for that
     #[arg(long)]
