@@ -205,6 +205,7 @@ impl World {
                         replicas,
                         quorum,
                         lease_seconds: 30,
+                        parents: BTreeSet::new(),
                     },
                 }
             }

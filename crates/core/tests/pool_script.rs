@@ -6,7 +6,7 @@
     reason = "a test file: clippy's exception covers test functions alone"
 )]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sandrun_core::pool::*;
 use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
@@ -92,6 +92,7 @@ impl Service {
             replicas,
             quorum,
             lease_seconds: LEASE,
+            parents: BTreeSet::new(),
         };
         self.feed(Event::Submit {
             job: JobNumber(job),
@@ -605,6 +606,7 @@ fn quorums_that_are_no_majority_are_refused() {
             replicas,
             quorum,
             lease_seconds: LEASE,
+            parents: BTreeSet::new(),
         };
         let refused = service.try_feed(Event::Submit {
             job: JobNumber(1),

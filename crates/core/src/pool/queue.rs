@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_types::UnixSeconds;
+use serde::{Deserialize, Serialize};
 
 use super::{ClientNumber, JobNumber, Needs, Priority};
 
@@ -14,9 +15,10 @@ use super::{ClientNumber, JobNumber, Needs, Priority};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NeedsId(u32);
 
-/// How soon a job's turn comes: less is sooner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Level(i64);
+/// How soon a job's turn comes: less is sooner. The time of its submission in steps of ageing, less its priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Level(i64);
 
 impl Level {
     pub(super) fn of(submitted: UnixSeconds, priority: Priority, ageing_step: u32) -> Self {
@@ -203,6 +205,14 @@ impl Queue {
                     .filter_map(|(_, client)| turns.jobs.get(client))
                     .flat_map(|(_, jobs)| jobs.iter().copied())
             })
+    }
+
+    /// Sets with waiting jobs whose needs `fits` accepts.
+    pub(super) fn waiting_sets(&self, fits: impl Fn(&Needs) -> bool) -> impl Iterator<Item = NeedsId> {
+        let waiting = self.sets.iter().filter(|(_, set)| !set.levels.is_empty());
+        waiting
+            .filter(move |(_, set)| fits(&set.needs))
+            .map(|(id, _)| *id)
     }
 
     /// The needs of a set.
