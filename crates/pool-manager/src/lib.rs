@@ -11,6 +11,11 @@ mod http;
 mod keeper;
 mod manager;
 mod nodes;
+mod queue;
 
 pub use error::ManagerError;
 pub use manager::{Manager, ManagerConfig};
+pub use queue::{
+    Announced, COMMIT_BOUNDS, Claim, Clock, Completion, Failure, IdKey, NodeView, Orders, Printed, Queue,
+    QueueError, QueueSettings, QueueStats, QueueThread, Registration, Submission, Work,
+};
