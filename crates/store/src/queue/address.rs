@@ -1,10 +1,10 @@
-//! Where a queue lies.
+//! Where a queue lies, and opening it.
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use super::QueueStoreError;
+use super::{QueueReader, QueueStore, QueueStoreError};
 
 /// A SQLite file, or a PostgreSQL database that several replicas share. Shows no password.
 #[derive(Clone, PartialEq, Eq)]
@@ -72,6 +72,20 @@ impl fmt::Display for QueueAddress {
 impl fmt::Debug for QueueAddress {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Display::fmt(self, out)
+    }
+}
+
+/// Opens or makes the queue at `address` and brings its tables up to date: the writing side for a thread of its own, and
+/// the reading side for everybody.
+///
+/// # Errors
+/// What stands in the way: a file that another process has, a database that does not answer, tables of a later version.
+pub async fn open_queue(
+    address: &QueueAddress,
+) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
+    match address {
+        QueueAddress::Sqlite(path) => super::sqlite::open(path).await,
+        QueueAddress::Postgres(_) => Err(QueueStoreError::Address("PostgreSQL is not built in".to_owned())),
     }
 }
 

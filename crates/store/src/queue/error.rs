@@ -91,6 +91,9 @@ pub enum QueueStoreError {
     /// A body's own stream failed; what was written of it is swept later.
     #[error("a body could not be read to its end")]
     Body(#[source] io::Error),
+    /// An upload took longer than [`super::UPLOAD_TTL`] and was swept.
+    #[error("a body took longer than a day to come and was given up; send it again")]
+    Late,
     /// The process is ending: the thread for the database is gone.
     #[error("could not {0}: the program is ending")]
     Ending(Doing),

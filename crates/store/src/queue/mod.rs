@@ -9,12 +9,14 @@
 //! Never decides anything: which rows change, and to what, is the caller's.
 
 mod address;
+mod codec;
 mod error;
 mod reader;
 mod rows;
+mod sqlite;
 mod upload;
 
-pub use address::QueueAddress;
+pub use address::{QueueAddress, open_queue};
 pub use error::{DatabaseError, Doing, QueueStoreError};
 pub use reader::{BlobBody, QueueChanges, QueueReader};
 pub use rows::{

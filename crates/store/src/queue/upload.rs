@@ -70,10 +70,9 @@ impl Cutter {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use futures::executor::block_on;
     use futures::stream;
 
-    fn cut(size: usize, piece: usize) -> (Vec<usize>, BlobHash, u64) {
+    async fn cut(size: usize, piece: usize) -> (Vec<usize>, BlobHash, u64) {
         let whole: Vec<u8> = (0u8..251).cycle().take(size).collect();
         let pieces: Vec<_> = whole
             .chunks(piece)
@@ -82,7 +81,7 @@ mod tests {
         let mut cutter = Cutter::new(Box::pin(stream::iter(pieces)));
         let (mut sizes, mut joined) = (Vec::new(), Vec::new());
         loop {
-            let cut = block_on(cutter.next()).unwrap();
+            let cut = cutter.next().await.unwrap();
             let (Cut::Chunk(part) | Cut::Last(part)) = &cut;
             sizes.push(part.len());
             joined.extend_from_slice(part);
@@ -96,23 +95,23 @@ mod tests {
         (sizes, hash, size)
     }
 
-    #[test]
-    fn every_chunk_but_the_last_is_full() {
-        assert_eq!(cut(0, 1).0, [0]);
-        assert_eq!(cut(CHUNK, 1000).0, [CHUNK]);
-        assert_eq!(cut(CHUNK + 1, 70_000).0, [CHUNK, 1]);
-        let (sizes, hash, size) = cut(2 * CHUNK + 5, 3 * CHUNK);
+    #[tokio::test]
+    async fn every_chunk_but_the_last_is_full() {
+        assert_eq!(cut(0, 1).await.0, [0]);
+        assert_eq!(cut(CHUNK, 1000).await.0, [CHUNK]);
+        assert_eq!(cut(CHUNK + 1, 70_000).await.0, [CHUNK, 1]);
+        let (sizes, hash, size) = cut(2 * CHUNK + 5, 3 * CHUNK).await;
         assert_eq!(
             (sizes.as_slice(), size),
             ([CHUNK, CHUNK, 5].as_slice(), 2 * 1_048_576 + 5)
         );
-        assert_eq!(cut(2 * CHUNK + 5, 999).1, hash);
+        assert_eq!(cut(2 * CHUNK + 5, 999).await.1, hash);
     }
 
-    #[test]
-    fn a_failing_body_is_no_short_one() {
+    #[tokio::test]
+    async fn a_failing_body_is_no_short_one() {
         let pieces = [Ok(Bytes::from_static(b"x")), Err(std::io::Error::other("gone"))];
         let mut cutter = Cutter::new(Box::pin(stream::iter(pieces)));
-        assert!(matches!(block_on(cutter.next()), Err(QueueStoreError::Body(_))));
+        assert!(matches!(cutter.next().await, Err(QueueStoreError::Body(_))));
     }
 }
