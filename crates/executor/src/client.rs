@@ -4,6 +4,7 @@
 //! what a retry means.
 
 mod error;
+mod follow;
 mod submission;
 
 use std::path::Path;
@@ -19,9 +20,10 @@ use sandrun_types::{BundlePath, Receipt, WorkerId, verify_signature};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::wire::{Health, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge};
+use crate::wire::{Cancelled, Health, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge};
 
 pub use error::ClientError;
+pub use follow::{FollowedRun, SignedReceipt};
 pub use submission::{FileContent, Submission};
 
 /// Longest wait for an answer that no file is in.
@@ -281,6 +283,15 @@ impl ExecutorClient {
         let stdout = self.bounded(stdout).await?;
         let stderr = self.send(self.get(&["logs", job, "stderr"])).await?;
         Ok((stdout, self.bounded(stderr).await?))
+    }
+
+    /// `DELETE /jobs/{id}`: ends a job that waits or runs, deletes the data of one that has ended.
+    ///
+    /// # Errors
+    /// [`ClientError`]; [`ClientError::Refused`] with status 404 for a job that is not known or whose data is gone.
+    pub async fn cancel(&self, job: &str) -> Result<Cancelled, ClientError> {
+        self.json(self.request(Method::DELETE, &["jobs", job]).timeout(ANSWER))
+            .await
     }
 
     /// `GET /outputs/{id}`: which files there are.

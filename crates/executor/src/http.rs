@@ -3,6 +3,7 @@
 //! Owns the mapping between requests and the service's questions and answers. Never decides anything about a job.
 
 mod error;
+mod follow;
 mod info;
 mod outputs;
 mod status;
@@ -17,7 +18,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use sandrun_types::Sha256Hex;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -71,6 +72,8 @@ pub(crate) fn router(app: Shared) -> Router {
         .route("/status/{id}", get(status::status))
         .route("/logs/{id}", get(status::logs))
         .route("/logs/{id}/{stream}", get(status::raw_log))
+        .route("/follow/{id}", get(follow::follow))
+        .route("/jobs/{id}", delete(follow::cancel))
         .route("/receipt/{id}", get(status::receipt))
         .route("/outputs/{id}", get(outputs::list))
         .route("/outputs/{id}/{*path}", get(outputs::file))

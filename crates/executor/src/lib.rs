@@ -27,9 +27,12 @@ mod upload;
 pub mod wire;
 pub mod worker_key;
 
-pub use client::{ClientError, ExecutorClient, FileContent, Submission, decode_signature};
+pub use client::{
+    ClientError, ExecutorClient, FileContent, FollowedRun, SignedReceipt, Submission, decode_signature,
+};
 pub use config::{DEFAULT_PORT, ExecutorConfig, Limits};
 pub use id::{RunId, RunIdError};
 pub use jobs::{QuotaRefusal, QuotaRules, QuotaView, Retention};
+pub use log::TextPieces;
 pub use sandrun_sandbox::SandboxConfig;
 pub use server::{Executor, ServeError, serve};

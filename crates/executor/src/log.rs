@@ -95,9 +95,14 @@ impl LogReader {
         }
     }
 
+    /// Bytes of log so far: the offset at which nothing is yet.
+    pub(crate) fn length(&self) -> u64 {
+        *self.length.borrow()
+    }
+
     /// The whole pieces from `offset` on, at most about `most` bytes of them, and the offset after them. Blocking.
     pub(crate) fn pieces(&self, offset: u64, most: u64) -> io::Result<(Vec<Piece>, u64)> {
-        let end = *self.length.borrow();
+        let end = self.length();
         let mut file = BufReader::new(File::open(&self.path)?);
         file.seek(SeekFrom::Start(offset))?;
         let mut at = offset;
@@ -135,13 +140,13 @@ impl LogReader {
 /// Turns pieces of bytes into pieces of text without breaking characters that two pieces share; what is no UTF-8
 /// becomes U+FFFD. The pieces together are the lossy text of the bytes together.
 #[derive(Debug, Default)]
-pub(crate) struct TextPieces {
+pub struct TextPieces {
     rest: Vec<u8>,
 }
 
 impl TextPieces {
     /// The text that is complete with these bytes.
-    pub(crate) fn push(&mut self, bytes: &[u8]) -> String {
+    pub fn push(&mut self, bytes: &[u8]) -> String {
         self.rest.extend_from_slice(bytes);
         let complete = self.rest.len() - unfinished(&self.rest);
         let tail = self.rest.split_off(complete);
@@ -151,7 +156,7 @@ impl TextPieces {
     }
 
     /// What is left at the end: the beginning of a character that never came whole.
-    pub(crate) fn finish(&mut self) -> String {
+    pub fn finish(&mut self) -> String {
         String::from_utf8_lossy(&std::mem::take(&mut self.rest)).into_owned()
     }
 }

@@ -157,7 +157,7 @@ fn of_report(job: &Job, report: &RunReport) -> Receipt {
 
 fn of_error(job: &Job, class: ClassId, error: &RunError) -> Receipt {
     let explanation = match error {
-        RunError::Cancelled => "the executor stopped; submit the job again".to_owned(),
+        RunError::Cancelled => "it was cancelled, or the executor stopped; submit the job again".to_owned(),
         // Their sources name the executor's own folders: they go to its log alone.
         RunError::Files { .. } | RunError::Internal(_) => {
             "the executor failed; submit the job again".to_owned()

@@ -17,6 +17,7 @@ use crate::id::RunId;
 use crate::job::{self, Ended, Job, JobFolder, Stage};
 use crate::jobs::{Action, Event, Moment, Phase, QuotaView, Registry, RegistryError, Rules};
 use crate::runner::{self, Finished};
+use crate::wire::JobState;
 use crate::worker_key::WorkerKey;
 
 /// What a job looks like from outside at one moment.
@@ -56,6 +57,19 @@ enum Command {
         client: IpAddr,
         reply: Reply<ServiceStats>,
     },
+    Cancel {
+        id: RunId,
+        reply: Reply<Result<JobState, CancelRefused>>,
+    },
+}
+
+/// Why there is nothing to cancel or delete.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CancelRefused {
+    /// There is no such job.
+    Unknown,
+    /// Its data went before.
+    Deleted,
 }
 
 /// The numbers of `GET /stats`.
@@ -102,6 +116,11 @@ impl Service {
     pub(crate) fn delivered(&self, id: RunId) {
         let commands = self.commands.clone();
         tokio::spawn(async move { commands.send(Command::Delivered { id }).await.ok() });
+    }
+
+    /// Ends a job that waits or runs; deletes the data of one that has ended. Answers with how it ends.
+    pub(crate) async fn cancel(&self, id: RunId) -> Result<Result<JobState, CancelRefused>, Stopped> {
+        self.ask(|reply| Command::Cancel { id, reply }).await
     }
 
     pub(crate) async fn stats(&self, client: IpAddr) -> Result<ServiceStats, Stopped> {
@@ -191,6 +210,33 @@ impl Task {
                     running,
                 });
             }
+            Command::Cancel { id, reply } => {
+                let _ = reply.send(self.cancel(id));
+            }
+        }
+    }
+
+    fn cancel(&mut self, id: RunId) -> Result<JobState, CancelRefused> {
+        let (job, phase, _) = self.registry.job(id).ok_or(CancelRefused::Unknown)?;
+        match phase {
+            Phase::Running => {
+                tracing::info!(job = %id, "cancelled while it ran");
+                job.cancel.cancel();
+                Ok(JobState::Failed)
+            }
+            Phase::Queued => {
+                let (class, key) = (self.tools.sandbox.class(), self.tools.key.as_ref());
+                let finished = runner::never_run(job, class, RunError::Cancelled, key);
+                tracing::info!(job = %id, "cancelled while it waited");
+                self.finish(id, finished);
+                Ok(JobState::Failed)
+            }
+            Phase::Ended { report, .. } => {
+                let state = report.state;
+                self.apply(Event::Delivered { id });
+                Ok(state)
+            }
+            Phase::Delivered { .. } => Err(CancelRefused::Deleted),
         }
     }
 

@@ -153,6 +153,33 @@ pub struct Logs {
     pub stderr: String,
 }
 
+/// `GET /follow/{id}?from=OFFSET&wait=SECONDS`: what was printed from an offset on, as soon as there is something, at the
+/// latest after `wait` (30 s at most).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Followed {
+    /// Where it stands.
+    pub status: JobState,
+    /// The offset to ask from next; it counts bytes of the service's own log, not of a stream.
+    pub next: u64,
+    /// Base64 of what went to standard output.
+    pub stdout: String,
+    /// Base64 of what went to standard error.
+    pub stderr: String,
+    /// Base64 of the canonical receipt, once the run is over and there is no more output after this.
+    pub receipt: Option<String>,
+    /// Base64 of the worker key's signature over it; an anonymous executor has none.
+    pub signature: Option<String>,
+}
+
+/// `DELETE /jobs/{id}`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cancelled {
+    /// The executor's id of the job.
+    pub job_id: String,
+    /// How it ends, or ended before: a job that waited or ran is `failed`.
+    pub status: JobState,
+}
+
 /// One file of [`Outputs`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutputEntry {
