@@ -58,10 +58,11 @@ fn claim(pool: &mut Pool) -> Option<(u64, Attempt)> {
             },
         )
         .unwrap();
-    actions.iter().find_map(|it| match it {
-        Action::Lease { job, attempt, .. } => Some((job.0, *attempt)),
-        _ => None,
-    })
+    match actions.as_slice() {
+        [Action::Lease { job, attempt, .. }] => Some((job.0, *attempt)),
+        [Action::NoWork { .. }] => None,
+        other => panic!("{other:?}"),
+    }
 }
 
 fn answer(pool: &mut Pool, (job, attempt): (u64, Attempt)) -> Vec<Action> {
@@ -291,6 +292,22 @@ fn an_end_told_by_another_replica_is_heeded_at_the_next_tick() {
 }
 
 #[test]
+fn a_job_told_by_another_replica_heeds_what_has_ended_here() {
+    let mut first = broker();
+    submit(&mut first, 1, &[]);
+    submit(&mut first, 2, &[1]);
+    let waiting = first.job_snapshot(JobNumber(2)).unwrap();
+    let mut second = broker();
+    submit(&mut second, 1, &[]);
+    assert_eq!(run_one(&mut second), Some(1));
+    second.put_job(JobNumber(2), waiting);
+    second.sanity_check().unwrap();
+    assert_eq!(claim(&mut second), None);
+    assert_eq!(second.apply(NOW, Event::Tick), Ok(vec![]));
+    assert_eq!(run_one(&mut second), Some(2));
+}
+
+#[test]
 fn a_parent_that_was_not_loaded_is_named() {
     let mut first = broker();
     submit(&mut first, 1, &[]);
@@ -315,7 +332,7 @@ enum Fate {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(pool_support::config())]
 
     #[test]
     fn a_job_runs_after_its_parents_and_every_job_ends_as_its_ancestors_let_it(

@@ -44,9 +44,10 @@ impl World {
 
     fn feed(&mut self, event: Event) -> Result<(), TestCaseError> {
         let before = (!self.is_settling).then(|| format!("{:?}", self.pool));
-        let promised = match &event {
-            Event::Claim { node, job: None } => Some(self.pool.has_work_for(*node)),
-            _ => None,
+        let promised = if let Event::Claim { node, job: None } = &event {
+            Some(self.pool.has_work_for(*node))
+        } else {
+            None
         };
         let actions = match self.pool.apply(self.script.time(), event.clone()) {
             Ok(actions) => actions,
@@ -185,7 +186,7 @@ impl World {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(pool_support::config())]
 
     #[test]
     fn random_scripts_keep_every_promise(steps in proptest::collection::vec(step(), 0..120), row in 0usize..4) {

@@ -15,11 +15,14 @@ mod pool_support;
 
 use pool_support::{SETTINGS, Script, Step, announced_offer, step};
 
+/// All that can be read of a node: its view, snapshot and leases, and whether there is work for it.
+type NodeReadings = (String, Option<NodeSnapshot>, Vec<(JobNumber, Lease)>, bool);
+
 /// All that can be read of a pool.
 #[derive(Debug, PartialEq)]
 struct Readings {
     jobs: Vec<(JobNumber, String, Option<JobSnapshot>)>,
-    nodes: Vec<(String, Option<NodeSnapshot>, Vec<(JobNumber, Lease)>, bool)>,
+    nodes: Vec<NodeReadings>,
     counts: Counts,
     waiting: usize,
     next_timeout: Option<UnixSeconds>,
@@ -97,7 +100,7 @@ fn settings(policy: Policy) -> Settings {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(256) })]
+    #![proptest_config(pool_support::config())]
 
     #[test]
     fn a_pool_fed_by_snapshots_stands_where_the_other_stands_and_goes_on_as_it_does(

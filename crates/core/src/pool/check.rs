@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::job::Life;
+use super::job::{Job, Life};
 use super::{Counts, JobNumber, NodeNumber, NodeStatus, Pool};
 
 /// Two parts of the machine that do not agree.
@@ -91,28 +91,18 @@ impl Pool {
         if !self.dag.is_consistent() {
             return Err(Inconsistency::Dag);
         }
-        let mut blocked = 0;
-        for (number, job) in &self.jobs {
-            let Some(awaited) = self.dag.awaited(*number) else {
-                continue;
+        for number in self.dag.waiting() {
+            let open = self.jobs.get(&number).and_then(Job::open);
+            let is_idle = open.is_some_and(|it| it.leases.is_empty() && it.answers.is_empty());
+            let will_end = |parent: JobNumber| {
+                let is_open = self.jobs.get(&parent).is_some_and(|it| it.open().is_some());
+                is_open || self.dag.is_unheeded(parent)
             };
-            blocked += 1;
-            let is_idle = job
-                .open()
-                .is_some_and(|it| it.leases.is_empty() && it.answers.is_empty());
-            let will_end = |parent: &JobNumber| {
-                let is_open = self.jobs.get(parent).is_some_and(|it| it.open().is_some());
-                is_open || self.dag.is_unheeded(*parent)
-            };
-            if !is_idle || !awaited.iter().all(will_end) {
-                return Err(Inconsistency::Parents(*number));
+            if !is_idle || !self.dag.awaited(number).all(will_end) {
+                return Err(Inconsistency::Parents(number));
             }
         }
-        if blocked == self.dag.blocked() {
-            Ok(())
-        } else {
-            Err(Inconsistency::Dag)
-        }
+        Ok(())
     }
 
     fn check_leases(&self, job: JobNumber) -> Result<(), Inconsistency> {

@@ -8,77 +8,75 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use super::job::Life;
 use super::{Action, FailReason, Illegal, JobEnd, JobNumber, Pool};
 
-/// Who awaits whom.
+/// Who awaits whom: pairs in both directions, so that a job with one parent costs little more than two numbers.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Dag {
-    /// Parents that a job still waits for; jobs that wait for none are not here.
-    awaited: BTreeMap<JobNumber, BTreeSet<JobNumber>>,
+    /// Jobs and the parents that they still wait for.
+    awaited: BTreeSet<(JobNumber, JobNumber)>,
     /// The same, the other way round.
-    children: BTreeMap<JobNumber, BTreeSet<JobNumber>>,
+    children: BTreeSet<(JobNumber, JobNumber)>,
     /// Ends that came from elsewhere while jobs here still wait for them.
     unheeded: BTreeMap<JobNumber, JobEnd>,
 }
 
+/// What stands in pairs with `job`.
+fn of(pairs: &BTreeSet<(JobNumber, JobNumber)>, job: JobNumber) -> impl Iterator<Item = JobNumber> {
+    let all = (job, JobNumber(0))..=(job, JobNumber(u64::MAX));
+    pairs.range(all).map(|(_, other)| *other)
+}
+
 impl Dag {
     pub(super) fn is_blocked(&self, job: JobNumber) -> bool {
-        self.awaited.contains_key(&job)
-    }
-
-    /// How many jobs wait for others.
-    pub(super) fn blocked(&self) -> usize {
-        self.awaited.len()
+        !self.awaited.is_empty() && self.awaited(job).next().is_some()
     }
 
     /// What a job still waits for.
-    pub(super) fn awaited(&self, job: JobNumber) -> Option<&BTreeSet<JobNumber>> {
-        self.awaited.get(&job)
+    pub(super) fn awaited(&self, job: JobNumber) -> impl Iterator<Item = JobNumber> {
+        of(&self.awaited, job)
     }
 
-    /// Jobs that others wait for.
+    /// Jobs that wait for others, once for each that they wait for.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = JobNumber> {
+        self.awaited.iter().map(|(job, _)| *job)
+    }
+
+    /// Jobs that others wait for, once for each that waits.
     pub(super) fn parents(&self) -> impl Iterator<Item = JobNumber> {
-        self.children.keys().copied()
+        self.children.iter().map(|(parent, _)| *parent)
     }
 
     /// Lets a job wait.
     pub(super) fn join(&mut self, job: JobNumber, parents: BTreeSet<JobNumber>) {
-        if parents.is_empty() {
-            return;
+        for parent in parents {
+            self.children.insert((parent, job));
+            self.awaited.insert((job, parent));
         }
-        for parent in &parents {
-            self.children.entry(*parent).or_default().insert(job);
-        }
-        self.awaited.insert(job, parents);
     }
 
     /// Lets a job wait for nothing any more.
     pub(super) fn leave(&mut self, job: JobNumber) {
-        for parent in self.awaited.remove(&job).unwrap_or_default() {
-            if let Some(children) = self.children.get_mut(&parent) {
-                children.remove(&job);
-                if children.is_empty() {
-                    self.children.remove(&parent);
-                    self.unheeded.remove(&parent);
-                }
-            }
+        let parents: Vec<JobNumber> = self.awaited(job).collect();
+        for parent in parents {
+            self.part(job, parent);
         }
     }
 
-    /// One that a job waits for was agreed on. Whether it was the last one.
-    fn count(&mut self, job: JobNumber, parent: JobNumber) -> bool {
-        let Some(awaited) = self.awaited.get_mut(&job) else {
-            return false;
-        };
-        awaited.remove(&parent);
-        let is_last = awaited.is_empty();
-        if is_last {
-            self.awaited.remove(&job);
+    /// Lets a job wait for one parent less.
+    fn part(&mut self, job: JobNumber, parent: JobNumber) {
+        self.awaited.remove(&(job, parent));
+        self.children.remove(&(parent, job));
+        if !self.is_awaited(parent) {
+            self.unheeded.remove(&parent);
         }
-        is_last
+    }
+
+    fn is_awaited(&self, parent: JobNumber) -> bool {
+        of(&self.children, parent).next().is_some()
     }
 
     /// An end that came from elsewhere: kept until the next tick, if anybody waits for it.
     pub(super) fn note_end(&mut self, job: JobNumber, end: JobEnd) {
-        if self.children.contains_key(&job) {
+        if self.is_awaited(job) {
             self.unheeded.insert(job, end);
         }
     }
@@ -99,16 +97,13 @@ impl Dag {
 
     /// Whether both directions say the same.
     pub(super) fn is_consistent(&self) -> bool {
-        let pairs =
-            |map: &BTreeMap<JobNumber, BTreeSet<JobNumber>>| map.values().map(BTreeSet::len).sum::<usize>();
-        let mirrored = self.awaited.iter().all(|(job, parents)| {
-            let has = |parent| self.children.get(parent).is_some_and(|it| it.contains(job));
-            !parents.is_empty() && parents.iter().all(has)
-        });
+        let mirrored = self
+            .awaited
+            .iter()
+            .all(|(job, parent)| self.children.contains(&(*parent, *job)));
         mirrored
-            && pairs(&self.awaited) == pairs(&self.children)
-            && self.children.values().all(|it| !it.is_empty())
-            && self.unheeded.keys().all(|it| self.children.contains_key(it))
+            && self.awaited.len() == self.children.len()
+            && self.unheeded.keys().all(|it| self.is_awaited(*it))
     }
 }
 
@@ -118,7 +113,8 @@ impl Pool {
         // a queue, not recursion: a chain may be as long as the memory holds
         let mut ended = VecDeque::from([(job, end)]);
         while let Some((parent, end)) = ended.pop_front() {
-            for child in self.dag.children.remove(&parent).unwrap_or_default() {
+            let children: Vec<JobNumber> = of(&self.dag.children, parent).collect();
+            for child in children {
                 match end {
                     JobEnd::Agreed(_) => self.count_parent(child, parent),
                     JobEnd::Failed(_) | JobEnd::Cancelled => {
@@ -155,7 +151,8 @@ impl Pool {
     }
 
     fn count_parent(&mut self, job: JobNumber, parent: JobNumber) {
-        let may_start = self.dag.count(job, parent);
+        self.dag.part(job, parent);
+        let may_start = !self.dag.is_blocked(job);
         if let Some((client, open)) = self
             .jobs
             .get(&job)

@@ -103,7 +103,7 @@ impl Pool {
                 retries_left: open.retries_left,
                 extra_places: open.extra_places,
                 last_failure: open.last_failure,
-                parents: self.dag.awaited(job).cloned().unwrap_or_default(),
+                parents: self.dag.awaited(job).collect(),
             })),
             Life::Ended { end, accepted } => JobLife::Ended {
                 end: *end,

@@ -5,6 +5,7 @@
 use std::collections::BTreeSet;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use sandrun_core::pool::*;
 use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
 
@@ -14,6 +15,16 @@ pub(crate) const SETTINGS: Settings = Settings {
     node_timeout: Some(40),
     max_retries: 2,
 };
+
+/// The same scripts each time; `POOL_CASES=20000` at compile time draws as many others instead.
+pub(crate) fn config() -> ProptestConfig {
+    let more = option_env!("POOL_CASES").and_then(|it| it.parse().ok());
+    ProptestConfig {
+        failure_persistence: None,
+        rng_seed: more.map_or(RngSeed::Fixed(20_261_121), |_: u32| RngSeed::Random),
+        ..ProptestConfig::with_cases(more.unwrap_or(256))
+    }
+}
 
 /// One thing that may happen.
 #[derive(Debug, Clone)]
