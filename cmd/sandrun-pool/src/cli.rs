@@ -77,6 +77,8 @@ pub(crate) enum Command {
     Agent(commands::agent::Arguments),
     /// Run the executor (sandrun): jobs over HTTP, each in its own sandbox
     Sandrun(commands::sandrun::Arguments),
+    /// Run a broker: an open queue for whoever submits and whoever works, without a chain
+    Broker(commands::broker::Arguments),
     /// Run a pool manager: index, keeper and queries
     Pool(commands::pool::Arguments),
     /// Run the embedded content store with Kubo's RPC
@@ -106,7 +108,7 @@ impl Command {
     /// Whether this runs until it is told to stop.
     pub(crate) const fn is_service(&self) -> bool {
         match self {
-            Self::Agent(_) | Self::Sandrun(_) | Self::Pool(_) | Self::Content(_) => true,
+            Self::Agent(_) | Self::Sandrun(_) | Self::Broker(_) | Self::Pool(_) | Self::Content(_) => true,
             Self::Submit(_)
             | Self::Job(_)
             | Self::Jobs(_)

@@ -6,6 +6,7 @@
 
 mod block;
 mod book;
+mod broker;
 mod error;
 mod http;
 mod keeper;
@@ -13,6 +14,7 @@ mod manager;
 mod nodes;
 mod queue;
 
+pub use broker::{Broker, BrokerConfig, BrokerError};
 pub use error::ManagerError;
 pub use manager::{Manager, ManagerConfig};
 pub use queue::{

@@ -1,6 +1,7 @@
 //! One file per subcommand.
 
 pub(crate) mod agent;
+pub(crate) mod broker;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod content;
@@ -37,6 +38,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Cancel(it) => cancel::run(&it, output).await,
         Command::Agent(it) => agent::run(it).await,
         Command::Sandrun(it) => sandrun::run(&it).await,
+        Command::Broker(it) => broker::run(it).await,
         Command::Pool(it) => pool::run(it).await,
         Command::Content(it) => content::run(&it).await,
         Command::Keys(it) => keys::run(&it, output),

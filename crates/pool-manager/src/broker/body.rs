@@ -1,0 +1,61 @@
+//! JSON bodies: read whole, bounded, whatever content type they claim; everything but the expected object is 400.
+
+use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{FromRequest, Request};
+use axum::http::StatusCode;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::ApiError;
+
+/// A JSON object as `T`. How long it may be is the route's `DefaultBodyLimit`.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
+        object(&bytes).map(Self)
+    }
+}
+
+/// Why a body could not be read.
+pub(super) fn unread(rejection: BytesRejection) -> ApiError {
+    let status = rejection.status();
+    let text = if status == StatusCode::PAYLOAD_TOO_LARGE {
+        "the body is too long for this call".to_owned()
+    } else {
+        rejection.body_text()
+    };
+    ApiError::new(status, text)
+}
+
+/// Reads a JSON object.
+pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // a list would fill a struct's fields in their order
+    if bytes.iter().find(|it| !it.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(ApiError::bad_request("the body is no JSON object; send one"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body: {error}")))
+}
+
+/// As [`object`], from a value.
+pub(super) fn object_of<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    if !value.is_object() {
+        return Err(ApiError::bad_request("this is no JSON object; send one"));
+    }
+    serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// A field that existing clients may send as `null`: the default then.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,115 @@
+//! Routes, and what every answer has in common.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderValue;
+use axum::http::StatusCode;
+use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use sandrun_store::queue::QueueReader;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower_http::cors::{Any, CorsLayer};
+
+use super::error::ApiError;
+use super::{classic, jobs, logs, metrics, nodes, outputs, submit, work};
+use crate::queue::Queue;
+
+const MIB: usize = 1 << 20;
+/// Most bytes of files of one job, and of one output.
+pub(super) const FILE_BYTES: u64 = 100 << 20;
+
+/// What every handler may use.
+#[derive(Debug)]
+pub(super) struct App {
+    pub(super) queue: Queue,
+    pub(super) reader: QueueReader,
+    pub(super) shutdown: CancellationToken,
+    /// Streams that are open.
+    pub(super) streams: TaskTracker,
+}
+
+pub(super) type Shared = Arc<App>;
+
+/// Every route of the broker.
+pub(super) fn router(app: Shared) -> Router {
+    let cors = CorsLayer::new()
+        .allow_origin(Any)
+        .allow_methods(Any)
+        .allow_headers(Any)
+        .expose_headers(Any);
+    Router::new()
+        .merge(clients())
+        .merge(node_clients())
+        .fallback(async || ApiError::not_found("there is no such call; GET / says what this service is"))
+        .method_not_allowed_fallback(async || {
+            ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this call takes another method")
+        })
+        .layer(axum::middleware::map_response(async |mut response: Response| {
+            let headers = response.headers_mut();
+            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            response
+        }))
+        .layer(cors)
+        .with_state(app)
+}
+
+/// Calls of clients and operators.
+fn clients() -> Router<Shared> {
+    let files = usize::try_from(FILE_BYTES).unwrap_or(usize::MAX);
+    Router::new()
+        .route("/", get(classic::root))
+        .route("/health", get(classic::health))
+        .route("/metrics", get(metrics::metrics))
+        // files go to the store as they come; the form around them has some room
+        .route(
+            "/submit",
+            post(submit::submit).layer(DefaultBodyLimit::max(files + MIB)),
+        )
+        .route("/status/{id}", get(classic::status))
+        .route("/results/{id}", get(classic::results))
+        .route("/nodes", get(classic::nodes))
+        .route("/v1/jobs", get(jobs::list))
+        .route(
+            "/v1/jobs/batch",
+            post(submit::batch).layer(DefaultBodyLimit::max(32 * MIB)),
+        )
+        .route("/v1/jobs/{id}", get(jobs::view).delete(jobs::cancel))
+        .route("/v1/jobs/{id}/logs", get(logs::logs))
+        .route("/v1/jobs/{id}/logs/stream", get(logs::stream))
+        .route("/v1/jobs/{id}/outputs", get(outputs::list))
+        .route("/v1/jobs/{id}/outputs/{*path}", get(outputs::file))
+        .route("/v1/jobs/{id}/receipt", get(outputs::receipt))
+        .route("/v1/nodes", get(nodes::list))
+        .route("/v1/nodes/{id}/drain", post(nodes::drain))
+        .route("/v1/nodes/{id}/resume", post(nodes::resume))
+}
+
+/// Calls of nodes.
+fn node_clients() -> Router<Shared> {
+    let small = DefaultBodyLimit::max(MIB);
+    Router::new()
+        .route("/register", post(nodes::register).layer(small))
+        .route("/heartbeat", post(nodes::heartbeat).layer(small))
+        .route("/claim", post(nodes::claim).layer(small))
+        // both outputs of a program, as JSON text
+        .route(
+            "/complete",
+            post(work::complete).layer(DefaultBodyLimit::max(64 * MIB)),
+        )
+        .route("/v1/work/{id}/{attempt}/files/{sha256}", get(work::file))
+        .route(
+            "/v1/work/{id}/{attempt}/logs",
+            post(work::logs).layer(DefaultBodyLimit::max(8 * MIB)),
+        )
+        .route("/v1/work/{id}/{attempt}/fail", post(work::fail).layer(small))
+        // its own limit counts what comes in
+        .route(
+            "/v1/work/{id}/{attempt}/outputs/{*path}",
+            put(work::output).layer(DefaultBodyLimit::disable()),
+        )
+}
