@@ -5,7 +5,6 @@ use std::ffi::OsString;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
-use alloy::providers::Provider as _;
 use anyhow::Context as _;
 use sandrun_chain::{
     Call, Chain, Deployment, Key, MarketReader, MarketTerms, Sender, SenderConfig, anvil::Anvil,
@@ -309,16 +308,8 @@ impl LocalMarket {
     /// # Errors
     /// A chain that does not answer.
     pub async fn advance(&self, seconds: u64) -> anyhow::Result<()> {
-        self.develop("evm_increaseTime", serde_json::json!([seconds]))
-            .await
-    }
-
-    /// Mines blocks at once.
-    ///
-    /// # Errors
-    /// A chain that does not answer.
-    pub async fn mine(&self, blocks: u64) -> anyhow::Result<()> {
-        self.develop("anvil_mine", serde_json::json!([blocks])).await
+        let chain = Chain::connect(&self.rpc, Some(ChainId::LOCAL)).await?;
+        Ok(chain.dev_increase_time(seconds).await?)
     }
 
     /// Replaces the newest `depth` blocks by empty ones.
@@ -326,19 +317,8 @@ impl LocalMarket {
     /// # Errors
     /// A chain that does not answer.
     pub async fn reorganise(&self, depth: u64) -> anyhow::Result<()> {
-        self.develop("anvil_reorg", serde_json::json!([depth, []])).await
-    }
-
-    /// Sends one of the local chain's own requests.
-    async fn develop(&self, method: &'static str, parameters: serde_json::Value) -> anyhow::Result<()> {
         let chain = Chain::connect(&self.rpc, Some(ChainId::LOCAL)).await?;
-        let answer: serde_json::Value = chain
-            .provider()
-            .raw_request(method.into(), parameters)
-            .await
-            .with_context(|| format!("the local chain refused {method}"))?;
-        tracing::debug!(method, %answer, "asked the local chain");
-        Ok(())
+        Ok(chain.dev_reorg(depth).await?)
     }
 
     /// The running service of this name (`anvil`, `content`, `pool`, `sandrun1`, `agent1`, …).

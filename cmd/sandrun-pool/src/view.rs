@@ -6,7 +6,6 @@ use std::collections::BTreeMap;
 use clap::Args;
 use client_sdk::{
     JobEntry, JobsQuery, JobsView, ManagerClient, ManagerClientError, PhaseCounts, Snapshot, read_job,
-    windows,
 };
 use sandrun_chain::MarketReader;
 use sandrun_core::market::MarketEvent;
@@ -113,7 +112,7 @@ impl View {
         }
         // what a manager does not know may be younger than its index
         let parameters = self.reader.parameters().await.status(Status::Unreachable)?;
-        read_job(&self.reader, job, windows(&parameters))
+        read_job(&self.reader, job, parameters.windows())
             .await
             .status(Status::Unreachable)
     }

@@ -307,9 +307,6 @@ async fn a_reorganisation_undoes_a_posting_and_a_claim() -> anyhow::Result<()> {
         "--redundancy",
         "3",
     ];
-    // a chain that is taken back also takes its clock back, and only stake older than a job takes seats in it
-    scene.market.advance(30).await?;
-    scene.market.mine(1).await?;
     let job = scene.run(&detached).await?.json()?["job"]
         .as_str()
         .unwrap_or_default()

@@ -213,13 +213,14 @@ impl Network {
     /// Waits until none is left.
     async fn is_gone(&self, within: Duration) -> anyhow::Result<()> {
         let started = Instant::now();
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
         loop {
+            looks.tick().await;
             let left = self.processes()?;
             if left.is_empty() {
                 return Ok(());
             }
             anyhow::ensure!(started.elapsed() < within, "left after {within:?}: {left:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
 

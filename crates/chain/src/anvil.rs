@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use alloy::primitives::{B256, Bytes};
+use sandrun_types::UnixSeconds;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
 use tokio::process::{Child, Command};
 
@@ -247,12 +248,25 @@ impl Chain {
     }
 
     /// Replaces the last `depth` blocks by others of the same height, which hold `transactions` (signed, with the
-    /// number of the new block, from 0).
+    /// number of the new block, from 0). What is mined next is no older than what was there.
     ///
     /// # Errors
     /// A chain that is no test chain.
     pub async fn dev_reorg_with(&self, depth: u64, transactions: &[(Bytes, u64)]) -> Result<(), AnvilError> {
-        self.dev("anvil_reorg", (depth, transactions.to_vec())).await
+        let before = self.dev_time().await?;
+        self.dev("anvil_reorg", (depth, transactions.to_vec())).await?;
+        // anvil sets its clock back to the first block that it took away
+        let back = self.dev_time().await?.until(before);
+        self.dev_increase_time(back).await
+    }
+
+    /// The head's time.
+    async fn dev_time(&self) -> Result<UnixSeconds, AnvilError> {
+        let head = self.head().await.map_err(|error| AnvilError::Refused {
+            method: "eth_getBlockByNumber",
+            detail: error.to_string(),
+        })?;
+        Ok(head.timestamp)
     }
 
     /// Sets the next block's base fee, wei per gas.

@@ -13,7 +13,7 @@ use sandrun_core::market::{JobFacts, Phase};
 use sandrun_types::{Address, Amount, JobId, Order, Token};
 
 use crate::plan::{PlanError, Terms, plan};
-use crate::snapshot::{JobEntry, SnapshotError, read_job, windows};
+use crate::snapshot::{JobEntry, SnapshotError, read_job};
 use crate::{PreparedJob, Wish};
 
 /// A client of one market.
@@ -106,7 +106,7 @@ impl Client {
     /// # Errors
     /// No usable answer.
     pub async fn windows(&self) -> Result<Windows, ClientError> {
-        Ok(windows(&self.reader.parameters().await?))
+        Ok(self.reader.parameters().await?.windows())
     }
 
     /// Makes the order for a prepared job, and checks it and the balance; nothing is sent.

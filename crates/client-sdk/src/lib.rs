@@ -17,7 +17,7 @@ pub use manager::{ManagerClient, ManagerClientError};
 pub use plan::{PlanError, Terms, Wish, plan};
 pub use prepare::{PrepareError, PreparedJob, prepare};
 pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
-pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job, windows};
+pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job};
 pub use views::{
     ErrorView, HealthView, JobView, JobsQuery, JobsView, NodeEntry, NodesView, PhaseCounts, StatusView,
 };

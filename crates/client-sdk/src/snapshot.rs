@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use sandrun_chain::{Head, LogPosition, Logged, MarketReader, Parameters, ReadError, RpcError};
+use sandrun_chain::{Head, LogPosition, Logged, MarketReader, ReadError, RpcError};
 use sandrun_core::market::rules::Windows;
 use sandrun_core::market::{FactsError, JobFacts, MarketEvent};
 use sandrun_types::JobId;
@@ -36,16 +36,6 @@ pub enum SnapshotError {
     Facts(#[from] FactsError),
 }
 
-/// Lengths of the windows, in the words of the market's rules.
-pub fn windows(parameters: &Parameters) -> Windows {
-    Windows {
-        seat: parameters.seat_window.into(),
-        run_multiple: parameters.run_multiple.into(),
-        run_slack: parameters.run_slack.into(),
-        reveal: parameters.reveal_window.into(),
-    }
-}
-
 /// All jobs of a market at one head, oldest first.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
@@ -68,7 +58,7 @@ impl Snapshot {
             .await?;
         Ok(Self {
             head,
-            jobs: fold(&events, windows(&parameters))?,
+            jobs: fold(&events, parameters.windows())?,
         })
     }
 }

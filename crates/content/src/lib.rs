@@ -19,7 +19,7 @@ mod pack;
 mod service;
 mod store;
 #[cfg(test)]
-mod testing;
+mod tests;
 mod tree;
 
 pub use block::{Block, BlockError, MAX_BLOCK_BYTES};

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use sandrun_chain::{Deployment, MarketReader, Sender};
 use sandrun_content::ContentStore;
-use sandrun_core::seat::{RunEnd, Windows};
+use sandrun_core::market::rules::Windows;
+use sandrun_core::seat::RunEnd;
 use sandrun_executor::ExecutorClient;
 use sandrun_types::{
     Address, Amount, Capabilities, ClassId, EscrowRef, JobId, NodeIndex, OutputRoot, ResultParts, WorkerId,

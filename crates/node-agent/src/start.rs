@@ -6,7 +6,7 @@ use std::sync::Arc;
 use sandrun_chain::{Chain, Deployment, MarketReader, NodeRecord, Sender, SenderConfig, worker_key_message};
 use sandrun_content::{ContentStore, KuboClient};
 use sandrun_core::market::Profile;
-use sandrun_core::seat::{Gate, Windows};
+use sandrun_core::seat::Gate;
 use sandrun_executor::{ExecutorClient, worker_key};
 use sandrun_store::{Journal, Note};
 use sandrun_types::{
@@ -104,12 +104,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         confirmations: config
             .confirmations
             .unwrap_or_else(|| chain.id().default_confirmations()),
-        windows: Windows {
-            seat: parameters.seat_window,
-            run_multiple: parameters.run_multiple,
-            run_slack: parameters.run_slack,
-            reveal: parameters.reveal_window,
-        },
+        windows: parameters.windows(),
         unit: parameters.unit,
         sender: hot_sender,
         config,

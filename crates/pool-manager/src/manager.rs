@@ -5,7 +5,6 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use client_sdk::windows;
 use futures::StreamExt as _;
 use sandrun_chain::{ChainUpdate, Cursor, Head, Key, MarketReader, Sender, SenderConfig};
 use sandrun_core::market::rules::Windows;
@@ -55,7 +54,7 @@ impl Manager {
     /// [`ManagerError`].
     pub async fn start(config: ManagerConfig) -> Result<Self, ManagerError> {
         let deployment = config.reader.deployment().clone();
-        let windows = windows(&config.reader.parameters().await?);
+        let windows = config.reader.parameters().await?.windows();
         let (folder, at) = (config.data_dir.clone(), deployment.escrow_ref());
         let (book, cursor) = tokio::task::spawn_blocking(move || open(&folder, at, windows)).await??;
         let listen = |source| ManagerError::Listen {

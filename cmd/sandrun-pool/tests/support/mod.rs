@@ -133,14 +133,15 @@ impl Scene {
 /// Asks a service until its answer is what is looked for.
 pub(crate) async fn ask(url: &str, wanted: impl Fn(u16, &Value) -> bool) -> anyhow::Result<Value> {
     let (started, mut last) = (Instant::now(), Value::Null);
+    let mut looks = tokio::time::interval(Duration::from_millis(50));
     while started.elapsed() < PATIENCE {
+        looks.tick().await;
         let answer = reqwest::get(url).await?;
         let status = answer.status().as_u16();
         last = answer.json().await?;
         if wanted(status, &last) {
             return Ok(last);
         }
-        tokio::time::sleep(Duration::from_millis(50)).await;
     }
     anyhow::bail!("{url} never said what was wanted, at last: {last}")
 }

@@ -1,5 +1,6 @@
 //! The contracts' records in the workspace's words. Owns their fields; never asks for them.
 
+use sandrun_core::market::rules::Windows;
 use sandrun_core::market::{Outcome, Phase, Round};
 use sandrun_types::{Address, Amount, B256, ClassId, NodeIndex, SeatIndex, Token, UnixSeconds};
 use serde::{Deserialize, Serialize};
@@ -209,6 +210,16 @@ impl Parameters {
             tip: Amount(it.tip),
             registry: it.registry,
             seed_source: (it.seedSource != Address::ZERO).then_some(it.seedSource),
+        }
+    }
+
+    /// Lengths of the windows, in the words of the market's rules.
+    pub fn windows(&self) -> Windows {
+        Windows {
+            seat: self.seat_window.into(),
+            run_multiple: self.run_multiple.into(),
+            run_slack: self.run_slack.into(),
+            reveal: self.reveal_window.into(),
         }
     }
 

@@ -1,7 +1,5 @@
 //! The watch: reorganisations, restarts, interruptions.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -11,6 +9,7 @@ use sandrun_chain::{
 use sandrun_core::market::MarketEvent;
 use sandrun_types::{B256, Redundancy, UnixSeconds};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 use crate::world::{SOON, World, applied_until, is_claimed, is_posted, next, next_fact};
 
@@ -197,23 +196,18 @@ async fn confirmed_facts_wait_and_undone_ones_never_come() -> anyhow::Result<()>
 }
 
 /// Passes connections on to `to` while `up`.
-async fn relay(to: String, up: Arc<AtomicBool>) -> anyhow::Result<String> {
+async fn relay(to: String, up: watch::Receiver<bool>) -> anyhow::Result<String> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", listener.local_addr()?);
     tokio::spawn(async move {
         while let Ok((mut from, _)) = listener.accept().await {
-            let (to, up) = (to.clone(), Arc::clone(&up));
+            let (to, mut up) = (to.clone(), up.clone());
             tokio::spawn(async move {
                 let Ok(mut there) = TcpStream::connect(&to).await else {
                     return;
                 };
                 let both = tokio::io::copy_bidirectional(&mut from, &mut there);
-                let down = async {
-                    while up.load(Ordering::SeqCst) {
-                        tokio::time::sleep(Duration::from_millis(10)).await;
-                    }
-                };
-                tokio::select! { _ = both => {}, () = down => {} }
+                tokio::select! { _ = both => {}, _ = up.wait_for(|up| !up) => {} }
             });
         }
     });
@@ -223,9 +217,9 @@ async fn relay(to: String, up: Arc<AtomicBool>) -> anyhow::Result<String> {
 #[tokio::test]
 async fn an_interruption_is_said_and_nothing_is_lost() -> anyhow::Result<()> {
     let world = World::new().await?;
-    let up = Arc::new(AtomicBool::new(true));
+    let (switch, up) = watch::channel(true);
     let address = world.anvil.url().trim_start_matches("http://").to_owned();
-    let url = relay(address, Arc::clone(&up)).await?;
+    let url = relay(address, up).await?;
     let options = ConnectOptions {
         poll_interval: Some(Duration::from_millis(30)),
         ..ConnectOptions::default()
@@ -235,14 +229,14 @@ async fn an_interruption_is_said_and_nothing_is_lost() -> anyhow::Result<()> {
     let mut watch = reader.watch(reader.from_start(), []);
     let tip = world.chain.head().await?.block.number;
     applied_until(&mut watch, tip).await?;
-    up.store(false, Ordering::SeqCst);
+    switch.send(false)?;
     let error = tokio::time::timeout(SOON, watch.next()).await?;
     assert!(
         matches!(&error, Some(Err(it @ WatchError::Interrupted { .. })) if !it.is_final()),
         "{error:?}"
     );
     let (job, _) = world.post(&world.order(Redundancy::One, 1)).await?;
-    up.store(true, Ordering::SeqCst);
+    switch.send(true)?;
     loop {
         match tokio::time::timeout(SOON, watch.next())
             .await?

@@ -59,24 +59,26 @@ impl Flight {
     }
 
     /// Mines until it is done.
-    async fn mine(self, chain: &Chain) -> anyhow::Result<Result<TxOutcome, SendError>> {
+    async fn mine(mut self, chain: &Chain) -> anyhow::Result<Result<TxOutcome, SendError>> {
         let ends = tokio::time::Instant::now() + SOON;
-        while !self.task.is_finished() && tokio::time::Instant::now() < ends {
+        while tokio::time::Instant::now() < ends {
             chain.dev_mine(1, 1).await?;
-            tokio::time::sleep(Duration::from_millis(40)).await;
+            if let Ok(done) = tokio::time::timeout(Duration::from_millis(40), &mut self.task).await {
+                return Ok(done?);
+            }
         }
-        Ok(tokio::time::timeout(Duration::from_secs(1), self.task).await??)
+        anyhow::bail!("not done after {SOON:?}")
     }
 }
 
 /// Waits until the node knows a transaction.
 async fn known(chain: &Chain, hash: TxHash) -> anyhow::Result<()> {
     let ends = tokio::time::Instant::now() + SOON;
-    while tokio::time::Instant::now() < ends {
+    let mut looks = tokio::time::interval(Duration::from_millis(10));
+    while looks.tick().await < ends {
         if chain.provider().get_transaction_by_hash(hash.0).await?.is_some() {
             return Ok(());
         }
-        tokio::time::sleep(Duration::from_millis(10)).await;
     }
     anyhow::bail!("the node never got {hash}")
 }

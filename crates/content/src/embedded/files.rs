@@ -11,8 +11,6 @@ use tempfile::NamedTempFile;
 
 use crate::error::ContentError;
 
-/// How often the lock is tried, and how long it is waited in between.
-
 /// Creates a directory and its parents, closed to others.
 pub(super) fn create_dirs(dir: &Path) -> Result<(), ContentError> {
     DirBuilder::new()

@@ -8,7 +8,7 @@ use super::*;
 use crate::block::BlockError;
 use crate::limits::Limits;
 use crate::pack::pack_directory;
-use crate::testing::{cids_of, directory, leaf, link, pattern, put, read_tree, store, write_tree};
+use crate::tests::{cids_of, directory, leaf, link, pattern, put, read_tree, store, write_tree};
 
 /// The file of a block.
 fn file_of(store: &EmbeddedStore, cid: &Cid) -> PathBuf {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::id::cid_of;
-use crate::testing::{directory, leaf, link, node};
+use crate::tests::{directory, leaf, link, node};
 
 fn file_message(filesize: u64, blocksizes: Vec<u64>) -> UnixFsData {
     UnixFsData {

@@ -8,7 +8,7 @@ use tempfile::tempdir;
 
 use super::*;
 use crate::store::ContentStore;
-use crate::testing::{pattern, read_tree, store, write_tree};
+use crate::tests::{pattern, read_tree, store, write_tree};
 
 fn pack(dir: &Path) -> Result<PackedTree, PackError> {
     pack_directory(dir, &Limits::default())

@@ -16,7 +16,7 @@ use crate::id::ContentId;
 use crate::kubo::KuboClient;
 use crate::pack::pack_directory;
 use crate::store::ContentStore;
-use crate::testing::{self, pattern, read_tree, write_tree};
+use crate::tests::{self, pattern, read_tree, write_tree};
 
 mod edges;
 
@@ -34,7 +34,7 @@ struct Served {
 async fn served() -> Served {
     // the provider is set once for all tests of the process
     let _already = rustls::crypto::ring::default_provider().install_default();
-    let (dir, store) = testing::store().await;
+    let (dir, store) = tests::store().await;
     let config = ServiceConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let service = Service::bind(store.clone(), config).await.unwrap();
     let url = service.url();
@@ -389,7 +389,7 @@ async fn collection_removes_what_was_unpinned() {
 
 #[tokio::test]
 async fn the_service_ends_when_told() {
-    let (_dir, store) = testing::store().await;
+    let (_dir, store) = tests::store().await;
     let config = ServiceConfig::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)));
     let service = Service::bind(store.clone(), config.clone()).await.unwrap();
     let taken = ServiceConfig {

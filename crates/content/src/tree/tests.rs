@@ -6,7 +6,7 @@ use crate::embedded::EmbeddedStore;
 use crate::id::{ContentId, RAW_CODEC};
 use crate::node::{KIND_FILE, UnixFsData};
 use crate::pack::pack_directory;
-use crate::testing::{directory, leaf, link, node, pattern, put, read_tree, store, write_tree};
+use crate::tests::{directory, leaf, link, node, pattern, put, read_tree, store, write_tree};
 
 async fn fetch_fails(
     store: &EmbeddedStore,

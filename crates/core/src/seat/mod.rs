@@ -40,7 +40,7 @@ pub use judge::{Objection, Standing, judge};
 pub use machine::Seat;
 pub use record::{Record, ResumeError, SealedAnswer};
 pub use state::{Held, Loss, State, StateName};
-pub use terms::{Salt, Salts, Terms, Windows};
+pub use terms::{Salt, Salts, Terms};
 
 #[cfg(test)]
 mod tests;

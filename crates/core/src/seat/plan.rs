@@ -334,9 +334,9 @@ impl Seat {
             return true;
         };
         let window = self.terms.windows.reveal;
-        let began = job.deadline.0.saturating_sub(window.into());
+        let began = job.deadline.0.saturating_sub(window);
         let ahead = u64::from(self.view.reveals_awaited_before(held));
-        ahead == 0 || now.0 >= began.saturating_add(ahead * u64::from(window / 12).max(1))
+        ahead == 0 || now.0 >= began.saturating_add(ahead * (window / 12).max(1))
     }
 
     /// A reveal is open and can't be copied any more: every commit that it answers is deep, or half of the window is
@@ -363,7 +363,7 @@ impl Seat {
     /// Does what anyone may do, when our bond waits for it: each seat gives those before it some time.
     fn plan_poke(&self, held: Held, now: UnixSeconds) -> Option<Action> {
         let since = self.view.overdue_since(now)?;
-        let step = u64::from(self.terms.windows.reveal / 12).max(1);
+        let step = (self.terms.windows.reveal / 12).max(1);
         let patience = step * (1 + u64::from(held.seat.0));
         (!self.sender_rests && now > since.plus(patience)).then_some(Action::Poke)
     }

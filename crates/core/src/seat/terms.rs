@@ -8,6 +8,7 @@ use sandrun_types::{
 use serde::{Deserialize, Serialize};
 
 use crate::market::Round;
+use crate::market::rules::Windows;
 
 /// What is fixed from the posting on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +60,7 @@ impl Terms {
 
     /// Seconds of the run window.
     pub fn run_window(&self) -> u64 {
-        u64::from(self.windows.run_multiple) * u64::from(self.wall_limit) + u64::from(self.windows.run_slack)
+        self.windows.run(self.wall_limit)
     }
 
     /// From when on a commit is late enough for `limit`, given the run window's deadline: strictly after this.
@@ -71,11 +72,7 @@ impl Terms {
     /// When a seat without an answer falls back to a soft one: half of the run slack before the deadline, so that the
     /// commit is still mined.
     pub fn fall_back_at(&self, run_deadline: UnixSeconds) -> UnixSeconds {
-        UnixSeconds(
-            run_deadline
-                .0
-                .saturating_sub(u64::from(self.windows.run_slack / 2)),
-        )
+        UnixSeconds(run_deadline.0.saturating_sub(self.windows.run_slack / 2))
     }
 
     /// The last moment at which a bundle is worth having: a run of full length still ends before the fall-back.
@@ -89,35 +86,7 @@ impl Terms {
 
     /// From when on a reveal waits for no confirmations any more: half of the window before its deadline.
     pub fn reveal_anyway_at(&self, reveal_deadline: UnixSeconds) -> UnixSeconds {
-        UnixSeconds(
-            reveal_deadline
-                .0
-                .saturating_sub(u64::from(self.windows.reveal / 2)),
-        )
-    }
-}
-
-/// A deployment's windows. See docs/protocol.md, "Phases".
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Windows {
-    /// Seconds in which seats are taken.
-    pub seat: u32,
-    /// Run window = this many wall limits …
-    pub run_multiple: u32,
-    /// … plus this many seconds.
-    pub run_slack: u32,
-    /// Seconds in which commits are opened.
-    pub reveal: u32,
-}
-
-impl From<Windows> for crate::market::rules::Windows {
-    fn from(it: Windows) -> Self {
-        Self {
-            seat: it.seat.into(),
-            run_multiple: it.run_multiple.into(),
-            run_slack: it.run_slack.into(),
-            reveal: it.reveal.into(),
-        }
+        UnixSeconds(reveal_deadline.0.saturating_sub(self.windows.reveal / 2))
     }
 }
 

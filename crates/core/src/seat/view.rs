@@ -80,7 +80,7 @@ impl JobView {
     fn take(&mut self, terms: &Terms, at: Position, event: &MarketEvent) {
         let taken = match &mut self.facts {
             None => {
-                self.facts = JobFacts::posted(event, terms.windows.into()).ok();
+                self.facts = JobFacts::posted(event, terms.windows).ok();
                 return;
             }
             Some(facts) => facts.apply(event).is_ok(),

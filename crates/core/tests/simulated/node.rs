@@ -7,7 +7,6 @@ use sandrun_core::market::rules::threshold;
 use sandrun_core::market::{MarketEvent, Round};
 use sandrun_core::seat::{
     Action, ChainNews, Event, Record, Refused, RunEnd, Salt, Salts, Seat, State, Terms, Transaction as Kind,
-    Windows,
 };
 use sandrun_types::{
     Attempt, B256, ClassKind, EscrowRef, NodeIndex, Order, ResultParts, UnixSeconds, ticket,
@@ -312,14 +311,7 @@ fn salts(rng: &mut SplitMix64) -> Salts {
 }
 
 fn terms(order: &Order, index: u32) -> Terms {
-    let it = Parameters::testnet().windows;
-    let seconds = |value: u64| u32::try_from(value).expect("short");
-    let windows = Windows {
-        seat: seconds(it.seat),
-        run_multiple: seconds(it.run_multiple),
-        run_slack: seconds(it.run_slack),
-        reveal: seconds(it.reveal),
-    };
+    let windows = Parameters::testnet().windows;
     let escrow: EscrowRef = here();
     Terms::of(order, escrow, NodeIndex(index), windows, DEPTH)
 }

@@ -175,7 +175,7 @@ fn host_files(canary: &str) -> Option<String> {
         "/home",
         "/sys",
         "/boot",
-        "/proc/1/root/etc",
+        "/proc/1/root//etc",
     ]
     .into_iter()
     .find(|path| fs::symlink_metadata(path).is_ok())

@@ -126,7 +126,7 @@ async fn corruption_cuts_the_answer_short() {
     let packed = pack_directory(&tree, &Limits::default()).unwrap();
     let client = served.client();
     client.add(&packed).await.unwrap();
-    let cids = testing::cids_of(&packed);
+    let cids = tests::cids_of(&packed);
     let name = hex::encode(cids[2].hash().digest());
     std::fs::write(
         served.store.dir().join("blocks").join(&name[..2]).join(&name),

@@ -19,6 +19,7 @@ use sandrun_types::{
 };
 
 use super::*;
+use crate::market::rules::Windows;
 use crate::market::{MarketEvent, Outcome, PublishedResult, Round, SeatEnd};
 
 const ME: NodeIndex = NodeIndex(1);
