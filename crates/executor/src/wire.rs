@@ -171,7 +171,7 @@ pub struct Followed {
     pub signature: Option<String>,
 }
 
-/// `DELETE /jobs/{id}`.
+/// `DELETE /jobs/{id}`: the answer comes when all processes of the job are dead, or after five seconds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Cancelled {
     /// The executor's id of the job.

@@ -21,6 +21,8 @@ use crate::wire::{Cancelled, Followed};
 
 /// Longest wait for something new.
 const LONGEST: Duration = Duration::from_secs(30);
+/// Longest wait for a cancelled job's processes to be dead.
+const DYING: Duration = Duration::from_secs(5);
 /// Bytes of log in one answer, about.
 const MOST: u64 = 1024 * 1024;
 
@@ -91,8 +93,14 @@ pub(super) async fn cancel(
     State(app): State<Shared>,
     Path(id): Path<String>,
 ) -> Result<Json<Cancelled>, ApiError> {
+    let mut stage = find(&app, &id).await?.job.stage.subscribe();
     match app.service.cancel(id.parse()?).await? {
-        Ok(status) => Ok(Json(Cancelled { job_id: id, status })),
+        Ok(status) => {
+            let dead = stage.wait_for(|stage| matches!(stage, Stage::Ended(_)));
+            // a job that does not die in time is dying all the same
+            drop(tokio::time::timeout(DYING, dead).await);
+            Ok(Json(Cancelled { job_id: id, status }))
+        }
         Err(CancelRefused::Unknown) => Err(ApiError::unknown_job()),
         Err(CancelRefused::Deleted) => Err(ApiError::not_found("the job's data was deleted already")),
     }

@@ -16,15 +16,16 @@ const LOOK: Duration = Duration::from_secs(1);
 
 /// Shows that the node lives until it is to end.
 pub(crate) async fn heartbeat(node: Arc<Node>) {
-    let mut last = Instant::now();
+    // the first one at once: a broker learns which of this node's former attempts nobody works on any more
+    let mut last: Option<Instant> = None;
     loop {
         let interval = {
             let state = node.state();
             heartbeat_interval(node.config.heartbeat_interval, state.protocol, state.is_busy())
         };
-        let rest = interval.saturating_sub(last.elapsed());
+        let rest = last.map_or(Duration::ZERO, |last| interval.saturating_sub(last.elapsed()));
         if rest.is_zero() {
-            last = Instant::now();
+            last = Some(Instant::now());
             tokio::select! {
                 () = node.stop.cancelled() => return,
                 () = beat(&node) => {}

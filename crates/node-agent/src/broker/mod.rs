@@ -88,6 +88,8 @@ pub async fn run_for_broker(
         info!(answers = unsent.len(), "sending what a former process could not");
     }
     for spooled in unsent {
+        // before the first sign of life, which names them
+        node.state().keep_answer(&spooled.completion.held());
         jobs.spawn(report::resend(Arc::clone(&node), spooled));
     }
     loops.spawn(claim::claim(Arc::clone(&node), jobs.clone()));

@@ -84,7 +84,7 @@ pub(crate) async fn deliver(task: &Task, mut answer: Answer) {
             if !is_on_disk {
                 put_down(node, &answer).await;
             }
-            node.state().undelivered += 1;
+            node.state().keep_answer(&task.held);
             task.release();
             keep_telling(node, answer, 1).await;
         }
@@ -99,7 +99,6 @@ pub(crate) async fn deliver(task: &Task, mut answer: Answer) {
 pub(crate) async fn resend(node: Arc<Node>, spooled: Spooled) {
     let held = spooled.completion.held();
     let span = info_span!("job", job = %held.id, attempt = held.attempt.map_or(0, |it| it.0));
-    node.state().undelivered += 1;
     keep_telling(&node, Answer::of_disk(spooled), 0)
         .instrument(span)
         .await;
@@ -126,7 +125,7 @@ async fn keep_telling(node: &Arc<Node>, mut answer: Answer, mut failures: u32) {
             failures = failures.saturating_add(1);
             continue;
         }
-        node.state().undelivered -= 1;
+        node.state().drop_answer(&answer.completion.held());
         node.changed.notify_one();
         return conclude(node, &answer, told).await;
     }

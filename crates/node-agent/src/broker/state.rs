@@ -1,6 +1,6 @@
 //! What a node knows at one moment, and the few steps that change it. Synchronous; one lock around it is in `node.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sandrun_types::{ClassId, WorkerId};
@@ -29,8 +29,8 @@ pub(crate) struct State {
     pub(crate) executor: Option<ExecutorFacts>,
     /// Jobs under way, and how each is told to stop.
     running: BTreeMap<Held, CancellationToken>,
-    /// Answers that the broker could not be told yet.
-    pub(crate) undelivered: usize,
+    /// Attempts whose answers the broker could not be told yet.
+    undelivered: BTreeSet<Held>,
 }
 
 impl State {
@@ -41,13 +41,13 @@ impl State {
             draining: false,
             executor: None,
             running: BTreeMap::new(),
-            undelivered: 0,
+            undelivered: BTreeSet::new(),
         }
     }
 
-    /// Takes a job on; `None` where it is under way already.
+    /// Takes a job on; `None` where it is under way already, or answered.
     pub(crate) fn begin(&mut self, held: &Held) -> Option<CancellationToken> {
-        if self.running.contains_key(held) {
+        if self.running.contains_key(held) || self.undelivered.contains(held) {
             return None;
         }
         let token = CancellationToken::new();
@@ -60,9 +60,19 @@ impl State {
         self.running.remove(held);
     }
 
-    /// Jobs under way.
+    /// A job has an answer that is still to be told.
+    pub(crate) fn keep_answer(&mut self, held: &Held) {
+        self.undelivered.insert(held.clone());
+    }
+
+    /// There is nothing more to be told about it.
+    pub(crate) fn drop_answer(&mut self, held: &Held) {
+        self.undelivered.remove(held);
+    }
+
+    /// Attempts that this node answers for: under way, or with an answer that is still to be told.
     pub(crate) fn held(&self) -> Vec<Held> {
-        self.running.keys().cloned().collect()
+        self.running.keys().chain(&self.undelivered).cloned().collect()
     }
 
     /// Does what the broker wishes; returns the jobs that are told to stop now.
@@ -90,7 +100,7 @@ impl State {
             draining: self.draining,
             slots,
             running: self.running.len(),
-            undelivered: self.undelivered,
+            undelivered: self.undelivered.len(),
             executor_is_up: self.executor.is_some(),
             poll_interval,
         }
@@ -126,8 +136,13 @@ mod tests {
         assert!(token.is_cancelled() && !other.is_cancelled());
         assert_eq!(state.obey(&wishes(2)), []);
         assert!(state.draining && state.is_busy());
+        state.keep_answer(&held("b", 1));
         state.end(&held("a", 2));
         state.end(&held("b", 1));
+        assert_eq!(state.held(), [held("b", 1)]);
+        assert!(state.begin(&held("b", 1)).is_none());
+        state.drop_answer(&held("b", 1));
+        assert_eq!(state.held(), []);
         assert_eq!(state.obey(&Wishes::default()), []);
         assert!(!state.draining && !state.is_busy());
     }
