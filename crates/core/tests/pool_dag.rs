@@ -308,6 +308,24 @@ fn a_job_told_by_another_replica_heeds_what_has_ended_here() {
 }
 
 #[test]
+fn an_end_that_a_later_snapshot_takes_back_is_not_heeded() {
+    let mut pool = broker();
+    submit(&mut pool, 1, &[]);
+    let open = pool.job_snapshot(JobNumber(1)).unwrap();
+    submit(&mut pool, 2, &[1]);
+    let life = JobLife::Ended {
+        end: JobEnd::Cancelled,
+        accepted: vec![],
+    };
+    let client = ClientNumber(1);
+    pool.put_job(JobNumber(1), JobSnapshot { client, life });
+    pool.put_job(JobNumber(1), open);
+    assert_eq!(pool.apply(NOW, Event::Tick), Ok(vec![]));
+    assert_eq!(pool.job(JobNumber(2)), Some(JobStatus::Blocked));
+    assert_eq!((run_one(&mut pool), run_one(&mut pool)), (Some(1), Some(2)));
+}
+
+#[test]
 fn a_parent_that_was_not_loaded_is_named() {
     let mut first = broker();
     submit(&mut first, 1, &[]);

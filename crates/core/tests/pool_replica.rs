@@ -262,6 +262,39 @@ fn words_that_come_often_are_written_a_few_times_within_a_timeout() {
 }
 
 #[test]
+fn what_is_put_or_dropped_is_not_to_be_written_again() {
+    let mut pool = Pool::new(SETTINGS);
+    let (mut script, policy) = (Script::new(true), Policy::BROKER);
+    let submit = Step::Submit {
+        client: 0,
+        priority: 0,
+        kind: 0,
+        region: false,
+        after: 0,
+    };
+    let register = Step::Register {
+        node: 1,
+        slots: 1,
+        announced: true,
+    };
+    let cancel = Step::Cancel { job: 1 };
+    run(
+        &mut pool,
+        &mut script,
+        policy,
+        &[submit.clone(), submit, register, cancel],
+    );
+    let copy = pool.clone();
+    pool.put_job(JobNumber(0), copy.job_snapshot(JobNumber(0)).unwrap());
+    pool.put_node(NodeNumber(1), copy.node_snapshot(NodeNumber(1)).unwrap());
+    // an open job stays
+    pool.drop_job(JobNumber(0));
+    pool.drop_job(JobNumber(1));
+    assert_eq!(pool.take_touched(), Touched::default());
+    assert_eq!(pool.jobs().collect::<Vec<_>>(), [JobNumber(0)]);
+}
+
+#[test]
 fn a_snapshot_is_short_json_and_reads_back() {
     let mut pool = Pool::new(SETTINGS);
     let spec = JobSpec {
