@@ -79,6 +79,8 @@ pub(crate) enum Command {
     Sandrun(commands::sandrun::Arguments),
     /// Run a broker: an open queue for whoever submits and whoever works, without a chain
     Broker(commands::broker::Arguments),
+    /// Run a broker's node: claim jobs, run them on an executor, answer
+    Node(commands::node::Arguments),
     /// Run a pool manager: index, keeper and queries
     Pool(commands::pool::Arguments),
     /// Run the embedded content store with Kubo's RPC
@@ -108,7 +110,12 @@ impl Command {
     /// Whether this runs until it is told to stop.
     pub(crate) const fn is_service(&self) -> bool {
         match self {
-            Self::Agent(_) | Self::Sandrun(_) | Self::Broker(_) | Self::Pool(_) | Self::Content(_) => true,
+            Self::Agent(_)
+            | Self::Sandrun(_)
+            | Self::Broker(_)
+            | Self::Node(_)
+            | Self::Pool(_)
+            | Self::Content(_) => true,
             Self::Submit(_)
             | Self::Job(_)
             | Self::Jobs(_)

@@ -11,6 +11,7 @@ pub(crate) mod earnings;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod pool;
 pub(crate) mod quote;
@@ -39,6 +40,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Agent(it) => agent::run(it).await,
         Command::Sandrun(it) => sandrun::run(&it).await,
         Command::Broker(it) => broker::run(it).await,
+        Command::Node(it) => node::run(it).await,
         Command::Pool(it) => pool::run(it).await,
         Command::Content(it) => content::run(&it).await,
         Command::Keys(it) => keys::run(&it, output),

@@ -10,8 +10,8 @@ const LONG_POLL: Duration = Duration::from_secs(25);
 const BUSY_HEARTBEAT: Duration = Duration::from_secs(5);
 /// How long a piece of output may wait for more of it before it is sent; a program that ends before sends nothing twice.
 const LOG_DELAY: Duration = Duration::from_millis(200);
-/// Least pause after a claim that came back empty sooner than it was asked to wait.
-const LEAST_PAUSE: Duration = Duration::from_millis(200);
+/// Least and longest pause after a claim that came back empty sooner than it was asked to wait: its broker is ending.
+const SOON: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
 /// Answers that wait for a broker which takes claims, but no answers, before no more is claimed.
 const MAX_UNDELIVERED: usize = 256;
 
@@ -97,7 +97,7 @@ pub(crate) fn next_step(view: &View, last: Last) -> Step {
         Last::Empty {
             protocol: Protocol::Two,
             took,
-        } if took < LONG_POLL / 2 => return Step::Pause(view.poll_interval.clamp(LEAST_PAUSE, LONG_POLL)),
+        } if took < LONG_POLL / 2 => return Step::Pause(view.poll_interval.clamp(SOON.0, SOON.1)),
         Last::Empty { .. } | Last::Fresh => {}
     }
     let free = view
@@ -183,9 +183,9 @@ mod tests {
         assert_eq!(step(|_| (), empty(Protocol::Plain, 0)), pause);
         assert_eq!(step(|_| (), empty(Protocol::Plain, 30)), pause);
         // an answer of ours that comes too soon must not make a hot loop
-        assert_eq!(step(|_| (), empty(Protocol::Two, 0)), pause);
+        assert_eq!(step(|_| (), empty(Protocol::Two, 0)), Step::Pause(SOON.1));
         let eager = step(|it| it.poll_interval = Duration::ZERO, empty(Protocol::Two, 0));
-        assert_eq!(eager, Step::Pause(LEAST_PAUSE));
+        assert_eq!(eager, Step::Pause(SOON.0));
     }
 
     #[test]
