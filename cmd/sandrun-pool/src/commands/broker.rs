@@ -25,12 +25,7 @@ pub(crate) struct Arguments {
     #[arg(long, default_value_t = 8000, env = "BROKER_PORT")]
     port: u16,
     /// Queue: a file, or postgres://user@host/database, which several brokers can share
-    #[arg(
-        long,
-        value_name = "FILE|URL",
-        env = "BROKER_DB",
-        hide_env_values = true
-    )]
+    #[arg(long, value_name = "FILE|URL", env = "BROKER_DB", hide_env_values = true)]
     db: Option<String>,
     /// Seconds that a job runs where it does not say; the least that it is left to a node
     #[arg(long, value_name = "SECONDS", env = "JOB_TIMEOUT", default_value_t = QueueSettings::BROKER.job_timeout,

@@ -71,7 +71,7 @@ pub(super) async fn view(State(app): State<Shared>, Path(id): Path<String>) -> R
     );
     view.insert("outputs".to_owned(), json!(outputs));
     let details = answer.as_ref().map(details).unwrap_or_default();
-    for name in ["output_root", "worker_id", "explanation"] {
+    for name in ["output_root", "explanation"] {
         view.insert(name.to_owned(), details.get(name).cloned().unwrap_or_default());
     }
     Ok(Json(Value::Object(view)))

@@ -193,7 +193,8 @@ impl Memory {
                 state.started = self.started.get(&number).copied();
                 if let Some(latest) = leases.iter().max_by_key(|lease| lease.attempt) {
                     (state.node, state.attempt) = (Some(latest.node), Some(latest.attempt));
-                    if leases.iter().all(|lease| lease.step == LeaseStep::Given) {
+                    let is_begun = matches!(&snapshot.life, JobLife::Open(open) if !open.answers.is_empty());
+                    if !is_begun && leases.iter().all(|lease| lease.step == LeaseStep::Given) {
                         state.word = JobWord::Assigned;
                     }
                 }

@@ -30,3 +30,6 @@ pub use stats::{COMMIT_BOUNDS, QueueStats};
 pub use words::{
     Announced, Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work,
 };
+
+#[cfg(test)]
+mod tests;
