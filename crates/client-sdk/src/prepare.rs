@@ -18,6 +18,8 @@ const DEFAULT_MEMORY_MIB: u32 = 512;
 pub struct PreparedJob {
     /// Where the code was read.
     pub code: PathBuf,
+    /// Its files by their names in the bundle; a `job.json` of the directory is not among them.
+    pub files: Vec<BundlePath>,
     /// The manifest, as it will run.
     pub manifest: Manifest,
     /// Its digest.
@@ -127,8 +129,14 @@ pub fn prepare(code: &Path, manifest: Option<&Path>) -> Result<PreparedJob, Prep
     };
     let entry = parsed.entry(&files).map_err(blame)?;
     let bundle = pack_bundle(code, &parsed.canonical_bytes(), &Limits::default())?;
+    let mut files = files;
+    if kind.is_dir() {
+        // the manifest stands for it
+        files.retain(|it| it.as_str() != MANIFEST_NAME);
+    }
     Ok(PreparedJob {
         code: code.to_owned(),
+        files,
         manifest_digest: parsed.digest(),
         requirements: requirements(&parsed),
         wall_limit: parsed.timeout.unwrap_or(DEFAULT_WALL_LIMIT),
