@@ -39,8 +39,8 @@ impl QueueStore for Faulty {
         self.inner.transact(&mut |foreign| {
             let writes = work(foreign);
             if let Some((arrived, go)) = gate {
-                drop(arrived.send(()));
-                drop(go.recv());
+                arrived.send(()).unwrap_or(());
+                go.recv().unwrap_or(());
             }
             writes
         })
@@ -487,6 +487,38 @@ async fn dependants_wait_for_their_parents_and_fail_with_them_by_name() {
         nobody[0],
         Err(QueueError::Illegal(Illegal::UnknownParent { .. }))
     ));
+}
+
+#[tokio::test]
+async fn a_program_that_fails_ends_its_job_and_those_that_wait_for_it() {
+    let mut world = World::new().await;
+    let node = world.node("http://a").await;
+    let parent = world.submit(job()).await;
+    let child = world
+        .submit(Submission {
+            parents: vec![parent],
+            ..job()
+        })
+        .await;
+    assert!(world.claim(&node).await.is_some());
+    let done = completion(&node, parent, None, 3);
+    world.queue.complete(done.clone()).await.unwrap();
+    world.queue.complete(done.clone()).await.unwrap();
+    world.restart().await;
+    world.queue.complete(done).await.unwrap();
+    let row = world.row(parent).await;
+    assert_eq!((row.word, row.attempt), (JobWord::Failed, Some(Attempt(1))));
+    assert!(row.reason.unwrap().contains("exit code"));
+    let answers = world.reader.answers(parent).await.unwrap();
+    assert_eq!((answers.len(), answers[0].exit_code), (1, Some(3)));
+    let row = world.row(child).await;
+    let name = world.queue.ids().job_id(parent);
+    assert_eq!(
+        (row.word, row.reason.unwrap().contains(&name)),
+        (JobWord::Failed, true)
+    );
+    assert_eq!(world.claim(&node).await, None);
+    assert_eq!(world.queue.nodes().await.unwrap()[0].failed, 1);
 }
 
 #[tokio::test]
