@@ -1,6 +1,6 @@
 //! Every job that the executor knows, the queue, and every client's use: one state, one `apply`.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::num::NonZeroU32;
 use std::time::Duration;
@@ -76,6 +76,8 @@ struct Known<J, R> {
 pub(crate) struct Registry<J, R> {
     rules: Rules,
     jobs: BTreeMap<RunId, Known<J, R>>,
+    /// When each ended job is to be forgotten: at thousands of jobs an hour nobody can look at all of them each time.
+    expiries: BTreeSet<(Moment, RunId)>,
     queue: VecDeque<RunId>,
     running: usize,
     clients: HashMap<IpAddr, ClientUse>,
@@ -86,6 +88,7 @@ impl<J, R> Registry<J, R> {
         Self {
             rules,
             jobs: BTreeMap::new(),
+            expiries: BTreeSet::new(),
             queue: VecDeque::new(),
             running: 0,
             clients: HashMap::new(),
@@ -162,12 +165,14 @@ impl<J, R> Registry<J, R> {
             self.running -= 1;
         }
         self.queue.retain(|queued| *queued != id);
+        let client = known.client;
         known.phase = Phase::Ended {
             at: now,
             verdict,
             report,
         };
-        self.clients.entry(known.client).or_default().finish(now, cpu);
+        self.expiries.insert((self.expiry(now, verdict), id));
+        self.clients.entry(client).or_default().finish(now, cpu);
         Ok(Vec::new())
     }
 
@@ -182,29 +187,25 @@ impl<J, R> Registry<J, R> {
         Ok(vec![Action::DeleteData(id)])
     }
 
-    fn expiry(&self, phase: &Phase<R>) -> Option<Moment> {
-        match phase {
-            Phase::Queued | Phase::Running => None,
-            Phase::Ended { at, verdict, .. } | Phase::Delivered { at, verdict, .. } => Some(match verdict {
-                Verdict::Completed => *at + self.rules.retention.completed,
-                Verdict::Failed => *at + self.rules.retention.failed,
-            }),
+    /// When a job that ends now is to be forgotten.
+    fn expiry(&self, now: Moment, verdict: Verdict) -> Moment {
+        match verdict {
+            Verdict::Completed => now + self.rules.retention.completed,
+            Verdict::Failed => now + self.rules.retention.failed,
         }
     }
 
     fn forget_old(&mut self, now: Moment) -> Vec<Action> {
-        let is_old = |known: &Known<J, R>| self.expiry(&known.phase).is_some_and(|at| at <= now);
-        let old: Vec<RunId> = self
-            .jobs
-            .iter()
-            .filter(|(_, known)| is_old(known))
-            .map(|(id, _)| *id)
-            .collect();
-        for id in &old {
-            self.jobs.remove(id);
+        let mut actions = Vec::new();
+        while let Some((at, id)) = self.expiries.first().copied()
+            && at <= now
+        {
+            self.expiries.remove(&(at, id));
+            self.jobs.remove(&id);
+            actions.push(Action::DeleteData(id));
         }
         self.clients.retain(|_, used| !used.forget_old(now));
-        old.into_iter().map(Action::DeleteData).collect()
+        actions
     }
 
     fn fill_slots(&mut self) -> Vec<Action> {
@@ -226,10 +227,7 @@ impl<J, R> Registry<J, R> {
 
     /// When the next `Tick` has something to do.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        self.jobs
-            .values()
-            .filter_map(|known| self.expiry(&known.phase))
-            .min()
+        self.expiries.first().map(|(at, _)| *at)
     }
 
     /// A job's own data, its phase, and its place in the queue (1 is next, 0 waits no more).
@@ -286,6 +284,9 @@ impl<J, R> Registry<J, R> {
         for id in &self.queue {
             assert_eq!(self.jobs[id].phase.name(), PhaseName::Queued);
         }
+        let ended = count(PhaseName::Ended) + count(PhaseName::Delivered);
+        assert_eq!(self.expiries.len(), ended);
+        assert!(self.expiries.iter().all(|(_, id)| self.jobs.contains_key(id)));
         let active: u32 = self.clients.values().map(ClientUse::active).sum();
         assert_eq!(active as usize, self.running + self.queue.len());
     }
