@@ -189,8 +189,13 @@ impl ClientUse {
 
     /// Drops what no longer counts; true if nothing is left of the client.
     pub(super) fn forget_old(&mut self, now: Moment) -> bool {
-        self.runs.retain(|(at, _)| *at + MINUTE > now);
-        self.accepted.retain(|at| *at + HOUR > now);
+        // in the order in which they came: only the first ones are old
+        while self.runs.front().is_some_and(|(at, _)| *at + MINUTE <= now) {
+            self.runs.pop_front();
+        }
+        while self.accepted.front().is_some_and(|at| *at + HOUR <= now) {
+            self.accepted.pop_front();
+        }
         self.active == 0 && self.runs.is_empty() && self.accepted.is_empty()
     }
 }

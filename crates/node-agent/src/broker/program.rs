@@ -4,15 +4,19 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use sandrun_types::{BundlePath, Interpreter, Manifest};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::pace::run_time;
 use super::wire::{ClaimedJob, FileRef};
 
+/// The name of a manifest among the files.
+const MANIFEST_FILE: &str = "job.json";
+
 /// A job in the words of an executor.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Program {
-    pub(crate) manifest: Manifest,
+    /// `None` where the client sent none: the executor finds one among the files, or takes the defaults.
+    pub(crate) manifest: Option<Manifest>,
     pub(crate) inputs: Inputs,
     /// How long it may run.
     pub(crate) time: Duration,
@@ -24,7 +28,27 @@ pub(crate) enum Inputs {
     /// From the claim itself: one file.
     Code { name: BundlePath, text: String },
     /// From the broker, by hash.
-    Files(BTreeMap<BundlePath, FileRef>),
+    Files {
+        /// What is a file of the job as it is.
+        files: BTreeMap<BundlePath, FileRef>,
+        /// What the executor unpacks: archives that the client has sent.
+        archives: BTreeMap<BundlePath, FileRef>,
+    },
+}
+
+impl Inputs {
+    /// The manifest and the files that the executor will have, where both are known before it has unpacked anything.
+    pub(crate) fn known_manifest(&self, given: Option<&Manifest>) -> Option<Manifest> {
+        match self {
+            Self::Code { .. } => given.cloned(),
+            Self::Files { archives, .. } if !archives.is_empty() => None,
+            Self::Files { files, .. } => match given {
+                Some(manifest) => Some(manifest.clone()),
+                None if files.keys().any(|path| path.as_str() == MANIFEST_FILE) => None,
+                None => Some(Manifest::default()),
+            },
+        }
+    }
 }
 
 impl Program {
@@ -33,10 +57,10 @@ impl Program {
     /// # Errors
     /// One sentence: why no node can run it.
     pub(crate) fn read(job: &ClaimedJob, configured: Duration) -> Result<Self, String> {
-        let files = files(job)?;
+        let is_bundle = job.manifest.is_some() || job.files.is_some() || job.parents.is_some();
         match &job.code {
-            Some(code) if job.manifest.is_none() && files.is_empty() => Self::of_code(job, code, configured),
-            _ => Self::of_files(job, files, configured),
+            Some(code) if !is_bundle => Self::of_code(job, code, configured),
+            Some(_) | None => Self::of_files(job, configured),
         }
     }
 
@@ -59,7 +83,7 @@ impl Program {
         let manifest = Manifest::parse(manifest.to_string().as_bytes()).map_err(|error| error.to_string())?;
         let name = BundlePath::parse(name).map_err(|error| error.to_string())?;
         Ok(Self {
-            manifest,
+            manifest: Some(manifest),
             inputs: Inputs::Code {
                 name,
                 text: code.to_owned(),
@@ -68,22 +92,24 @@ impl Program {
         })
     }
 
-    fn of_files(
-        job: &ClaimedJob,
-        files: BTreeMap<BundlePath, FileRef>,
-        configured: Duration,
-    ) -> Result<Self, String> {
-        let manifest = match &job.manifest {
-            Some(value) => {
-                Manifest::parse(value.to_string().as_bytes()).map_err(|error| error.to_string())?
-            }
-            None => Manifest::default(),
+    fn of_files(job: &ClaimedJob, configured: Duration) -> Result<Self, String> {
+        let parse = |value: &Value| Manifest::parse(value.to_string().as_bytes());
+        let manifest = job.manifest.as_ref().filter(|value| !value.is_null()).map(parse);
+        let manifest = manifest.transpose().map_err(|error| error.to_string())?;
+        let inputs = files(job)?;
+        let known = inputs.known_manifest(manifest.as_ref());
+        if let (Some(known), Inputs::Files { files, .. }) = (&known, &inputs) {
+            known.entry(files.keys()).map_err(|error| error.to_string())?;
+        }
+        let time = match &known {
+            Some(known) => run_time(job.timeout, known.timeout, configured),
+            // whatever it says, the executor ends it in that time
+            None => Duration::from_secs(Manifest::MAX_TIMEOUT.into()),
         };
-        manifest.entry(files.keys()).map_err(|error| error.to_string())?;
         Ok(Self {
-            time: bounded(run_time(job.timeout, manifest.timeout, configured)),
+            time: bounded(time),
             manifest,
-            inputs: Inputs::Files(files),
+            inputs,
         })
     }
 }
@@ -106,35 +132,49 @@ const fn file_name(interpreter: Interpreter) -> &'static str {
     }
 }
 
-/// The job's own files, and those of its parents below the folders that it wants them in.
-fn files(job: &ClaimedJob) -> Result<BTreeMap<BundlePath, FileRef>, String> {
-    let mut all = BTreeMap::new();
-    let own = job.files.iter().flatten().cloned();
-    let inherited = job.parents.iter().flatten().flat_map(|parent| {
+/// The job's own files, and those of its parents below the folders that it wants them in. What parents leave stays as it
+/// is; the client's own archives are unpacked, as on any executor.
+fn files(job: &ClaimedJob) -> Result<Inputs, String> {
+    let (mut files, mut archives) = (BTreeMap::new(), BTreeMap::new());
+    for file in job.files.iter().flatten().cloned() {
+        let place = if is_archive(&file.path) {
+            &mut archives
+        } else {
+            &mut files
+        };
+        add(place, file)?;
+    }
+    for parent in job.parents.iter().flatten() {
         let into = parent.into.as_deref().filter(|folder| !folder.is_empty());
-        parent.files.iter().map(move |file| {
+        for file in &parent.files {
             let path = match into {
                 Some(folder) => BundlePath::parse(&format!("{folder}/{}", file.path)),
                 None => Ok(file.path.clone()),
             };
-            path.map(|path| FileRef { path, ..file.clone() })
-                .map_err(|error| error.to_string())
-        })
-    });
-    for file in own.map(Ok).chain(inherited) {
-        let file = file?;
-        if let Some(other) = all.insert(file.path.clone(), file) {
-            return Err(format!("there are two files {}", other.path));
+            let path = path.map_err(|error| error.to_string())?;
+            add(&mut files, FileRef { path, ..file.clone() })?;
         }
     }
-    Ok(all)
+    Ok(Inputs::Files { files, archives })
+}
+
+fn add(files: &mut BTreeMap<BundlePath, FileRef>, file: FileRef) -> Result<(), String> {
+    match files.insert(file.path.clone(), file) {
+        Some(other) => Err(format!("there are two files {}", other.path)),
+        None => Ok(()),
+    }
+}
+
+/// Whether executors unpack a file of this name.
+fn is_archive(path: &BundlePath) -> bool {
+    let name = path.as_str().to_ascii_lowercase();
+    [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use sandrun_types::Sha256Hex;
-    use serde_json::Value;
 
     const CONFIGURED: Duration = Duration::from_secs(300);
 
@@ -161,13 +201,11 @@ mod tests {
         ] {
             let claimed = json!({"id": "1", "code": "x", "interpreter": interpreter, "args": ["a"]});
             let read = read(claimed).unwrap();
+            let manifest = read.manifest.unwrap();
+            assert_eq!(manifest.entrypoint.as_ref().map(BundlePath::as_str), Some(name));
+            assert_eq!(manifest.interpreter, Some(program));
             assert_eq!(
-                read.manifest.entrypoint.as_ref().map(BundlePath::as_str),
-                Some(name)
-            );
-            assert_eq!(read.manifest.interpreter, Some(program));
-            assert_eq!(
-                (read.manifest.args.as_slice(), read.manifest.timeout),
+                (manifest.args.as_slice(), manifest.timeout),
                 (["a".to_owned()].as_slice(), Some(300))
             );
             assert!(matches!(read.inputs, Inputs::Code { name: found, .. } if found.as_str() == name));
@@ -196,13 +234,37 @@ mod tests {
         let program = read(claimed).unwrap();
         assert_eq!(
             program.manifest,
-            Manifest::parse(br#"{"entrypoint":"a.py"}"#).unwrap()
+            Some(Manifest::parse(br#"{"entrypoint":"a.py"}"#).unwrap())
         );
-        let Inputs::Files(files) = program.inputs else {
+        let Inputs::Files { files, archives } = program.inputs else {
+            panic!("a bundle has files")
+        };
+        assert!(archives.is_empty());
+        let names: Vec<&str> = files.keys().map(BundlePath::as_str).collect();
+        assert_eq!(names, ["a.py", "in/first/x.csv", "y.csv"]);
+    }
+
+    #[test]
+    fn the_clients_archives_are_unpacked_and_parents_are_not() {
+        let program = read(json!({
+            "id": "1", "attempt": 1, "manifest": null, "timeout": 5,
+            "files": [file("Job.TAR.GZ"), file("main.py")],
+            "parents": [{"into": "", "files": [file("data.zip")]}],
+        }))
+        .unwrap();
+        assert_eq!(program.inputs.known_manifest(None), None);
+        // nobody knows what the archive's manifest allows
+        assert_eq!(program.time.as_secs(), 3600);
+        let Inputs::Files { files, archives } = program.inputs else {
             panic!("a bundle has files")
         };
         let names: Vec<&str> = files.keys().map(BundlePath::as_str).collect();
-        assert_eq!(names, ["a.py", "in/first/x.csv", "y.csv"]);
+        assert_eq!((names, archives.len()), (vec!["data.zip", "main.py"], 1));
+
+        let own = read(json!({"id": "1", "files": [file("job.json")]})).unwrap();
+        assert_eq!(own.inputs.known_manifest(None), None);
+        let default = read(json!({"id": "1", "files": [file("main.py")]})).unwrap();
+        assert_eq!(default.inputs.known_manifest(None), Some(Manifest::default()));
     }
 
     #[test]
@@ -211,7 +273,11 @@ mod tests {
         assert!(read(twice).unwrap_err().contains("two files main.py"));
         let outside = json!({"id": "1", "files": [file("main.py")], "parents": [{"into": "../x", "files": [file("a")]}]});
         assert!(read(outside).is_err());
-        assert!(read(json!({"id": "1"})).unwrap_err().contains("entrypoint"));
+        assert!(
+            read(json!({"id": "1", "files": []}))
+                .unwrap_err()
+                .contains("entrypoint")
+        );
         assert!(read(json!({"id": "1", "manifest": {"colour": 1}, "files": [file("main.py")]})).is_err());
     }
 }

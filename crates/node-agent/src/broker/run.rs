@@ -148,33 +148,40 @@ impl<'a> Run<'a> {
     /// The job's files: fetched and checked, where they come from the broker.
     async fn bundle(&self) -> Result<Bundle, Trouble> {
         let folder = self.folder().join("in");
-        let mut files = BTreeMap::new();
+        let mut known = BTreeMap::new();
         match &self.program.inputs {
             Inputs::Code { name, text } => {
                 let file = InputFile {
                     sha256: Sha256Hex::of(text.as_bytes()),
                     size_bytes: text.len() as u64,
                 };
-                files.insert(name.clone(), file);
+                known.insert(name.clone(), file);
             }
-            Inputs::Files(wanted) => {
-                for file in wanted.values() {
+            Inputs::Files { files, archives } => {
+                let packed = self.folder().join("archives");
+                for (file, folder) in files
+                    .values()
+                    .map(|file| (file, &folder))
+                    .chain(archives.values().map(|file| (file, &packed)))
+                {
                     let path = folder.join(file.path.as_str());
                     make_parent(&path).await?;
                     self.fetch(file, &path).await?;
-                    let known = InputFile {
+                }
+                known.extend(files.values().map(|file| {
+                    let content = InputFile {
                         sha256: file.sha256,
                         size_bytes: file.size,
                     };
-                    files.insert(file.path.clone(), known);
-                }
-                debug!(files = wanted.len(), "fetched");
+                    (file.path.clone(), content)
+                }));
+                debug!(files = files.len(), archives = archives.len(), "fetched");
             }
         }
         Ok(Bundle {
             folder,
-            manifest: self.program.manifest.clone(),
-            files,
+            manifest: self.program.manifest.clone().unwrap_or_default(),
+            files: known,
         })
     }
 
@@ -197,21 +204,31 @@ impl<'a> Run<'a> {
     }
 
     async fn submission(&self, bundle: &Bundle) -> Result<Submission, Trouble> {
-        let submission = Submission::new().manifest(&bundle.manifest);
-        match &self.program.inputs {
-            Inputs::Code { name, text } => {
-                Ok(submission.file(name.clone(), FileContent::Bytes(text.clone().into_bytes())))
-            }
-            Inputs::Files(_) => {
-                let archive = self.folder().join(ARCHIVE);
-                drop(tokio::fs::remove_file(&archive).await);
-                let (from, to) = (bundle.clone(), archive.clone());
-                tokio::task::spawn_blocking(move || execute::pack(&from, &to))
-                    .await?
-                    .map_err(RunError::Bundle)?;
-                Ok(submission.file(BundlePath::parse(ARCHIVE)?, FileContent::Path(archive)))
-            }
+        let mut submission = Submission::new();
+        if let Some(manifest) = &self.program.manifest {
+            submission = submission.manifest(manifest);
         }
+        let (files, archives) = match &self.program.inputs {
+            Inputs::Code { name, text } => {
+                let content = FileContent::Bytes(text.clone().into_bytes());
+                return Ok(submission.file(name.clone(), content));
+            }
+            Inputs::Files { files, archives } => (files, archives),
+        };
+        for name in archives.keys() {
+            let path = self.folder().join("archives").join(name.as_str());
+            submission = submission.file(name.clone(), FileContent::Path(path));
+        }
+        if !files.is_empty() {
+            let archive = self.folder().join(ARCHIVE);
+            drop(tokio::fs::remove_file(&archive).await);
+            let (from, to) = (bundle.clone(), archive.clone());
+            tokio::task::spawn_blocking(move || execute::pack(&from, &to))
+                .await?
+                .map_err(RunError::Bundle)?;
+            submission = submission.file(BundlePath::parse(ARCHIVE)?, FileContent::Path(archive));
+        }
+        Ok(submission)
     }
 
     /// Hands the job to the executor; returns its name there.
@@ -316,7 +333,13 @@ impl<'a> Run<'a> {
     ) -> Result<Answer, Trouble> {
         let facts = self.facts().await?;
         let receipt = signed.check(run, facts.worker_id)?;
-        execute::check_subject(&receipt, bundle, facts.class)?;
+        let known = self.program.inputs.known_manifest(self.program.manifest.as_ref());
+        if known.is_some() {
+            execute::check_subject(&receipt, bundle, facts.class)?;
+        } else if receipt.class.0 != facts.class.0 {
+            // what is in an archive is the executor's word
+            return Err(RunError::OtherJob("class").into());
+        }
         let has_outputs = match receipt.outcome {
             RunOutcome::Exited | RunOutcome::Signalled => true,
             RunOutcome::Timeout | RunOutcome::Memory | RunOutcome::OutputLimit | RunOutcome::Budget => false,

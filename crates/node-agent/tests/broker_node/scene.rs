@@ -25,7 +25,9 @@ pub(crate) struct Running<E> {
 }
 
 impl<E: std::error::Error + Send + Sync + 'static> Running<E> {
-    fn start<F>(service: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F) -> Self
+    pub(crate) fn start<F>(
+        service: impl FnOnce(std::pin::Pin<Box<dyn Future<Output = ()> + Send>>) -> F,
+    ) -> Self
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
