@@ -5,8 +5,10 @@
 
 mod demo;
 mod market;
+mod postgres;
 mod process;
 
 pub use demo::{Demo, FileSummary, JobSummary, NodePayment, Slash, Summary};
 pub use market::{LocalMarket, LocalNode, Ports, Role, TEST_TOKEN, TestnetConfig};
+pub use postgres::PostgresServer;
 pub use process::{Service, ServiceSpec, listening};

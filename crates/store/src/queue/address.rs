@@ -85,7 +85,7 @@ pub async fn open_queue(
 ) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
     match address {
         QueueAddress::Sqlite(path) => super::sqlite::open(path).await,
-        QueueAddress::Postgres(_) => Err(QueueStoreError::Address("PostgreSQL is not built in".to_owned())),
+        QueueAddress::Postgres(config) => super::postgres::open(config).await,
     }
 }
 

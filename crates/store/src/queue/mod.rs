@@ -11,6 +11,7 @@
 mod address;
 mod codec;
 mod error;
+mod postgres;
 mod reader;
 mod rows;
 mod sqlite;

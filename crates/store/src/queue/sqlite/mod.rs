@@ -59,7 +59,6 @@ const MIGRATIONS: &[Migration] = &["
         refs INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     CREATE INDEX blob_unused ON blob (touched) WHERE refs = 0 AND hash IS NOT NULL;
-    CREATE INDEX blob_nameless ON blob (touched) WHERE hash IS NULL;
     CREATE TABLE chunk (
         blob INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (blob, number)
     ) STRICT;

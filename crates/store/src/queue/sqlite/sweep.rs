@@ -56,7 +56,7 @@ pub(super) fn disown(connection: &Connection, before: UnixMillis) -> rusqlite::R
 
 /// Removes some chunks of bodies without a name; whether there was anything to remove.
 pub(super) fn chunks(connection: &Connection, before: UnixMillis) -> rusqlite::Result<bool> {
-    let nameless = "SELECT id FROM blob WHERE hash IS NULL AND touched < ?1 ORDER BY touched, id LIMIT ?2";
+    let nameless = "SELECT id FROM blob WHERE hash IS NULL AND touched < ?1 ORDER BY id LIMIT ?2";
     let chunks = connection
         .prepare_cached(&format!(
             "DELETE FROM chunk WHERE rowid IN (
