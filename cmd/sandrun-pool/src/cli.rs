@@ -73,6 +73,10 @@ pub(crate) enum Command {
     Quote(commands::quote::Arguments),
     /// Take a job back
     Cancel(commands::cancel::Arguments),
+    /// Show what a job at a service has printed, and follow it
+    Logs(commands::logs::Arguments),
+    /// Let a node of a service take nothing new, or take jobs again
+    Drain(commands::drain::Arguments),
     /// Run a node's agent: take seats, run jobs, earn
     Agent(commands::agent::Arguments),
     /// Run the executor (sandrun): jobs over HTTP, each in its own sandbox
@@ -123,6 +127,8 @@ impl Command {
             | Self::Status(_)
             | Self::Quote(_)
             | Self::Cancel(_)
+            | Self::Logs(_)
+            | Self::Drain(_)
             | Self::Keys(_)
             | Self::Stake(_)
             | Self::Earnings(_)
@@ -183,6 +189,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Early> {
         Early::Clap(error, remark)
     };
     let matches = command.try_get_matches_from(arguments).map_err(wrong)?;
+    crate::remote::check(&matches).map_err(wrong)?;
     Cli::from_arg_matches(&matches).map_err(wrong)
 }
 

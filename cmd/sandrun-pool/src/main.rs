@@ -11,6 +11,7 @@ mod exit;
 mod logging;
 mod output;
 mod progress;
+mod remote;
 mod view;
 
 use std::process::ExitCode;

@@ -7,10 +7,12 @@ pub(crate) mod completions;
 pub(crate) mod content;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod drain;
 pub(crate) mod earnings;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod logs;
 pub(crate) mod node;
 pub(crate) mod nodes;
 pub(crate) mod pool;
@@ -37,6 +39,8 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Status(it) => status::run(&it, output).await,
         Command::Quote(it) => quote::run(&it, output).await,
         Command::Cancel(it) => cancel::run(&it, output).await,
+        Command::Logs(it) => logs::run(&it, output).await,
+        Command::Drain(it) => drain::run(&it, output).await,
         Command::Agent(it) => agent::run(it).await,
         Command::Sandrun(it) => sandrun::run(&it).await,
         Command::Broker(it) => broker::run(it).await,
