@@ -1,6 +1,7 @@
 //! Follows one job: what it prints and how it stands, as events, until it has ended.
 
 use std::collections::VecDeque;
+use std::fmt;
 
 use sandrun_core::pool::JobNumber;
 use sandrun_store::queue::{JobRow, JobWord, LogStream};
@@ -14,13 +15,39 @@ use super::http::Shared;
 
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
 
+/// How far a stream has come: whose output, and how many bytes of each. A client that comes back goes on behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    attempt: Attempt,
+    sent: [u64; 2],
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [stdout, stderr] = self.sent;
+        write!(f, "{}.{stdout}.{stderr}", self.attempt)
+    }
+}
+
+impl Mark {
+    /// Reads what [`Self::fmt`] wrote; `None` for any other text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (attempt, sent) = text.split_once('.')?;
+        let (stdout, stderr) = sent.split_once('.')?;
+        Some(Self {
+            attempt: Attempt(attempt.parse().ok()?),
+            sent: [stdout.parse().ok()?, stderr.parse().ok()?],
+        })
+    }
+}
+
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LogEvent {
     /// It stands otherwise than before. A new attempt prints from the beginning.
     Status { word: JobWord, attempt: Option<Attempt> },
-    /// It has printed.
-    Text(LogStream, String),
+    /// It has printed; where the stream stands after it.
+    Text(LogStream, String, Mark),
     /// It has ended.
     Done {
         word: JobWord,
@@ -36,10 +63,18 @@ impl LogEvent {
     pub(super) const fn name(&self) -> &'static str {
         match self {
             Self::Status { .. } => "status",
-            Self::Text(LogStream::Stdout, _) => "stdout",
-            Self::Text(LogStream::Stderr, _) => "stderr",
+            Self::Text(LogStream::Stdout, ..) => "stdout",
+            Self::Text(LogStream::Stderr, ..) => "stderr",
             Self::Done { .. } => "done",
             Self::Broken(_) => "error",
+        }
+    }
+
+    /// What a client that comes back names.
+    pub(super) const fn mark(&self) -> Option<Mark> {
+        match self {
+            Self::Text(_, _, mark) => Some(*mark),
+            Self::Status { .. } | Self::Done { .. } | Self::Broken(_) => None,
         }
     }
 
@@ -47,7 +82,7 @@ impl LogEvent {
     pub(super) fn data(&self) -> Value {
         match self {
             Self::Status { word: it, attempt } => json!({"status": word(*it), "attempt": attempt}),
-            Self::Text(_, text) => Value::from(text.as_str()),
+            Self::Text(_, text, _) => Value::from(text.as_str()),
             Self::Done {
                 word: it,
                 reason,
@@ -88,6 +123,14 @@ impl Follower {
         }
     }
 
+    /// Goes on behind `mark`.
+    pub(super) fn behind(mut self, mark: Option<Mark>) -> Self {
+        if let Some(Mark { attempt, sent }) = mark {
+            (self.attempt, self.sent) = (Some(attempt), sent);
+        }
+        self
+    }
+
     /// Whether the job has ended, and all was said about it.
     pub(super) fn is_over(&self) -> bool {
         self.over && self.events.is_empty()
@@ -123,8 +166,8 @@ impl Follower {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         for event in self.events {
             match event {
-                LogEvent::Text(LogStream::Stdout, text) => stdout.push_str(&text),
-                LogEvent::Text(LogStream::Stderr, text) => stderr.push_str(&text),
+                LogEvent::Text(LogStream::Stdout, text, _) => stdout.push_str(&text),
+                LogEvent::Text(LogStream::Stderr, text, _) => stderr.push_str(&text),
                 LogEvent::Status { .. } | LogEvent::Done { .. } | LogEvent::Broken(_) => {}
             }
         }
@@ -206,8 +249,10 @@ impl Follower {
     }
 
     fn print(&mut self, stream: LogStream, text: String) {
-        if !text.is_empty() {
-            self.events.push_back(LogEvent::Text(stream, text));
+        if let Some(attempt) = self.attempt.filter(|_| !text.is_empty()) {
+            let sent = self.sent;
+            self.events
+                .push_back(LogEvent::Text(stream, text, Mark { attempt, sent }));
         }
     }
 }
@@ -227,6 +272,19 @@ fn whole_text(bytes: &[u8], is_last: bool) -> (String, usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn marks_read_back() {
+        let mark = Mark {
+            attempt: Attempt(2),
+            sent: [30, 4],
+        };
+        assert_eq!(mark.to_string(), "2.30.4");
+        assert_eq!(Mark::parse("2.30.4"), Some(mark));
+        for bad in ["", "2", "2.3", "2.3.x", "-1.0.0", "2.3.4.5"] {
+            assert_eq!(Mark::parse(bad), None, "{bad}");
+        }
+    }
 
     #[test]
     fn half_a_character_waits_for_its_other_half() {

@@ -6,13 +6,14 @@ use axum::Json;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
 use axum::extract::{Path, State};
+use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde_json::{Value, json};
 
 use super::error::ApiError;
-use super::follow::{Follower, LogEvent};
+use super::follow::{Follower, LogEvent, Mark};
 use super::found::find;
 use super::http::Shared;
 
@@ -27,10 +28,12 @@ pub(super) async fn logs(State(app): State<Shared>, Path(id): Path<String>) -> R
 pub(super) async fn stream(
     State(app): State<Shared>,
     Path(id): Path<String>,
+    headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
     let row = find(&app, &id).await?;
-    let follower = Follower::new(app.clone(), row.new.number);
+    let mark = headers.get("last-event-id").and_then(|it| it.to_str().ok());
+    let follower = Follower::new(app.clone(), row.new.number).behind(mark.and_then(Mark::parse));
     if let Ok(upgrade) = upgrade {
         return Ok(upgrade.on_upgrade(async move |socket| {
             let streams = app.streams.clone();
@@ -47,9 +50,13 @@ pub(super) async fn stream(
 }
 
 fn sse(event: &LogEvent) -> Event {
-    Event::default()
+    let sent = Event::default()
         .event(event.name())
-        .data(event.data().to_string())
+        .data(event.data().to_string());
+    match event.mark() {
+        Some(mark) => sent.id(mark.to_string()),
+        None => sent,
+    }
 }
 
 /// Sends events as text frames until the job has ended, the client has gone, or the service ends.

@@ -113,6 +113,47 @@ async fn lines_reach_the_client_while_the_job_runs() {
 }
 
 #[tokio::test]
+async fn a_client_that_comes_back_goes_on_where_it_was() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let path = format!("/v1/work/{id}/1/logs");
+    broker
+        .ok(
+            &path,
+            json!({"node_id": node, "stdout": {"from": 0, "text": "one\n"}}),
+        )
+        .await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let mut text = String::new();
+    let mut stream = broker.http.get(&url).timeout(PATIENCE).send().await.unwrap();
+    events(&mut stream, &mut text, 2).await;
+    drop(stream);
+    let last = text
+        .lines()
+        .find_map(|it| it.strip_prefix("id: "))
+        .unwrap()
+        .to_owned();
+    assert_eq!(last, "1.4.0");
+    broker
+        .ok(
+            &path,
+            json!({"node_id": node, "stdout": {"from": 4, "text": "two\n"}}),
+        )
+        .await;
+    let done = json!({"node_id": node, "job_id": id, "exit_code": 0, "output": "one\ntwo\nthree\n"});
+    broker.ok("/complete", done).await;
+    let stream = broker
+        .http
+        .get(&url)
+        .header("Last-Event-ID", last)
+        .timeout(PATIENCE);
+    let text = stream.send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("two\\nthree") && !text.contains(r"one\n"), "{text}");
+}
+
+#[tokio::test]
 async fn an_ended_job_is_told_at_once_and_whole() {
     let broker = Service::start().await;
     let id = broker.submit(json!({"code": "x"})).await;
