@@ -25,6 +25,8 @@ exec 3<&0
 server=$!
 # whoever reads what the server says sees its end
 exec 2>/dev/null
+# a signal to the whole group ends the process at the other end, and with it this one, in order
+trap '' INT TERM HUP
 cat <&3 >/dev/null
 kill -QUIT "$server" 2>/dev/null
 wait "$server"

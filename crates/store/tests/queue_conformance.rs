@@ -1,9 +1,11 @@
 //! One random script on every kind of store, against one model in memory.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 #[path = "queue/model.rs"]
 mod model;
 // the testnet's own file: its crate would build the whole market for it
-#[allow(dead_code, unreachable_pub)]
+#[allow(dead_code, unreachable_pub, reason = "a file of another room")]
 #[path = "../../../testnet/src/postgres.rs"]
 mod postgres;
 #[path = "queue/script.rs"]

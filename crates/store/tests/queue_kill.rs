@@ -1,5 +1,7 @@
 //! `kill -9` in the middle of a batch: what was acknowledged is there, and nothing is there by half.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::{Command, Stdio};

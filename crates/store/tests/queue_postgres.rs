@@ -1,6 +1,8 @@
 //! What only several replicas on one PostgreSQL have: turns, news, lost connections.
 
-#[allow(dead_code, unreachable_pub)]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+#[allow(dead_code, unreachable_pub, reason = "a file of another room")]
 #[path = "../../../testnet/src/postgres.rs"]
 mod postgres;
 

@@ -38,7 +38,7 @@ fn clean_state(state: &JobState) -> JobState {
 
 /// The byte that stands at an offset of a log, whoever sends it.
 pub(crate) fn log_byte((job, stderr, attempt): LogKey, at: u64) -> u8 {
-    ((at * 31 + u64::from(attempt) * 7 + job.0 * 3 + u64::from(stderr)) % 251) as u8
+    (at * 31 + u64::from(attempt) * 7 + job.0 * 3 + u64::from(stderr)).to_le_bytes()[0]
 }
 
 impl Model {

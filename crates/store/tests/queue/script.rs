@@ -36,13 +36,33 @@ pub(crate) const KINDS: u8 = 12;
 struct Dice(u64);
 
 impl Dice {
-    /// A number below `sides`.
-    fn roll(&mut self, sides: u64) -> u64 {
+    fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % sides
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `sides`.
+    fn roll(&mut self, sides: u64) -> u64 {
+        self.next() % sides
+    }
+
+    fn small(&mut self, sides: u32) -> u32 {
+        u32::try_from(self.roll(u64::from(sides))).unwrap()
+    }
+
+    fn index(&mut self, sides: usize) -> usize {
+        usize::try_from(self.roll(sides as u64)).unwrap()
+    }
+
+    fn pick<T: Copy>(&mut self, from: &[T]) -> T {
+        from[self.index(from.len())]
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.next().to_be_bytes()[0]
     }
 
     fn one_in(&mut self, sides: u64) -> bool {
@@ -50,7 +70,7 @@ impl Dice {
     }
 
     fn bytes(&mut self, most: u64) -> Vec<u8> {
-        (0..self.roll(most + 1)).map(|_| self.roll(256) as u8).collect()
+        (0..self.roll(most + 1)).map(|_| self.byte()).collect()
     }
 
     fn maybe<T>(&mut self, value: impl FnOnce(&mut Self) -> T) -> Option<T> {
@@ -134,7 +154,7 @@ impl<'a> Stage<'a> {
     /// Acts one step out, and compares.
     pub(crate) fn act(&mut self, (kind, choices): Step) {
         let mut dice = Dice(choices);
-        let at = dice.roll(self.stores.len() as u64) as usize;
+        let at = dice.index(self.stores.len());
         match kind % KINDS {
             0..=2 => self.batch(at, &mut dice),
             3 => self.failing_batch(at, &mut dice),
@@ -222,10 +242,13 @@ impl<'a> Stage<'a> {
             .store
             .transact(&mut |_| writes.clone())
             .unwrap_err();
-        match error {
-            QueueStoreError::Stateless(named) => assert!(stateless && named == number),
-            QueueStoreError::Refused { .. } => assert!(!stateless),
-            other => panic!("{other}"),
+        if stateless {
+            assert!(
+                matches!(error, QueueStoreError::Stateless(named) if named == number),
+                "{error:?}"
+            );
+        } else {
+            assert!(matches!(error, QueueStoreError::Refused { .. }), "{error:?}");
         }
         self.reload(at);
         self.check_one(at, number, 0);
@@ -234,17 +257,17 @@ impl<'a> Stage<'a> {
     fn writes(&self, dice: &mut Dice) -> Writes {
         let (last_job, last_node, last_client) = self.model.last();
         let mut writes = Writes::default();
-        let fresh_clients = if last_client == 0 { 1 } else { dice.roll(2) as u32 };
+        let fresh_clients = if last_client == 0 { 1 } else { dice.small(2) };
         for number in (last_client + 1..).take(fresh_clients as usize) {
-            let name = format!("{}{number}", NAMES[dice.roll(4) as usize]);
+            let name = format!("{}{number}", dice.pick(&NAMES));
             writes.clients.push(ClientRow {
                 number: ClientNumber(number),
                 name,
             });
         }
-        let clients = u64::from(last_client + fresh_clients);
-        let fresh_jobs = dice.roll(4);
-        for number in (last_job + 1..).take(fresh_jobs as usize).map(JobNumber) {
+        let clients = last_client + fresh_clients;
+        let fresh_jobs = dice.index(4);
+        for number in (last_job + 1..).take(fresh_jobs).map(JobNumber) {
             writes.new_jobs.push(self.new_job(dice, number, clients));
             writes.jobs.push(self.state(dice, number));
         }
@@ -255,7 +278,7 @@ impl<'a> Stage<'a> {
         writes
             .jobs
             .extend(touched.into_iter().map(|number| self.state(dice, number)));
-        for number in 1..=last_node + dice.roll(2) as u32 {
+        for number in 1..=last_node + dice.small(2) {
             if number > last_node || dice.one_in(3) {
                 writes.nodes.push(self.node(dice, number));
             }
@@ -273,29 +296,29 @@ impl<'a> Stage<'a> {
         writes
     }
 
-    fn new_job(&self, dice: &mut Dice, number: JobNumber, clients: u64) -> NewJob {
+    fn new_job(&self, dice: &mut Dice, number: JobNumber, clients: u32) -> NewJob {
         NewJob {
             number,
-            client: ClientNumber(1 + dice.roll(clients) as u32),
+            client: ClientNumber(1 + dice.small(clients)),
             created: self.now,
-            priority: dice.roll(10) as u8,
+            priority: dice.byte() % 10,
             request: dice.bytes(300),
             blobs: (0..dice.roll(3)).map(|_| hash_of(&body(dice.roll(9)))).collect(),
             parents: (0..dice.roll(3)).map(|_| dice.job(&self.model)).collect(),
-            idempotency: dice.maybe(|dice| NAMES[dice.roll(4) as usize].to_owned()),
+            idempotency: dice.maybe(|dice| dice.pick(&NAMES).to_owned()),
         }
     }
 
     fn state(&self, dice: &mut Dice, number: JobNumber) -> JobState {
-        let word = WORDS[dice.roll(5) as usize];
+        let word = dice.pick(&WORDS);
         let open = !matches!(word, JobWord::Completed | JobWord::Failed);
         JobState {
             number,
             open,
             word,
-            reason: dice.maybe(|dice| format!("because {}", NAMES[dice.roll(4) as usize])),
-            node: dice.maybe(|dice| NodeNumber(dice.roll(4) as u32)),
-            attempt: dice.maybe(|dice| Attempt(1 + dice.roll(4) as u32)),
+            reason: dice.maybe(|dice| format!("because {}", dice.pick(&NAMES))),
+            node: dice.maybe(|dice| NodeNumber(dice.small(4))),
+            attempt: dice.maybe(|dice| Attempt(1 + dice.small(4))),
             started: dice.maybe(|_| self.now),
             ended: (!open).then_some(self.now),
             snapshot: dice.bytes(100),
@@ -305,7 +328,7 @@ impl<'a> Stage<'a> {
     fn node(&self, dice: &mut Dice, number: u32) -> NodeRow {
         NodeRow {
             number: NodeNumber(number),
-            id: format!("node-{number}-{}", NAMES[dice.roll(4) as usize]),
+            id: format!("node-{number}-{}", dice.pick(&NAMES)),
             endpoint: String::new(),
             announced: dice.bytes(50),
             heard: self.now,
@@ -319,7 +342,7 @@ impl<'a> Stage<'a> {
         let outputs = (0..dice.roll(3)).map(|at| {
             let content = body(dice.roll(9));
             OutputRef {
-                path: format!("out/{at}{}", NAMES[dice.roll(4) as usize]),
+                path: format!("out/{at}{}", dice.pick(&NAMES)),
                 size: content.len() as u64,
                 blob: hash_of(&content),
             }
@@ -327,9 +350,9 @@ impl<'a> Stage<'a> {
         Answer {
             outputs: outputs.collect(),
             job: dice.job(&self.model),
-            attempt: Attempt(1 + dice.roll(3) as u32),
-            node: NodeNumber(dice.roll(4) as u32),
-            exit_code: dice.maybe(|dice| dice.roll(256) as i32 - 128),
+            attempt: Attempt(1 + dice.small(3)),
+            node: NodeNumber(dice.small(4)),
+            exit_code: dice.maybe(|dice| i32::from(dice.byte()) - 128),
             stdout: dice.bytes(200),
             stderr: dice.bytes(20),
             receipt: dice.maybe(|dice| dice.bytes(64)),
@@ -341,7 +364,7 @@ impl<'a> Stage<'a> {
     /// A piece that goes on from the last one, overlaps it, or leaves a gap.
     fn piece(&self, dice: &mut Dice) -> LogPiece {
         let job = dice.job(&self.model);
-        let key = (job, dice.one_in(2), 1 + dice.roll(2) as u32);
+        let key = (job, dice.one_in(2), 1 + dice.small(2));
         let end = self
             .model
             .logs
@@ -371,7 +394,7 @@ impl<'a> Stage<'a> {
         let reader = &self.stores[at].reader;
         let content = body(dice.roll(9));
         let mut pieces: Vec<_> = content
-            .chunks(1 + dice.roll(3 * CHUNK as u64) as usize)
+            .chunks(1 + dice.index(3 * CHUNK))
             .map(|piece| Ok(Bytes::copy_from_slice(piece)))
             .collect();
         if dice.one_in(4) {
@@ -459,13 +482,13 @@ impl<'a> Stage<'a> {
     fn check_lists(&mut self, at: usize, dice: &mut Dice) {
         let client = || -> String { format!("{}{}", NAMES[1], 1) };
         let filter = JobFilter {
-            word: dice.maybe(|dice| WORDS[dice.roll(5) as usize]),
-            client: dice.maybe(|dice| match self.model.jobs.values().nth(dice.roll(5) as usize) {
+            word: dice.maybe(|dice| dice.pick(&WORDS)),
+            client: dice.maybe(|dice| match self.model.jobs.values().nth(dice.index(5)) {
                 Some((row, _)) => row.client_name.clone(),
                 None => client(),
             }),
             below: dice.maybe(|dice| dice.job(&self.model)),
-            limit: dice.roll(8) as u32,
+            limit: dice.small(8),
         };
         let Store { store, reader, .. } = &mut self.stores[at];
         let listed = self.runtime.block_on(reader.list(&filter)).unwrap();
@@ -477,7 +500,7 @@ impl<'a> Stage<'a> {
             let found = store.by_idempotency(&name, key).unwrap();
             assert_eq!(found, self.model.by_key(&name, key), "{name} {key}");
         }
-        let name = NAMES[dice.roll(4) as usize];
+        let name = dice.pick(&NAMES);
         let fresh = dice.bytes(9);
         let kept = self.kept.entry(name.to_owned()).or_insert_with(|| fresh.clone());
         assert_eq!(&store.keep(name, &fresh).unwrap(), kept);
