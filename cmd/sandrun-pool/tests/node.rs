@@ -67,7 +67,9 @@ async fn a_node_works_by_its_json_file_and_ends_in_the_middle_of_a_job() -> anyh
     assert!(node.ready.starts_with("ready: node "), "{}", node.ready);
 
     // also chooses TLS for the whole process, without which no client can be made
-    sandrun_executor::ExecutorClient::new(&executor.ready)?.health().await?;
+    sandrun_executor::ExecutorClient::new(&executor.ready)?
+        .health()
+        .await?;
     let http = reqwest::Client::new();
     let nodes: Value = http
         .get(format!("{}/nodes", broker.ready))

@@ -18,7 +18,8 @@ use crate::output::announce;
     sandrun-pool node --broker http://localhost:8000 --sandrun http://localhost:8443\n  \
     sandrun-pool node --config config.json --max-concurrent-jobs 4\n\n\
     --config also takes a node's JSON file: broker_url, sandrun_url, poll_interval, heartbeat_interval,\n\
-    max_concurrent_jobs, job_timeout, timeout_buffer, capabilities. It ends within ten seconds of SIGTERM; answers that\n\
+    max_concurrent_jobs, job_timeout, timeout_buffer, capabilities. Start the node's executor with --no-quota.\n\n\
+    It ends within ten seconds of SIGTERM: jobs that end by then are answered, the others are given back. Answers that\n\
     the broker could not be told are told by the next start.")]
 pub(crate) struct Arguments {
     /// The broker

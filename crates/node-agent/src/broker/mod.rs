@@ -21,6 +21,7 @@ mod heartbeat;
 mod node;
 mod offer;
 mod pace;
+mod patience;
 mod program;
 mod report;
 mod run;
@@ -75,14 +76,6 @@ pub async fn run_for_broker(
         offer::endpoint(&config.sandrun_url, hostname.trim())
     });
     let node = Arc::new(Node::new(config, endpoint, offer, broker, executor, spool));
-    tokio::pin!(shutdown);
-    tokio::select! {
-        () = &mut shutdown => return Ok(()),
-        () = settle_in(&node) => {}
-    }
-    let node_id = node.state().node_id.clone();
-    ready(node_id.as_ref().map_or("", |id| id.0.as_str()));
-
     let (loops, jobs) = (TaskTracker::new(), TaskTracker::new());
     if !unsent.is_empty() {
         info!(answers = unsent.len(), "sending what a former process could not");
@@ -92,9 +85,18 @@ pub async fn run_for_broker(
         node.state().keep_answer(&spooled.completion.held());
         jobs.spawn(report::resend(Arc::clone(&node), spooled));
     }
-    loops.spawn(claim::claim(Arc::clone(&node), jobs.clone()));
-    loops.spawn(heartbeat::heartbeat(Arc::clone(&node)));
-    shutdown.await;
+    tokio::pin!(shutdown);
+    let is_told_to_end = tokio::select! {
+        () = &mut shutdown => true,
+        () = settle_in(&node) => false,
+    };
+    if !is_told_to_end {
+        let node_id = node.state().node_id.clone();
+        ready(node_id.as_ref().map_or("", |id| id.0.as_str()));
+        loops.spawn(claim::claim(Arc::clone(&node), jobs.clone()));
+        loops.spawn(heartbeat::heartbeat(Arc::clone(&node)));
+        shutdown.await;
+    }
     end(&node, &loops, &jobs).await;
     Ok(())
 }

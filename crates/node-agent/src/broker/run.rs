@@ -2,7 +2,7 @@
 //! as it can be checked.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -17,6 +17,7 @@ use tracing::{debug, info, warn};
 use super::error::{BrokerError, Meaning};
 use super::feed::LogFeed;
 use super::pace::Backoff;
+use super::patience::{PATIENCE, patiently};
 use super::program::{Inputs, Program};
 use super::report::Answer;
 use super::state::ExecutorFacts;
@@ -29,8 +30,6 @@ use crate::execute::{self, RunError};
 const ARCHIVE: &str = "bundle.tar.gz";
 /// How often a job is run again whose executor has lost it.
 const RUNS: u32 = 3;
-/// How long somebody who does not answer is asked again.
-const PATIENCE: Duration = Duration::from_secs(60);
 /// How long the executor is asked to wait for something new.
 const FOLLOW: Duration = Duration::from_secs(20);
 /// Exit code of a program that was ended: 128 + SIGKILL.
@@ -128,7 +127,7 @@ impl<'a> Run<'a> {
         for _ in 0..RUNS {
             let run = self.submit(&bundle).await?;
             self.id = Some(run.clone());
-            info!(run, "submitted to the executor");
+            debug!(run, "submitted to the executor");
             match self.follow(&run).await? {
                 Followed::Over(signed) => return self.conclude(&bundle, &run, &signed).await,
                 Followed::Late => return Ok(self.late()),
@@ -185,22 +184,14 @@ impl<'a> Run<'a> {
         })
     }
 
-    async fn fetch(&self, file: &FileRef, to: &std::path::Path) -> Result<(), Trouble> {
-        let (began, mut failures) = (Instant::now(), 0);
-        loop {
-            let task = self.task;
-            let fetched = task.node.broker.fetch(&task.held, &task.node_id, file, to).await;
-            match fetched {
-                Ok(()) => return Ok(()),
-                Err(error) if error.meaning() == Meaning::Later && began.elapsed() < PATIENCE => {
-                    failures += 1;
-                    debug!(%error, file = %file.path, "fetching again");
-                    drop(tokio::fs::remove_file(to).await);
-                    sleep(Backoff::USUAL.pause(failures, rand::random())).await;
-                }
-                Err(error) => return Err(error.into()),
-            }
-        }
+    async fn fetch(&self, file: &FileRef, to: &Path) -> Result<(), Trouble> {
+        let task = self.task;
+        let fetch = || async {
+            // what an earlier try has left
+            drop(tokio::fs::remove_file(to).await);
+            task.node.broker.fetch(&task.held, &task.node_id, file, to).await
+        };
+        Ok(patiently(|error| error.meaning() == Meaning::Later, fetch).await?)
     }
 
     async fn submission(&self, bundle: &Bundle) -> Result<Submission, Trouble> {
@@ -233,22 +224,16 @@ impl<'a> Run<'a> {
 
     /// Hands the job to the executor; returns its name there.
     async fn submit(&self, bundle: &Bundle) -> Result<String, Trouble> {
-        let submission = self.submission(bundle).await?;
-        let (began, mut failures) = (Instant::now(), 0);
-        loop {
-            match self.task.node.executor.submit(submission.clone()).await {
-                Ok(submitted) => return Ok(submitted.job_id),
-                Err(error) if error.is_transient() && began.elapsed() < PATIENCE => {
-                    failures += 1;
-                    if matches!(error, ClientError::Unreachable { .. }) {
-                        self.task.node.suspect_executor(&error);
-                    }
-                    debug!(%error, "submitting again");
-                    sleep(Backoff::USUAL.pause(failures, rand::random())).await;
-                }
-                Err(error) => return Err(error.into()),
+        let (submission, node) = (self.submission(bundle).await?, &self.task.node);
+        let submit = || async {
+            let submitted = node.executor.submit(submission.clone()).await;
+            if let Err(error @ ClientError::Unreachable { .. }) = &submitted {
+                node.suspect_executor(error);
             }
-        }
+            submitted
+        };
+        let submitted = patiently(ClientError::is_transient, submit).await?;
+        Ok(submitted.job_id)
     }
 
     /// Follows the run to its end, and passes on what it prints.
@@ -320,7 +305,7 @@ impl<'a> Run<'a> {
             if let Some(facts) = node.state().executor {
                 return Ok(facts);
             }
-            node.ask_executor().await?;
+            patiently(ClientError::is_transient, || node.ask_executor()).await?;
         }
     }
 
@@ -395,10 +380,9 @@ impl<'a> Run<'a> {
         for (name, stated) in &receipt.output_files {
             let path = folder.join(name.as_str());
             make_parent(&path).await?;
-            let executor = &self.task.node.executor;
-            executor
-                .save_output(&receipt.job_id, name, &path, stated.size_bytes)
-                .await?;
+            let (executor, run) = (&self.task.node.executor, &receipt.job_id);
+            let save = || executor.save_output(run, name, &path, stated.size_bytes);
+            patiently(ClientError::is_transient, save).await?;
             let place = path.clone();
             let found = tokio::task::spawn_blocking(move || hash(&place)).await?;
             let found = found.map_err(|source| Trouble::Disk { path, source })?;
@@ -453,7 +437,7 @@ impl<'a> Run<'a> {
     }
 }
 
-async fn make_parent(path: &std::path::Path) -> Result<(), Trouble> {
+async fn make_parent(path: &Path) -> Result<(), Trouble> {
     let Some(parent) = path.parent() else {
         return Ok(());
     };
