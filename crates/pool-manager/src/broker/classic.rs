@@ -1,12 +1,14 @@
 //! The calls of the existing broker's clients, in its own shapes.
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse as _, Response};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::{IntoResponse, Response};
 use sandrun_core::pool::NodeStatus;
 use serde_json::{Value, json};
 
+use super::body::At;
 use super::error::ApiError;
 use super::found::{find, result, word};
 use super::http::Shared;
@@ -21,6 +23,14 @@ pub(super) async fn root() -> Json<Value> {
     }))
 }
 
+/// What the service can be asked, as OpenAPI 3.1.
+const OPENAPI: &str = include_str!("../../openapi/broker.json");
+
+/// `GET /openapi.json`.
+pub(super) async fn openapi() -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+}
+
 /// `GET /health`.
 pub(super) async fn health(State(app): State<Shared>) -> Json<Value> {
     let counts = app.queue.stats().counts;
@@ -32,10 +42,7 @@ pub(super) async fn health(State(app): State<Shared>) -> Json<Value> {
 }
 
 /// `GET /status/{id}`.
-pub(super) async fn status(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn status(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let row = find(&app, &id).await?;
     let mut view = json!({
         "job_id": id,
@@ -51,7 +58,7 @@ pub(super) async fn status(
 }
 
 /// `GET /results/{id}`.
-pub(super) async fn results(State(app): State<Shared>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn results(State(app): State<Shared>, At(id): At<String>) -> Result<Response, ApiError> {
     let row = find(&app, &id).await?;
     if row.state.open {
         let body = Json(json!({"error": "Job not completed"}));

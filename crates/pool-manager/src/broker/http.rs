@@ -65,6 +65,7 @@ fn clients() -> Router<Shared> {
         .route("/", get(classic::root))
         .route("/health", get(classic::health))
         .route("/metrics", get(metrics::metrics))
+        .route("/openapi.json", get(classic::openapi))
         // files go to the store as they come; the form around them has some room
         .route(
             "/submit",
@@ -112,4 +113,28 @@ fn node_clients() -> Router<Shared> {
             "/v1/work/{id}/{attempt}/outputs/{*path}",
             put(work::output).layer(DefaultBodyLimit::disable()),
         )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn the_document_names_every_route_and_no_other() {
+        let document: serde_json::Value =
+            serde_json::from_str(include_str!("../../openapi/broker.json")).unwrap();
+        let paths = document["paths"].as_object().unwrap();
+        let named: BTreeSet<&str> = paths.keys().map(String::as_str).collect();
+        // routes are the only texts here that begin so
+        let mut texts = include_str!("http.rs").split('"').skip(1).step_by(2);
+        let begin = |text: &&str| text.starts_with('/');
+        let routes: BTreeSet<String> = std::iter::from_fn(|| texts.next())
+            .filter(begin)
+            .map(|it| it.replace("{*", "{"))
+            .collect();
+        assert_eq!(
+            named,
+            routes.iter().map(String::as_str).collect::<BTreeSet<&str>>()
+        );
+    }
 }

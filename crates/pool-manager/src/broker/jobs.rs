@@ -2,11 +2,12 @@
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use sandrun_store::queue::{Answer, JobFilter, JobRow};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::body::At;
 use super::error::ApiError;
 use super::found::{find, number, parse_word, request, result, word};
 use super::http::{App, Shared};
@@ -57,7 +58,7 @@ pub(super) async fn list(
 }
 
 /// `GET /v1/jobs/{id}`.
-pub(super) async fn view(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let row = find(&app, &id).await?;
     let answer = result(&app, &row).await?;
     let mut view = fields(&app, &row);
@@ -110,10 +111,7 @@ fn fields(app: &App, row: &JobRow) -> Map<String, Value> {
 }
 
 /// `DELETE /v1/jobs/{id}`.
-pub(super) async fn cancel(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn cancel(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     app.queue.cancel(number(&app, &id)?).await?;
     Ok(Json(
         json!({"job_id": id, "status": "failed", "reason": "cancelled by its client"}),

@@ -3,22 +3,23 @@
 use std::convert::Infallible;
 
 use axum::Json;
+use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::extract::{Path, State};
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures::stream;
 use serde_json::{Value, json};
 
+use super::body::At;
 use super::error::ApiError;
 use super::follow::{Follower, LogEvent, Mark};
 use super::found::find;
 use super::http::Shared;
 
 /// `GET /v1/jobs/{id}/logs`.
-pub(super) async fn logs(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn logs(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let row = find(&app, &id).await?;
     let (stdout, stderr) = Follower::new(app, row.new.number).so_far().await?;
     Ok(Json(json!({"stdout": stdout, "stderr": stderr})))
@@ -27,7 +28,7 @@ pub(super) async fn logs(State(app): State<Shared>, Path(id): Path<String>) -> R
 /// `GET /v1/jobs/{id}/logs/stream`.
 pub(super) async fn stream(
     State(app): State<Shared>,
-    Path(id): Path<String>,
+    At(id): At<String>,
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use sandrun_core::pool::{JobNumber, NodeStatus};
 use sandrun_types::Attempt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{JsonBody, or_default};
+use super::body::{At, JsonBody, or_default};
 use super::error::ApiError;
 use super::found::{parents, request};
 use super::http::{App, Shared};
@@ -181,19 +181,13 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Value>, ApiEr
 }
 
 /// `POST /v1/nodes/{id}/drain`.
-pub(super) async fn drain(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn drain(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     app.queue.set_draining(id, true).await?;
     Ok(Json(json!({"status": "draining"})))
 }
 
 /// `POST /v1/nodes/{id}/resume`.
-pub(super) async fn resume(
-    State(app): State<Shared>,
-    Path(id): Path<String>,
-) -> Result<Json<Value>, ApiError> {
+pub(super) async fn resume(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     app.queue.set_draining(id, false).await?;
     Ok(Json(json!({"status": "up"})))
 }

@@ -2,7 +2,7 @@
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderValue;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Response;
@@ -11,6 +11,7 @@ use base64::engine::general_purpose::STANDARD;
 use sandrun_store::queue::Answer;
 use serde_json::{Value, json};
 
+use super::body::At;
 use super::error::ApiError;
 use super::found::{find, result, word};
 use super::http::{App, Shared};
@@ -36,7 +37,7 @@ async fn ended(app: &App, id: &str) -> Result<Option<Answer>, ApiError> {
 }
 
 /// `GET /v1/jobs/{id}/outputs`.
-pub(super) async fn list(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json<Value>, ApiError> {
+pub(super) async fn list(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let files = ended(&app, &id).await?.map(|it| it.outputs).unwrap_or_default();
     Ok(Json(
         json!({"job_id": id, "total_files": files.len(), "files": files}),
@@ -46,7 +47,7 @@ pub(super) async fn list(State(app): State<Shared>, Path(id): Path<String>) -> R
 /// `GET /v1/jobs/{id}/outputs/{path}`.
 pub(super) async fn file(
     State(app): State<Shared>,
-    Path((id, path)): Path<(String, String)>,
+    At((id, path)): At<(String, String)>,
 ) -> Result<Response, ApiError> {
     let files = ended(&app, &id).await?.map(|it| it.outputs).unwrap_or_default();
     let output = files.iter().find(|it| it.path == path);
@@ -55,7 +56,7 @@ pub(super) async fn file(
 }
 
 /// `GET /v1/jobs/{id}/receipt`: the very bytes that were signed; the signature and its key are headers.
-pub(super) async fn receipt(State(app): State<Shared>, Path(id): Path<String>) -> Result<Response, ApiError> {
+pub(super) async fn receipt(State(app): State<Shared>, At(id): At<String>) -> Result<Response, ApiError> {
     let none = || ApiError::not_found("the job's node gave no receipt");
     let answer = ended(&app, &id).await?.ok_or_else(none)?;
     let worker = details(&answer).remove("worker_id");

@@ -13,7 +13,7 @@ use sandrun_store::queue::{BlobHash, OutputRef};
 use sandrun_types::{Manifest, Sha256Hex};
 use serde_json::{Value, json};
 
-use super::body::{object, object_of, unread};
+use super::body::{object, object_of, read, unread};
 use super::caller::Caller;
 use super::charge::charge;
 use super::error::ApiError;
@@ -25,6 +25,8 @@ use crate::queue::{QueueError, Submission};
 const MAX_BATCH: usize = 1_000;
 /// Most files of one job.
 const MAX_FILES: usize = 10_000;
+/// Longest job in JSON; larger ones come as a form.
+const MAX_JSON: usize = 16 << 20;
 /// Longest `options` of a multipart upload.
 const MAX_OPTIONS: usize = 1 << 20;
 /// The header that names a submission.
@@ -53,7 +55,7 @@ pub(super) async fn submit(
         let form = form.map_err(|error| ApiError::bad_request(error.body_text()))?;
         prepare_form(&app, &caller, form, key).await?
     } else {
-        let bytes = Bytes::from_request(request, &()).await.map_err(unread)?;
+        let bytes = read(request.into_body(), MAX_JSON).await?;
         let mut fields: JobFields = object(&bytes)?;
         fields.idempotency_key = key.or(fields.idempotency_key);
         prepare(&app, &caller, fields, Vec::new())?

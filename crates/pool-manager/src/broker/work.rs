@@ -4,7 +4,7 @@ use std::io;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
 use axum::response::Response;
@@ -18,7 +18,7 @@ use sandrun_types::{Attempt, BundlePath, Receipt, WorkerId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::body::{JsonBody, or_default};
+use super::body::{At, JsonBody, or_default};
 use super::error::ApiError;
 use super::found::{find, needs, number};
 use super::http::{App, FILE_BYTES, Shared};
@@ -161,7 +161,7 @@ pub(super) struct FailFields {
 /// `POST /v1/work/{id}/{attempt}/fail`.
 pub(super) async fn fail(
     State(app): State<Shared>,
-    Path((id, attempt)): Path<(String, u32)>,
+    At((id, attempt)): At<(String, u32)>,
     JsonBody(fields): JsonBody<FailFields>,
 ) -> Result<Json<Value>, ApiError> {
     let failure = Failure {
@@ -195,7 +195,7 @@ pub(super) struct LogFields {
 /// `POST /v1/work/{id}/{attempt}/logs`.
 pub(super) async fn logs(
     State(app): State<Shared>,
-    Path((id, attempt)): Path<(String, u32)>,
+    At((id, attempt)): At<(String, u32)>,
     JsonBody(fields): JsonBody<LogFields>,
 ) -> Result<Json<Value>, ApiError> {
     let piece = |stream, piece: Option<PieceFields>| piece.map(|it| (stream, it.from, it.text.into_bytes()));
@@ -216,7 +216,7 @@ pub(super) async fn logs(
 /// `GET /v1/work/{id}/{attempt}/files/{sha256}`.
 pub(super) async fn file(
     State(app): State<Shared>,
-    Path((id, _attempt, sha256)): Path<(String, u32, String)>,
+    At((id, _attempt, sha256)): At<(String, u32, String)>,
 ) -> Result<Response, ApiError> {
     let blob: BlobHash = sha256
         .parse()
@@ -246,7 +246,7 @@ pub(super) async fn send(app: &App, blob: BlobHash) -> Result<Response, ApiError
 /// `PUT /v1/work/{id}/{attempt}/outputs/{path}`.
 pub(super) async fn output(
     State(app): State<Shared>,
-    Path((id, _attempt, path)): Path<(String, u32, String)>,
+    At((id, _attempt, path)): At<(String, u32, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<Value>, ApiError> {

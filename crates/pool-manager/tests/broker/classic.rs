@@ -210,3 +210,22 @@ async fn pages_of_other_origins_may_ask() {
     assert!(asked.status().is_success());
     assert_eq!(asked.headers()["access-control-allow-origin"], "*");
 }
+
+#[tokio::test]
+async fn every_call_of_the_document_is_there() {
+    let broker = Service::start().await;
+    let (_, document) = broker.get("/openapi.json").await;
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        for (method, call) in calls.as_object().unwrap() {
+            let path = path.replace("{attempt}", "1").replace(['{', '}'], "");
+            let method: Method = method.to_uppercase().parse().unwrap();
+            let (status, answer) = broker.send(method.clone(), &path, None).await;
+            let known = call["responses"].get(status.as_str()).is_some();
+            assert!(known, "{method} {path}: {status} {answer}");
+            let nothing = answer["error"]
+                .as_str()
+                .is_some_and(|it| it.contains("no such call"));
+            assert!(!nothing, "{method} {path}");
+        }
+    }
+}
