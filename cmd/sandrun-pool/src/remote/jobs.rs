@@ -206,7 +206,7 @@ mod tests {
             "{text}"
         );
         assert!(
-            !text.contains("node ") && text.contains("why        it waits for the jobs"),
+            !text.contains("\nnode ") && text.contains("why        it waits for the jobs"),
             "{text}"
         );
         let failed = job(json!({"job_id": "a", "status": "failed", "reason": "cancelled by its client"}));
