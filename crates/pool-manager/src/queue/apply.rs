@@ -57,6 +57,14 @@ impl Memory {
                 let answer = self.fail(failure, batch);
                 batch.answer(reply, answer);
             }
+            Command::Begin(begun, reply) => {
+                let answer = self.begin(begun, batch);
+                batch.answer(reply, answer);
+            }
+            Command::Lose(node, reply) => {
+                let answer = self.lose(&node, batch);
+                batch.answer(reply, answer);
+            }
             Command::Print(printed, reply) => {
                 let answer = self.print(printed, batch);
                 batch.answer(reply, answer);
@@ -117,7 +125,7 @@ impl Memory {
     }
 
     /// Applies an event and performs what follows from it.
-    fn apply(&mut self, event: Event, batch: &mut Batch) -> Result<(), QueueError> {
+    pub(super) fn apply(&mut self, event: Event, batch: &mut Batch) -> Result<(), QueueError> {
         let actions = self.pool.apply(batch.seconds(), event)?;
         self.perform(actions, batch);
         Ok(())
@@ -128,14 +136,23 @@ impl Memory {
         for action in actions {
             match action {
                 Action::Lease {
-                    job, node, attempt, ..
+                    job,
+                    node,
+                    attempt,
+                    until,
+                    ..
                 } => {
+                    self.push(batch, job, attempt, node, until);
                     self.started.insert(job, batch.now);
                     batch.tally.leased += 1;
                     tracing::debug!(job = %self.ids.job_id(job), %attempt, node = self.node_id(node), "leased");
                 }
                 Action::NoWork { .. } => {}
                 Action::Stop { job, node, attempt } => {
+                    if self.pushes() {
+                        batch.stopped.push((job, attempt));
+                        continue;
+                    }
                     if let Some(entry) = self.nodes.get_mut(node) {
                         entry.stop(job, attempt);
                     }
@@ -161,7 +178,7 @@ impl Memory {
         }
     }
 
-    fn node_id(&self, node: NodeNumber) -> &str {
+    pub(super) fn node_id(&self, node: NodeNumber) -> &str {
         self.nodes.get(node).map_or("", |entry| entry.id.as_str())
     }
 

@@ -8,6 +8,7 @@ use sandrun_types::Attempt;
 use tokio::sync::oneshot;
 
 use super::error::QueueError;
+use super::push::Begun;
 use super::words::{Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work};
 
 /// Where an answer goes.
@@ -29,6 +30,7 @@ pub(super) enum Command {
     Claim(Claim, Reply<Vec<Work>>),
     Complete(Box<Completion>, Reply<()>),
     Fail(Failure, Reply<()>),
+    Begin(Begun, Reply<()>),
     Print(Printed, Reply<()>),
     Cancel(JobNumber, Reply<()>),
     SetDraining {
@@ -36,6 +38,7 @@ pub(super) enum Command {
         draining: bool,
         reply: Reply<()>,
     },
+    Lose(String, Reply<()>),
     Nodes(Reply<Vec<NodeView>>),
     /// Look at the clock and at what others have written.
     Look,
@@ -51,11 +54,13 @@ impl Command {
             Self::Complete(completion, _) => vec![completion.job],
             Self::Fail(failure, _) => vec![failure.job],
             Self::Print(printed, _) => vec![printed.job],
+            Self::Begin(begun, _) => vec![begun.job],
             Self::Cancel(job, _) => vec![*job],
             Self::Register(..)
             | Self::Heartbeat { .. }
             | Self::Claim(..)
             | Self::SetDraining { .. }
+            | Self::Lose(..)
             | Self::Nodes(_)
             | Self::Look
             | Self::Stop => Vec::new(),
@@ -76,6 +81,8 @@ impl Command {
             | Self::Fail(_, reply)
             | Self::Print(_, reply)
             | Self::Cancel(_, reply)
+            | Self::Begin(_, reply)
+            | Self::Lose(_, reply)
             | Self::SetDraining { reply, .. } => send(reply, error),
             Self::Nodes(reply) => send(reply, error),
             Self::Look | Self::Stop => {}

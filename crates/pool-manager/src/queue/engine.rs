@@ -20,6 +20,7 @@ use super::error::QueueError;
 use super::follow::Followers;
 use super::ids::IdKey;
 use super::memory::Memory;
+use super::push::Pushes;
 use super::settings::{Clock, QueueSettings};
 use super::stats::Board;
 
@@ -42,6 +43,7 @@ pub(super) struct Engine {
     /// `None` after a failed commit, until it is loaded anew.
     pub(super) memory: Option<Memory>,
     pub(super) waiters: Waiters,
+    pub(super) pushes: Pushes,
 }
 
 /// Loads all that is open.
@@ -126,6 +128,7 @@ impl Engine {
             commands.drain(..).for_each(|command| command.refuse(error));
         }
         self.publish(&batch, &outcome, count, began.elapsed());
+        self.pushes.hand_out(&mut batch, &outcome, self.memory.as_ref());
         for answer in batch.staged {
             answer(&outcome);
         }
@@ -219,6 +222,7 @@ impl Engine {
                     waiters.wait(waiter);
                 }
             }
+            memory.push_all(batch);
             memory.write(batch);
             std::mem::take(&mut batch.writes)
         });

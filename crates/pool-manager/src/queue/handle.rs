@@ -7,6 +7,7 @@ use std::thread::JoinHandle;
 use sandrun_core::pool::JobNumber;
 use sandrun_store::queue::QueueStore;
 use sandrun_types::{Attempt, UnixSeconds};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
 
 use super::claims::Waiters;
@@ -15,6 +16,7 @@ use super::engine::{Engine, load};
 use super::error::QueueError;
 use super::follow::Followers;
 use super::ids::IdKey;
+use super::push::{Begun, Push, Pushes};
 use super::settings::{Clock, QueueSettings};
 use super::stats::{Board, QueueStats};
 use super::words::{Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work};
@@ -31,6 +33,7 @@ pub struct Queue {
     clock: Clock,
     board: Arc<Board>,
     followers: Followers,
+    pushes: Pushes,
 }
 
 /// The engine's thread, to be waited for after [`Queue::stop`].
@@ -72,6 +75,7 @@ impl Queue {
         let (commands, receiver) = channel();
         let (board, followers) = (Arc::new(Board::default()), Followers::default());
         board.write(|stats| stats.counts = memory.pool.counts());
+        let pushes = Pushes::default();
         let engine = Engine {
             store,
             commands: receiver,
@@ -82,6 +86,7 @@ impl Queue {
             followers: followers.clone(),
             memory: Some(memory),
             waiters: Waiters::default(),
+            pushes: pushes.clone(),
         };
         let thread = std::thread::Builder::new()
             .name("queue".to_owned())
@@ -94,6 +99,7 @@ impl Queue {
             clock,
             board,
             followers,
+            pushes,
         };
         Ok((queue, QueueThread(thread)))
     }
@@ -187,6 +193,29 @@ impl Queue {
             reply,
         })
         .await
+    }
+
+    /// Leases that nobody claims, where the policy gives jobs to nodes: `Some` once, for whoever carries them. After a
+    /// start they come with the first batch.
+    #[must_use]
+    pub fn assignments(&self) -> Option<UnboundedReceiver<Push>> {
+        self.pushes.take()
+    }
+
+    /// An executor has taken an attempt that was carried to it.
+    ///
+    /// # Errors
+    /// As [`Self::complete`].
+    pub async fn begin(&self, begun: Begun) -> Result<(), QueueError> {
+        self.ask(|reply| Command::Begin(begun, reply)).await
+    }
+
+    /// A node is gone: what it has goes to others. Nothing happens if it was lost before.
+    ///
+    /// # Errors
+    /// [`QueueError::UnknownNode`].
+    pub async fn lose(&self, node: String) -> Result<(), QueueError> {
+        self.ask(|reply| Command::Lose(node, reply)).await
     }
 
     /// All nodes, lost ones among them.

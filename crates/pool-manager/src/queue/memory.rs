@@ -13,6 +13,7 @@ use super::digest::is_success;
 use super::error::QueueError;
 use super::ids::IdKey;
 use super::nodes::Nodes;
+use super::push::Runs;
 use super::settings::QueueSettings;
 
 /// The state of one service.
@@ -33,6 +34,10 @@ pub(super) struct Memory {
     /// Of these: whose program failed, with the node and attempt that said so. The machine takes such an end for a
     /// failure, so that jobs which wait for this one fail too, and keeps no answer of it.
     unsuccessful: HashMap<JobNumber, (NodeNumber, Attempt)>,
+    /// Runs of leases that are carried to their nodes.
+    pub(super) runs: Runs,
+    /// Whether no batch has been written since it was loaded.
+    pub(super) is_fresh: bool,
     /// Before this nothing times out: after a restart nobody could be heard for a while.
     patient_until: UnixSeconds,
 }
@@ -57,6 +62,8 @@ impl Memory {
             started: HashMap::new(),
             borrowed: BTreeSet::new(),
             unsuccessful: HashMap::new(),
+            runs: Runs::new(),
+            is_fresh: true,
             patient_until,
         };
         memory.take_in(all)?;
@@ -89,6 +96,7 @@ impl Memory {
     /// Puts a job in; an ended one until the end of the batch.
     pub(super) fn put(&mut self, row: &JobState) -> Result<(), QueueError> {
         self.pool.put_job(row.number, read("a job", &row.snapshot)?);
+        self.read_runs(row.number, &row.snapshot);
         match row.started.filter(|_| row.open) {
             Some(started) => self.started.insert(row.number, started),
             None => self.started.remove(&row.number),
@@ -178,7 +186,8 @@ impl Memory {
     pub(super) fn write(&mut self, batch: &mut Batch) {
         let Touched { jobs, nodes } = self.pool.take_touched();
         for job in jobs {
-            if let Some(state) = self.job_state(job, batch) {
+            if let Some(mut state) = self.job_state(job, batch) {
+                self.add_runs(&mut state);
                 if !state.open {
                     self.borrowed.insert(job);
                 }

@@ -18,6 +18,7 @@ mod handle;
 mod ids;
 mod memory;
 mod nodes;
+mod push;
 mod settings;
 mod stats;
 mod words;
@@ -25,6 +26,7 @@ mod words;
 pub use error::QueueError;
 pub use handle::{Queue, QueueThread};
 pub use ids::IdKey;
+pub use push::{Assignment, Begun, Push};
 pub use settings::{Clock, QueueSettings};
 pub use stats::{COMMIT_BOUNDS, QueueStats};
 pub use words::{

@@ -39,6 +39,16 @@ impl QueueSettings {
         max_retries: 3,
     };
 
+    /// The defaults of a trusted pool's coordinator. Its workers are asked for their health, and say nothing themselves.
+    pub const COORDINATOR: Self = Self {
+        policy: Policy::TRUSTED,
+        id_prefix: "pool-",
+        job_timeout: 300,
+        result_ttl: 3_600,
+        node_timeout: 120,
+        max_retries: 3,
+    };
+
     /// Seconds that a lease lasts for a job which runs at most `timeout` seconds.
     #[must_use]
     pub fn lease_seconds(&self, timeout: u32) -> u32 {
