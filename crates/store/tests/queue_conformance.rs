@@ -20,7 +20,7 @@ use tokio::runtime::Runtime;
 use tokio_postgres::NoTls;
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    proptest::collection::vec((0..KINDS, any::<u64>()), 1..80)
+    proptest::collection::vec((0..KINDS, any::<u64>()), 20..160)
 }
 
 fn config() -> ProptestConfig {

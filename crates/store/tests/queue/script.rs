@@ -1,13 +1,14 @@
 //! A random script, acted out on a store and on the model at once.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_store::queue::{
-    Answer, BlobHash, CHUNK, ClientRow, JobFilter, JobState, JobWord, LogPiece, LogStream, NewJob, NodeRow,
-    OutputRef, QueueAddress, QueueReader, QueueStore, QueueStoreError, Writes, open_queue,
+    Answer, BLOB_TTL, BlobHash, CHUNK, ClientRow, JobFilter, JobState, JobWord, LogPiece, LogStream, NewJob,
+    NodeRow, OutputRef, QueueAddress, QueueReader, QueueStore, QueueStoreError, Writes, open_queue,
 };
 use sandrun_types::Attempt;
 use sha2::{Digest as _, Sha256};
@@ -25,12 +26,12 @@ const WORDS: [JobWord; 5] = [
 const NAMES: [&str; 4] = ["ann", "bob", "c\0c", "ünï"];
 const MINUTE: u64 = 60_000;
 /// How long ended jobs are kept here.
-const TTL: u64 = 120 * MINUTE;
+const TTL: u64 = 50 * MINUTE;
 
 /// One step: which, and where its choices come from.
 pub(crate) type Step = (u8, u64);
 /// How many kinds of steps there are.
-pub(crate) const KINDS: u8 = 12;
+pub(crate) const KINDS: u8 = 20;
 
 /// A stream of choices out of one number.
 struct Dice(u64);
@@ -83,24 +84,23 @@ impl Dice {
     }
 }
 
-/// One of a few bodies, some of them larger than a chunk.
-fn body(which: u64) -> Vec<u8> {
-    let size = match which {
-        0 => 0,
-        1 => CHUNK,
-        2 => CHUNK + 1,
-        3 => 2 * CHUNK + 77,
-        other => 10 * usize::try_from(other).unwrap(),
-    };
-    (0..=250u8)
-        .cycle()
-        .skip(usize::try_from(which).unwrap())
-        .take(size)
+/// A few bodies, some of them larger than a chunk.
+static BODIES: LazyLock<Vec<(BlobHash, Vec<u8>)>> = LazyLock::new(|| {
+    let sizes = [0, CHUNK, CHUNK + 1, 2 * CHUNK + 77, 5, 6, 7, 800, 900];
+    let bodies = sizes
+        .into_iter()
+        .map(|size| [3, 1, 4, 1, 5, 9, 2].repeat(size / 7 + 1)[..size].to_vec());
+    bodies
+        .map(|body| (BlobHash(Sha256::digest(&body).into()), body))
         .collect()
-}
+});
 
-fn hash_of(body: &[u8]) -> BlobHash {
-    BlobHash(Sha256::digest(body).into())
+impl Dice {
+    /// One of the bodies, mostly of the small ones.
+    fn body(&mut self) -> &'static (BlobHash, Vec<u8>) {
+        let first = if self.one_in(4) { 0 } else { 4 };
+        &BODIES[first + self.index(BODIES.len() - first)]
+    }
 }
 
 struct Store {
@@ -156,25 +156,36 @@ impl<'a> Stage<'a> {
         let mut dice = Dice(choices);
         let at = dice.index(self.stores.len());
         match kind % KINDS {
-            0..=2 => self.batch(at, &mut dice),
-            3 => self.failing_batch(at, &mut dice),
-            4 => self.put(at, &mut dice),
-            5 => self.check_body(at, dice.roll(9)),
-            6 => self.sweep(at, &mut dice),
-            7 => self.now += dice.roll(40 * MINUTE),
-            8 => self.reload(at),
-            9 => self.restart(at),
-            10 => self.check_job(at, &mut dice),
-            11 => self.check_lists(at, &mut dice),
+            0..=5 => self.batch(at, &mut dice),
+            6 => self.failing_batch(at, &mut dice),
+            7..=9 => self.put(at, &mut dice),
+            10 => self.check_body(at, dice.body().0),
+            11 => self.sweep_jobs(at),
+            12 | 13 => self.sweep_blobs(at),
+            14 | 15 => self.now += dice.roll(70 * MINUTE),
+            16 => self.reload(at),
+            17 => self.restart(at),
+            18 => self.check_job(at, &mut dice),
+            19 => self.check_lists(at, &mut dice),
             other => unreachable!("{other}"),
         }
     }
 
-    /// Compares everything.
+    /// Compares everything, now and after the sweeps of some hours.
     pub(crate) fn finish(mut self) {
+        self.check_all();
+        for wait in [TTL + 1, 1, BLOB_TTL + 1] {
+            self.now += wait;
+            self.sweep_jobs(0);
+            self.sweep_blobs(0);
+            self.check_all();
+        }
+    }
+
+    fn check_all(&mut self) {
         for at in 0..self.stores.len() {
-            for which in 0..9 {
-                self.check_body(at, which);
+            for (hash, _) in BODIES.iter() {
+                self.check_body(at, *hash);
             }
             for number in 0..=self.model.last().0 {
                 self.check_one(at, JobNumber(number), 0);
@@ -303,7 +314,7 @@ impl<'a> Stage<'a> {
             created: self.now,
             priority: dice.byte() % 10,
             request: dice.bytes(300),
-            blobs: (0..dice.roll(3)).map(|_| hash_of(&body(dice.roll(9)))).collect(),
+            blobs: (0..dice.roll(5)).map(|_| dice.body().0).collect(),
             parents: (0..dice.roll(3)).map(|_| dice.job(&self.model)).collect(),
             idempotency: dice.maybe(|dice| dice.pick(&NAMES).to_owned()),
         }
@@ -339,12 +350,12 @@ impl<'a> Stage<'a> {
     }
 
     fn answer(&self, dice: &mut Dice) -> Answer {
-        let outputs = (0..dice.roll(3)).map(|at| {
-            let content = body(dice.roll(9));
+        let outputs = (0..dice.roll(5)).map(|at| {
+            let (blob, content) = dice.body();
             OutputRef {
                 path: format!("out/{at}{}", dice.pick(&NAMES)),
                 size: content.len() as u64,
-                blob: hash_of(&content),
+                blob: *blob,
             }
         });
         Answer {
@@ -392,7 +403,7 @@ impl<'a> Stage<'a> {
 
     fn put(&mut self, at: usize, dice: &mut Dice) {
         let reader = &self.stores[at].reader;
-        let content = body(dice.roll(9));
+        let (hash, content) = dice.body();
         let mut pieces: Vec<_> = content
             .chunks(1 + dice.index(3 * CHUNK))
             .map(|piece| Ok(Bytes::copy_from_slice(piece)))
@@ -409,13 +420,11 @@ impl<'a> Stage<'a> {
             .runtime
             .block_on(reader.put_blob(stream::iter(pieces).boxed(), self.now))
             .unwrap();
-        let hash = hash_of(&content);
-        assert_eq!(put, (hash, content.len() as u64));
-        self.model.put(hash, content, self.now);
+        assert_eq!(put, (*hash, content.len() as u64));
+        self.model.put(*hash, content.clone(), self.now);
     }
 
-    fn check_body(&self, at: usize, which: u64) {
-        let hash = hash_of(&body(which));
+    fn check_body(&self, at: usize, hash: BlobHash) {
         let reader = &self.stores[at].reader;
         let found = self.runtime.block_on(async {
             match reader.get_blob(hash).await.unwrap() {
@@ -428,18 +437,21 @@ impl<'a> Stage<'a> {
             .blobs
             .get(&hash)
             .map(|(body, _)| (body.len() as u64, body.clone()));
-        assert!(found == expected, "body {which}");
+        assert!(found == expected, "body {hash}");
     }
 
-    fn sweep(&mut self, at: usize, dice: &mut Dice) {
-        let reader = &self.stores[at].reader;
-        if dice.one_in(2) {
-            let swept = self.runtime.block_on(reader.sweep_jobs(self.now, TTL)).unwrap();
-            assert_eq!(swept, self.model.sweep_jobs(self.now, TTL));
-        } else {
-            let swept = self.runtime.block_on(reader.sweep_blobs(self.now)).unwrap();
-            assert_eq!(swept, self.model.sweep_blobs(self.now));
-        }
+    fn sweep_jobs(&mut self, at: usize) {
+        let swept = self
+            .runtime
+            .block_on(self.stores[at].reader.sweep_jobs(self.now, TTL));
+        assert_eq!(swept.unwrap(), self.model.sweep_jobs(self.now, TTL));
+    }
+
+    fn sweep_blobs(&mut self, at: usize) {
+        let swept = self
+            .runtime
+            .block_on(self.stores[at].reader.sweep_blobs(self.now));
+        assert_eq!(swept.unwrap(), self.model.sweep_blobs(self.now));
     }
 
     fn check_job(&mut self, at: usize, dice: &mut Dice) {
