@@ -42,7 +42,7 @@ use crate::detect::detect;
 use client::BrokerClient;
 use node::Node;
 use pace::Backoff;
-use spool::Spool;
+use spool::{Left, Spool};
 
 pub use config::{BrokerNodeConfig, StatedCapabilities};
 pub use error::BrokerNodeError;
@@ -68,7 +68,7 @@ pub async fn run_for_broker(
     let executor = ExecutorClient::new(&config.sandrun_url)
         .map_err(|error| BrokerNodeError::Executor(Box::new(error)))?;
     let (folder, url) = (config.data_dir.clone(), config.broker_url.clone());
-    let (spool, unsent) = tokio::task::spawn_blocking(move || Spool::open(&folder, &url)).await??;
+    let (spool, left) = tokio::task::spawn_blocking(move || Spool::open(&folder, &url)).await??;
     let found = detect(&config.detection).await;
     let offer = offer::offer(&offer::merge(found, config.capabilities.as_ref()));
     let endpoint = config.endpoint.clone().unwrap_or_else(|| {
@@ -77,10 +77,14 @@ pub async fn run_for_broker(
     });
     let node = Arc::new(Node::new(config, endpoint, offer, broker, executor, spool));
     let (loops, jobs) = (TaskTracker::new(), TaskTracker::new());
-    if !unsent.is_empty() {
-        info!(answers = unsent.len(), "sending what a former process could not");
+    if left != Left::default() {
+        let (answers, orphans) = (left.answers.len(), left.orphans.len());
+        info!(answers, orphans, "a former process has left something to be told");
     }
-    for spooled in unsent {
+    for orphan in left.orphans {
+        jobs.spawn(report::give_back(Arc::clone(&node), orphan));
+    }
+    for spooled in left.answers {
         // before the first sign of life, which names them
         node.state().keep_answer(&spooled.completion.held());
         jobs.spawn(report::resend(Arc::clone(&node), spooled));

@@ -6,12 +6,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sandrun_types::UnixSeconds;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, info, info_span, warn};
 
 use super::error::{BrokerError, Meaning};
 use super::node::Node;
 use super::pace::Backoff;
-use super::spool::Spooled;
+use super::patience::patiently;
+use super::spool::{Spooled, Taken};
 use super::task::Task;
 use super::wire::{Completion, FailedAttempt, Held, Protocol};
 
@@ -102,6 +103,41 @@ pub(crate) async fn resend(node: Arc<Node>, spooled: Spooled) {
     keep_telling(&node, Answer::of_disk(spooled), 0)
         .instrument(span)
         .await;
+}
+
+/// Gives back what a former process of this node had under way when it died.
+pub(crate) async fn give_back(node: Arc<Node>, orphan: Taken) {
+    let Taken {
+        node_id, held, run, ..
+    } = orphan;
+    let span = info_span!("job", job = %held.id, attempt = held.attempt.map_or(0, |it| it.0));
+    let give = async {
+        if let Some(run) = run
+            && let Err(error) = node.executor.cancel(&run).await
+        {
+            debug!(run, %error, "the executor keeps the run");
+        }
+        let failed = FailedAttempt {
+            node_id: &node_id,
+            reason: "the node died and was started again",
+            retry: true,
+        };
+        let told = patiently(
+            |error: &BrokerError| error.meaning() == Meaning::Later,
+            || node.broker.fail(&held, &failed),
+        );
+        let told = tokio::select! {
+            // it stays on disk
+            () = node.stop.cancelled() => return,
+            told = told => told,
+        };
+        match told {
+            Ok(()) => info!("gave back what a former process had under way"),
+            Err(error) => info!(%error, "nothing to give back"),
+        }
+        forget(&node, &held).await;
+    };
+    give.instrument(span).await;
 }
 
 async fn keep_telling(node: &Arc<Node>, mut answer: Answer, mut failures: u32) {

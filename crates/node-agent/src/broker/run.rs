@@ -127,6 +127,7 @@ impl<'a> Run<'a> {
         for _ in 0..RUNS {
             let run = self.submit(&bundle).await?;
             self.id = Some(run.clone());
+            self.task.note(Some(&run)).await;
             debug!(run, "submitted to the executor");
             match self.follow(&run).await? {
                 Followed::Over(signed) => return self.conclude(&bundle, &run, &signed).await,

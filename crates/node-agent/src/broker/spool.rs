@@ -1,7 +1,8 @@
 //! Answers that the broker does not have yet, on disk: they are sent again after a crash.
 //!
-//! Owns the node's folder: `answers/<name>.json`, one file (mode 0600, synced) for each answer, and `work/<name>` for a
-//! job's files. Everything here blocks.
+//! Owns the node's folder: `answers/<name>.json`, one file (mode 0600, synced) for each answer; `claims/<name>.json`, one
+//! (not synced) for each attempt under way, so that the next process gives back what this one could not; and `work/<name>`
+//! for a job's files. Everything here blocks.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
@@ -10,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use sandrun_store::LockFile;
 use sandrun_types::{Sha256Hex, UnixSeconds};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::BrokerNodeError;
-use super::wire::{Completion, Held, Protocol};
+use super::wire::{Completion, Held, NodeId, Protocol};
 
 /// An answer as it lies on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -39,6 +41,28 @@ impl Spooled {
     }
 }
 
+/// An attempt that is under way, as it lies on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Taken {
+    /// Whose it is.
+    pub(crate) broker: String,
+    /// Under which id it was claimed.
+    pub(crate) node_id: NodeId,
+    /// Which.
+    pub(crate) held: Held,
+    /// The executor's name of the run, once there is one.
+    pub(crate) run: Option<String>,
+}
+
+/// What a former process of this node has left.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Answers that this broker does not have yet.
+    pub(crate) answers: Vec<Spooled>,
+    /// Attempts that nobody works on any more.
+    pub(crate) orphans: Vec<Taken>,
+}
+
 /// The folder, held by this process alone.
 #[derive(Debug)]
 pub(crate) struct Spool {
@@ -48,14 +72,14 @@ pub(crate) struct Spool {
 }
 
 impl Spool {
-    /// Takes the folder, removes the files of jobs that nobody answers for any more, and returns the answers that this
-    /// broker does not have yet.
-    pub(crate) fn open(folder: &Path, broker: &str) -> Result<(Self, Vec<Spooled>), BrokerNodeError> {
+    /// Takes the folder, removes the files of jobs that nobody answers for any more, and returns what is left to be done.
+    pub(crate) fn open(folder: &Path, broker: &str) -> Result<(Self, Left), BrokerNodeError> {
         let failed = |path: &Path| {
             let path = path.to_owned();
             move |source| BrokerNodeError::Folder { path, source }
         };
-        for path in [folder.to_owned(), folder.join("answers"), folder.join("work")] {
+        let folders = ["answers", "claims", "work"].map(|name| folder.join(name));
+        for path in std::iter::once(folder.to_owned()).chain(folders) {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o700)
@@ -70,15 +94,22 @@ impl Spool {
             broker: broker.to_owned(),
             _lock: lock,
         };
-        let answers = spool.read_all().map_err(failed(&folder.join("answers")))?;
+        let mut answers: Vec<Spooled> = spool
+            .read_all("answers")
+            .map_err(failed(&folder.join("answers")))?;
+        let mut orphans: Vec<Taken> = spool.read_all("claims").map_err(failed(&folder.join("claims")))?;
         spool.sweep(&answers).map_err(failed(&folder.join("work")))?;
-        let ours = answers.into_iter().filter(|it| it.broker == broker).collect();
-        Ok((spool, ours))
+        answers.retain(|it| it.broker == broker);
+        orphans.retain(|it| {
+            let is_answered = answers.iter().any(|answer| answer.completion.held() == it.held);
+            it.broker == broker && !is_answered
+        });
+        Ok((spool, Left { answers, orphans }))
     }
 
-    fn read_all(&self) -> io::Result<Vec<Spooled>> {
+    fn read_all<T: DeserializeOwned>(&self, folder: &str) -> io::Result<Vec<T>> {
         let mut answers = Vec::new();
-        for entry in fs::read_dir(self.folder.join("answers"))? {
+        for entry in fs::read_dir(self.folder.join(folder))? {
             let path = entry?.path();
             if path.extension().is_none_or(|it| it != "json") {
                 // a file that was never completed
@@ -88,7 +119,7 @@ impl Spool {
             match serde_json::from_slice(&fs::read(&path)?) {
                 Ok(answer) => answers.push(answer),
                 Err(error) => {
-                    tracing::error!(file = %path.display(), %error, "an answer cannot be read; it is left alone");
+                    tracing::error!(file = %path.display(), %error, "a file of this node cannot be read; it is left alone");
                 }
             }
         }
@@ -117,22 +148,36 @@ impl Spool {
 
     /// Puts an answer down, so that it outlives this process and the power.
     pub(crate) fn put(&self, answer: &Spooled) -> io::Result<()> {
-        let answers = self.folder.join("answers");
         let name = name(&self.broker, &answer.completion.held());
-        let (unfinished, finished) = (
-            answers.join(format!("{name}.part")),
-            answers.join(format!("{name}.json")),
-        );
+        self.write("answers", &name, &serde_json::to_vec(answer)?, File::sync_all)?;
+        File::open(self.folder.join("answers"))?.sync_all()
+    }
+
+    /// Notes an attempt that is under way, so that it outlives this process.
+    pub(crate) fn take_on(&self, taken: &Taken) -> io::Result<()> {
+        let name = name(&self.broker, &taken.held);
+        self.write("claims", &name, &serde_json::to_vec(taken)?, |_| Ok(()))
+    }
+
+    /// Writes a file that is there whole or not at all; `settle` is done before it has its name.
+    fn write(
+        &self,
+        folder: &str,
+        name: &str,
+        bytes: &[u8],
+        settle: impl FnOnce(&File) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let folder = self.folder.join(folder);
+        let unfinished = folder.join(format!("{name}.part"));
         let mut file = OpenOptions::new()
             .write(true)
             .create(true)
             .truncate(true)
             .mode(0o600)
             .open(&unfinished)?;
-        file.write_all(&serde_json::to_vec(answer)?)?;
-        file.sync_all()?;
-        fs::rename(&unfinished, &finished)?;
-        File::open(&answers)?.sync_all()
+        file.write_all(bytes)?;
+        settle(&file)?;
+        fs::rename(&unfinished, folder.join(format!("{name}.json")))
     }
 
     /// The answer is of no more use, nor are the job's files.
@@ -142,9 +187,11 @@ impl Spool {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         };
-        gone(fs::remove_file(
-            self.folder.join("answers").join(format!("{name}.json")),
-        ))?;
+        for folder in ["answers", "claims"] {
+            gone(fs::remove_file(
+                self.folder.join(folder).join(format!("{name}.json")),
+            ))?;
+        }
         gone(fs::remove_dir_all(self.folder.join("work").join(name)))
     }
 }
@@ -161,7 +208,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::broker::wire::{BrokerJob, NodeId};
+    use crate::broker::wire::BrokerJob;
     use sandrun_types::Attempt;
 
     const BROKER: &str = "http://broker";
@@ -187,16 +234,27 @@ mod tests {
         }
     }
 
+    fn taken(held: &Held) -> Taken {
+        Taken {
+            broker: BROKER.to_owned(),
+            node_id: NodeId("n".to_owned()),
+            held: held.clone(),
+            run: Some("job-1".to_owned()),
+        }
+    }
+
     #[test]
     fn answers_outlive_the_node_and_go_when_they_are_delivered() {
         let folder = tempfile::tempdir().unwrap();
         let (spool, found) = Spool::open(folder.path(), BROKER).unwrap();
-        assert_eq!(found, []);
+        assert_eq!(found, Left::default());
         let one = answer("../a", BROKER);
         spool.put(&one).unwrap();
         fs::create_dir_all(spool.work_folder(&one.completion.held()).join("outputs")).unwrap();
         let other = answer("unanswered", BROKER).completion.held();
         fs::create_dir_all(spool.work_folder(&other)).unwrap();
+        spool.take_on(&taken(&one.completion.held())).unwrap();
+        spool.take_on(&taken(&other)).unwrap();
         let files: Vec<_> = fs::read_dir(folder.path().join("answers")).unwrap().collect();
         let mode = files[0]
             .as_ref()
@@ -213,13 +271,16 @@ mod tests {
         drop(spool);
 
         let (spool, found) = Spool::open(folder.path(), BROKER).unwrap();
-        assert_eq!(found, std::slice::from_ref(&one));
+        assert_eq!(found.answers, std::slice::from_ref(&one));
+        // one is answered already
+        assert_eq!(found.orphans, [taken(&other)]);
         assert!(spool.work_folder(&one.completion.held()).exists());
         assert!(!spool.work_folder(&other).exists());
         spool.remove(&one.completion.held()).unwrap();
         spool.remove(&one.completion.held()).unwrap();
+        spool.remove(&other).unwrap();
         drop(spool);
-        assert_eq!(Spool::open(folder.path(), BROKER).unwrap().1, []);
+        assert_eq!(Spool::open(folder.path(), BROKER).unwrap().1, Left::default());
     }
 
     #[test]
@@ -231,9 +292,16 @@ mod tests {
         fs::write(folder.path().join("answers/half.part"), "{").unwrap();
         fs::write(folder.path().join("answers/broken.json"), "{").unwrap();
         let (spool, found) = Spool::open(folder.path(), BROKER).unwrap();
-        assert_eq!(found, []);
+        assert_eq!(found, Left::default());
         drop(spool);
         assert!(!folder.path().join("answers/half.part").exists());
-        assert_eq!(Spool::open(folder.path(), "http://other").unwrap().1.len(), 1);
+        assert_eq!(
+            Spool::open(folder.path(), "http://other")
+                .unwrap()
+                .1
+                .answers
+                .len(),
+            1
+        );
     }
 }

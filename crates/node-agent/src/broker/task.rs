@@ -10,6 +10,7 @@ use super::node::Node;
 use super::program::Program;
 use super::report::{self, Answer};
 use super::run::Run;
+use super::spool::Taken;
 use super::wire::{ClaimedJob, Held, NodeId, Protocol, Unreadable};
 
 /// Longest wait for the executor to take notice that a run is of no more use.
@@ -29,6 +30,24 @@ pub(crate) struct Task {
 }
 
 impl Task {
+    /// Notes on disk that this attempt is under way, and as which run; a broker of old takes nothing back.
+    pub(crate) async fn note(&self, run: Option<&str>) {
+        if self.protocol == Protocol::Plain {
+            return;
+        }
+        let taken = Taken {
+            broker: self.node.config.broker_url.clone(),
+            node_id: self.node_id.clone(),
+            held: self.held.clone(),
+            run: run.map(str::to_owned),
+        };
+        let node = Arc::clone(&self.node);
+        let noted = tokio::task::spawn_blocking(move || node.spool.take_on(&taken)).await;
+        if let Err(error) = noted.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
+            warn!(%error, "cannot note the attempt; if this node dies its lease ends it");
+        }
+    }
+
     /// Gives the slot back.
     pub(crate) fn release(&self) {
         self.node.state().end(&self.held);
@@ -54,6 +73,7 @@ pub(crate) enum End {
 
 /// Runs it and says what became of it.
 pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
+    task.note(None).await;
     let configured = task.node.config.job_timeout;
     let program = job
         .map_err(|unreadable| unreadable.why)

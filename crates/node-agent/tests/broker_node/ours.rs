@@ -247,6 +247,32 @@ async fn what_the_executor_refuses_is_given_back_for_good() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_node_had_under_way_is_given_back_by_the_next_process() -> Result<()> {
+    let (scene, broker) = (Scene::new().await?, Broker::ours().await?);
+    broker.submit(job("endless", ENDLESS));
+    let mut node = scene.process(&broker.url)?;
+    broker
+        .until("its first line", |seen| (!seen.logs.is_empty()).then_some(()))
+        .await?;
+    node.kill().await?;
+    assert_eq!(scene.executor.stats().await?.system.active_jobs, 1);
+    let mut node = scene.process(&broker.url)?;
+    let (work, failure) = broker
+        .until("the failure", |seen| seen.failures.first().cloned())
+        .await?;
+    assert_eq!((work.as_str(), &failure["retry"]), ("endless/1", &json!(true)));
+    // the run of the dead one is ended before
+    assert_eq!(scene.executor.stats().await?.system.active_jobs, 0);
+    broker.submit(job("next", "echo next"));
+    broker.completion("next").await?;
+    drop(node.stdin.take());
+    assert!(node.wait().await?.success());
+    assert_eq!(std::fs::read_dir(scene.data().join("claims"))?.count(), 0);
+    broker.look(|seen| assert_eq!((seen.failures.len(), seen.completions.len()), (1, 1)));
+    scene.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_its_killed_executor_has_lost_is_run_again_under_the_same_attempt() -> Result<()> {
     let (scene, broker) = (Scene::new().await?, Broker::ours().await?);
     let port = std::net::TcpListener::bind("127.0.0.1:0")?;
