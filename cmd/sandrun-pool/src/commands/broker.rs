@@ -24,7 +24,8 @@ pub(crate) struct Arguments {
     /// Port; 0 takes any free one
     #[arg(long, default_value_t = 8000, env = "BROKER_PORT")]
     port: u16,
-    /// Queue: a file, or postgres://user@host/database, which several brokers can share
+    /// Queue: a file (by default one in this program's own folder), or postgres://user@host/database, which several
+    /// brokers can share
     #[arg(long, value_name = "FILE|URL", env = "BROKER_DB", hide_env_values = true)]
     db: Option<String>,
     /// Seconds that a job runs where it does not say; the least that it is left to a node

@@ -10,7 +10,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use sandrun_core::pool::JobNumber;
-use sandrun_store::queue::{JobState, QueueStore, QueueStoreError, Writes};
+use sandrun_store::queue::{Foreign, JobState, QueueStore, QueueStoreError, Writes};
 use sandrun_types::UnixSeconds;
 
 use super::batch::Batch;
@@ -46,18 +46,17 @@ pub(super) struct Engine {
     pub(super) pushes: Pushes,
 }
 
-/// Loads all that is open.
-pub(super) fn load(
+/// A memory of all that is open, with the ended jobs that others still wait for.
+pub(super) fn remember(
     store: &mut dyn QueueStore,
     settings: QueueSettings,
     ids: IdKey,
+    all: &Foreign,
     patient_until: UnixSeconds,
 ) -> Result<Memory, QueueError> {
-    let failed = |error: QueueStoreError| QueueError::from(&error);
-    let all = store.load().map_err(failed)?;
-    let mut memory = Memory::load(settings, ids, &all, patient_until)?;
+    let mut memory = Memory::load(settings, ids, all, patient_until)?;
     for parent in memory.pool.missing_parents() {
-        if let Some(row) = store.job(parent).map_err(failed)? {
+        if let Some(row) = store.job(parent).map_err(|error| QueueError::from(&error))? {
             memory.put(&row)?;
         }
     }
@@ -141,12 +140,11 @@ impl Engine {
     fn prepare(&mut self, commands: &[Command], batch: &mut Batch) -> Result<Memory, QueueError> {
         let mut memory = match self.memory.take() {
             Some(memory) => memory,
-            None => load(
-                self.store.as_mut(),
-                self.settings,
-                self.ids,
-                UnixSeconds::default(),
-            )?,
+            None => {
+                let all = self.store.load().map_err(|error| QueueError::from(&error))?;
+                let at_once = UnixSeconds::default();
+                remember(self.store.as_mut(), self.settings, self.ids, &all, at_once)?
+            }
         };
         match self.fetch(&memory, commands, batch) {
             Ok(rows) => {

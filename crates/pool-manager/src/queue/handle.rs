@@ -12,7 +12,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::claims::Waiters;
 use super::command::{Command, Reply, Submitted};
-use super::engine::{Engine, load};
+use super::engine::{Engine, remember};
 use super::error::QueueError;
 use super::follow::Followers;
 use super::ids::IdKey;
@@ -59,6 +59,8 @@ impl Queue {
         settings: QueueSettings,
         clock: Clock,
     ) -> Result<(Self, QueueThread), QueueError> {
+        // the first call: it is what connects
+        let all = store.load().map_err(|error| QueueError::from(&error))?;
         let kept = store
             .keep(ID_KEY, &rand::random::<[u8; 32]>())
             .map_err(|error| QueueError::from(&error))?;
@@ -68,7 +70,8 @@ impl Queue {
         let ids = IdKey::new(key, settings.id_prefix);
         // nobody could be heard while the service was down: a restart ends no lease and loses no node
         let patient_until = UnixSeconds(clock.now() / 1_000).plus(u64::from(settings.node_timeout));
-        let mut memory = load(store.as_mut(), settings, ids, patient_until)?;
+        let mut memory = remember(store.as_mut(), settings, ids, &all, patient_until)?;
+        drop(all);
         if memory.pool.nodes().next().is_none() {
             memory.be_impatient();
         }

@@ -5,5 +5,13 @@
 mod classic;
 mod life;
 mod ours;
+#[path = "../../../../testnet/src/postgres.rs"]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "a file of another room, of which this one uses a part"
+)]
+mod postgres;
+mod replicas;
 mod streams;
 mod support;

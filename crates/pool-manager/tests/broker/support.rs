@@ -36,9 +36,20 @@ impl Service {
     }
 
     async fn open(folder: TempDir, settings: QueueSettings) -> Self {
+        let database = QueueAddress::Sqlite(folder.path().join("queue.db"));
+        Self::open_at(database, folder, settings).await
+    }
+
+    /// One of several at a database that they share.
+    pub(crate) async fn replica(database: QueueAddress) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        Self::open_at(database, tempfile::tempdir().unwrap(), QueueSettings::BROKER).await
+    }
+
+    async fn open_at(database: QueueAddress, folder: TempDir, settings: QueueSettings) -> Self {
         let config = BrokerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
-            database: QueueAddress::Sqlite(folder.path().join("queue.db")),
+            database,
             settings,
         };
         let broker = Broker::start(config).await.unwrap();
