@@ -27,7 +27,7 @@ use errors::failed;
 #[derive(Debug, Clone, Args)]
 pub(crate) struct RemoteArgs {
     /// Broker, coordinator or executor to use instead of the market; an empty text means the market
-    #[arg(long, value_name = "URL", env = "SANDRUN_TO")]
+    #[arg(long, value_name = "URL", env = "SANDRUN_TO", hide_env_values = true)]
     to: Option<String>,
 }
 

@@ -40,26 +40,22 @@ pub(crate) fn check(matches: &ArgMatches) -> Result<(), Error> {
     let Some((_, command)) = matches.subcommand() else {
         return Ok(());
     };
-    if !command.ids().any(|it| it == "to") {
-        // the command knows no services, or none is named
-        return refuse(command, SERVICE, |option| {
+    let names_service = command.ids().any(|it| it == "to")
+        && command
+            .get_one::<String>("to")
+            .is_some_and(|it| !it.trim().is_empty());
+    if names_service {
+        refuse(command, MARKET, |option| {
+            format!(
+                "{option} is for the market, but --to (or SANDRUN_TO) names a service: leave one of them out"
+            )
+        })
+    } else {
+        refuse(command, SERVICE, |option| {
             format!(
                 "{option} is for brokers and coordinators: name one with --to URL (or SANDRUN_TO), or leave {option} out"
             )
-        });
-    }
-    let to: Option<&String> = command.get_one("to");
-    match to.map(|it| it.trim()).filter(|it| !it.is_empty()) {
-        Some(to) => refuse(command, MARKET, |option| {
-            format!(
-                "{option} is for the market, but --to (or SANDRUN_TO) names the service {to}: leave one of them out"
-            )
-        }),
-        None => refuse(command, SERVICE, |option| {
-            format!(
-                "{option} is for brokers and coordinators, but --to is empty: name one, or leave {option} out"
-            )
-        }),
+        })
     }
 }
 

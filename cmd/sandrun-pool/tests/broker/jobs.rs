@@ -152,6 +152,19 @@ async fn lists_and_logs(world: &World) -> anyhow::Result<()> {
     );
     let shown = world.run(&format!("job {job}")).await?;
     assert!(shown.stdout.contains("state      completed\n"), "{shown:?}");
+    // the address may stand in the configuration file, beside what concerns the market
+    let config = format!("to = \"{}\"\npayment = \"1\"\n", world.broker.ready);
+    let config = world.write("config.toml", &config)?;
+    let mut configured = command(world.directory.path(), &["submit", "--code", "hello.py"]);
+    let configured = {
+        configured.env("SANDRUN_CONFIG", config);
+        said(configured).await?
+    };
+    assert_eq!(
+        (configured.code, configured.stdout.as_str()),
+        (0, "hello\n"),
+        "{configured:?}"
+    );
     let why = world.run(&format!("job {job} --why")).await?;
     assert_eq!(why.stdout, "it is over; it waits for nothing\n");
     Ok(())

@@ -34,6 +34,15 @@ pub(super) struct Http {
     client: Option<HeaderValue>,
 }
 
+/// An address as it may be shown: without a user's name, a password or a query.
+fn without_secrets(url: &str) -> String {
+    let url = url.split('?').next().unwrap_or_default();
+    match url.rsplit_once('@') {
+        Some((_, place)) => format!("…@{place}"),
+        None => url.to_owned(),
+    }
+}
+
 /// A header's value.
 pub(super) fn header(what: &'static str, text: &str) -> Result<HeaderValue, PoolClientError> {
     let is_fine = (1..=200).contains(&text.len()) && text.bytes().all(|it| (0x20..0x7f).contains(&it));
@@ -46,8 +55,7 @@ pub(super) fn header(what: &'static str, text: &str) -> Result<HeaderValue, Pool
 impl Http {
     pub(super) fn new(url: &str, client: Option<&str>) -> Result<Self, PoolClientError> {
         let bad = |detail: String| PoolClientError::BadUrl {
-            // what follows may be a password
-            url: url.chars().take_while(|it| *it != '?' && *it != '@').collect(),
+            url: without_secrets(url),
             detail,
         };
         let mut base: Url = url.trim().parse().map_err(|error| bad(format!("{error}")))?;
@@ -228,6 +236,10 @@ mod tests {
             Http::new("ws://x", None),
             Err(PoolClientError::BadUrl { .. })
         ));
+        let bad = Http::new("ftp://user:secret@host?key=secret", None)
+            .unwrap_err()
+            .to_string();
+        assert!(bad.contains("`…@host`") && !bad.contains("secret"), "{bad}");
         let http = Http::new("http://user:secret@127.0.0.1:8000/below?x=1", None).unwrap();
         assert_eq!(http.shown(), "http://127.0.0.1:8000");
         let url = http.get(&["v1", "jobs", "a b"]).build().unwrap();
