@@ -1,6 +1,8 @@
 //! JSON bodies: read whole, bounded, whatever content type they claim; everything but the expected object is 400.
 
-use axum::body::{Body, Bytes};
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
 use axum::http::StatusCode;
@@ -39,6 +41,25 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
     }
 }
 
+/// How many times the limit a client may send before it is cut off: one that is still sending reads no answer.
+const PATIENCE: usize = 4;
+/// How long what is too much is read and dropped.
+const PATIENCE_TIME: Duration = Duration::from_secs(15);
+
+async fn drain(mut pieces: BodyDataStream, most: usize) {
+    let rest = async {
+        let mut seen = 0_usize;
+        while let Some(Ok(piece)) = pieces.next().await {
+            seen = seen.saturating_add(piece.len());
+            if seen > most {
+                return;
+            }
+        }
+    };
+    // whoever is slower finds the connection closed
+    let _ = tokio::time::timeout(PATIENCE_TIME, rest).await;
+}
+
 /// Reads a body of at most `most` bytes.
 pub(super) async fn read(body: Body, most: usize) -> Result<Vec<u8>, ApiError> {
     let mut pieces = body.into_data_stream();
@@ -46,6 +67,7 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Vec<u8>, ApiError> {
     while let Some(piece) = pieces.next().await {
         let piece = piece.map_err(|_| ApiError::bad_request("the body broke off; send it again"))?;
         if bytes.len() + piece.len() > most {
+            drain(pieces, most.saturating_mul(PATIENCE)).await;
             return Err(ApiError::too_large(most as u64));
         }
         bytes.extend_from_slice(&piece);

@@ -168,7 +168,12 @@ impl Memory {
                     let success = matches!(end, JobEnd::Agreed(digest) if is_success(digest));
                     batch.tally.completed += u64::from(success);
                     batch.tally.failed += u64::from(!success);
-                    tracing::info!(job = %self.ids.job_id(job), success, ?end, "ended");
+                    let job = self.ids.job_id(job);
+                    if success {
+                        tracing::debug!(%job, "completed");
+                    } else {
+                        tracing::info!(%job, ?end, "failed");
+                    }
                 }
                 Action::NodeLost { node } => {
                     batch.tally.nodes_lost += 1;

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use sandrun_core::pool::JobNumber;
+use sandrun_core::pool::{Assignment, JobNumber};
 use sandrun_store::queue::{Foreign, JobState, QueueStore, QueueStoreError, Writes};
 use sandrun_types::UnixSeconds;
 
@@ -72,7 +72,9 @@ impl Engine {
                 break;
             };
             is_over = commands.iter().any(|it| matches!(it, Command::Stop));
-            self.work(commands);
+            if !self.may_rest(&commands) {
+                self.work(commands);
+            }
         }
         let stopped = QueueError::Stopped;
         while let Ok(command) = self.commands.try_recv() {
@@ -92,6 +94,16 @@ impl Engine {
         };
         commands.extend(self.commands.try_iter().take(BATCH - 1));
         Some(commands)
+    }
+
+    /// Whether there is nothing but news of other replicas that nobody waits for: the next batch takes them in.
+    fn may_rest(&self, commands: &[Command]) -> bool {
+        !commands.is_empty()
+            && commands.iter().all(|it| matches!(it, Command::Look))
+            && self.settings.policy.assignment == Assignment::Claimed
+            && self.waiters.len() == 0
+            && self.memory.is_some()
+            && !self.sleep().is_zero()
     }
 
     fn sleep(&self) -> Duration {

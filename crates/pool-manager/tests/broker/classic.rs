@@ -133,6 +133,12 @@ async fn bad_bodies_are_refused_and_leave_nothing() {
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {answer}");
         assert!(answer["error"].is_string(), "{path} {body}: {answer}");
     }
+    let long = json!({"code": "x".repeat(17 << 20)});
+    let (status, answer) = broker.post("/submit", long).await;
+    assert_eq!(
+        (status, answer["error"].is_string()),
+        (StatusCode::PAYLOAD_TOO_LARGE, true)
+    );
     for path in ["/submit", "/register", "/heartbeat", "/claim", "/complete"] {
         let answer = broker
             .http
