@@ -7,6 +7,7 @@
 mod block;
 mod book;
 mod broker;
+mod coordinator;
 mod error;
 mod http;
 mod keeper;
@@ -15,6 +16,7 @@ mod nodes;
 mod queue;
 
 pub use broker::{Broker, BrokerConfig, BrokerError};
+pub use coordinator::{Coordinator, CoordinatorConfig, CoordinatorError, NoAllowlist};
 pub use error::ManagerError;
 pub use manager::{Manager, ManagerConfig};
 pub use queue::{

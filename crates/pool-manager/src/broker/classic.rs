@@ -15,9 +15,9 @@ use super::http::Shared;
 use super::time::text;
 
 /// `GET /`.
-pub(super) async fn root() -> Json<Value> {
+pub(super) async fn root(State(app): State<Shared>) -> Json<Value> {
     Json(json!({
-        "service": "sandrun-broker",
+        "service": app.face.service,
         "version": env!("CARGO_PKG_VERSION"),
         "api": "pool/1",
     }))

@@ -12,9 +12,9 @@ use crate::queue::QueueError;
 
 /// A refused or failed request.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct ApiError {
+pub(crate) struct ApiError {
     pub(super) status: StatusCode,
-    pub(super) message: String,
+    pub(crate) message: String,
 }
 
 impl ApiError {

@@ -8,7 +8,7 @@ use super::http::App;
 use super::request::{ParentFiles, StoredRequest};
 
 /// The job that an id means.
-pub(super) async fn find(app: &App, id: &str) -> Result<JobRow, ApiError> {
+pub(crate) async fn find(app: &App, id: &str) -> Result<JobRow, ApiError> {
     let number = number(app, id)?;
     app.reader.job(number).await?.ok_or_else(ApiError::unknown_job)
 }
@@ -19,7 +19,7 @@ pub(super) fn number(app: &App, id: &str) -> Result<JobNumber, ApiError> {
 }
 
 /// The answer that a job ended with; `None` where it has not ended, or without any.
-pub(super) async fn result(app: &App, row: &JobRow) -> Result<Option<Answer>, ApiError> {
+pub(crate) async fn result(app: &App, row: &JobRow) -> Result<Option<Answer>, ApiError> {
     if row.state.open {
         return Ok(None);
     }
@@ -39,7 +39,7 @@ pub(super) fn request(bytes: &[u8]) -> Option<StoredRequest> {
 }
 
 /// What a job's parents left.
-pub(super) async fn parents(app: &App, request: &StoredRequest) -> Result<Vec<ParentFiles>, ApiError> {
+pub(crate) async fn parents(app: &App, request: &StoredRequest) -> Result<Vec<ParentFiles>, ApiError> {
     let mut parents = Vec::new();
     for after in &request.after {
         let row = find(app, &after.job).await?;

@@ -24,26 +24,58 @@ pub(super) const FILE_BYTES: u64 = 100 << 20;
 
 /// What every handler may use.
 #[derive(Debug)]
-pub(super) struct App {
-    pub(super) queue: Queue,
-    pub(super) reader: QueueReader,
-    pub(super) shutdown: CancellationToken,
+pub(crate) struct App {
+    pub(crate) queue: Queue,
+    pub(crate) reader: QueueReader,
+    pub(crate) shutdown: CancellationToken,
     /// Streams that are open.
     pub(super) streams: TaskTracker,
+    pub(super) face: Face,
 }
 
-pub(super) type Shared = Arc<App>;
+/// In what the services that share these calls differ towards their clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Face {
+    /// What it calls itself.
+    pub(super) service: &'static str,
+    /// What it says of a job that it has just accepted.
+    pub(super) accepted: &'static str,
+    /// Whether a form without a manifest is refused.
+    pub(super) needs_manifest: bool,
+}
+
+impl Face {
+    pub(crate) const BROKER: Self = Self {
+        service: "sandrun-broker",
+        accepted: "pending",
+        needs_manifest: false,
+    };
+    pub(crate) const COORDINATOR: Self = Self {
+        service: "sandrun-coordinator",
+        accepted: "queued",
+        needs_manifest: true,
+    };
+}
+
+pub(crate) type Shared = Arc<App>;
 
 /// Every route of the broker.
 pub(super) fn router(app: Shared) -> Router {
+    let clients = pool_api()
+        .route("/status/{id}", get(classic::status))
+        .route("/results/{id}", get(classic::results))
+        .route("/nodes", get(classic::nodes));
+    dress(clients.merge(node_clients()), app)
+}
+
+/// Routes with what every answer has in common.
+pub(crate) fn dress(routes: Router<Shared>, app: Shared) -> Router {
     let cors = CorsLayer::new()
         .allow_origin(Any)
         .allow_methods(Any)
         .allow_headers(Any)
         .expose_headers(Any);
-    Router::new()
-        .merge(clients())
-        .merge(node_clients())
+    routes
         .fallback(async || ApiError::not_found("there is no such call; GET / says what this service is"))
         .method_not_allowed_fallback(async || {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this call takes another method")
@@ -58,8 +90,8 @@ pub(super) fn router(app: Shared) -> Router {
         .with_state(app)
 }
 
-/// Calls of clients and operators.
-fn clients() -> Router<Shared> {
+/// Calls of clients and operators that every service has.
+pub(crate) fn pool_api() -> Router<Shared> {
     let files = usize::try_from(FILE_BYTES).unwrap_or(usize::MAX);
     Router::new()
         .route("/", get(classic::root))
@@ -71,9 +103,6 @@ fn clients() -> Router<Shared> {
             "/submit",
             post(submit::submit).layer(DefaultBodyLimit::max(files + MIB)),
         )
-        .route("/status/{id}", get(classic::status))
-        .route("/results/{id}", get(classic::results))
-        .route("/nodes", get(classic::nodes))
         .route("/v1/jobs", get(jobs::list))
         .route(
             "/v1/jobs/batch",

@@ -79,7 +79,7 @@ pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Resul
 }
 
 /// What is kept of an answer beside its columns.
-pub(super) fn details(answer: &Answer) -> Map<String, Value> {
+pub(crate) fn details(answer: &Answer) -> Map<String, Value> {
     serde_json::from_slice(&answer.details).unwrap_or_default()
 }
 

@@ -26,4 +26,12 @@ mod submit;
 mod time;
 mod work;
 
+pub(crate) use body::At;
+pub(crate) use error::ApiError;
+pub(crate) use found::{find, parents, result};
+pub(crate) use http::{App, Face, Shared, dress, pool_api};
+pub(crate) use jobs::details;
+pub(crate) use outputs::file as output_file;
+pub(crate) use request::{Program, StoredRequest};
+pub(crate) use submission::main_file;
 pub use service::{Broker, BrokerConfig, BrokerError};

@@ -45,7 +45,7 @@ pub(super) async fn list(State(app): State<Shared>, At(id): At<String>) -> Resul
 }
 
 /// `GET /v1/jobs/{id}/outputs/{path}`.
-pub(super) async fn file(
+pub(crate) async fn file(
     State(app): State<Shared>,
     At((id, path)): At<(String, String)>,
 ) -> Result<Response, ApiError> {

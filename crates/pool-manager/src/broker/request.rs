@@ -7,24 +7,24 @@ use serde_json::{Value, json};
 
 /// A request. Plain code has `code` and no manifest; everything else is a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StoredRequest {
+pub(crate) struct StoredRequest {
     /// Seconds that it may run.
-    pub(super) timeout: u32,
+    pub(crate) timeout: u32,
     /// How many nodes run it.
-    pub(super) replicas: u8,
+    pub(crate) replicas: u8,
     /// How many have to agree.
-    pub(super) quorum: u8,
+    pub(crate) quorum: u8,
     #[serde(flatten)]
-    pub(super) program: Program,
+    pub(crate) program: Program,
     /// Jobs whose outputs it gets as files.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub(super) after: Vec<After>,
+    pub(crate) after: Vec<After>,
 }
 
 /// What is run.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum Program {
+pub(crate) enum Program {
     /// A program's text.
     Code {
         code: String,
@@ -43,19 +43,19 @@ pub(super) enum Program {
 
 /// A parent of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct After {
+pub(crate) struct After {
     /// Its id.
-    pub(super) job: String,
+    pub(crate) job: String,
     /// The folder that its outputs are put in; the bundle's root where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) into: Option<String>,
+    pub(crate) into: Option<String>,
 }
 
 /// A parent's outputs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct ParentFiles {
-    pub(super) into: String,
-    pub(super) files: Vec<OutputRef>,
+pub(crate) struct ParentFiles {
+    pub(crate) into: String,
+    pub(crate) files: Vec<OutputRef>,
 }
 
 impl StoredRequest {

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::serve::ListenerExt as _;
 use sandrun_store::queue::{QueueAddress, QueueReader, QueueStoreError, open_queue};
 use tokio::net::TcpListener;
@@ -11,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::http::{App, router};
+use super::http::{App, Face, Shared, router};
 use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
 
 /// How long answers and streams under way may take to end after the shutdown began.
@@ -72,6 +73,11 @@ impl Broker {
     /// # Errors
     /// [`BrokerError`].
     pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
+        Self::open(config, Face::BROKER).await
+    }
+
+    /// As [`Self::start`], as the service that it is towards its clients.
+    pub(crate) async fn open(config: BrokerConfig, face: Face) -> Result<Self, BrokerError> {
         let listen = |source| BrokerError::Listen {
             address: config.listen,
             source,
@@ -87,6 +93,7 @@ impl Broker {
             reader,
             shutdown: CancellationToken::new(),
             streams: TaskTracker::new(),
+            face,
         };
         Ok(Self {
             listener,
@@ -107,6 +114,21 @@ impl Broker {
     /// # Errors
     /// [`BrokerError::Http`] or [`BrokerError::Task`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BrokerError> {
+        let router = router(self.app());
+        self.serve(router, shutdown).await
+    }
+
+    /// What its handlers use.
+    pub(crate) fn app(&self) -> Shared {
+        Arc::clone(&self.app)
+    }
+
+    /// As [`Self::run`], with these routes.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), BrokerError> {
         let Self {
             listener,
             address,
@@ -120,7 +142,7 @@ impl Broker {
                 tracing::debug!(%error, "cannot switch Nagle's algorithm off");
             }
         });
-        let service = router(Arc::clone(&app)).into_make_service_with_connect_info::<SocketAddr>();
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
         let server = axum::serve(listener, service);
         let server = server.with_graceful_shutdown(async move { stop.cancelled().await });
         let mut server = tokio::spawn(server.into_future());

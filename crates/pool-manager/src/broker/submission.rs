@@ -337,7 +337,7 @@ fn unknown_interpreter(name: &str) -> ApiError {
 }
 
 /// The file that a program's text becomes.
-const fn main_file(interpreter: Interpreter) -> &'static str {
+pub(crate) const fn main_file(interpreter: Interpreter) -> &'static str {
     match interpreter {
         Interpreter::Python3 => "main.py",
         Interpreter::Node => "index.js",

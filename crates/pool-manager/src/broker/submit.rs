@@ -114,7 +114,7 @@ pub(super) async fn batch(
 }
 
 fn accepted(app: &App, job: JobNumber) -> Value {
-    json!({"job_id": app.queue.ids().job_id(job), "status": "pending"})
+    json!({"job_id": app.queue.ids().job_id(job), "status": app.face.accepted})
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
@@ -215,6 +215,9 @@ async fn prepare_form(
                 return Err(ApiError::bad_request(text));
             }
         }
+    }
+    if app.face.needs_manifest && manifest.as_ref().is_none_or(Vec::is_empty) {
+        return Err(ApiError::bad_request("there is no `manifest`; send the job's manifest as JSON"));
     }
     let options = options.filter(|text| !text.is_empty());
     let mut fields: JobFields = options.as_deref().map(object).transpose()?.unwrap_or_default();
