@@ -65,10 +65,15 @@ fn claim(pool: &mut Pool) -> Option<(u64, Attempt)> {
     }
 }
 
-fn answer(pool: &mut Pool, (job, attempt): (u64, Attempt)) -> Vec<Action> {
+fn answer(pool: &mut Pool, held: (u64, Attempt)) -> Vec<Action> {
+    answer_with(pool, held, true)
+}
+
+fn answer_with(pool: &mut Pool, (job, attempt): (u64, Attempt), success: bool) -> Vec<Action> {
     let report = Report {
         digest: ResultDigest([1; 32]),
         signature: SignatureCheck::Absent,
+        success,
     };
     let answered = Event::Answered {
         job: JobNumber(job),
@@ -160,6 +165,26 @@ fn a_failure_fails_all_that_waited_and_each_says_for_whom() {
     // job 4 does not wait any more: job 2 is as it was, and so is job 5
     assert_eq!(run_one(&mut pool), Some(2));
     assert_eq!(run_one(&mut pool), Some(5));
+}
+
+#[test]
+fn a_parent_that_agrees_on_a_failure_is_no_parent_wherever_its_children_are() {
+    let mut pool = broker();
+    submit(&mut pool, 1, &[]);
+    submit(&mut pool, 2, &[1]);
+    let mut replica = broker();
+    for job in [1, 2].map(JobNumber) {
+        replica.put_job(job, pool.job_snapshot(job).unwrap());
+    }
+    let held = claim(&mut pool).unwrap();
+    let actions = answer_with(&mut pool, held, false);
+    assert_eq!(actions.last(), Some(&ended(2, parent(1))), "{actions:?}");
+    // who repeats it is heard, and who comes later fails as well
+    assert_eq!(answer_with(&mut pool, held, false), []);
+    assert_eq!(submit(&mut pool, 3, &[1]), [ended(3, parent(1))]);
+    replica.put_job(JobNumber(1), pool.job_snapshot(JobNumber(1)).unwrap());
+    assert_eq!(replica.apply(NOW, Event::Tick).unwrap(), [ended(2, parent(1))]);
+    replica.sanity_check().unwrap();
 }
 
 #[test]

@@ -173,6 +173,7 @@ impl World {
             let report = Report {
                 digest: ResultDigest([9; 32]),
                 signature: SignatureCheck::Valid,
+                success: true,
             };
             self.feed(Event::Answered {
                 job,

@@ -219,6 +219,7 @@ fn end_what_can_end(pool: &mut Pool, policy: Policy, now: UnixSeconds) {
         let report = Report {
             digest: ResultDigest([9; 32]),
             signature: SignatureCheck::Valid,
+            success: true,
         };
         let _ = pool.apply(
             now,

@@ -146,6 +146,7 @@ impl Service {
         let report = Report {
             digest: ResultDigest([byte; 32]),
             signature: SignatureCheck::Valid,
+            success: true,
         };
         self.try_feed(Event::Answered {
             job,
@@ -457,6 +458,7 @@ fn a_signature_that_is_wrong_counts_nowhere_and_a_missing_one_not_among_the_trus
             let report = Report {
                 digest: ResultDigest([1; 32]),
                 signature,
+                success: true,
             };
             let Held {
                 job: number,

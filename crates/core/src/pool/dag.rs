@@ -1,11 +1,11 @@
 //! Jobs that wait for other jobs: an index of who awaits whom, and what an end means to those that waited.
 //!
-//! A job starts when all its parents were agreed on; it fails when one of them came to nothing or was taken back, and
+//! A job starts when all its parents were agreed on, with programs that did well; it fails when one of them was not, and
 //! then so do those that wait for it. A parent is counted when it ends: it may be dropped right after.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use super::job::Life;
+use super::job::{Life, as_parent};
 use super::{Action, FailReason, Illegal, JobEnd, JobNumber, Pool};
 
 /// Who awaits whom: pairs in both directions, so that a job with one parent costs little more than two numbers.
@@ -141,7 +141,7 @@ impl Pool {
                 Life::Open(_) => {
                     awaited.insert(parent);
                 }
-                Life::Ended { end, .. } => match end {
+                Life::Ended { end, accepted } => match as_parent(*end, accepted) {
                     JobEnd::Agreed(_) => {}
                     JobEnd::Failed(_) | JobEnd::Cancelled => failed = failed.or(Some(parent)),
                 },

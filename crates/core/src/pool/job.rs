@@ -62,6 +62,28 @@ pub struct Answered {
     pub attempt: Attempt,
     /// What.
     pub digest: ResultDigest,
+    /// Whether the program did well.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub success: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// What an end is to the jobs that wait for it: to agree that a program failed is no result to them.
+pub(super) fn as_parent(end: JobEnd, accepted: &[Answered]) -> JobEnd {
+    match end {
+        JobEnd::Agreed(digest) if accepted.iter().any(|it| it.digest == digest && !it.success) => {
+            JobEnd::Failed(FailReason::Refused)
+        }
+        JobEnd::Agreed(_) | JobEnd::Failed(_) | JobEnd::Cancelled => end,
+    }
 }
 
 /// How a job ended.

@@ -2,7 +2,7 @@
 
 use sandrun_types::{Attempt, UnixSeconds};
 
-use super::job::{Job, Life, Open};
+use super::job::{Job, Life, Open, as_parent};
 use super::{
     Action, Answered, FailReason, Illegal, JobEnd, JobNumber, Lease, LeaseStep, NodeNumber, NodeStatus, Pool,
     Report, SignatureCheck, Verification,
@@ -99,6 +99,7 @@ impl Pool {
             node,
             attempt,
             digest: report.digest,
+            success: report.success,
         };
         if self.is_repeat(job, &answer) {
             return Ok(());
@@ -254,7 +255,16 @@ impl Pool {
     /// Ends a job, and those that waited for it in vain.
     pub(super) fn end(&mut self, job: JobNumber, end: JobEnd, out: &mut Vec<Action>) {
         self.end_alone(job, end, out);
+        let end = self.end_as_parent(job).unwrap_or(end);
         self.spread(job, end, out);
+    }
+
+    /// What a job's end is to those that wait for it; `None` while it has not ended.
+    pub(super) fn end_as_parent(&self, job: JobNumber) -> Option<JobEnd> {
+        match &self.jobs.get(&job)?.life {
+            Life::Open(_) => None,
+            Life::Ended { end, accepted } => Some(as_parent(*end, accepted)),
+        }
     }
 
     /// Ends a job. Those who still work on it are told, but for a market's seats: they are paid by the escrow.

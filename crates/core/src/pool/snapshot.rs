@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 use sandrun_types::{Attempt, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
-use super::job::{Life, Open};
+use super::job::{Life, Open, as_parent};
 use super::node::Node;
 use super::{
     Answered, ClientNumber, FailReason, JobEnd, JobNumber, Lease, Level, Needs, NodeNumber, NodeSpec,
@@ -131,8 +131,9 @@ impl Pool {
         match life {
             JobLife::Open(open) => self.plant(job, client, *open),
             JobLife::Ended { end, accepted } => {
+                let to_children = as_parent(end, &accepted);
                 self.add(job, client, Life::Ended { end, accepted });
-                self.dag.note_end(job, end);
+                self.dag.note_end(job, to_children);
             }
         }
         self.touched.jobs.remove(&job);
@@ -217,8 +218,8 @@ impl Pool {
         self.dag.note_open(job);
         for parent in parents {
             // it has ended here already and does not say so again
-            if let Some(Life::Ended { end, .. }) = self.jobs.get(&parent).map(|it| &it.life) {
-                self.dag.note_end(parent, *end);
+            if let Some(end) = self.end_as_parent(parent) {
+                self.dag.note_end(parent, end);
             }
         }
     }

@@ -241,6 +241,7 @@ impl Script {
                     report: Report {
                         digest: ResultDigest([digest; 32]),
                         signature,
+                        success: true,
                     },
                 }
             }

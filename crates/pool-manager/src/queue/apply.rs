@@ -300,43 +300,26 @@ impl Memory {
             return Err(Illegal::UnknownJob(job).into());
         }
         let held = self.held(job, node).map(|(attempt, _)| attempt);
-        let failed = self.failed(job, node);
         let attempt = completion
             .attempt
             .or(held)
             .or_else(|| self.answered(job, node))
-            .or(failed)
             .ok_or(QueueError::HoldsNone)?;
-        if failed == Some(attempt) && held.is_none() {
-            // what was accepted before is said again
-            return Ok(());
-        }
         let digest = digest(&completion);
-        // with one node there is nothing to agree on: a program that failed ends its job, and those that wait for it
-        let ends = held == Some(attempt) && !is_success(digest) && self.is_alone(job);
-        let event = if ends && completion.check != SignatureCheck::Invalid {
-            self.note_failed(job, node, attempt);
-            let retry = false;
-            Event::Failed {
-                job,
-                node,
-                attempt,
-                retry,
-            }
-        } else {
-            let report = Report {
-                digest,
-                signature: completion.check,
-            };
-            Event::Answered {
-                job,
-                node,
-                attempt,
-                report,
-            }
+        let report = Report {
+            digest,
+            signature: completion.check,
+            success: is_success(digest),
+        };
+        let event = Event::Answered {
+            job,
+            node,
+            attempt,
+            report,
         };
         self.apply(event, batch)?;
         if held != Some(attempt) {
+            // what was accepted before is said again
             return Ok(());
         }
         if completion.check == SignatureCheck::Invalid {

@@ -31,9 +31,6 @@ pub(super) struct Memory {
     pub(super) started: HashMap<JobNumber, UnixMillis>,
     /// Ended jobs that are here for one batch.
     borrowed: BTreeSet<JobNumber>,
-    /// Of these: whose program failed, with the node and attempt that said so. The machine takes such an end for a
-    /// failure, so that jobs which wait for this one fail too, and keeps no answer of it.
-    unsuccessful: HashMap<JobNumber, (NodeNumber, Attempt)>,
     /// Runs of leases that are carried to their nodes.
     pub(super) runs: Runs,
     /// Whether no batch has been written since it was loaded.
@@ -61,7 +58,6 @@ impl Memory {
             last_client: 0,
             started: HashMap::new(),
             borrowed: BTreeSet::new(),
-            unsuccessful: HashMap::new(),
             runs: Runs::new(),
             is_fresh: true,
             patient_until,
@@ -103,9 +99,6 @@ impl Memory {
         };
         if !row.open {
             self.borrowed.insert(row.number);
-            if let (JobWord::Failed, Some(node), Some(attempt)) = (row.word, row.node, row.attempt) {
-                self.unsuccessful.insert(row.number, (node, attempt));
-            }
         }
         Ok(())
     }
@@ -149,25 +142,6 @@ impl Memory {
         answers.iter().find(|it| it.node == node).map(|it| it.attempt)
     }
 
-    /// Whether one node's answer decides a job.
-    pub(super) fn is_alone(&self, job: JobNumber) -> bool {
-        let snapshot = self.pool.job_snapshot(job);
-        let life = snapshot.map(|it| it.life);
-        matches!(life, Some(JobLife::Open(open))
-            if open.leases.len() == 1 && open.waiting == 0 && open.answers.is_empty() && open.quorum == 1)
-    }
-
-    /// The attempt of a node that ended a job with a program that failed.
-    pub(super) fn failed(&self, job: JobNumber, node: NodeNumber) -> Option<Attempt> {
-        let (who, attempt) = self.unsuccessful.get(&job)?;
-        (*who == node).then_some(*attempt)
-    }
-
-    /// A node's program failed, and that ends its job.
-    pub(super) fn note_failed(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt) {
-        self.unsuccessful.insert(job, (node, attempt));
-    }
-
     /// Lets time pass.
     pub(super) fn tick(&mut self, batch: &mut Batch) {
         if batch.seconds() >= self.patient_until
@@ -205,7 +179,6 @@ impl Memory {
             self.started.remove(&job);
             self.pool.drop_job(job);
         }
-        self.unsuccessful.clear();
     }
 
     /// A job's row.
@@ -248,8 +221,6 @@ impl Memory {
                     && let Some(answer) = accepted.iter().find(|it| end == JobEnd::Agreed(it.digest))
                 {
                     (state.node, state.attempt) = (Some(answer.node), Some(answer.attempt));
-                } else if let Some((node, attempt)) = self.unsuccessful.get(&number) {
-                    (state.node, state.attempt) = (Some(*node), Some(*attempt));
                 }
             }
         }
@@ -259,13 +230,9 @@ impl Memory {
     /// Why a job has no result, for people.
     fn reason(&self, job: JobNumber, end: JobEnd, batch: &Batch) -> Option<String> {
         use sandrun_core::pool::FailReason;
-        let unsuccessful = "its program failed: exit code and error output say how";
         match end {
             JobEnd::Agreed(digest) if is_success(digest) => None,
-            JobEnd::Agreed(_) => Some(unsuccessful.to_owned()),
-            JobEnd::Failed(FailReason::Refused) if self.unsuccessful.contains_key(&job) => {
-                Some(unsuccessful.to_owned())
-            }
+            JobEnd::Agreed(_) => Some("its program failed: exit code and error output say how".to_owned()),
             JobEnd::Cancelled => Some("cancelled by its client".to_owned()),
             JobEnd::Failed(FailReason::Parent(parent)) => {
                 let parent = self.ids.job_id(parent);
