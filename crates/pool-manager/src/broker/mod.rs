@@ -33,5 +33,5 @@ pub(crate) use http::{App, Face, Shared, dress, pool_api};
 pub(crate) use jobs::details;
 pub(crate) use outputs::file as output_file;
 pub(crate) use request::{Program, StoredRequest};
-pub(crate) use submission::main_file;
 pub use service::{Broker, BrokerConfig, BrokerError};
+pub(crate) use submission::main_file;

@@ -217,7 +217,9 @@ async fn prepare_form(
         }
     }
     if app.face.needs_manifest && manifest.as_ref().is_none_or(Vec::is_empty) {
-        return Err(ApiError::bad_request("there is no `manifest`; send the job's manifest as JSON"));
+        return Err(ApiError::bad_request(
+            "there is no `manifest`; send the job's manifest as JSON",
+        ));
     }
     let options = options.filter(|text| !text.is_empty());
     let mut fields: JobFields = options.as_deref().map(object).transpose()?.unwrap_or_default();

@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sandrun_core::pool::SignatureCheck;
 use sandrun_executor::wire::{JobState, JobStatus, Logs};
@@ -248,7 +249,9 @@ impl Trip {
         let files = receipt
             .as_ref()
             .map_or(&status.output_files, |it| &it.output_files);
-        let fetched = files.iter().map(|(path, file)| self.output(run, path, file));
+        // boxed: the compiler can't see that the futures outlive their borrows otherwise
+        let fetch = |(path, file)| -> BoxFuture<'_, _> { Box::pin(self.output(run, path, file)) };
+        let fetched: Vec<BoxFuture<'_, _>> = files.iter().map(fetch).collect();
         let outputs: Vec<OutputRef> = stream::iter(fetched).buffered(FETCHES).try_collect().await?;
         Ok(Completion {
             node: self.assignment.node.clone(),
