@@ -20,6 +20,6 @@ pub use coordinator::{Coordinator, CoordinatorConfig, CoordinatorError, NoAllowl
 pub use error::ManagerError;
 pub use manager::{Manager, ManagerConfig};
 pub use queue::{
-    Announced, COMMIT_BOUNDS, Claim, Clock, Completion, Failure, IdKey, NodeView, Orders, Printed, Queue,
-    QueueError, QueueSettings, QueueStats, QueueThread, Registration, Submission, Work,
+    Announced, Assignment, Begun, COMMIT_BOUNDS, Claim, Clock, Completion, Failure, IdKey, NodeView, Orders,
+    Printed, Push, Queue, QueueError, QueueSettings, QueueStats, QueueThread, Registration, Submission, Work,
 };
