@@ -23,6 +23,6 @@ const fn status(error: &PoolClientError) -> Status {
         | PoolClientError::Failed { .. }
         | PoolClientError::Nonsense { .. } => Status::Unreachable,
         PoolClientError::Refused { .. } => Status::Refused,
-        PoolClientError::Mismatch { .. } => Status::VerificationFailed,
+        PoolClientError::BadReceipt { .. } | PoolClientError::Mismatch { .. } => Status::VerificationFailed,
     }
 }

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use client_sdk::pool::{
-    After, Job, JobStatus, NodeRequirements, Options, PoolClient, PoolClientError, PoolJobId, Printed,
-    Submission, Submitted,
+    After, CheckedReceipt, Job, JobStatus, NodeRequirements, Options, PoolClient, PoolClientError, PoolJobId,
+    Printed, Submission, Submitted,
 };
 use client_sdk::{ResultFile, prepare};
 use sandrun_types::Redundancy;
@@ -85,6 +85,9 @@ struct Finished {
     attempt: Option<u32>,
     stdout: String,
     stderr: String,
+    /// What its executor stated, checked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    receipt: Option<CheckedReceipt>,
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Fetched>,
     /// Whether people have seen the output already.
@@ -117,6 +120,14 @@ impl Finished {
             (Some(reason), _) => text += &format!(": {reason}"),
             (None, Some(code)) if code != 0 => text += &format!(": its program ended with {code}"),
             (None, _) => {}
+        }
+        if let Some(CheckedReceipt {
+            worker: Some(worker),
+            covers_result: true,
+            ..
+        }) = &self.receipt
+        {
+            text += &format!("; worker {worker} has signed its result");
         }
         if let Some(result) = &self.result {
             text += &format!("; its result is in {}", result.directory.display());
@@ -255,6 +266,10 @@ async fn finish(
         Err(PoolClientError::Unsupported { .. }) => Printed::default(),
         Err(error) => return Err(failed(error)),
     };
+    let receipt = match job.exit_code {
+        Some(_) => service.receipt(job, &printed).await.map_err(failed)?,
+        None => None,
+    };
     let mut result = None;
     if job.exit_code.is_some() && (out.is_some() || !job.outputs.is_empty()) {
         progress.say("fetching the result");
@@ -262,10 +277,12 @@ async fn finish(
             Some(out) => out.to_owned(),
             None => Path::new("results").join(job.id.as_str()),
         };
-        let files = service
-            .fetch_result(job, &printed, &directory)
-            .await
-            .map_err(failed)?;
+        let files = service.fetch_result(job, &printed, &directory).await;
+        let mut files = files.map_err(failed)?;
+        if receipt.as_ref().is_some_and(|it| it.covers_result) {
+            // what was printed is part of the root too
+            files.iter_mut().for_each(|it| it.verified = true);
+        }
         result = Some(Fetched { directory, files });
     }
     Ok(Finished {
@@ -277,6 +294,7 @@ async fn finish(
         attempt: job.attempt,
         stdout: printed.stdout,
         stderr: printed.stderr,
+        receipt,
         result,
         is_seen,
     })

@@ -82,6 +82,14 @@ async fn a_directory_leaves_files(world: &World) -> anyhow::Result<()> {
             .unwrap_or_default()
     };
     assert_eq!(file("outputs/out.txt")["verified"], true, "{finished}");
+    // the executor has signed just this
+    let receipt = &finished["receipt"];
+    assert_eq!(
+        (&receipt["worker"], &receipt["covers_result"]),
+        (&json!(world.worker), &json!(true)),
+        "{finished}"
+    );
+    assert_eq!(file("stdout")["verified"], true, "{finished}");
     // SHA-256 of "42"
     let expected = "73475cb40a568e8da8a045ced110137e159f890ac4da883b6b17dc651b3a8049";
     assert_eq!(file("outputs/out.txt")["sha256"], expected);

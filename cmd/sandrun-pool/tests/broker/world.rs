@@ -20,6 +20,8 @@ pub(crate) struct World {
     pub(crate) directory: tempfile::TempDir,
     pub(crate) broker: Process,
     pub(crate) executor: Process,
+    /// The executor's public key.
+    pub(crate) worker: String,
     node: Process,
 }
 
@@ -43,7 +45,16 @@ impl World {
         let directory = tempfile::tempdir()?;
         let start = |arguments: &[&str]| Process::start(command(directory.path(), arguments));
         let broker = start(&["broker", "--port", "0"]).await?;
-        let executor = start(&["sandrun", "--port", "0", "--no-quota", "--parallel", "4"]).await?;
+        let key = ["sandrun", "--generate-key", "worker.pem"];
+        let made = said(command(directory.path(), &key)).await?;
+        let worker = made
+            .stdout
+            .trim()
+            .strip_prefix("Worker ID: ")
+            .context("a key")?
+            .to_owned();
+        let several = ["--parallel", "4", "--worker-key", "worker.pem"];
+        let executor = start(&[&["sandrun", "--port", "0", "--no-quota"], &several[..]].concat()).await?;
         let (to, run) = (broker.ready.clone(), executor.ready.clone());
         let several = ["--max-concurrent-jobs", "4", "--heartbeat-interval", "1"];
         let node = start(&[&["node", "--broker", &to, "--sandrun", &run], &several[..]].concat()).await?;
@@ -51,6 +62,7 @@ impl World {
             directory,
             broker,
             executor,
+            worker,
             node,
         })
     }

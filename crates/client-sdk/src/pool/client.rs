@@ -18,8 +18,10 @@ use super::{
 
 /// Most jobs of one page.
 pub const MAX_PAGE: u32 = 1_000;
-/// First pause between two looks at a job.
+/// Shortest pause between two looks at a job.
 const FIRST_LOOK: Duration = Duration::from_millis(50);
+/// Share of the time since it began to wait after which it looks again: what is told late is late by a tenth at most.
+const LOOK_SHARE: u32 = 10;
 /// Longest pause between two looks at a job.
 pub(super) const LAST_LOOK: Duration = Duration::from_secs(1);
 /// How long a service may be away while a job is waited for.
@@ -111,9 +113,9 @@ impl PoolClient {
     /// # Errors
     /// As [`PoolClient::job`].
     pub async fn wait(&self, id: &PoolJobId, mut told: impl FnMut(&Job)) -> Result<Job, PoolClientError> {
-        let mut pause = FIRST_LOOK;
+        let began = tokio::time::Instant::now();
         let mut last: Option<Job> = None;
-        let mut heard = tokio::time::Instant::now();
+        let mut heard = began;
         loop {
             match self.job(id).await {
                 Ok(job) => {
@@ -129,8 +131,7 @@ impl PoolClient {
                 Err(error) if error.is_transient() && heard.elapsed() < AWAY => {}
                 Err(error) => return Err(error),
             }
-            tokio::time::sleep(pause).await;
-            pause = (pause * 3 / 2).min(LAST_LOOK);
+            tokio::time::sleep((began.elapsed() / LOOK_SHARE).clamp(FIRST_LOOK, LAST_LOOK)).await;
         }
     }
 

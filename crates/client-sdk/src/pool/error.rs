@@ -98,6 +98,14 @@ pub enum PoolClientError {
         /// Why.
         source: std::io::Error,
     },
+    /// A receipt that does not hold.
+    #[error("the receipt of job {job} does not hold: {why}. Do not rely on its result")]
+    BadReceipt {
+        /// The job.
+        job: PoolJobId,
+        /// Why.
+        why: String,
+    },
     /// A file that is not what the service said of it.
     #[error("{path} has the SHA-256 {found}, but the service says {expected}: it is deleted; fetch it again")]
     Mismatch {
@@ -124,6 +132,7 @@ impl PoolClientError {
             | Self::Nonsense { .. }
             | Self::Unsupported { .. }
             | Self::Local { .. }
+            | Self::BadReceipt { .. }
             | Self::Mismatch { .. } => false,
         }
     }
