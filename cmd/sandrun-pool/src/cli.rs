@@ -83,6 +83,8 @@ pub(crate) enum Command {
     Sandrun(commands::sandrun::Arguments),
     /// Run a broker: an open queue for whoever submits and whoever works, without a chain
     Broker(commands::broker::Arguments),
+    /// Run a trusted pool: jobs go to the workers on a list, and only what they have signed counts
+    Coordinator(commands::coordinator::Arguments),
     /// Run a broker's node: claim jobs, run them on an executor, answer
     Node(commands::node::Arguments),
     /// Run a pool manager: index, keeper and queries
@@ -117,6 +119,7 @@ impl Command {
             Self::Agent(_)
             | Self::Sandrun(_)
             | Self::Broker(_)
+            | Self::Coordinator(_)
             | Self::Node(_)
             | Self::Pool(_)
             | Self::Content(_) => true,

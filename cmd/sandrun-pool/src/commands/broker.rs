@@ -49,7 +49,7 @@ pub(crate) struct Arguments {
 pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     let config = BrokerConfig {
         listen: arguments.listen.at(arguments.port),
-        database: database(arguments.db.as_deref())?,
+        database: database(arguments.db.as_deref(), "broker")?,
         settings: QueueSettings {
             job_timeout: arguments.job_timeout,
             result_ttl: arguments.result_ttl,
@@ -71,12 +71,12 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     Ok(Status::Success)
 }
 
-/// Where the queue lies; by default in this program's own folder, which is made.
-fn database(given: Option<&str>) -> anyhow::Result<QueueAddress> {
+/// Where the queue of a service lies; by default in a folder of this program's own, which is made.
+pub(crate) fn database(given: Option<&str>, service: &str) -> anyhow::Result<QueueAddress> {
     if let Some(text) = given {
         return text.parse().context("--db").status(Status::BadInput);
     }
-    let folder = crate::config::home().join("broker");
+    let folder = crate::config::home().join(service);
     make(&folder)
         .with_context(|| format!("the folder {} can't be made", folder.display()))
         .status(Status::BadInput)?;

@@ -5,6 +5,7 @@ pub(crate) mod broker;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod content;
+pub(crate) mod coordinator;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod drain;
@@ -44,6 +45,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Agent(it) => agent::run(it).await,
         Command::Sandrun(it) => sandrun::run(&it).await,
         Command::Broker(it) => broker::run(it).await,
+        Command::Coordinator(it) => coordinator::run(it).await,
         Command::Node(it) => node::run(it).await,
         Command::Pool(it) => pool::run(it).await,
         Command::Content(it) => content::run(&it).await,

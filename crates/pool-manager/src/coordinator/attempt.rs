@@ -178,10 +178,9 @@ impl Trip {
         };
         let (queue, over) = (self.fleet.app.queue.clone(), self.load.over.clone());
         self.fleet.tasks.spawn(async move {
-            match queue.begin(begun).await {
+            if let Err(QueueError::Illegal(_) | QueueError::HoldsNone) = queue.begin(begun).await {
                 // nobody waits for this attempt any more
-                Err(QueueError::Illegal(_) | QueueError::HoldsNone) => over.cancel(),
-                Ok(()) | Err(_) => {}
+                over.cancel();
             }
         });
     }
@@ -315,10 +314,15 @@ impl Trip {
         let wrong = || Trouble::Forged(format!("its output {path} is not what the receipt says"));
         let body = self.worker.client.output_body(run, path, file.size_bytes).await?;
         let stored = app.reader.put_blob(body, app.queue.clock().now()).await;
-        let (blob, size) = stored.map_err(|error| match &error {
-            QueueStoreError::Body(cause) if cause.kind() == io::ErrorKind::FileTooLarge => wrong(),
-            QueueStoreError::Body(_) => Trouble::Unreachable(words(&error)),
-            _ => Trouble::again(words(&error)),
+        let (blob, size) = stored.map_err(|error| {
+            let QueueStoreError::Body(cause) = &error else {
+                return Trouble::again(words(&error));
+            };
+            if cause.kind() == io::ErrorKind::FileTooLarge {
+                wrong()
+            } else {
+                Trouble::Unreachable(words(&error))
+            }
         })?;
         if size != file.size_bytes || blob.0 != file.sha256.0 {
             return Err(wrong());
