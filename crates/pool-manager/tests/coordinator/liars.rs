@@ -99,6 +99,33 @@ impl Forger {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_always_busy_is_asked_as_often_as_is_set() {
+    let forger = Arc::new(Forger {
+        key: WorkerKey::from_seed(&[8; 32]),
+        submitted: AtomicU32::new(0),
+    });
+    let busy = async |State(me): State<Arc<Forger>>| {
+        me.submitted.fetch_add(1, Ordering::SeqCst);
+        let words = Json(json!({"error": "no room for now"}));
+        (axum::http::StatusCode::TOO_MANY_REQUESTS, words)
+    };
+    let router = Router::new()
+        .route("/health", get(Forger::health))
+        .route("/submit", post(busy))
+        .with_state(Arc::clone(&forger));
+    let worker = Listed::new(forger.key.worker_id(), serve(router).await);
+    let service = Service::start_with(&[&worker], |config| config.settings.max_retries = 2).await;
+    let job = service.submit("true").await;
+    let status = service.ended(&job).await;
+    assert_eq!(status["pool_status"], "failed", "{status}");
+    assert!(
+        status["reason"].as_str().unwrap().contains("no room for now"),
+        "{status}"
+    );
+    assert_eq!(forger.submitted.load(Ordering::SeqCst), 3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_receipt_about_something_else_is_not_believed() {
     let forger = Arc::new(Forger {
         key: WorkerKey::from_seed(&[7; 32]),

@@ -106,6 +106,26 @@ async fn a_cancelled_job_is_ended_at_its_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_prints_is_heard_while_it_runs() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    let job = service.submit("echo first; sleep 600").await;
+    let url = format!("{}/v1/jobs/{job}/logs/stream", service.base);
+    let mut stream = service.http.get(url).send().await.unwrap();
+    let mut heard = String::new();
+    let hear = async {
+        while !heard.contains("first") {
+            let piece = stream.chunk().await.unwrap().unwrap();
+            heard.push_str(&String::from_utf8_lossy(&piece));
+        }
+    };
+    let in_time = tokio::time::timeout(crate::support::PATIENCE, hear).await;
+    assert!(in_time.is_ok(), "{heard}");
+    let status = service.ok(&format!("/status/{job}")).await;
+    assert_eq!(status["pool_status"], "running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn capacity_is_discovered_where_the_list_does_not_say() {
     let worker = Worker::start().await;
     let mut listed = worker.listed.clone();
