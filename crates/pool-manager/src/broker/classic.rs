@@ -23,12 +23,9 @@ pub(super) async fn root(State(app): State<Shared>) -> Json<Value> {
     }))
 }
 
-/// What the service can be asked, as OpenAPI 3.1.
-const OPENAPI: &str = include_str!("../../openapi/broker.json");
-
 /// `GET /openapi.json`.
-pub(super) async fn openapi() -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/json")], OPENAPI)
+pub(super) async fn openapi(State(app): State<Shared>) -> impl IntoResponse {
+    ([(CONTENT_TYPE, "application/json")], app.face.openapi)
 }
 
 /// `GET /health`.

@@ -42,6 +42,8 @@ pub(crate) struct Face {
     pub(super) accepted: &'static str,
     /// Whether a form without a manifest is refused.
     pub(super) needs_manifest: bool,
+    /// What it can be asked, as OpenAPI 3.1.
+    pub(super) openapi: &'static str,
 }
 
 impl Face {
@@ -49,11 +51,13 @@ impl Face {
         service: "sandrun-broker",
         accepted: "pending",
         needs_manifest: false,
+        openapi: include_str!("../../openapi/broker.json"),
     };
     pub(crate) const COORDINATOR: Self = Self {
         service: "sandrun-coordinator",
         accepted: "queued",
         needs_manifest: true,
+        openapi: include_str!("../../openapi/coordinator.json"),
     };
 }
 

@@ -119,6 +119,27 @@ async fn what_fails_says_why() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_call_of_the_document_is_there() {
+    let service = Service::start(&[]).await;
+    let document = service.ok("/openapi.json").await;
+    assert_eq!(service.ok("/").await["service"], "sandrun-coordinator");
+    for (path, calls) in document["paths"].as_object().unwrap() {
+        for (method, call) in calls.as_object().unwrap() {
+            let method: reqwest::Method = method.to_uppercase().parse().unwrap();
+            let url = format!("{}{}", service.base, path.replace(['{', '}'], ""));
+            let answer = service.http.request(method.clone(), url).send().await.unwrap();
+            let status = answer.status();
+            let text = answer.text().await.unwrap();
+            assert!(
+                call["responses"].get(status.as_str()).is_some(),
+                "{method} {path}: {status} {text}"
+            );
+            assert!(!text.contains("no such call"), "{method} {path}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dependant_finds_its_parents_files() {
     let worker = Worker::start().await;
     let service = Service::start(&[&worker.listed]).await;
