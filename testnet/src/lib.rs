@@ -6,8 +6,10 @@
 mod demo;
 mod folder;
 mod market;
+mod postgres;
 mod process;
 
 pub use demo::{Demo, FileSummary, JobSummary, NodePayment, Slash, Summary};
 pub use market::{LocalMarket, LocalNode, Ports, Role, TEST_TOKEN, TestnetConfig};
+pub use postgres::PostgresServer;
 pub use process::{Service, ServiceSpec, listening};

@@ -8,6 +8,7 @@ mod gas;
 mod isolation;
 mod measure;
 mod peer;
+mod queue;
 mod row;
 mod statistics;
 mod throughput;
@@ -66,7 +67,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for measure in wanted {
         note(&format!("measuring {}", measure.name()));
         match measure.take(&runtime, &program) {
-            Ok(row) => rows.push(row),
+            Ok(taken) => rows.extend(
+                taken
+                    .into_iter()
+                    .filter(|row| row.name.starts_with(&arguments.only)),
+            ),
             Err(error) => {
                 failures += 1;
                 note(&format!(

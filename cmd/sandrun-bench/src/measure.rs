@@ -5,8 +5,12 @@ use std::path::Path;
 use sandrun_types::Redundancy;
 use tokio::runtime::Runtime;
 
+use crate::queue::Rate;
 use crate::row::{Goal, Row};
-use crate::{blocks, gas, isolation, peer, throughput};
+use crate::{blocks, gas, isolation, peer, queue, throughput};
+
+/// The peer of what is written to disk.
+const FLOOR: &str = "commits of one 1 KiB row";
 
 /// One row of the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,10 +25,18 @@ pub(crate) enum Measure {
     SandboxPython,
     /// `executor.jobs_per_second`, see [`throughput`].
     JobsPerSecond,
+    /// `queue.submit` and `queue.submit.p99`, see [`queue`].
+    QueueSubmit,
+    /// `queue.cycle` and `queue.cycle.wrong`.
+    QueueCycle,
+    /// `queue.cycle_1m`.
+    QueueCycleMillion,
+    /// `queue.memory`.
+    QueueMemory,
 }
 
 impl Measure {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 11] = [
         Self::GasSlow(Redundancy::One),
         Self::GasSlow(Redundancy::Two),
         Self::GasSlow(Redundancy::Three),
@@ -32,6 +44,10 @@ impl Measure {
         Self::SandboxStart,
         Self::SandboxPython,
         Self::JobsPerSecond,
+        Self::QueueSubmit,
+        Self::QueueCycle,
+        Self::QueueCycleMillion,
+        Self::QueueMemory,
     ];
 
     /// The row's name.
@@ -42,6 +58,25 @@ impl Measure {
             Self::SandboxStart => "sandbox.start".to_owned(),
             Self::SandboxPython => "sandbox.python".to_owned(),
             Self::JobsPerSecond => "executor.jobs_per_second".to_owned(),
+            Self::QueueSubmit => "queue.submit".to_owned(),
+            Self::QueueCycle => "queue.cycle".to_owned(),
+            Self::QueueCycleMillion => "queue.cycle_1m".to_owned(),
+            Self::QueueMemory => "queue.memory".to_owned(),
+        }
+    }
+
+    /// Names of the rows that are measured with it.
+    const fn beside(self) -> &'static [&'static str] {
+        match self {
+            Self::QueueSubmit => &["queue.submit.p99"],
+            Self::QueueCycle => &["queue.cycle.wrong"],
+            Self::GasSlow(_)
+            | Self::BlocksToPaid
+            | Self::SandboxStart
+            | Self::SandboxPython
+            | Self::JobsPerSecond
+            | Self::QueueCycleMillion
+            | Self::QueueMemory => &[],
         }
     }
 
@@ -49,7 +84,9 @@ impl Measure {
     pub(crate) fn beginning_with(prefix: &str) -> Vec<Self> {
         Self::ALL
             .into_iter()
-            .filter(|it| it.name().starts_with(prefix))
+            .filter(|it| {
+                it.name().starts_with(prefix) || it.beside().iter().any(|name| name.starts_with(prefix))
+            })
             .collect()
     }
 
@@ -62,47 +99,59 @@ impl Measure {
     ///
     /// # Errors
     /// Whatever stands in the way.
-    pub(crate) fn take(self, runtime: &Runtime, program: &Path) -> anyhow::Result<Row> {
+    pub(crate) fn take(self, runtime: &Runtime, program: &Path) -> anyhow::Result<Vec<Row>> {
         let row = |value, unit, goal| Row::new(&self.name(), value, unit, goal);
-        match self {
+        Ok(match self {
             Self::GasSlow(redundancy) => {
                 let goal = match redundancy {
                     Redundancy::Three => Goal::AtMost(450_000.0),
                     Redundancy::One | Redundancy::Two | Redundancy::Five => Goal::None,
                 };
-                Ok(row(
-                    runtime.block_on(gas::posting_to_settlement(redundancy))?,
-                    "gas",
-                    goal,
-                ))
+                let gas = runtime.block_on(gas::posting_to_settlement(redundancy))?;
+                vec![row(gas, "gas", goal)]
             }
-            Self::BlocksToPaid => Ok(row(
-                runtime.block_on(blocks::to_paid(program))?,
-                "blocks",
-                Goal::AtMost(8.0),
-            )),
+            Self::BlocksToPaid => {
+                let blocks = runtime.block_on(blocks::to_paid(program))?;
+                vec![row(blocks, "blocks", Goal::AtMost(8.0))]
+            }
             Self::SandboxStart => {
                 let times = isolation::start(program)?;
-                Ok(row(times.subject, "ms", Goal::None).beside(
-                    peer::BUBBLEWRAP,
-                    times.peer,
-                    Goal::AtMostTimesPeer(1.0),
-                ))
+                let goal = Goal::AtMostTimesPeer(1.0);
+                vec![row(times.subject, "ms", Goal::None).beside(peer::BUBBLEWRAP, times.peer, goal)]
             }
             Self::SandboxPython => {
                 let times = isolation::python(program)?;
-                Ok(row(times.subject, "ms", Goal::None).beside(
-                    "bare python3 -c pass",
-                    times.peer,
-                    Goal::AtMostTimesPeer(1.5),
-                ))
+                let goal = Goal::AtMostTimesPeer(1.5);
+                vec![row(times.subject, "ms", Goal::None).beside("bare python3 -c pass", times.peer, goal)]
             }
-            Self::JobsPerSecond => Ok(row(
-                runtime.block_on(throughput::jobs_per_second(program))?,
-                "1/s",
-                Goal::None,
-            )),
-        }
+            Self::JobsPerSecond => {
+                let rate = runtime.block_on(throughput::jobs_per_second(program))?;
+                vec![row(rate, "1/s", Goal::None)]
+            }
+            Self::QueueSubmit => {
+                let (rate, p99) = runtime.block_on(queue::submit(program))?;
+                let p99 = Row::new("queue.submit.p99", p99, "ms", Goal::AtMost(50.0));
+                vec![self.rate(rate, FLOOR, 2.0), p99]
+            }
+            Self::QueueCycle => {
+                let (rate, wrong) = runtime.block_on(queue::cycle(program))?;
+                let wrong = Row::new("queue.cycle.wrong", wrong, "claims", Goal::AtMost(0.0));
+                vec![self.rate(rate, FLOOR, 1.0), wrong]
+            }
+            Self::QueueCycleMillion => {
+                let rate = runtime.block_on(queue::cycle_of_a_million(program))?;
+                vec![self.rate(rate, "queue.cycle", 0.8)]
+            }
+            Self::QueueMemory => {
+                let bytes = runtime.block_on(queue::bytes_per_job(program))?;
+                vec![row(bytes, "bytes", Goal::AtMost(1_024.0))]
+            }
+        })
+    }
+
+    fn rate(self, rate: Rate, peer: &str, times: f64) -> Row {
+        let row = Row::new(&self.name(), rate.rate, "1/s", Goal::None);
+        row.beside(peer, Some(rate.peer), Goal::AtLeastTimesPeer(times))
     }
 }
 
@@ -116,6 +165,7 @@ mod tests {
         assert_eq!(Measure::beginning_with("gas").len(), 3);
         assert_eq!(Measure::beginning_with("sandbox.p"), [Measure::SandboxPython]);
         assert!(Measure::beginning_with("sandbox.x").is_empty());
+        assert_eq!(Measure::beginning_with("queue.submit.p"), [Measure::QueueSubmit]);
         assert!(Measure::names().starts_with("gas.slow.r1, gas.slow.r2, gas.slow.r3, chain.blocks_to_paid"));
     }
 }

@@ -13,6 +13,8 @@ pub(crate) enum Goal {
     AtMost(f64),
     /// At most this multiple of the peer's value.
     AtMostTimesPeer(f64),
+    /// At least this multiple of the peer's value.
+    AtLeastTimesPeer(f64),
     /// No goal: the figure is only said.
     None,
 }
@@ -65,6 +67,10 @@ impl Row {
             Goal::AtMostTimesPeer(times) => (
                 format!("≤ {times} × peer"),
                 self.peer_value.map(|peer| self.value <= times * peer),
+            ),
+            Goal::AtLeastTimesPeer(times) => (
+                format!("≥ {times} × peer"),
+                self.peer_value.map(|peer| self.value >= times * peer),
             ),
             Goal::None => (String::new(), None),
         };
@@ -218,6 +224,14 @@ mod tests {
             (start(6.0, Some(4.0)).met, start(6.1, Some(4.0)).met),
             (Some(true), Some(false))
         );
+        let rate = |value| {
+            Row::new("queue.submit", value, "1/s", Goal::None).beside(
+                "floor",
+                Some(4.0),
+                Goal::AtLeastTimesPeer(2.0),
+            )
+        };
+        assert_eq!((rate(8.0).met, rate(7.9).met), (Some(true), Some(false)));
         assert_eq!(start(6.0, None).met, None, "no peer, no verdict");
         assert_eq!(
             Row::new("executor.jobs_per_second", 1.0, "1/s", Goal::None).met,

@@ -79,10 +79,20 @@ pub(crate) enum Command {
     Quote(commands::quote::Arguments),
     /// Take a job back
     Cancel(commands::cancel::Arguments),
+    /// Show what a job at a service has printed, and follow it
+    Logs(commands::logs::Arguments),
+    /// Let a node of a service take nothing new, or take jobs again
+    Drain(commands::drain::Arguments),
     /// Run a node's agent: take seats, run jobs, earn
     Agent(commands::agent::Arguments),
     /// Run the executor (sandrun): jobs over HTTP, each in its own sandbox
     Sandrun(commands::sandrun::Arguments),
+    /// Run a broker: an open queue for whoever submits and whoever works, without a chain
+    Broker(commands::broker::Arguments),
+    /// Run a trusted pool: jobs go to the workers on a list, and only what they have signed counts
+    Coordinator(commands::coordinator::Arguments),
+    /// Run a broker's node: claim jobs, run them on an executor, answer
+    Node(commands::node::Arguments),
     /// Run a pool manager: index, keeper and queries
     Pool(commands::pool::Arguments),
     /// Run the embedded content store with Kubo's RPC
@@ -112,7 +122,13 @@ impl Command {
     /// Whether this runs until it is told to stop.
     pub(crate) const fn is_service(&self) -> bool {
         match self {
-            Self::Agent(_) | Self::Sandrun(_) | Self::Pool(_) | Self::Content(_) => true,
+            Self::Agent(_)
+            | Self::Sandrun(_)
+            | Self::Broker(_)
+            | Self::Coordinator(_)
+            | Self::Node(_)
+            | Self::Pool(_)
+            | Self::Content(_) => true,
             Self::Submit(_)
             | Self::Fetch(_)
             | Self::Job(_)
@@ -121,6 +137,8 @@ impl Command {
             | Self::Status(_)
             | Self::Quote(_)
             | Self::Cancel(_)
+            | Self::Logs(_)
+            | Self::Drain(_)
             | Self::Keys(_)
             | Self::Stake(_)
             | Self::Earnings(_)
@@ -181,6 +199,7 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Early> {
         Early::Clap(error, remark)
     };
     let matches = command.try_get_matches_from(arguments).map_err(wrong)?;
+    crate::remote::check(&matches).map_err(wrong)?;
     Cli::from_arg_matches(&matches).map_err(wrong)
 }
 

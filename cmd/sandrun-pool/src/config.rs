@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use clap::error::{ContextKind, ContextValue};
 use clap::{Command, Id};
 
+use crate::commands::node::JSON_KEYS;
 use crate::exit::{Status, WithStatus as _};
 
 /// Environment variable that names the file.
@@ -68,14 +69,45 @@ pub(crate) fn apply(
                 .status(Status::BadInput);
         }
     };
-    let table: toml::Table = toml::from_str(&text)
-        .with_context(subject)
-        .status(Status::BadInput)?;
+    let table = if text.trim_start().starts_with('{') {
+        node_json(&text)
+    } else {
+        toml::from_str(&text).map_err(anyhow::Error::from)
+    };
+    let table = table.with_context(subject).status(Status::BadInput)?;
     let mut values = Vec::new();
     let command = merge(command, &table, &mut values)
         .with_context(subject)
         .status(Status::BadInput)?;
     Ok((command, Some(ConfigFile { path, values })))
+}
+
+/// A JSON file is a node's, with the names that nodes' files have: it becomes the table `[node]`.
+fn node_json(text: &str) -> anyhow::Result<toml::Table> {
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    let mut node = toml::Table::new();
+    for (key, value) in fields {
+        let option = JSON_KEYS
+            .iter()
+            .find(|(name, _)| *name == key)
+            .map(|(_, option)| *option);
+        let Some(option) = option else {
+            let known = JSON_KEYS.map(|(name, _)| name).join(", ");
+            anyhow::bail!("`{key}` is no setting of a node; the settings are: {known}");
+        };
+        let text = match value {
+            serde_json::Value::Null => continue,
+            serde_json::Value::String(text) => text,
+            value @ (serde_json::Value::Bool(_)
+            | serde_json::Value::Number(_)
+            | serde_json::Value::Array(_)
+            | serde_json::Value::Object(_)) => value.to_string(),
+        };
+        node.insert(option.to_owned(), toml::Value::String(text));
+    }
+    let mut table = toml::Table::new();
+    table.insert("node".to_owned(), toml::Value::Table(node));
+    Ok(table)
 }
 
 /// `--config FILE` or the environment: needed before the arguments are parsed.
@@ -243,6 +275,17 @@ mod tests {
         };
         assert!(quiet("submit"));
         assert!(!quiet("nodes"));
+    }
+
+    #[test]
+    fn a_nodes_json_file_is_its_table() {
+        let file = r#"{"broker_url": "http://b", "poll_interval": 5, "capabilities": {"gpu": false}, "job_timeout": null}"#;
+        let table = node_json(file).unwrap();
+        let expected =
+            "[node]\nbroker = \"http://b\"\npoll-interval = \"5\"\ncapabilities = '{\"gpu\":false}'\n";
+        assert_eq!(table, toml::from_str(expected).unwrap());
+        let words = node_json(r#"{"broker": "http://b"}"#).unwrap_err().to_string();
+        assert!(words.contains("broker_url"), "{words}");
     }
 
     #[test]

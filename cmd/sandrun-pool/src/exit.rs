@@ -13,13 +13,13 @@ pub(crate) enum Status {
     BadInput,
     /// A service (RPC, content store, executor, manager) cannot be reached or is not what it should be.
     Unreachable,
-    /// The chain refused: reverted, balance too low, wrong chain.
+    /// The chain or a service refused: reverted, balance too low, wrong chain; a request that it does not take.
     Refused,
     /// The job's program ended with a non-zero status, a signal or a limit.
     JobFailed,
     /// The job ended without a result that nodes agreed on.
     NoAgreement,
-    /// A result does not match what the chain says.
+    /// A result does not match what the chain or the service says of it.
     VerificationFailed,
     /// SIGINT came first.
     Interrupted,
@@ -34,10 +34,10 @@ Exit codes:
   1  failure
   2  bad arguments, configuration or input; nothing was sent
   3  a service cannot be reached, or is not what it should be
-  4  the chain refused: reverted, balance too low, wrong chain
+  4  the chain or the service refused: reverted, balance too low, wrong chain; a request that it does not take
   5  the job's program ended with a non-zero status, or all agree that it takes too long
   6  the job ended without an agreed result (expired, cancelled, not deterministic)
-  7  a result does not match what the chain says
+  7  a result does not match what the chain or the service says of it
   130, 143  interrupted by SIGINT, SIGTERM; a job that was posted goes on";
 
 impl Status {

@@ -12,6 +12,7 @@ mod exit;
 mod logging;
 mod output;
 mod progress;
+mod remote;
 mod view;
 mod words;
 

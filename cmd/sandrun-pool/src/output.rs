@@ -72,6 +72,22 @@ impl Output {
         write_out(text.as_bytes())
     }
 
+    /// What a job's program printed, on standard output; silent with --quiet and --json.
+    pub(crate) fn program_output(&self, text: &str) -> anyhow::Result<()> {
+        if self.quiet || self.format == Format::Json {
+            return Ok(());
+        }
+        write_out(text.as_bytes())
+    }
+
+    /// What a job's program printed as errors, on standard error; silent with --quiet and --json.
+    pub(crate) fn program_errors(&self, text: &str) {
+        if !self.quiet && self.format == Format::Human {
+            // there is nobody to tell when that is closed
+            let _ = std::io::stderr().lock().write_all(text.as_bytes());
+        }
+    }
+
     /// A remark for people, on standard error; silent with --quiet and --json.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && self.format == Format::Human {

@@ -25,6 +25,11 @@ impl Progress {
         Self(Some(bar))
     }
 
+    /// No display.
+    pub(crate) const fn none() -> Self {
+        Self(None)
+    }
+
     /// Says what happens now.
     pub(crate) fn say(&self, text: &str) {
         if let Some(bar) = &self.0 {

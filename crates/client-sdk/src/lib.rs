@@ -2,7 +2,8 @@
 //! and get its money back.
 //!
 //! Owns the client's side of the market; needs nothing but a chain RPC and a content store. Never trusts a pool manager
-//! with more than convenience, and never prints.
+//! with more than convenience, and never prints. [`pool`] is the same for services that are trusted: brokers, coordinators
+//! and single executors, without any chain.
 
 mod client;
 mod fit;
@@ -13,6 +14,8 @@ mod prepare;
 mod result;
 mod snapshot;
 mod views;
+
+pub mod pool;
 
 pub use client::{Client, ClientError, Posted};
 pub use fit::{Missing, announced};

@@ -5,7 +5,7 @@
     reason = "a test file: clippy's exception covers test functions alone"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sandrun_core::pool::*;
@@ -63,6 +63,7 @@ impl Broker {
             replicas: 1,
             quorum: 1,
             lease_seconds: 60,
+            parents: BTreeSet::new(),
         };
         self.pool
             .apply(UnixSeconds(self.now), Event::Submit { job, spec })
@@ -210,6 +211,7 @@ fn a_node_that_has_a_part_in_the_first_job_gets_the_next() {
         replicas: 3,
         quorum: 2,
         lease_seconds: 60,
+        parents: BTreeSet::new(),
     };
     broker.next = 1;
     broker
@@ -270,6 +272,7 @@ fn cycle(pending: u64) -> Duration {
         let report = Report {
             digest: ResultDigest([1; 32]),
             signature: SignatureCheck::Absent,
+            success: true,
         };
         let answered = Event::Answered {
             job,

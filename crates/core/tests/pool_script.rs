@@ -6,7 +6,7 @@
     reason = "a test file: clippy's exception covers test functions alone"
 )]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use sandrun_core::pool::*;
 use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
@@ -92,6 +92,7 @@ impl Service {
             replicas,
             quorum,
             lease_seconds: LEASE,
+            parents: BTreeSet::new(),
         };
         self.feed(Event::Submit {
             job: JobNumber(job),
@@ -145,6 +146,7 @@ impl Service {
         let report = Report {
             digest: ResultDigest([byte; 32]),
             signature: SignatureCheck::Valid,
+            success: true,
         };
         self.try_feed(Event::Answered {
             job,
@@ -456,6 +458,7 @@ fn a_signature_that_is_wrong_counts_nowhere_and_a_missing_one_not_among_the_trus
             let report = Report {
                 digest: ResultDigest([1; 32]),
                 signature,
+                success: true,
             };
             let Held {
                 job: number,
@@ -605,6 +608,7 @@ fn quorums_that_are_no_majority_are_refused() {
             replicas,
             quorum,
             lease_seconds: LEASE,
+            parents: BTreeSet::new(),
         };
         let refused = service.try_feed(Event::Submit {
             job: JobNumber(1),

@@ -3,6 +3,7 @@
 //! Owns requests, their limits in time and size, and the meaning of each refusal. Never retries: whoever calls knows
 //! what a retry means.
 
+mod body;
 mod error;
 mod follow;
 mod submission;

@@ -42,6 +42,8 @@ pub(crate) struct App {
     /// Names of the layers that held at start.
     pub(crate) isolation: Vec<String>,
     pub(crate) class: Sha256Hex,
+    /// Jobs that run at once.
+    pub(crate) parallel: u32,
     /// One line for `GET /`.
     pub(crate) limits_line: String,
     /// CPU seconds a minute of each client; `None` where quotas are off.

@@ -36,3 +36,4 @@ pub use jobs::{QuotaRefusal, QuotaRules, QuotaView, Retention};
 pub use log::TextPieces;
 pub use sandrun_sandbox::SandboxConfig;
 pub use server::{Executor, ServeError, serve};
+pub use upload::{CommitmentError, UploadedFile, commitment};

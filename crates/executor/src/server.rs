@@ -131,6 +131,7 @@ impl Executor {
             key,
             isolation: sandbox.layers().names(),
             class: Sha256Hex(sandbox.class().0),
+            parallel: config.parallel.get(),
             limits_line: limits_line(&config),
             cpu_quota: config.quota.map(|quota| quota.cpu_per_minute.as_secs_f64()),
             jobs: jobs.clone(),

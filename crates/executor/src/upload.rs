@@ -6,11 +6,13 @@
 mod archive;
 mod assemble;
 mod bundle;
+mod commitment;
 mod overflow;
 mod quirk;
 mod receive;
 
 pub(crate) use assemble::{AssembleError, Assembled, assemble};
 pub(crate) use bundle::BundleLimits;
+pub use commitment::{CommitmentError, UploadedFile, commitment};
 pub(crate) use overflow::{bounded, discard};
 pub(crate) use receive::{ReceiveError, Received, receive};

@@ -24,6 +24,9 @@ pub struct Health {
     /// The layers of isolation that held when they were probed at start.
     #[serde(default)]
     pub isolation: Vec<String>,
+    /// Jobs that it runs at once; `None` from a service of old, which never says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_concurrent_jobs: Option<u32>,
 }
 
 /// `POST /submit`, accepted.

@@ -236,7 +236,7 @@ async fn wait(node: &Node, run: &str, wall_limit: Duration) -> Result<bool, RunE
 }
 
 /// Whether the receipt is about what was sent.
-fn check_subject(receipt: &Receipt, bundle: &Bundle, class: ClassId) -> Result<(), RunError> {
+pub(crate) fn check_subject(receipt: &Receipt, bundle: &Bundle, class: ClassId) -> Result<(), RunError> {
     let manifest = bundle.manifest.digest();
     if receipt.class.0 != class.0 {
         return Err(RunError::OtherJob("class"));
@@ -319,7 +319,7 @@ async fn fetch_outputs(
 }
 
 /// Packs a bundle's files for the way to the executor; fails when one is not what it was when it was checked.
-fn pack(bundle: &Bundle, to: &Path) -> std::io::Result<()> {
+pub(crate) fn pack(bundle: &Bundle, to: &Path) -> std::io::Result<()> {
     let mut archive = tar::Builder::new(GzEncoder::new(File::create_new(to)?, Compression::fast()));
     for (name, known) in &bundle.files {
         let path = bundle.folder.join(name.as_str());

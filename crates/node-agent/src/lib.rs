@@ -4,6 +4,8 @@
 //! the chain, fetches and checks bundles, has jobs run by an executor, stores results, and signs what the machine asks
 //! for once the journal holds it. Also detection of the machine ([`detect`]), registration and stake ([`Operator`]).
 //!
+//! Also the node of a broker ([`run_for_broker`]), which shares nothing with the market but executor and detection.
+//!
 //! Never holds money, never runs a program itself, and never signs an answer that is not in its journal.
 //!
 //! How it is driven: [`run`] with an [`AgentConfig`] and a future that resolves when it has to end.
@@ -13,6 +15,7 @@
 //! `unavailable` where it has no bundle, and stays silent only where not even that would be valid.
 
 mod agent;
+mod broker;
 mod bundle;
 mod config;
 mod crash;
@@ -30,6 +33,7 @@ mod verdict;
 
 use sandrun_types::NodeIndex;
 
+pub use broker::{BrokerNodeConfig, BrokerNodeError, StatedCapabilities, run_for_broker};
 pub use config::{AgentConfig, Misbehaviour, TokenPolicy};
 #[cfg(feature = "crash-points")]
 pub use crash::CRASH_POINTS;

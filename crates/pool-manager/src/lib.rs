@@ -6,11 +6,20 @@
 
 mod block;
 mod book;
+mod broker;
+mod coordinator;
 mod error;
 mod http;
 mod keeper;
 mod manager;
 mod nodes;
+mod queue;
 
+pub use broker::{Broker, BrokerConfig, BrokerError};
+pub use coordinator::{Coordinator, CoordinatorConfig, CoordinatorError, NoAllowlist};
 pub use error::ManagerError;
 pub use manager::{Manager, ManagerConfig};
+pub use queue::{
+    Announced, Assignment, Begun, COMMIT_BOUNDS, Claim, Clock, Completion, Failure, IdKey, NodeView, Orders,
+    Printed, Push, Queue, QueueError, QueueSettings, QueueStats, QueueThread, Registration, Submission, Work,
+};

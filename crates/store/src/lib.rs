@@ -1,11 +1,12 @@
-//! What must survive `kill -9`: journals and tables in SQLite.
+//! What must survive `kill -9`: journals and tables in SQLite, the queue also in PostgreSQL.
 //!
-//! Owns files, schemas and their migrations, and the durability of what was written. Never decides anything and never
-//! speaks to a network. Everything here is synchronous; a write returns after the disk has it.
+//! Owns files, schemas and their migrations, and the durability of what was written. Never decides anything, and
+//! speaks to no network but to the PostgreSQL that it is told of. A write returns after the disk has it.
 
 mod index;
 mod journal;
 mod lock;
+pub mod queue;
 mod sqlite;
 
 pub use index::{EventChange, EventKey, Index, IndexBatch, IndexError, JobChange, JobFilter};

@@ -1,4 +1,4 @@
-//! `cancel`: takes a job back while nobody has a seat.
+//! `cancel`: takes a job back; on the market while nobody has a seat.
 
 use std::sync::Arc;
 
@@ -11,15 +11,20 @@ use serde::Serialize;
 use crate::args::{ChainArgs, KeyArgs, StoreArgs};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::remote::{self, RemoteArgs};
 use crate::view::View;
 
 /// Arguments of `cancel`.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  sandrun-pool cancel 0x1234…\n\n\
-    All comes back before the lottery's seed is known; after it, while no seat is taken, all but the attempt fee.")]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool cancel 0x1234…\n  \
+    sandrun-pool cancel 0123456789abcdef --to http://127.0.0.1:8000\n\n\
+    On the market all comes back before the lottery's seed is known; after it, while no seat is taken, all but the attempt fee.")]
 pub(crate) struct Arguments {
-    /// The job's id, or its first digits
+    /// The job's id; on the market its first digits are enough
     job: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -45,6 +50,9 @@ impl Report for Cancelled {
 
 /// Cancels the job.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        return remote::cancel(to, &arguments.job, output).await;
+    }
     let key = arguments.key.load()?;
     let store = arguments.store.client()?;
     let market = arguments.chain.market().await?;

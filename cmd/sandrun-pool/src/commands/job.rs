@@ -10,6 +10,7 @@ use crate::args::ChainArgs;
 use crate::coins::Coins;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::remote::{self, RemoteArgs};
 use crate::view::{PoolArgs, View, unknown};
 use crate::words;
 
@@ -18,13 +19,16 @@ use crate::words;
 #[command(after_help = "Examples:\n  \
     sandrun-pool job 0x1234…\n  \
     sandrun-pool job 0x1234… --why\n  \
-    sandrun-pool job 0x12345678          # the first digits are enough where they are unique")]
+    sandrun-pool job 0x12345678          # the first digits are enough where they are unique\n  \
+    sandrun-pool job 0123456789abcdef --to http://127.0.0.1:8000")]
 pub(crate) struct Arguments {
-    /// The job's id, or its first digits
+    /// The job's id; on the market its first digits are enough
     job: String,
     /// Say only what it waits for, who owes the next step, and until when
     #[arg(long)]
     why: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -139,6 +143,9 @@ fn list<T: std::fmt::Display>(items: &[T]) -> String {
 
 /// Shows the job.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        return remote::show(to, &arguments.job, arguments.why, output).await;
+    }
     let view = View::open(&arguments.chain, &arguments.pool, output).await?;
     let job = view.resolve(&arguments.job).await?;
     let Some(entry) = view.job(job).await? else {

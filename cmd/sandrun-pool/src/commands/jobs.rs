@@ -1,4 +1,4 @@
-//! `jobs`: the market's jobs, newest first.
+//! `jobs`: the market's jobs or a service's, newest first.
 
 use clap::Args;
 use client_sdk::{JobEntry, JobsQuery};
@@ -8,8 +8,9 @@ use serde::Serialize;
 
 use crate::args::ChainArgs;
 use crate::coins::{self, Coins};
-use crate::exit::Status;
+use crate::exit::{Failure, Status};
 use crate::output::{Output, Report, table};
+use crate::remote::{self, RemoteArgs};
 use crate::view::{PoolArgs, View};
 use crate::words;
 
@@ -18,7 +19,8 @@ use crate::words;
 #[command(after_help = "Examples:\n  \
     sandrun-pool jobs\n  \
     sandrun-pool jobs --open --json\n  \
-    sandrun-pool jobs --client 0x…")]
+    sandrun-pool jobs --client 0x…\n  \
+    sandrun-pool jobs --open --to http://127.0.0.1:8000")]
 pub(crate) struct Arguments {
     /// How many, at most 1000
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1_000))]
@@ -26,9 +28,11 @@ pub(crate) struct Arguments {
     /// Only those that are not closed
     #[arg(long)]
     open: bool,
-    /// Only those of this client
-    #[arg(long, value_name = "ADDRESS", value_parser = coins::address)]
-    client: Option<Address>,
+    /// Only those of this client: on the market an address, at a service a name
+    #[arg(long, value_name = "ADDRESS|NAME")]
+    client: Option<String>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -81,12 +85,30 @@ impl Report for List {
     }
 }
 
+fn address(text: &str) -> anyhow::Result<Address> {
+    text.parse().map_err(|error| {
+        let text = format!("--client `{text}` is not an address ({error}); on the market a client is one");
+        Failure::new(Status::BadInput, text)
+    })
+}
+
 /// Lists the jobs.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        return remote::list(
+            to,
+            arguments.limit,
+            arguments.open,
+            arguments.client.clone(),
+            output,
+        )
+        .await;
+    }
+    let client = arguments.client.as_deref().map(address).transpose()?;
     let view = View::open(&arguments.chain, &arguments.pool, output).await?;
     let query = JobsQuery {
         open: arguments.open,
-        client: arguments.client,
+        client,
         prefix: None,
         limit: Some(arguments.limit),
     };

@@ -1,17 +1,22 @@
 //! One file per subcommand.
 
 pub(crate) mod agent;
+pub(crate) mod broker;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod content;
+pub(crate) mod coordinator;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod drain;
 pub(crate) mod earnings;
 pub(crate) mod fetch;
 mod finished;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod keys;
+pub(crate) mod logs;
+pub(crate) mod node;
 pub(crate) mod nodes;
 mod place;
 pub(crate) mod pool;
@@ -40,8 +45,13 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Status(it) => status::run(&it, output).await,
         Command::Quote(it) => quote::run(&it, output).await,
         Command::Cancel(it) => cancel::run(&it, output).await,
+        Command::Logs(it) => logs::run(&it, output).await,
+        Command::Drain(it) => drain::run(&it, output).await,
         Command::Agent(it) => agent::run(it).await,
         Command::Sandrun(it) => sandrun::run(&it).await,
+        Command::Broker(it) => broker::run(it).await,
+        Command::Coordinator(it) => coordinator::run(it).await,
+        Command::Node(it) => node::run(it).await,
         Command::Pool(it) => pool::run(it).await,
         Command::Content(it) => content::run(&it).await,
         Command::Keys(it) => keys::run(&it, output),

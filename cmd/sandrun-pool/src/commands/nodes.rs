@@ -8,12 +8,18 @@ use serde::Serialize;
 use crate::args::ChainArgs;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report, table};
+use crate::remote::{self, RemoteArgs};
 use crate::view::{PoolArgs, View};
 
 /// Arguments of `nodes`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sandrun-pool nodes\n  sandrun-pool nodes --json")]
+#[command(after_help = "Examples:\n  \
+    sandrun-pool nodes\n  \
+    sandrun-pool nodes --json\n  \
+    sandrun-pool nodes --to http://127.0.0.1:8000")]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -78,6 +84,9 @@ impl Report for List {
 
 /// Lists the nodes.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        return remote::nodes(to, output).await;
+    }
     let view = View::open(&arguments.chain, &arguments.pool, output).await?;
     let records = view.reader().nodes().await.status(Status::Unreachable)?;
     let capabilities = view.capabilities().await?;

@@ -1,4 +1,4 @@
-//! `submit`: posts a job, follows it, downloads its result and checks it.
+//! `submit`: posts a job on the market, follows it, downloads its result and checks it; or hands it to a service.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,15 +13,18 @@ use super::place;
 use super::posting::Posting;
 use crate::args::{ChainArgs, KeyArgs, StoreArgs};
 use crate::coins;
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::Output;
+use crate::remote::{self, RemoteArgs, ServiceArgs, Wanted};
 
 /// Arguments of `submit`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sandrun-pool submit --code ./my-script.py --payment 0.1 --redundancy 3\n  \
     sandrun-pool submit --code ./project --manifest job.json --payment 0.1 --redundancy 2 --out results\n  \
-    sandrun-pool submit --code ./project --payment 0.1 --detach --json")]
+    sandrun-pool submit --code ./project --payment 0.1 --detach --json\n  \
+    sandrun-pool submit --code ./my-script.py --to http://127.0.0.1:8000 --follow\n  \
+    sandrun-pool submit --code ./project --to http://127.0.0.1:8000 --redundancy 3 --require memory_mib=4096 --out results")]
 pub(crate) struct Arguments {
     /// A file or a directory of code
     #[arg(long, value_name = "PATH")]
@@ -29,12 +32,13 @@ pub(crate) struct Arguments {
     /// The manifest; the directory's own job.json when not given
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// What is locked, and the most that the job can cost: coins, or whole tokens of --token
+    /// What is locked, and the most that the job can cost: coins, or whole tokens of --token; needed on the market
     #[arg(long, value_name = "AMOUNT", value_parser = coins::decimal, allow_hyphen_values = true)]
-    payment: String,
-    /// How many nodes run it: 1 (nobody checks), 2 (2-of-2), 3 (2-of-3) or 5 (3-of-5)
-    #[arg(long, value_name = "N", default_value = "3", value_parser = redundancy)]
-    redundancy: Redundancy,
+    payment: Option<String>,
+    /// How many nodes run it: 1 (nobody checks), 2 (2-of-2), 3 (2-of-3) or 5 (3-of-5); when not given 3 on the market,
+    /// 1 with --to
+    #[arg(long, value_name = "N", value_parser = redundancy)]
+    redundancy: Option<Redundancy>,
     /// ERC-20 that pays, by address or by its symbol in the deployments file; the native coin when not given
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
@@ -48,11 +52,15 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "COINS", value_parser = super::agent::coins, allow_hyphen_values = true)]
     bond: Option<Amount>,
     /// Where the result goes; ./results/JOB when not given
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, visible_alias = "output", value_name = "DIR")]
     out: Option<PathBuf>,
     /// Return after posting
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    remote: RemoteArgs,
+    #[command(flatten)]
+    service: ServiceArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -81,6 +89,20 @@ fn class(text: &str) -> Result<ClassRequest, String> {
 
 /// Posts the job; waits for its end unless detached.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        let wanted = Wanted {
+            code: &arguments.code,
+            manifest: arguments.manifest.as_deref(),
+            redundancy: arguments.redundancy,
+            out: arguments.out.as_deref(),
+            detach: arguments.detach,
+        };
+        return remote::submit(to, &wanted, arguments.service, output).await;
+    }
+    let Some(payment) = &arguments.payment else {
+        let text = "a job on the market needs --payment AMOUNT; --to URL submits to a broker or a coordinator instead";
+        return Err(Failure::new(Status::BadInput, text));
+    };
     // all that needs no network, before the first connection
     if !arguments.detach {
         place::check(arguments.out.as_deref())?;
@@ -95,7 +117,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         Token::Native => Amount::COIN_DECIMALS,
         Token::Erc20(_) => reader.decimals(token).await.status(Status::Unreachable)?,
     };
-    let payment = Amount::parse(&arguments.payment, decimals)
+    let payment = Amount::parse(payment, decimals)
         .context("--payment")
         .status(Status::BadInput)?;
     let wish = Wish {
@@ -103,7 +125,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         nonce: nonce(),
         token,
         payment,
-        redundancy: arguments.redundancy,
+        redundancy: arguments.redundancy.unwrap_or(Redundancy::Three),
         class: arguments.class,
         min_reputation: arguments.min_reputation,
         bond: arguments.bond,

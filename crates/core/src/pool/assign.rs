@@ -2,7 +2,7 @@
 
 use sandrun_types::{Attempt, UnixSeconds};
 
-use super::job::Lease;
+use super::job::{Job, Lease};
 use super::queue::NeedsId;
 use super::{Action, Assignment, Illegal, JobNumber, LeaseStep, NodeNumber, NodeStatus, Pool, TieBreak};
 
@@ -31,12 +31,13 @@ impl Pool {
                 Ok(())
             }
             (Assignment::Tickets, Some(job)) => {
-                let (known_job, open) = self.open(job)?;
+                let (_, open) = self.open(job)?;
                 let fits = self
                     .queue
-                    .needs(known_job.needs)
+                    .needs(open.needs)
                     .is_some_and(|needs| known.spec.offer.meets(needs));
-                if open.waiting == 0 || open.involves(node) || !known.is_free() || !fits {
+                let is_closed = open.waiting == 0 || self.dag.is_blocked(job);
+                if is_closed || open.involves(node) || !self.is_free(node) || !fits {
                     return Err(Illegal::NoPlace { job, node });
                 }
                 self.hear(now, node);
@@ -54,10 +55,10 @@ impl Pool {
         let Self {
             nodes, queue, jobs, ..
         } = self;
-        let known = nodes.get(&node).filter(|it| it.is_free())?;
+        let known = nodes.get(&node).filter(|it| it.listed.is_some())?;
         let may = |job: &JobNumber| {
             jobs.get(job)
-                .and_then(super::job::Job::open)
+                .and_then(Job::open)
                 .is_some_and(|open| !open.involves(node))
         };
         let heads = queue.heads(|needs| known.spec.offer.meets(needs));
@@ -70,7 +71,7 @@ impl Pool {
         let next = heads
             .iter()
             .filter_map(|(_, id)| queue.in_order(*id).find(|job| may(job)));
-        next.min_by_key(|job| jobs.get(job).map(|it| (it.level, *job)))
+        next.min_by_key(|job| jobs.get(job).and_then(Job::open).map(|it| (it.level, *job)))
     }
 
     /// Gives waiting jobs to free nodes, as far as there are any.
@@ -123,10 +124,12 @@ impl Pool {
         let Some(known) = self.jobs.get_mut(&job) else {
             return;
         };
-        let attempt = known.last_attempt.map_or(Attempt::FIRST, Attempt::next);
-        let until = now.plus(u64::from(known.lease_seconds));
-        let (client, needs, level) = (known.client, known.needs, known.level);
+        let client = known.client;
         let Some(open) = known.open_mut() else { return };
+        let (needs, level) = (open.needs, open.level);
+        let attempt = open.last_attempt.map_or(Attempt::FIRST, Attempt::next);
+        let until = now.plus(u64::from(open.lease_seconds));
+        open.last_attempt = Some(attempt);
         open.waiting = open.waiting.saturating_sub(1);
         open.leases.push(Lease {
             node,
@@ -135,16 +138,14 @@ impl Pool {
             step: LeaseStep::Given,
         });
         let is_full = open.waiting == 0;
-        known.last_attempt = Some(attempt);
         self.queue.charge(client);
         if is_full {
             self.queue.remove(needs, level, client, job);
         }
         self.expiries.insert((until, job, attempt, node));
-        if let Some(known) = self.nodes.get_mut(&node) {
-            known.leases.insert((job, attempt));
-        }
+        self.held.entry(node).or_default().insert((job, attempt));
         self.list(node);
+        self.touch(job);
         out.push(Action::Lease {
             job,
             client,

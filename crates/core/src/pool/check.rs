@@ -1,7 +1,9 @@
 //! The machine's check of itself, for tests and simulations: all indexes agree with jobs and nodes.
 
-use super::job::Life;
-use super::{JobNumber, NodeNumber, NodeStatus, Pool};
+use std::collections::BTreeSet;
+
+use super::job::{Job, Life};
+use super::{Counts, JobNumber, NodeNumber, NodeStatus, Pool};
 
 /// Two parts of the machine that do not agree.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +23,21 @@ pub enum Inconsistency {
     /// A job that should have ended, or should not have been left open.
     #[error("job {0} is open though nothing can come of it")]
     Stuck(JobNumber),
-    /// A node has more leases than slots, or is in the wrong index.
+    /// A node is in the wrong index.
     #[error("node {0} and the indexes over nodes do not agree")]
     Node(NodeNumber),
-    /// Counts of leases differ.
-    #[error("jobs, nodes and expiries do not have equally many leases")]
+    /// Leases of a node that is lost, or that there is none of: also what snapshots leave that contradict each other,
+    /// until these leases end.
+    #[error("node {0} has leases, though it is lost or was never here")]
+    Holder(NodeNumber),
+    /// The index of jobs that wait for others.
+    #[error("the indexes of parents and children do not agree with each other")]
+    Dag,
+    /// A job waits for another one that is not here, or that has ended.
+    #[error("job {0} waits for jobs in vain, or was given to nodes before its time")]
+    Parents(JobNumber),
+    /// Counts differ.
+    #[error("jobs, nodes and expiries do not have equally many leases, or jobs are counted wrongly")]
     Count,
 }
 
@@ -40,15 +52,14 @@ impl Pool {
         }
         let mut leases = 0;
         let mut waiting = 0;
+        let mut counts = Counts::default();
         for (number, job) in &self.jobs {
-            let is_queued = self.queue.contains(job.needs, job.level, job.client, *number);
+            *counts.of_class(job.class(self.dag.is_blocked(*number))) += 1;
             let Life::Open(open) = &job.life else {
-                if is_queued {
-                    return Err(Inconsistency::Waiting(*number));
-                }
                 continue;
             };
-            if is_queued != (open.waiting > 0) {
+            let is_queued = self.queue.contains(open.needs, open.level, job.client, *number);
+            if is_queued != (open.waiting > 0 && !self.dag.is_blocked(*number)) {
                 return Err(Inconsistency::Waiting(*number));
             }
             waiting += usize::from(is_queued);
@@ -61,11 +72,37 @@ impl Pool {
         if waiting != self.queue.len {
             return Err(Inconsistency::Queue);
         }
-        let of_nodes: usize = self.nodes.values().map(|node| node.leases.len()).sum();
-        if of_nodes != leases || self.expiries.len() != leases {
+        let of_nodes: usize = self.held.values().map(BTreeSet::len).sum();
+        if of_nodes != leases || self.expiries.len() != leases || counts != self.job_counts {
             return Err(Inconsistency::Count);
         }
-        self.nodes.keys().try_for_each(|node| self.check_node(*node))
+        self.check_dag()?;
+        self.nodes.keys().try_for_each(|node| self.check_node(*node))?;
+        let is_stranger = |node: &&NodeNumber| {
+            self.nodes
+                .get(node)
+                .is_none_or(|it| it.status == NodeStatus::Lost)
+        };
+        let stranger = self.held.keys().find(is_stranger);
+        stranger.map_or(Ok(()), |node| Err(Inconsistency::Holder(*node)))
+    }
+
+    fn check_dag(&self) -> Result<(), Inconsistency> {
+        if !self.dag.is_consistent() {
+            return Err(Inconsistency::Dag);
+        }
+        for number in self.dag.waiting() {
+            let open = self.jobs.get(&number).and_then(Job::open);
+            let is_idle = open.is_some_and(|it| it.leases.is_empty() && it.answers.is_empty());
+            let will_end = |parent: JobNumber| {
+                let is_open = self.jobs.get(&parent).is_some_and(|it| it.open().is_some());
+                is_open || self.dag.is_unheeded(parent)
+            };
+            if !is_idle || !self.dag.awaited(number).all(will_end) {
+                return Err(Inconsistency::Parents(number));
+            }
+        }
+        Ok(())
     }
 
     fn check_leases(&self, job: JobNumber) -> Result<(), Inconsistency> {
@@ -77,15 +114,14 @@ impl Pool {
         nodes.extend(open.answers.iter().map(|answer| answer.node));
         let mut attempts: Vec<_> = open.leases.iter().map(|lease| lease.attempt).collect();
         attempts.extend(open.answers.iter().map(|answer| answer.attempt));
-        if has_twice(&mut nodes) || has_twice(&mut attempts) || attempts.last().copied() > known.last_attempt
-        {
+        if has_twice(&mut nodes) || has_twice(&mut attempts) || attempts.last().copied() > open.last_attempt {
             return Err(Inconsistency::Twice(job));
         }
         let is_known = |lease: &super::Lease| {
             let of_node = self
-                .nodes
+                .held
                 .get(&lease.node)
-                .is_some_and(|it| it.leases.contains(&(job, lease.attempt)));
+                .is_some_and(|it| it.contains(&(job, lease.attempt)));
             of_node
                 && self
                     .expiries
@@ -102,14 +138,13 @@ impl Pool {
         let Some(node) = self.nodes.get(&number) else {
             return Ok(());
         };
-        let is_listed = node
-            .listed
-            .is_some_and(|active| self.free.contains(&(active, number)));
-        let listed_right =
-            node.listed == node.is_free().then(|| node.active()) && is_listed == node.listed.is_some();
+        let active = self.active(number);
+        let is_free = node.status == NodeStatus::Up && active < node.spec.slots;
+        let is_listed = self.free.contains(&(active, number));
+        let listed_right = node.listed == is_free.then_some(active) && is_listed == is_free;
         let is_heard = self.heard.contains(&(node.heard, number));
         let is_lost = node.status == NodeStatus::Lost;
-        if listed_right && is_heard != is_lost && !(is_lost && node.active() > 0) {
+        if listed_right && is_heard != is_lost {
             Ok(())
         } else {
             Err(Inconsistency::Node(number))

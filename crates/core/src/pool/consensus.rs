@@ -62,9 +62,9 @@ impl Pool {
         let Some(known) = self.jobs.get_mut(&job) else {
             return;
         };
-        let (quorum, needs, level, client) =
-            (usize::from(known.quorum), known.needs, known.level, known.client);
+        let client = known.client;
         let Some(open) = known.open_mut() else { return };
+        let (quorum, needs, level) = (usize::from(open.quorum), open.needs, open.level);
         let digests = || open.answers.iter().map(|it| it.digest);
         let extra = usize::from(open.extra_places);
         match tally(digests(), open.to_come(), quorum) {
@@ -80,6 +80,7 @@ impl Pool {
                 open.waiting = open.waiting.saturating_add(places);
                 open.extra_places = 0;
                 self.queue.insert(needs, level, client, job);
+                self.touch(job);
                 out.push(Action::ExtraPlaces { job, places });
             }
             Tally::Hopeless => {

@@ -110,6 +110,8 @@ pub struct Report {
     pub digest: ResultDigest,
     /// What came of checking its signature.
     pub signature: SignatureCheck,
+    /// Whether the program did well: of equal digests all or none. Jobs that wait for this one start only then.
+    pub success: bool,
 }
 
 /// What came of checking a signature.

@@ -1,11 +1,13 @@
 //! A job: what is asked, who works on it, what was answered.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
+use serde::{Deserialize, Serialize};
 
-use super::queue::{Level, NeedsId};
-use super::{ClientNumber, Needs, NodeNumber, Priority};
+use super::queue::NeedsId;
+use super::{ClientNumber, JobNumber, Level, Needs, NodeNumber, Priority};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,10 +24,12 @@ pub struct JobSpec {
     pub quorum: u8,
     /// Seconds that a lease lasts.
     pub lease_seconds: u32,
+    /// Jobs that have to be agreed on before it may start. Each has to be in the pool, ended or not.
+    pub parents: BTreeSet<JobNumber>,
 }
 
 /// One attempt of one node.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Lease {
     /// The node.
     pub node: NodeNumber,
@@ -38,7 +42,8 @@ pub struct Lease {
 }
 
 /// How far an attempt is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LeaseStep {
     /// Given to the node.
     Given,
@@ -49,7 +54,7 @@ pub enum LeaseStep {
 }
 
 /// An answer that counts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answered {
     /// Who.
     pub node: NodeNumber,
@@ -57,10 +62,33 @@ pub struct Answered {
     pub attempt: Attempt,
     /// What.
     pub digest: ResultDigest,
+    /// Whether the program did well.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub success: bool,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
+const fn is_yes(value: &bool) -> bool {
+    *value
+}
+
+/// What an end is to the jobs that wait for it: to agree that a program failed is no result to them.
+pub(super) fn as_parent(end: JobEnd, accepted: &[Answered]) -> JobEnd {
+    match end {
+        JobEnd::Agreed(digest) if accepted.iter().any(|it| it.digest == digest && !it.success) => {
+            JobEnd::Failed(FailReason::Refused)
+        }
+        JobEnd::Agreed(_) | JobEnd::Failed(_) | JobEnd::Cancelled => end,
+    }
 }
 
 /// How a job ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum JobEnd {
     /// Enough nodes gave this answer.
     Agreed(ResultDigest),
@@ -71,7 +99,8 @@ pub enum JobEnd {
 }
 
 /// Why an attempt, and at last the job, came to nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum FailReason {
     /// The node said so, and another may have more luck.
     Attempt,
@@ -85,6 +114,8 @@ pub enum FailReason {
     BadSignature,
     /// The answers do not agree.
     NoAgreement,
+    /// A job that it waited for came to nothing or was taken back.
+    Parent(JobNumber),
 }
 
 impl fmt::Display for FailReason {
@@ -96,6 +127,8 @@ impl fmt::Display for FailReason {
             Self::NodeLost => "the last node was lost and no retry is left",
             Self::BadSignature => "the last answer was not signed by its worker and no retry is left",
             Self::NoAgreement => "the nodes' answers do not agree",
+            // the number is the machine's own: a service names the job by the id that its clients know
+            Self::Parent(_) => "a job that it waited for has no result",
         })
     }
 }
@@ -103,9 +136,11 @@ impl fmt::Display for FailReason {
 /// Where a job stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobStatus<'a> {
+    /// It waits for other jobs.
+    Blocked,
     /// Nobody works on it yet.
     Queued,
-    /// Somebody does.
+    /// Somebody does, or has answered.
     Running(&'a [Lease]),
     /// It has ended.
     Ended(JobEnd),
@@ -115,12 +150,18 @@ pub enum JobStatus<'a> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Job {
     pub(super) client: ClientNumber,
-    pub(super) needs: NeedsId,
-    pub(super) level: Level,
-    pub(super) quorum: u8,
-    pub(super) lease_seconds: u32,
-    pub(super) last_attempt: Option<Attempt>,
+    /// As what it is counted.
+    pub(super) counted: Class,
     pub(super) life: Life,
+}
+
+/// A job's status without its data: what is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Class {
+    Blocked,
+    Queued,
+    Running,
+    Ended,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -132,6 +173,11 @@ pub(super) enum Life {
 /// A job that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Open {
+    pub(super) needs: NeedsId,
+    pub(super) level: Level,
+    pub(super) quorum: u8,
+    pub(super) lease_seconds: u32,
+    pub(super) last_attempt: Option<Attempt>,
     /// Places that wait for a node.
     pub(super) waiting: u8,
     pub(super) leases: Vec<Lease>,
@@ -169,11 +215,21 @@ impl Job {
         }
     }
 
-    pub(super) fn status(&self) -> JobStatus<'_> {
+    pub(super) fn status(&self, is_blocked: bool) -> JobStatus<'_> {
         match &self.life {
+            Life::Open(_) if is_blocked => JobStatus::Blocked,
             Life::Open(open) if open.leases.is_empty() && open.answers.is_empty() => JobStatus::Queued,
             Life::Open(open) => JobStatus::Running(&open.leases),
             Life::Ended { end, .. } => JobStatus::Ended(*end),
+        }
+    }
+
+    pub(super) fn class(&self, is_blocked: bool) -> Class {
+        match self.status(is_blocked) {
+            JobStatus::Blocked => Class::Blocked,
+            JobStatus::Queued => Class::Queued,
+            JobStatus::Running(_) => Class::Running,
+            JobStatus::Ended(_) => Class::Ended,
         }
     }
 }

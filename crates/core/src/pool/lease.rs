@@ -2,7 +2,7 @@
 
 use sandrun_types::{Attempt, UnixSeconds};
 
-use super::job::{Life, Open};
+use super::job::{Job, Life, Open, as_parent};
 use super::{
     Action, Answered, FailReason, Illegal, JobEnd, JobNumber, Lease, LeaseStep, NodeNumber, NodeStatus, Pool,
     Report, SignatureCheck, Verification,
@@ -33,7 +33,9 @@ impl Pool {
                 event: "started",
             });
         }
-        self.advance(job, node, attempt, LeaseStep::Started);
+        if lease.step != LeaseStep::Started {
+            self.advance(job, node, attempt, LeaseStep::Started);
+        }
         self.hear(now, node);
         Ok(())
     }
@@ -56,13 +58,11 @@ impl Pool {
             });
         }
         let old = lease.until;
-        let until = now
-            .plus(self.jobs.get(&job).map_or(0, |it| u64::from(it.lease_seconds)))
-            .max(old);
+        let until = now.plus(u64::from(open.lease_seconds)).max(old);
         self.expiries.remove(&(old, job, attempt, node));
         self.expiries.insert((until, job, attempt, node));
         self.advance(job, node, attempt, LeaseStep::Committed);
-        let open = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut);
+        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
         if let Some(lease) = open.and_then(|open| {
             let index = open.lease(node, attempt)?;
             open.leases.get_mut(index)
@@ -74,7 +74,7 @@ impl Pool {
     }
 
     fn advance(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt, step: LeaseStep) {
-        let open = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut);
+        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
         let lease = open.and_then(|open| {
             open.leases
                 .iter_mut()
@@ -83,6 +83,7 @@ impl Pool {
         if let Some(lease) = lease {
             lease.step = lease.step.max(step);
         }
+        self.touch(job);
     }
 
     pub(super) fn answered(
@@ -98,6 +99,7 @@ impl Pool {
             node,
             attempt,
             digest: report.digest,
+            success: report.success,
         };
         if self.is_repeat(job, &answer) {
             return Ok(());
@@ -129,9 +131,10 @@ impl Pool {
             // seats that nobody took by now stay empty
             self.close_places(job);
         }
-        if let Some(open) = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut) {
+        if let Some(open) = self.jobs.get_mut(&job).and_then(Job::open_mut) {
             open.answers.push(answer);
         }
+        self.touch(job);
         self.settle(job, out);
         Ok(())
     }
@@ -166,8 +169,9 @@ impl Pool {
         let known = self.nodes.get_mut(&node).ok_or(Illegal::UnknownNode(node))?;
         known.status = NodeStatus::Lost;
         self.heard.remove(&(known.heard, node));
-        let leases: Vec<(JobNumber, Attempt)> = known.leases.iter().copied().collect();
         self.list(node);
+        self.touch_node(node);
+        let leases: Vec<(JobNumber, Attempt)> = self.held.get(&node).into_iter().flatten().copied().collect();
         for (job, attempt) in leases {
             self.come_to_nothing(job, node, attempt, FailReason::NodeLost, true, out);
         }
@@ -176,6 +180,7 @@ impl Pool {
 
     /// Ends what has timed out: a lease is valid up to its last second.
     pub(super) fn tick(&mut self, now: UnixSeconds, out: &mut Vec<Action>) {
+        self.heed(out);
         while let Some((until, job, attempt, node)) = self.expiries.first().copied()
             && until < now
         {
@@ -208,52 +213,67 @@ impl Pool {
         let Some(known) = self.jobs.get_mut(&job) else {
             return;
         };
-        let (needs, level, client) = (known.needs, known.level, known.client);
+        let client = known.client;
         let Some(open) = known.open_mut() else { return };
+        let (needs, level) = (open.needs, open.level);
         open.last_failure = Some(reason);
         if retry && open.retries_left > 0 {
             open.retries_left -= 1;
             open.waiting += 1;
             self.queue.insert(needs, level, client, job);
+            self.touch(job);
             out.push(Action::Retry { job, attempt, reason });
         } else {
+            self.touch(job);
             self.settle(job, out);
         }
     }
 
     /// Takes a lease out of job, node and index.
     fn release(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt) {
-        let open = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut);
+        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
         if let Some(open) = open
             && let Some(index) = open.lease(node, attempt)
         {
             let lease = open.leases.remove(index);
             self.expiries.remove(&(lease.until, job, attempt, node));
         }
-        if let Some(known) = self.nodes.get_mut(&node) {
-            known.leases.remove(&(job, attempt));
-        }
-        self.list(node);
+        self.let_go(job, node, attempt);
     }
 
     fn close_places(&mut self, job: JobNumber) {
         let Some(known) = self.jobs.get_mut(&job) else {
             return;
         };
-        let (needs, level, client) = (known.needs, known.level, known.client);
+        let client = known.client;
         if let Some(open) = known.open_mut() {
             open.waiting = 0;
+            self.queue.remove(open.needs, open.level, client, job);
         }
-        self.queue.remove(needs, level, client, job);
+    }
+
+    /// Ends a job, and those that waited for it in vain.
+    pub(super) fn end(&mut self, job: JobNumber, end: JobEnd, out: &mut Vec<Action>) {
+        self.end_alone(job, end, out);
+        let end = self.end_as_parent(job).unwrap_or(end);
+        self.spread(job, end, out);
+    }
+
+    /// What a job's end is to those that wait for it; `None` while it has not ended.
+    pub(super) fn end_as_parent(&self, job: JobNumber) -> Option<JobEnd> {
+        match &self.jobs.get(&job)?.life {
+            Life::Open(_) => None,
+            Life::Ended { end, accepted } => Some(as_parent(*end, accepted)),
+        }
     }
 
     /// Ends a job. Those who still work on it are told, but for a market's seats: they are paid by the escrow.
-    pub(super) fn end(&mut self, job: JobNumber, end: JobEnd, out: &mut Vec<Action>) {
+    pub(super) fn end_alone(&mut self, job: JobNumber, end: JobEnd, out: &mut Vec<Action>) {
         self.close_places(job);
-        let Some(open) = self.jobs.get_mut(&job).and_then(super::job::Job::open_mut) else {
+        let Some(open) = self.jobs.get_mut(&job).and_then(Job::open_mut) else {
             return;
         };
-        let leases = open.leases.clone();
+        let (needs, leases) = (open.needs, open.leases.clone());
         let accepted = std::mem::take(&mut open.answers);
         let seats_go_on = self.settings.policy.verification == Verification::CommitReveal
             && matches!(end, JobEnd::Agreed(_) | JobEnd::Failed(_));
@@ -265,8 +285,10 @@ impl Pool {
         }
         if let Some(known) = self.jobs.get_mut(&job) {
             known.life = Life::Ended { end, accepted };
-            self.queue.leave_set(known.needs);
+            self.queue.leave_set(needs);
         }
+        self.dag.leave(job);
+        self.touch(job);
         out.push(Action::End { job, end });
     }
 }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_types::{Attempt, UnixSeconds};
 
-use super::job::{Job, Life, Open};
+use super::dag::Dag;
+use super::job::{Class, Job, Life, Open};
 use super::node::Node;
-use super::queue::{Level, Queue};
+use super::queue::Queue;
 use super::{
-    Action, Assignment, Event, Illegal, JobEnd, JobNumber, JobSpec, JobStatus, NodeNumber, NodeSpec,
-    NodeStatus, Policy,
+    Action, Assignment, ClientNumber, Counts, Event, FailReason, Illegal, JobEnd, JobNumber, JobSpec, Level,
+    NodeNumber, NodeStatus, Policy, Touched,
 };
 
 /// What a service sets.
@@ -19,7 +20,9 @@ pub struct Settings {
     pub policy: Policy,
     /// Seconds of waiting that are worth one step of priority.
     pub ageing_step: u32,
-    /// Seconds without a word after which a node is lost; `None` where nodes send no heartbeats.
+    /// Seconds without a word after which a node is lost; `None` where nodes send no heartbeats. A word counts when the
+    /// one that counted last is older than a quarter of this: nodes that speak often change little, and who speaks
+    /// more often than that is lost up to a quarter sooner.
     pub node_timeout: Option<u32>,
     /// How many attempts of a job may come to nothing before it fails.
     pub max_retries: u8,
@@ -32,12 +35,18 @@ pub struct Pool {
     pub(super) jobs: BTreeMap<JobNumber, Job>,
     pub(super) nodes: BTreeMap<NodeNumber, Node>,
     pub(super) queue: Queue,
+    pub(super) dag: Dag,
+    /// Leases by node; nodes without any are not here.
+    pub(super) held: BTreeMap<NodeNumber, BTreeSet<(JobNumber, Attempt)>>,
     /// When leases end.
     pub(super) expiries: BTreeSet<(UnixSeconds, JobNumber, Attempt, NodeNumber)>,
     /// Nodes with a free slot, by how many leases they have.
     pub(super) free: BTreeSet<(u32, NodeNumber)>,
     /// Nodes that are not lost, by when they were heard of.
     pub(super) heard: BTreeSet<(UnixSeconds, NodeNumber)>,
+    pub(super) touched: Touched,
+    /// Jobs alone: nodes are counted when asked for.
+    pub(super) job_counts: Counts,
 }
 
 impl Pool {
@@ -48,9 +57,13 @@ impl Pool {
             jobs: BTreeMap::new(),
             nodes: BTreeMap::new(),
             queue: Queue::default(),
+            dag: Dag::default(),
+            held: BTreeMap::new(),
             expiries: BTreeSet::new(),
             free: BTreeSet::new(),
             heard: BTreeSet::new(),
+            touched: Touched::default(),
+            job_counts: Counts::default(),
         }
     }
 
@@ -61,7 +74,7 @@ impl Pool {
     pub fn apply(&mut self, now: UnixSeconds, event: Event) -> Result<Vec<Action>, Illegal> {
         let mut out = Vec::new();
         match event {
-            Event::Submit { job, spec } => self.submit(now, job, spec)?,
+            Event::Submit { job, spec } => self.submit(now, job, spec, &mut out)?,
             Event::Register { node, spec } => self.register(now, node, spec)?,
             Event::Heartbeat { node } => self.heartbeat(now, node)?,
             Event::Claim { node, job } => self.claim(now, node, job, &mut out)?,
@@ -97,39 +110,14 @@ impl Pool {
         Ok(out)
     }
 
-    /// Where a job stands; `None` when there is none.
-    pub fn job(&self, job: JobNumber) -> Option<JobStatus<'_>> {
-        self.jobs.get(&job).map(Job::status)
-    }
-
-    /// How a node stands and how many leases it has; `None` when there is none.
-    pub fn node(&self, node: NodeNumber) -> Option<(NodeStatus, u32)> {
-        self.nodes.get(&node).map(|it| (it.status, it.active()))
-    }
-
-    /// Jobs with a place that waits for a node.
-    pub const fn waiting(&self) -> usize {
-        self.queue.len
-    }
-
-    /// When the next lease or node times out: a service ticks by then.
-    pub fn next_timeout(&self) -> Option<UnixSeconds> {
-        let lease = self.expiries.first().map(|(until, ..)| *until);
-        let silence = self.settings.node_timeout.zip(self.heard.first());
-        let node = silence.map(|(timeout, (heard, _))| heard.plus(u64::from(timeout)));
-        // valid up to the moment itself, over after it
-        lease.into_iter().chain(node).min().map(|at| at.plus(1))
-    }
-
-    fn submit(&mut self, now: UnixSeconds, job: JobNumber, spec: JobSpec) -> Result<(), Illegal> {
-        let JobSpec {
-            client,
-            priority,
-            needs,
-            replicas,
-            quorum,
-            lease_seconds,
-        } = spec;
+    fn submit(
+        &mut self,
+        now: UnixSeconds,
+        job: JobNumber,
+        spec: JobSpec,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Illegal> {
+        let (replicas, quorum) = (spec.replicas, spec.quorum);
         if self.jobs.contains_key(&job) {
             return Err(Illegal::JobExists(job));
         }
@@ -140,11 +128,36 @@ impl Pool {
                 quorum,
             });
         }
+        let (awaited, failed) = self.look_at_parents(job, &spec.parents)?;
+        let client = spec.client;
+        if let Some(parent) = failed {
+            let end = JobEnd::Failed(FailReason::Parent(parent));
+            let accepted = Vec::new();
+            self.add(job, client, Life::Ended { end, accepted });
+            self.touch(job);
+            out.push(Action::End { job, end });
+            return Ok(());
+        }
+        let open = self.new_open(now, spec);
+        let (needs, level) = (open.needs, open.level);
+        if awaited.is_empty() {
+            self.queue.insert(needs, level, client, job);
+        }
+        self.dag.join(job, awaited);
+        self.add(job, client, Life::Open(open));
+        self.touch(job);
+        Ok(())
+    }
+
+    fn new_open(&mut self, now: UnixSeconds, spec: JobSpec) -> Open {
         let policy = self.settings.policy;
-        let level = Level::of(now, priority, self.settings.ageing_step);
-        let needs = self.queue.join_set(needs);
-        let open = Open {
-            waiting: replicas,
+        Open {
+            needs: self.queue.join_set(spec.needs),
+            level: Level::of(now, spec.priority, self.settings.ageing_step),
+            quorum: spec.quorum,
+            lease_seconds: spec.lease_seconds,
+            last_attempt: None,
+            waiting: spec.replicas,
             leases: Vec::new(),
             answers: Vec::new(),
             retries_left: if policy.retries {
@@ -153,113 +166,36 @@ impl Pool {
                 0
             },
             // with one replica there is nothing to disagree with
-            extra_places: if replicas > 1 { policy.extra_places } else { 0 },
+            extra_places: if spec.replicas > 1 { policy.extra_places } else { 0 },
             last_failure: None,
+        }
+    }
+
+    /// Puts a job in and counts it.
+    pub(super) fn add(&mut self, job: JobNumber, client: ClientNumber, life: Life) {
+        let mut known = Job {
+            client,
+            counted: Class::Queued,
+            life,
         };
-        let life = Life::Open(open);
-        self.jobs.insert(
-            job,
-            Job {
-                client,
-                needs,
-                level,
-                quorum,
-                lease_seconds,
-                last_attempt: None,
-                life,
-            },
-        );
-        self.queue.insert(needs, level, client, job);
-        Ok(())
+        known.counted = known.class(self.dag.is_blocked(job));
+        *self.job_counts.of_class(known.counted) += 1;
+        self.jobs.insert(job, known);
     }
 
-    fn register(&mut self, now: UnixSeconds, node: NodeNumber, spec: NodeSpec) -> Result<(), Illegal> {
-        if !spec.admitted {
-            return Err(Illegal::NotAdmitted(node));
-        }
-        match self.nodes.get_mut(&node) {
-            Some(known) => {
-                known.spec = spec;
-                // a drained node that restarts is still drained
-                if known.status == NodeStatus::Lost {
-                    known.status = NodeStatus::Up;
-                }
-            }
-            None => {
-                let leases = BTreeSet::new();
-                self.nodes.insert(
-                    node,
-                    Node {
-                        spec,
-                        status: NodeStatus::Up,
-                        heard: now,
-                        listed: None,
-                        leases,
-                    },
-                );
-            }
-        }
-        self.hear(now, node);
-        self.list(node);
-        Ok(())
-    }
-
-    pub(super) fn heartbeat(&mut self, now: UnixSeconds, node: NodeNumber) -> Result<(), Illegal> {
-        let known = self.nodes.get_mut(&node).ok_or(Illegal::UnknownNode(node))?;
-        if known.status == NodeStatus::Lost {
-            known.status = NodeStatus::Up;
-        }
-        self.hear(now, node);
-        self.list(node);
-        Ok(())
-    }
-
-    fn set_status(&mut self, node: NodeNumber, status: NodeStatus) -> Result<(), Illegal> {
-        let known = self.nodes.get_mut(&node).ok_or(Illegal::UnknownNode(node))?;
-        // a lost node comes back by being heard of, not by being told
-        if known.status != NodeStatus::Lost {
-            known.status = status;
-        }
-        self.list(node);
-        Ok(())
+    /// Takes a job out; nothing is left but what its children keep.
+    pub(super) fn take_out(&mut self, job: JobNumber) -> Option<Job> {
+        let known = self.jobs.remove(&job)?;
+        *self.job_counts.of_class(known.counted) -= 1;
+        Some(known)
     }
 
     fn forget(&mut self, job: JobNumber) -> Result<(), Illegal> {
         match &self.jobs.get(&job).ok_or(Illegal::UnknownJob(job))?.life {
             Life::Open(_) => Err(Illegal::StillOpen(job)),
             Life::Ended { .. } => {
-                self.jobs.remove(&job);
+                self.drop_job(job);
                 Ok(())
-            }
-        }
-    }
-
-    /// The job, open.
-    pub(super) fn open(&self, job: JobNumber) -> Result<(&Job, &Open), Illegal> {
-        let known = self.jobs.get(&job).ok_or(Illegal::UnknownJob(job))?;
-        known.open().map(|open| (known, open)).ok_or(Illegal::Ended(job))
-    }
-
-    /// A node was heard of.
-    pub(super) fn hear(&mut self, now: UnixSeconds, node: NodeNumber) {
-        if let Some(known) = self.nodes.get_mut(&node) {
-            self.heard.remove(&(known.heard, node));
-            known.heard = now.max(known.heard);
-            if known.status != NodeStatus::Lost {
-                self.heard.insert((known.heard, node));
-            }
-        }
-    }
-
-    /// Brings the index of free nodes up to date with a node.
-    pub(super) fn list(&mut self, node: NodeNumber) {
-        if let Some(known) = self.nodes.get_mut(&node) {
-            if let Some(active) = known.listed.take() {
-                self.free.remove(&(active, node));
-            }
-            if known.is_free() {
-                known.listed = Some(known.active());
-                self.free.insert((known.active(), node));
             }
         }
     }

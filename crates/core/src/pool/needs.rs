@@ -3,24 +3,49 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_types::{Capabilities, Interpreter, Requirements};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// What a job needs of a node.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Needs {
     /// Hardware.
+    #[serde(default, skip_serializing_if = "asks_for_nothing")]
     pub hardware: Requirements,
     /// The program that runs it, unless it runs by itself.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "read_interpreter"
+    )]
     pub interpreter: Option<Interpreter>,
     /// Where the node has to stand, in its operator's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,
     /// Labels that the node has to carry.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Anything else that only a node which says so can do (bundles, outputs …), in the service's words.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub features: BTreeSet<String>,
 }
 
+fn asks_for_nothing(hardware: &Requirements) -> bool {
+    *hardware == Requirements::default()
+}
+
+/// An interpreter by its name in manifests, as it is written.
+fn read_interpreter<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Interpreter>, D::Error> {
+    let name = Option::<String>::deserialize(deserializer)?;
+    name.map(|name| {
+        Interpreter::parse(&name)
+            .ok_or_else(|| serde::de::Error::custom(format!("no interpreter `{name}` is known")))
+    })
+    .transpose()
+}
+
 /// What a node offers.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Offer {
     /// It has not said: it gets any interpreter, and nothing that asks for more than code, interpreter and arguments.
     Unannounced,

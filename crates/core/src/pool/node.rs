@@ -1,13 +1,12 @@
-//! A node: what it offers and what it works on.
+//! A node: what it offers and how it stands. What it works on is an index over jobs ([`super::Pool`]).
 
-use std::collections::BTreeSet;
+use sandrun_types::UnixSeconds;
+use serde::{Deserialize, Serialize};
 
-use sandrun_types::{Attempt, UnixSeconds};
-
-use super::{JobNumber, Offer};
+use super::Offer;
 
 /// What a node brings.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeSpec {
     /// What it has.
     pub offer: Offer,
@@ -18,7 +17,8 @@ pub struct NodeSpec {
 }
 
 /// How a node stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NodeStatus {
     /// Takes jobs.
     Up,
@@ -36,17 +36,4 @@ pub(super) struct Node {
     pub(super) heard: UnixSeconds,
     /// Under how many leases it stands in the index of free nodes.
     pub(super) listed: Option<u32>,
-    pub(super) leases: BTreeSet<(JobNumber, Attempt)>,
-}
-
-impl Node {
-    /// Leases that it has.
-    pub(super) fn active(&self) -> u32 {
-        u32::try_from(self.leases.len()).unwrap_or(u32::MAX)
-    }
-
-    /// Whether another job may go to it.
-    pub(super) fn is_free(&self) -> bool {
-        self.status == NodeStatus::Up && self.active() < self.spec.slots
-    }
 }

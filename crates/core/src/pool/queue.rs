@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_types::UnixSeconds;
+use serde::{Deserialize, Serialize};
 
 use super::{ClientNumber, JobNumber, Needs, Priority};
 
@@ -14,9 +15,10 @@ use super::{ClientNumber, JobNumber, Needs, Priority};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NeedsId(u32);
 
-/// How soon a job's turn comes: less is sooner.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(super) struct Level(i64);
+/// How soon a job's turn comes: less is sooner. The time of its submission in steps of ageing, less its priority.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Level(i64);
 
 impl Level {
     pub(super) fn of(submitted: UnixSeconds, priority: Priority, ageing_step: u32) -> Self {
@@ -53,11 +55,13 @@ struct Set {
 }
 
 /// One level's jobs by client, and whose turn it is. A share in `order` may lag behind the client's own: it is brought
-/// up to date when its turn comes.
+/// up to date when its turn comes. Flat sets, so that a client with one job costs little more than the job.
 #[derive(Debug, Clone, Default)]
 struct Turns {
     order: BTreeSet<(Share, ClientNumber)>,
-    jobs: BTreeMap<ClientNumber, (Share, BTreeSet<JobNumber>)>,
+    /// The same, the other way round.
+    shares: BTreeMap<ClientNumber, Share>,
+    jobs: BTreeSet<(ClientNumber, JobNumber)>,
 }
 
 /// A waiting job and when its turn comes.
@@ -110,11 +114,11 @@ impl Queue {
         let share = self.share(client);
         let Some(set) = self.sets.get_mut(&id) else { return };
         let turns = set.levels.entry(level).or_default();
-        let (_, jobs) = turns.jobs.entry(client).or_insert_with(|| {
+        turns.shares.entry(client).or_insert_with(|| {
             turns.order.insert((share, client));
-            (share, BTreeSet::new())
+            share
         });
-        if jobs.insert(job) {
+        if turns.jobs.insert((client, job)) {
             self.len += 1;
         }
     }
@@ -125,15 +129,13 @@ impl Queue {
         let Some(turns) = set.levels.get_mut(&level) else {
             return;
         };
-        let Some((share, jobs)) = turns.jobs.get_mut(&client) else {
-            return;
-        };
-        if jobs.remove(&job) {
+        if turns.jobs.remove(&(client, job)) {
             self.len -= 1;
         }
-        if jobs.is_empty() {
-            turns.order.remove(&(*share, client));
-            turns.jobs.remove(&client);
+        if turns.of(client).next().is_none()
+            && let Some(share) = turns.shares.remove(&client)
+        {
+            turns.order.remove(&(share, client));
         }
         if turns.jobs.is_empty() {
             set.levels.remove(&level);
@@ -181,7 +183,7 @@ impl Queue {
         let Self { sets, shares, .. } = self;
         let (level, turns) = sets.get_mut(&id)?.levels.iter_mut().next()?;
         let (share, client) = turns.freshen(shares)?;
-        let job = *turns.jobs.get(&client)?.1.first()?;
+        let job = turns.of(client).next()?;
         Some(Turn {
             level: *level,
             share,
@@ -196,13 +198,15 @@ impl Queue {
             .get(&id)
             .into_iter()
             .flat_map(|set| set.levels.values())
-            .flat_map(|turns| {
-                turns
-                    .order
-                    .iter()
-                    .filter_map(|(_, client)| turns.jobs.get(client))
-                    .flat_map(|(_, jobs)| jobs.iter().copied())
-            })
+            .flat_map(|turns| turns.order.iter().flat_map(|(_, client)| turns.of(*client)))
+    }
+
+    /// Sets with waiting jobs whose needs `fits` accepts.
+    pub(super) fn waiting_sets(&self, fits: impl Fn(&Needs) -> bool) -> impl Iterator<Item = NeedsId> {
+        let waiting = self.sets.iter().filter(|(_, set)| !set.levels.is_empty());
+        waiting
+            .filter(move |(_, set)| fits(&set.needs))
+            .map(|(id, _)| *id)
     }
 
     /// The needs of a set.
@@ -212,9 +216,7 @@ impl Queue {
 
     pub(super) fn contains(&self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) -> bool {
         let turns = self.sets.get(&id).and_then(|set| set.levels.get(&level));
-        turns
-            .and_then(|turns| turns.jobs.get(&client))
-            .is_some_and(|(_, jobs)| jobs.contains(&job))
+        turns.is_some_and(|turns| turns.jobs.contains(&(client, job)))
     }
 
     /// Whether indexes and counts agree with each other.
@@ -223,12 +225,8 @@ impl Queue {
         let sets = self.sets.values().all(|set| {
             set.jobs > 0
                 && set.levels.values().all(|turns| {
-                    len += turns.jobs.values().map(|(_, jobs)| jobs.len()).sum::<usize>();
-                    !turns.jobs.is_empty()
-                        && turns.order.len() == turns.jobs.len()
-                        && turns.jobs.iter().all(|(client, (share, jobs))| {
-                            !jobs.is_empty() && turns.order.contains(&(*share, *client))
-                        })
+                    len += turns.jobs.len();
+                    !turns.jobs.is_empty() && turns.is_consistent()
                 })
         });
         let names = self.names.len() == self.sets.len();
@@ -242,6 +240,24 @@ impl Queue {
 }
 
 impl Turns {
+    /// A client's jobs.
+    fn of(&self, client: ClientNumber) -> impl Iterator<Item = JobNumber> {
+        let all = (client, JobNumber(0))..=(client, JobNumber(u64::MAX));
+        self.jobs.range(all).map(|(_, job)| *job)
+    }
+
+    fn is_consistent(&self) -> bool {
+        let mut shares = self.shares.iter();
+        self.order.len() == self.shares.len()
+            && shares.all(|(client, share)| {
+                self.order.contains(&(*share, *client)) && self.of(*client).next().is_some()
+            })
+            && self
+                .jobs
+                .iter()
+                .all(|(client, _)| self.shares.contains_key(client))
+    }
+
     /// Brings the first turns up to date until the first one is, and returns it.
     fn freshen(&mut self, shares: &BTreeMap<ClientNumber, Share>) -> Option<(Share, ClientNumber)> {
         loop {
@@ -252,7 +268,7 @@ impl Turns {
             }
             self.order.remove(&(share, client));
             self.order.insert((current, client));
-            self.jobs.get_mut(&client)?.0 = current;
+            self.shares.insert(client, current);
         }
     }
 }

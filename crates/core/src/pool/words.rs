@@ -49,6 +49,14 @@ pub enum Illegal {
     /// The number was given out already.
     #[error("job {0} was submitted already")]
     JobExists(JobNumber),
+    /// A job that waits for one that is not here. The service puts ended ones back before it submits.
+    #[error("job {job} waits for job {parent}, and there is none")]
+    UnknownParent {
+        /// The job.
+        job: JobNumber,
+        /// What it waits for.
+        parent: JobNumber,
+    },
     /// A job that can never be agreed on.
     #[error(
         "job {job} asks for {quorum} equal answers of {replicas}: choose at least one and at most all, and more than half"

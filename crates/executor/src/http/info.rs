@@ -73,6 +73,7 @@ pub(super) async fn health(
         proof,
         class: Some(app.class),
         isolation: app.isolation.clone(),
+        max_concurrent_jobs: Some(app.parallel),
     }))
 }
 

@@ -1,0 +1,106 @@
+//! `queue.cycle`: claims and completions over HTTP by eight nodes, as existing nodes make them.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use super::broker::Broker;
+use super::wire::Wire;
+use super::{Rate, floor, load};
+
+const CLAIMERS: usize = 8;
+/// Jobs that are measured.
+const JOBS: usize = 20_000;
+/// Jobs that wait while the same number is measured.
+const MILLION: usize = 1_000_000;
+
+/// Jobs claimed and completed a second, beside the floor, and how often a claim was told that there is no job while
+/// there was one.
+///
+/// # Errors
+/// A broker that does not start or refuses.
+pub(crate) async fn cycle(program: &Path) -> anyhow::Result<(Rate, f64)> {
+    let broker = Broker::start(program).await?;
+    let peer = floor::commits_per_second(&broker.directory)?;
+    load::fill(&broker.url, JOBS, false).await?;
+    let (rate, wrong) = run(&broker.url, JOBS).await?;
+    broker.stop().await;
+    Ok((Rate { rate, peer }, wrong))
+}
+
+/// The same with a million jobs pending, beside [`cycle`] in the same run.
+///
+/// # Errors
+/// As [`cycle`].
+pub(crate) async fn cycle_of_a_million(program: &Path) -> anyhow::Result<Rate> {
+    let (plain, _) = cycle(program).await?;
+    let broker = Broker::start(program).await?;
+    load::fill(&broker.url, MILLION, true).await?;
+    let (rate, _) = run(&broker.url, JOBS).await?;
+    broker.stop().await;
+    Ok(Rate {
+        rate,
+        peer: plain.rate,
+    })
+}
+
+/// Claims and completes so many of the jobs that wait.
+async fn run(url: &str, jobs: usize) -> anyhow::Result<(f64, f64)> {
+    let (left, wrong) = (Arc::new(AtomicUsize::new(jobs)), Arc::new(AtomicUsize::new(0)));
+    let mut tasks = tokio::task::JoinSet::new();
+    let mut wires = Vec::new();
+    for number in 0..CLAIMERS {
+        let mut wire = Wire::open(url).await?;
+        let capabilities =
+            json!({"cpu_cores": 8, "memory_gb": 64, "gpu": false, "interpreters": ["python3"]});
+        let endpoint = format!("http://node-{number}.example:8443");
+        let registration = json!({"endpoint": endpoint, "capabilities": capabilities});
+        let answer = wire.ask("/register", &registration).await?;
+        let node = answer["node_id"].as_str().context("a node id")?.to_owned();
+        wires.push((wire, node));
+    }
+    let start = Instant::now();
+    for (wire, node) in wires {
+        tasks.spawn(work(wire, node, Arc::clone(&left), Arc::clone(&wrong)));
+    }
+    while let Some(done) = tasks.join_next().await {
+        done??;
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let wrong = u32::try_from(wrong.load(Ordering::Relaxed))?;
+    Ok((f64::from(u32::try_from(jobs)?) / seconds, f64::from(wrong)))
+}
+
+async fn work(
+    mut wire: Wire,
+    node: String,
+    left: Arc<AtomicUsize>,
+    wrong: Arc<AtomicUsize>,
+) -> anyhow::Result<()> {
+    let claim = json!({"node_id": node});
+    while left
+        .fetch_update(Ordering::AcqRel, Ordering::Acquire, |it| it.checked_sub(1))
+        .is_ok()
+    {
+        let job = loop {
+            let answer = wire.ask("/claim", &claim).await?;
+            // each that is left here has its job in the queue
+            match answer["job"]["id"].as_str() {
+                Some(job) => break job.to_owned(),
+                None => wrong.fetch_add(1, Ordering::Relaxed),
+            };
+        };
+        let answer: Value = wire
+            .ask(
+                "/complete",
+                &json!({"node_id": node, "job_id": job, "output": "a job\n", "error": "", "exit_code": 0}),
+            )
+            .await?;
+        anyhow::ensure!(answer["status"] == "ok", "a completion was answered {answer}");
+    }
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! `jobs`, `job` and `cancel` at a service.
+
+use client_sdk::pool::{Job, JobPage, JobQuery, JobStatus, MAX_PAGE, PoolJobId};
+use serde::Serialize;
+
+use super::{connect, failed, job_id};
+use crate::exit::Status;
+use crate::output::{Output, Report, table};
+
+#[derive(Debug, Serialize)]
+struct List {
+    jobs: Vec<Job>,
+}
+
+impl Report for List {
+    fn human(&self) -> String {
+        let heading = ["JOB", "STATE", "NODE", "ATTEMPT", "PRIORITY", "CLIENT", "CREATED"]
+            .map(str::to_owned)
+            .to_vec();
+        let rows = self.jobs.iter().map(|job| {
+            vec![
+                job.id.to_string(),
+                job.status.to_string(),
+                text(job.node.as_ref()),
+                text(job.attempt),
+                text(job.priority),
+                text(job.client.as_ref()),
+                text(job.created_at.as_ref()),
+            ]
+        });
+        table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
+    }
+}
+
+fn text<T: ToString>(value: Option<T>) -> String {
+    value.map_or_else(|| "-".to_owned(), |it| it.to_string())
+}
+
+/// Lists jobs, newest first; of those that are open the running ones first.
+pub(crate) async fn list(
+    to: &str,
+    limit: u32,
+    open: bool,
+    client: Option<String>,
+    output: &Output,
+) -> anyhow::Result<Status> {
+    let service = connect(to, None).await?;
+    let most = usize::try_from(limit).unwrap_or(usize::MAX);
+    let states: &[Option<JobStatus>] = if open {
+        &[
+            Some(JobStatus::Running),
+            Some(JobStatus::Assigned),
+            Some(JobStatus::Pending),
+        ]
+    } else {
+        &[None]
+    };
+    let mut jobs: Vec<Job> = Vec::new();
+    for status in states {
+        if jobs.len() >= most {
+            break;
+        }
+        let query = JobQuery {
+            status: *status,
+            client: client.clone(),
+            limit: Some(limit.clamp(1, MAX_PAGE)),
+            after: None,
+        };
+        let JobPage { jobs: page, .. } = service.jobs(&query).await.map_err(failed)?;
+        // one that has moved on meanwhile would be there twice
+        jobs.extend(
+            page.into_iter()
+                .filter(|it| !has(&jobs, &it.id))
+                .collect::<Vec<_>>(),
+        );
+    }
+    jobs.truncate(most);
+    output.result(&List { jobs })?;
+    Ok(Status::Success)
+}
+
+fn has(jobs: &[Job], id: &PoolJobId) -> bool {
+    jobs.iter().any(|it| it.id == *id)
+}
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    job: Job,
+    why: String,
+    #[serde(skip)]
+    only_why: bool,
+}
+
+impl Report for Shown {
+    fn human(&self) -> String {
+        if self.only_why {
+            return format!("{}\n", self.why);
+        }
+        let job = &self.job;
+        let mut lines = vec![("job", job.id.to_string()), ("state", job.status.to_string())];
+        let replicas = match (job.replicas, job.quorum) {
+            (Some(replicas), Some(quorum)) => Some(format!("{replicas} (quorum {quorum})")),
+            (replicas, _) => replicas.map(|it| it.to_string()),
+        };
+        let parents: Vec<&str> = job.parents.iter().map(PoolJobId::as_str).collect();
+        let optional = [
+            ("client", job.client.clone()),
+            ("priority", job.priority.map(|it| it.to_string())),
+            ("redundancy", replicas),
+            ("after", (!parents.is_empty()).then(|| parents.join(", "))),
+            ("node", job.node.clone()),
+            ("attempt", job.attempt.map(|it| it.to_string())),
+            ("created", job.created_at.as_ref().map(ToString::to_string)),
+            ("started", job.started_at.as_ref().map(ToString::to_string)),
+            ("ended", job.completed_at.as_ref().map(ToString::to_string)),
+            ("exit code", job.exit_code.map(|it| it.to_string())),
+        ];
+        lines.extend(optional.into_iter().filter_map(|(name, it)| Some((name, it?))));
+        for output in &job.outputs {
+            lines.push((
+                "output",
+                format!("{}  {}  {} bytes", output.sha256, output.path, output.size),
+            ));
+        }
+        lines.push(("why", self.why.clone()));
+        let line = |(name, value): &(&str, String)| format!("{name:<10} {value}\n");
+        lines.iter().map(line).collect()
+    }
+}
+
+/// What a job waits for, in a sentence.
+fn explain(job: &Job) -> String {
+    let reason = job.reason.as_deref();
+    match (job.status, reason) {
+        (JobStatus::Pending, Some(reason)) => format!("it waits: {reason}"),
+        (JobStatus::Pending, None) if !job.parents.is_empty() => {
+            "it waits for the jobs that it comes after, or for a node that has what it needs".to_owned()
+        }
+        (JobStatus::Pending, None) => "it waits for a node that is free and has what it needs".to_owned(),
+        (JobStatus::Assigned, _) => "a node has it and has not begun to run it".to_owned(),
+        (JobStatus::Running, _) => "it runs".to_owned(),
+        (JobStatus::Completed, _) => "it is over; it waits for nothing".to_owned(),
+        (JobStatus::Failed, Some(reason)) => format!("it failed: {reason}"),
+        (JobStatus::Failed, None) => match job.exit_code {
+            Some(code) => format!("its program ended with {code}"),
+            None => "it failed".to_owned(),
+        },
+    }
+}
+
+/// Shows one job.
+pub(crate) async fn show(to: &str, id: &str, only_why: bool, output: &Output) -> anyhow::Result<Status> {
+    let id = job_id(id)?;
+    let service = connect(to, None).await?;
+    let job = service.job(&id).await.map_err(failed)?;
+    output.result(&Shown {
+        why: explain(&job),
+        job,
+        only_why,
+    })?;
+    Ok(Status::Success)
+}
+
+#[derive(Debug, Serialize)]
+struct Cancelled {
+    job: PoolJobId,
+}
+
+impl Report for Cancelled {
+    fn human(&self) -> String {
+        format!("cancelled {}\n", self.job)
+    }
+}
+
+/// Takes a job back.
+pub(crate) async fn cancel(to: &str, id: &str, output: &Output) -> anyhow::Result<Status> {
+    let id = job_id(id)?;
+    let service = connect(to, None).await?;
+    service.cancel(&id).await.map_err(failed)?;
+    output.result(&Cancelled { job: id })?;
+    Ok(Status::Success)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn job(fields: serde_json::Value) -> Job {
+        serde_json::from_value(fields).unwrap()
+    }
+
+    #[test]
+    fn a_job_is_explained_and_shown_without_what_is_not_known() {
+        let waits =
+            job(json!({"job_id": "a", "status": "pending", "parents": ["b"], "replicas": 3, "quorum": 2}));
+        let shown = Shown {
+            why: explain(&waits),
+            job: waits,
+            only_why: false,
+        };
+        let text = shown.human();
+        assert!(
+            text.contains("redundancy 3 (quorum 2)\n") && text.contains("after      b\n"),
+            "{text}"
+        );
+        assert!(
+            !text.contains("\nnode ") && text.contains("why        it waits for the jobs"),
+            "{text}"
+        );
+        let failed = job(json!({"job_id": "a", "status": "failed", "reason": "cancelled by its client"}));
+        assert_eq!(explain(&failed), "it failed: cancelled by its client");
+        let ended = job(json!({"job_id": "a", "status": "failed", "exit_code": 3}));
+        assert_eq!(explain(&ended), "its program ended with 3");
+    }
+}

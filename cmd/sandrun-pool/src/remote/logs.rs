@@ -1,0 +1,56 @@
+//! `logs` at a service.
+
+use client_sdk::pool::{LogEvent, PoolJobId, Printed};
+use serde::Serialize;
+
+use super::{connect, failed, job_id};
+use crate::exit::Status;
+use crate::output::{Output, Report, write_out};
+
+#[derive(Debug, Serialize)]
+struct Shown {
+    job: PoolJobId,
+    #[serde(flatten)]
+    printed: Printed,
+}
+
+impl Report for Shown {
+    fn human(&self) -> String {
+        self.printed.stdout.clone()
+    }
+}
+
+/// Shows what a job has printed; with `follow` also what it prints from now on, until it ends.
+pub(crate) async fn logs(to: &str, id: &str, follow: bool, output: &Output) -> anyhow::Result<Status> {
+    let id = job_id(id)?;
+    let service = connect(to, None).await?;
+    if follow {
+        let mut follower = service.follow(&id);
+        while let Some(event) = follower.next().await.map_err(failed)? {
+            print(&event, output)?;
+        }
+        return Ok(Status::Success);
+    }
+    let printed = service.printed(&id).await.map_err(failed)?;
+    let stderr = printed.stderr.clone();
+    output.result(&Shown { job: id, printed })?;
+    output.program_errors(&stderr);
+    Ok(Status::Success)
+}
+
+/// Prints an event: what the program printed, where it printed it; for scripts one JSON object a line.
+pub(super) fn print(event: &LogEvent, output: &Output) -> anyhow::Result<()> {
+    if output.is_json() {
+        return write_out(format!("{}\n", serde_json::to_string(event)?).as_bytes());
+    }
+    match event {
+        LogEvent::Stdout(text) => output.program_output(text)?,
+        LogEvent::Stderr(text) => output.program_errors(text),
+        LogEvent::Attempt(attempt) => {
+            output.note(&format!("attempt {attempt} begins; it prints from the start"))
+        }
+        LogEvent::Status(status) if output.shows_progress() => output.note(&format!("job is {status}")),
+        LogEvent::Status(_) => {}
+    }
+    Ok(())
+}

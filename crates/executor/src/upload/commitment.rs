@@ -1,0 +1,116 @@
+//! The commitment to an upload, computed by whoever sends it: what an executor's receipt has to say.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use sandrun_types::Sha256Hex;
+use thiserror::Error;
+
+use super::assemble::{AssembleError, assemble};
+use super::bundle::BundleLimits;
+use super::receive::{Part, Received};
+
+/// Most bytes of a bundle that is looked into; the executor's own limit is lower.
+const MAX_BYTES: u64 = 1 << 30;
+/// Most files and folders of one.
+const MAX_ENTRIES: usize = 100_000;
+
+/// A file of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UploadedFile {
+    /// The name that it is sent under.
+    pub name: String,
+    /// Where it lies; it is removed.
+    pub at: PathBuf,
+}
+
+/// An upload that no executor would take.
+#[derive(Debug, Error)]
+pub enum CommitmentError {
+    /// Files or manifest are wrong.
+    #[error("{0}")]
+    Bad(String),
+    /// This machine's disk.
+    #[error("cannot unpack an upload in {}", path.display())]
+    Disk {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// The [`sandrun_types::job_hash`] that an executor states for these files and this manifest (its text, where one is
+/// sent): archives are unpacked into the new folder `scratch`, which is removed. Blocks.
+///
+/// # Errors
+/// [`CommitmentError`].
+pub fn commitment(
+    files: Vec<UploadedFile>,
+    manifest: Option<Vec<u8>>,
+    scratch: &Path,
+) -> Result<Sha256Hex, CommitmentError> {
+    let parts = files
+        .into_iter()
+        .map(|file| Part {
+            name: file.name,
+            spool: file.at,
+        })
+        .collect();
+    let limits = BundleLimits {
+        bytes: MAX_BYTES,
+        entries: MAX_ENTRIES,
+    };
+    let assembled = assemble(Received { parts, manifest }, scratch, limits);
+    let removed = fs::remove_dir_all(scratch);
+    let disk = |source| CommitmentError::Disk {
+        path: scratch.to_owned(),
+        source,
+    };
+    match assembled {
+        Ok(assembled) => removed.map(|()| assembled.job_hash).map_err(disk),
+        Err(AssembleError::Spool(source)) => Err(disk(source)),
+        Err(error) if error.is_internal() => Err(disk(io::Error::other(error))),
+        Err(error) => Err(CommitmentError::Bad(error.to_string())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn plain_files_and_their_archive_have_one_commitment_and_nothing_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let scratch = folder.path().join("scratch");
+        let text = b"print(1)";
+        let file = |name: &str, bytes: &[u8]| {
+            let at = folder.path().join("spool");
+            fs::write(&at, bytes).unwrap();
+            UploadedFile {
+                name: name.to_owned(),
+                at,
+            }
+        };
+        let plain = commitment(vec![file("main.py", text)], None, &scratch).unwrap();
+        let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(
+            Vec::new(),
+            flate2::Compression::fast(),
+        ));
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, "main.py", &text[..]).unwrap();
+        let archive = archive.into_inner().unwrap().finish().unwrap();
+        let packed = commitment(vec![file("all.tar.gz", &archive)], None, &scratch).unwrap();
+        assert_eq!(plain, packed);
+        let broken = commitment(vec![file("all.tar.gz", b"none")], None, &scratch);
+        assert!(matches!(broken, Err(CommitmentError::Bad(_))), "{broken:?}");
+        assert_eq!(
+            fs::read_dir(folder.path()).unwrap().count(),
+            1,
+            "only the broken archive"
+        );
+    }
+}

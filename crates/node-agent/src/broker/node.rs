@@ -1,0 +1,114 @@
+//! The node as its tasks share it: configuration, clients, state, and how it is told to end.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use sandrun_executor::{ClientError, ExecutorClient};
+use sandrun_types::ClassId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::client::BrokerClient;
+use super::config::BrokerNodeConfig;
+use super::error::BrokerError;
+use super::offer::Offer;
+use super::spool::Spool;
+use super::state::{ExecutorFacts, State};
+use super::wire::{NodeId, Registration};
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Node {
+    pub(crate) config: BrokerNodeConfig,
+    pub(crate) endpoint: String,
+    pub(crate) offer: Offer,
+    pub(crate) broker: BrokerClient,
+    pub(crate) executor: ExecutorClient,
+    pub(crate) spool: Spool,
+    state: Mutex<State>,
+    /// A slot is free, or the broker's wishes have changed.
+    pub(crate) changed: Notify,
+    /// Nothing new is to be taken.
+    pub(crate) stop: CancellationToken,
+    /// What is under way is to be given back.
+    pub(crate) abort: CancellationToken,
+    /// One registration at a time.
+    registering: tokio::sync::Mutex<()>,
+}
+
+impl Node {
+    pub(crate) fn new(
+        config: BrokerNodeConfig,
+        endpoint: String,
+        offer: Offer,
+        broker: BrokerClient,
+        executor: ExecutorClient,
+        spool: Spool,
+    ) -> Self {
+        Self {
+            config,
+            endpoint,
+            offer,
+            broker,
+            executor,
+            spool,
+            state: Mutex::new(State::new()),
+            changed: Notify::new(),
+            stop: CancellationToken::new(),
+            abort: CancellationToken::new(),
+            registering: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// The state; never held across an await.
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The id that this node has with the broker: registers where it has none, or where `lost` is what it had.
+    pub(crate) async fn register(&self, lost: Option<&NodeId>) -> Result<NodeId, BrokerError> {
+        let _one = self.registering.lock().await;
+        if let Some(known) = self.state().node_id.clone()
+            && Some(&known) != lost
+        {
+            return Ok(known);
+        }
+        let registration = Registration {
+            endpoint: &self.endpoint,
+            capabilities: &self.offer.plain,
+            protocol: 2,
+            slots: self.config.max_concurrent_jobs,
+            offer: &self.offer.full,
+        };
+        let node_id = self.broker.register(&registration).await?;
+        info!(node = %node_id, endpoint = self.endpoint, "registered with the broker");
+        self.state().node_id = Some(node_id.clone());
+        Ok(node_id)
+    }
+
+    /// Asks the executor who it is.
+    pub(crate) async fn ask_executor(&self) -> Result<(), ClientError> {
+        let health = self.executor.health().await?;
+        let class = health.class.ok_or_else(|| ClientError::Refused {
+            status: 200,
+            words: "it names no execution class; it is of an older version".to_owned(),
+        })?;
+        let facts = ExecutorFacts {
+            worker_id: health.worker_id,
+            class: ClassId(class.0),
+        };
+        let worker = facts
+            .worker_id
+            .map_or("anonymous".to_owned(), |id| id.to_string());
+        info!(worker, class = %facts.class, layers = health.isolation.join(" "), "executor");
+        self.state().executor = Some(facts);
+        Ok(())
+    }
+
+    /// The executor did not answer: nothing more is claimed until it does.
+    pub(crate) fn suspect_executor(&self, error: &ClientError) {
+        if self.state().executor.take().is_some() {
+            warn!(%error, "the executor does not answer; no job is claimed until it does");
+        }
+    }
+}

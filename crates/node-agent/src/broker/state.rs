@@ -1,0 +1,149 @@
+//! What a node knows at one moment, and the few steps that change it. Synchronous; one lock around it is in `node.rs`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use sandrun_types::{ClassId, WorkerId};
+use tokio_util::sync::CancellationToken;
+
+use super::pace::View;
+use super::wire::{Held, NodeId, Protocol, Wishes};
+
+/// What an executor says about itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ExecutorFacts {
+    /// Its key; an anonymous one signs no receipts.
+    pub(crate) worker_id: Option<WorkerId>,
+    /// The class that jobs run under.
+    pub(crate) class: ClassId,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct State {
+    /// What the broker calls this node; `None` until it has registered.
+    pub(crate) node_id: Option<NodeId>,
+    pub(crate) protocol: Protocol,
+    pub(crate) draining: bool,
+    /// `None` until it has answered, and after it has failed.
+    pub(crate) executor: Option<ExecutorFacts>,
+    /// Jobs under way, and how each is told to stop.
+    running: BTreeMap<Held, CancellationToken>,
+    /// Attempts whose answers the broker could not be told yet.
+    undelivered: BTreeSet<Held>,
+}
+
+impl State {
+    pub(crate) const fn new() -> Self {
+        Self {
+            node_id: None,
+            protocol: Protocol::Plain,
+            draining: false,
+            executor: None,
+            running: BTreeMap::new(),
+            undelivered: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a job on; `None` where it is under way already, or answered.
+    pub(crate) fn begin(&mut self, held: &Held) -> Option<CancellationToken> {
+        if self.running.contains_key(held) || self.undelivered.contains(held) {
+            return None;
+        }
+        let token = CancellationToken::new();
+        self.running.insert(held.clone(), token.clone());
+        Some(token)
+    }
+
+    /// A job is over.
+    pub(crate) fn end(&mut self, held: &Held) {
+        self.running.remove(held);
+    }
+
+    /// A job has an answer that is still to be told.
+    pub(crate) fn keep_answer(&mut self, held: &Held) {
+        self.undelivered.insert(held.clone());
+    }
+
+    /// There is nothing more to be told about it.
+    pub(crate) fn drop_answer(&mut self, held: &Held) {
+        self.undelivered.remove(held);
+    }
+
+    /// Attempts that this node answers for: under way, or with an answer that is still to be told.
+    pub(crate) fn held(&self) -> Vec<Held> {
+        self.running.keys().chain(&self.undelivered).cloned().collect()
+    }
+
+    /// Does what the broker wishes; returns the jobs that are told to stop now.
+    pub(crate) fn obey(&mut self, wishes: &Wishes) -> Vec<Held> {
+        self.draining = wishes.drain.unwrap_or(false);
+        let unwanted = wishes.cancel.iter().filter_map(|held| {
+            let (held, token) = self.running.get_key_value(held)?;
+            (!token.is_cancelled()).then(|| {
+                token.cancel();
+                held.clone()
+            })
+        });
+        unwanted.collect()
+    }
+
+    /// Whether the broker may have something to say that does not wait.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.draining || !self.running.is_empty()
+    }
+
+    /// What the next step depends on.
+    pub(crate) fn view(&self, stopping: bool, slots: u32, poll_interval: Duration) -> View {
+        View {
+            stopping,
+            draining: self.draining,
+            slots,
+            running: self.running.len(),
+            undelivered: self.undelivered.len(),
+            executor_is_up: self.executor.is_some(),
+            poll_interval,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::broker::wire::BrokerJob;
+    use sandrun_types::Attempt;
+
+    fn held(job: &str, attempt: u32) -> Held {
+        Held {
+            id: BrokerJob(job.to_owned()),
+            attempt: Some(Attempt(attempt)),
+        }
+    }
+
+    #[test]
+    fn a_job_is_taken_on_once_and_cancelled_once_and_by_its_attempt() {
+        let mut state = State::new();
+        let token = state.begin(&held("a", 2)).unwrap();
+        assert!(state.begin(&held("a", 2)).is_none());
+        let other = state.begin(&held("b", 1)).unwrap();
+        let wishes = |attempt| Wishes {
+            cancel: vec![held("a", attempt), held("gone", 1)],
+            drain: Some(true),
+        };
+        assert_eq!(state.obey(&wishes(1)), []);
+        assert!(!token.is_cancelled());
+        assert_eq!(state.obey(&wishes(2)), [held("a", 2)]);
+        assert!(token.is_cancelled() && !other.is_cancelled());
+        assert_eq!(state.obey(&wishes(2)), []);
+        assert!(state.draining && state.is_busy());
+        state.keep_answer(&held("b", 1));
+        state.end(&held("a", 2));
+        state.end(&held("b", 1));
+        assert_eq!(state.held(), [held("b", 1)]);
+        assert!(state.begin(&held("b", 1)).is_none());
+        state.drop_answer(&held("b", 1));
+        assert_eq!(state.held(), []);
+        assert_eq!(state.obey(&Wishes::default()), []);
+        assert!(!state.draining && !state.is_busy());
+    }
+}

@@ -1,0 +1,113 @@
+//! JSON bodies: read whole, bounded, whatever content type they claim; everything but the expected object is 400.
+
+use std::time::Duration;
+
+use axum::body::{Body, BodyDataStream, Bytes};
+use axum::extract::rejection::{BytesRejection, PathRejection};
+use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use futures::StreamExt as _;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::error::ApiError;
+
+/// A JSON object as `T`. How long it may be is the route's `DefaultBodyLimit`.
+#[derive(Debug)]
+pub(super) struct JsonBody<T>(pub(super) T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for JsonBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(unread)?;
+        object(&bytes).map(Self)
+    }
+}
+
+/// What stands in the path, as `T`; what does not fit is 400 like every bad input.
+#[derive(Debug)]
+pub(crate) struct At<T>(pub(crate) T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for At<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let path = Path::from_request_parts(parts, state).await;
+        let Path(path) = path.map_err(|error: PathRejection| ApiError::bad_request(error.body_text()))?;
+        Ok(Self(path))
+    }
+}
+
+/// How many times the limit a client may send before it is cut off: one that is still sending reads no answer.
+const PATIENCE: usize = 4;
+/// How long what is too much is read and dropped.
+const PATIENCE_TIME: Duration = Duration::from_secs(15);
+
+async fn drain(mut pieces: BodyDataStream, most: usize) {
+    let rest = async {
+        let mut seen = 0_usize;
+        while let Some(Ok(piece)) = pieces.next().await {
+            seen = seen.saturating_add(piece.len());
+            if seen > most {
+                return;
+            }
+        }
+    };
+    // whoever is slower finds the connection closed
+    let _ = tokio::time::timeout(PATIENCE_TIME, rest).await;
+}
+
+/// Reads a body of at most `most` bytes.
+pub(super) async fn read(body: Body, most: usize) -> Result<Vec<u8>, ApiError> {
+    let mut pieces = body.into_data_stream();
+    let mut bytes = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| ApiError::bad_request("the body broke off; send it again"))?;
+        if bytes.len() + piece.len() > most {
+            drain(pieces, most.saturating_mul(PATIENCE)).await;
+            return Err(ApiError::too_large(most as u64));
+        }
+        bytes.extend_from_slice(&piece);
+    }
+    Ok(bytes)
+}
+
+/// Why a body could not be read.
+pub(super) fn unread(rejection: BytesRejection) -> ApiError {
+    let status = rejection.status();
+    let text = if status == StatusCode::PAYLOAD_TOO_LARGE {
+        "the body is too long for this call".to_owned()
+    } else {
+        rejection.body_text()
+    };
+    ApiError::new(status, text)
+}
+
+/// Reads a JSON object.
+pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // a list would fill a struct's fields in their order
+    if bytes.iter().find(|it| !it.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(ApiError::bad_request("the body is no JSON object; send one"));
+    }
+    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body: {error}")))
+}
+
+/// As [`object`], from a value.
+pub(super) fn object_of<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+    if !value.is_object() {
+        return Err(ApiError::bad_request("this is no JSON object; send one"));
+    }
+    serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))
+}
+
+/// A field that existing clients may send as `null`: the default then.
+pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de> + Default,
+{
+    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}

@@ -1,0 +1,298 @@
+//! Follows one job: what it prints and how it stands, as events, until it has ended.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use sandrun_core::pool::JobNumber;
+use sandrun_store::queue::{JobRow, JobWord, LogStream};
+use sandrun_types::Attempt;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::error::ApiError;
+use super::found::{result, word};
+use super::http::Shared;
+
+const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
+
+/// How far a stream has come: whose output, and how many bytes of each. A client that comes back goes on behind it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Mark {
+    attempt: Attempt,
+    sent: [u64; 2],
+}
+
+impl fmt::Display for Mark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [stdout, stderr] = self.sent;
+        write!(f, "{}.{stdout}.{stderr}", self.attempt)
+    }
+}
+
+impl Mark {
+    /// Reads what [`Self::fmt`] wrote; `None` for any other text.
+    pub(super) fn parse(text: &str) -> Option<Self> {
+        let (attempt, sent) = text.split_once('.')?;
+        let (stdout, stderr) = sent.split_once('.')?;
+        Some(Self {
+            attempt: Attempt(attempt.parse().ok()?),
+            sent: [stdout.parse().ok()?, stderr.parse().ok()?],
+        })
+    }
+}
+
+/// One event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum LogEvent {
+    /// It stands otherwise than before. A new attempt prints from the beginning.
+    Status { word: JobWord, attempt: Option<Attempt> },
+    /// It has printed; where the stream stands after it.
+    Text(LogStream, String, Mark),
+    /// It has ended.
+    Done {
+        word: JobWord,
+        reason: Option<String>,
+        exit_code: Option<i32>,
+    },
+    /// It can't be followed any further.
+    Broken(String),
+}
+
+impl LogEvent {
+    /// The event's name.
+    pub(super) const fn name(&self) -> &'static str {
+        match self {
+            Self::Status { .. } => "status",
+            Self::Text(LogStream::Stdout, ..) => "stdout",
+            Self::Text(LogStream::Stderr, ..) => "stderr",
+            Self::Done { .. } => "done",
+            Self::Broken(_) => "error",
+        }
+    }
+
+    /// What a client that comes back names.
+    pub(super) const fn mark(&self) -> Option<Mark> {
+        match self {
+            Self::Text(_, _, mark) => Some(*mark),
+            Self::Status { .. } | Self::Done { .. } | Self::Broken(_) => None,
+        }
+    }
+
+    /// Its data: a text for output, else an object.
+    pub(super) fn data(&self) -> Value {
+        match self {
+            Self::Status { word: it, attempt } => json!({"status": word(*it), "attempt": attempt}),
+            Self::Text(_, text, _) => Value::from(text.as_str()),
+            Self::Done {
+                word: it,
+                reason,
+                exit_code,
+            } => json!({"status": word(*it), "reason": reason, "exit_code": exit_code}),
+            Self::Broken(why) => json!({"error": why}),
+        }
+    }
+}
+
+/// Follows a job.
+#[derive(Debug)]
+pub(super) struct Follower {
+    app: Shared,
+    job: JobNumber,
+    told: watch::Receiver<u64>,
+    /// What was said last.
+    said: Option<(JobWord, Option<Attempt>)>,
+    /// Whose output was sent.
+    attempt: Option<Attempt>,
+    /// Bytes of each output that were sent.
+    sent: [u64; 2],
+    events: VecDeque<LogEvent>,
+    over: bool,
+}
+
+impl Follower {
+    pub(super) fn new(app: Shared, job: JobNumber) -> Self {
+        Self {
+            told: app.queue.follow(job),
+            app,
+            job,
+            said: None,
+            attempt: None,
+            sent: [0; 2],
+            events: VecDeque::new(),
+            over: false,
+        }
+    }
+
+    /// Goes on behind `mark`.
+    pub(super) fn behind(mut self, mark: Option<Mark>) -> Self {
+        if let Some(Mark { attempt, sent }) = mark {
+            (self.attempt, self.sent) = (Some(attempt), sent);
+        }
+        self
+    }
+
+    /// Whether the job has ended, and all was said about it.
+    pub(super) fn is_over(&self) -> bool {
+        self.over && self.events.is_empty()
+    }
+
+    /// The next event; `None` when there is none any more, or the service ends.
+    pub(super) async fn next(&mut self) -> Option<LogEvent> {
+        loop {
+            if let Some(event) = self.events.pop_front() {
+                return Some(event);
+            }
+            if self.over {
+                return None;
+            }
+            self.told.borrow_and_update();
+            if let Err(error) = self.look().await {
+                self.over = true;
+                self.events.push_back(LogEvent::Broken(error.message));
+            }
+            if self.events.is_empty() && !self.over {
+                let app = self.app.clone();
+                tokio::select! {
+                    changed = self.told.changed() => changed.ok()?,
+                    () = app.shutdown.cancelled() => return None,
+                }
+            }
+        }
+    }
+
+    /// Both outputs so far.
+    pub(super) async fn so_far(mut self) -> Result<(String, String), ApiError> {
+        self.look().await?;
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        for event in self.events {
+            match event {
+                LogEvent::Text(LogStream::Stdout, text, _) => stdout.push_str(&text),
+                LogEvent::Text(LogStream::Stderr, text, _) => stderr.push_str(&text),
+                LogEvent::Status { .. } | LogEvent::Done { .. } | LogEvent::Broken(_) => {}
+            }
+        }
+        Ok((stdout, stderr))
+    }
+
+    /// Looks at the job and its output, and makes events of what is new.
+    async fn look(&mut self) -> Result<(), ApiError> {
+        let row = self.app.reader.job(self.job).await?;
+        let row = row.ok_or_else(ApiError::unknown_job)?;
+        let answer = result(&self.app, &row).await?;
+        self.say(&row);
+        let exit_code = answer.as_ref().and_then(|it| it.exit_code);
+        match answer {
+            Some(answer) => {
+                if self.attempt.is_some() && self.attempt != Some(answer.attempt) {
+                    self.sent = [0; 2];
+                }
+                self.attempt = Some(answer.attempt);
+                for (at, bytes) in [answer.stdout, answer.stderr].iter().enumerate() {
+                    let from = usize::try_from(self.sent[at])
+                        .unwrap_or(usize::MAX)
+                        .min(bytes.len());
+                    let rest = String::from_utf8_lossy(&bytes[from..]).into_owned();
+                    self.sent[at] = bytes.len() as u64;
+                    self.print(STREAMS[at], rest);
+                }
+            }
+            None => self.read(row.state.open).await?,
+        }
+        if !row.state.open {
+            self.over = true;
+            self.events.push_back(LogEvent::Done {
+                word: row.state.word,
+                reason: row.state.reason,
+                exit_code,
+            });
+        }
+        Ok(())
+    }
+
+    fn say(&mut self, row: &JobRow) {
+        let now = (row.state.word, row.state.attempt);
+        if row.state.open && self.said != Some(now) {
+            self.said = Some(now);
+            let (word, attempt) = now;
+            self.events.push_back(LogEvent::Status { word, attempt });
+        }
+    }
+
+    /// Reads what was logged since.
+    async fn read(&mut self, is_open: bool) -> Result<(), ApiError> {
+        for (at, stream) in STREAMS.into_iter().enumerate() {
+            loop {
+                let piece = self.app.reader.log(self.job, stream, self.sent[at]).await?;
+                let Some(piece) = piece else { break };
+                if self.attempt != Some(piece.attempt) {
+                    let is_newer = self.attempt.is_none_or(|it| it < piece.attempt);
+                    if !is_newer {
+                        // the newer attempt has printed nothing here
+                        break;
+                    }
+                    let is_first = self.attempt.is_none() && self.sent == [0; 2];
+                    self.attempt = Some(piece.attempt);
+                    self.sent = [0; 2];
+                    if !is_first {
+                        continue;
+                    }
+                }
+                let (text, taken) = whole_text(&piece.bytes, !is_open);
+                if taken == 0 {
+                    break;
+                }
+                self.sent[at] = piece.from + taken as u64;
+                self.print(stream, text);
+            }
+        }
+        Ok(())
+    }
+
+    fn print(&mut self, stream: LogStream, text: String) {
+        if let Some(attempt) = self.attempt.filter(|_| !text.is_empty()) {
+            let sent = self.sent;
+            self.events
+                .push_back(LogEvent::Text(stream, text, Mark { attempt, sent }));
+        }
+    }
+}
+
+/// As much of these bytes as is whole characters, and how many bytes that is; all of it where nothing follows. What is no
+/// UTF-8 becomes U+FFFD.
+fn whole_text(bytes: &[u8], is_last: bool) -> (String, usize) {
+    let taken = match std::str::from_utf8(bytes) {
+        // the end may be half of a character
+        Err(error) if error.error_len().is_none() && !is_last => error.valid_up_to(),
+        // a character that is broken before the end hides what the end is like
+        Err(_) | Ok(_) => bytes.len(),
+    };
+    (String::from_utf8_lossy(&bytes[..taken]).into_owned(), taken)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_read_back() {
+        let mark = Mark {
+            attempt: Attempt(2),
+            sent: [30, 4],
+        };
+        assert_eq!(mark.to_string(), "2.30.4");
+        assert_eq!(Mark::parse("2.30.4"), Some(mark));
+        for bad in ["", "2", "2.3", "2.3.x", "-1.0.0", "2.3.4.5"] {
+            assert_eq!(Mark::parse(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn half_a_character_waits_for_its_other_half() {
+        let text = "aü".as_bytes();
+        assert_eq!(whole_text(text, false), ("aü".to_owned(), 3));
+        assert_eq!(whole_text(&text[..2], false), ("a".to_owned(), 1));
+        assert_eq!(whole_text(&text[..2], true), ("a\u{fffd}".to_owned(), 2));
+        assert_eq!(whole_text(b"a\xffb", false), ("a\u{fffd}b".to_owned(), 3));
+        assert_eq!(whole_text(b"", false), (String::new(), 0));
+    }
+}

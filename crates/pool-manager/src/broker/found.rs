@@ -1,0 +1,87 @@
+//! Jobs as readers find them.
+
+use sandrun_core::pool::JobNumber;
+use sandrun_store::queue::{Answer, BlobHash, JobRow, JobWord};
+
+use super::error::ApiError;
+use super::http::App;
+use super::request::{ParentFiles, StoredRequest};
+
+/// The job that an id means.
+pub(crate) async fn find(app: &App, id: &str) -> Result<JobRow, ApiError> {
+    let number = number(app, id)?;
+    app.reader.job(number).await?.ok_or_else(ApiError::unknown_job)
+}
+
+/// The number that an id means, whether there is such a job or not.
+pub(super) fn number(app: &App, id: &str) -> Result<JobNumber, ApiError> {
+    app.queue.ids().job(id).ok_or_else(ApiError::unknown_job)
+}
+
+/// The answer that a job ended with; `None` where it has not ended, or without any.
+pub(crate) async fn result(app: &App, row: &JobRow) -> Result<Option<Answer>, ApiError> {
+    if row.state.open {
+        return Ok(None);
+    }
+    let Some(attempt) = row.state.attempt else {
+        return Ok(None);
+    };
+    let answers = app.reader.answers(row.new.number).await?;
+    Ok(answers.into_iter().find(|it| it.attempt == attempt))
+}
+
+/// A job's request; `None` where it can't be read, which is a defect.
+pub(super) fn request(bytes: &[u8]) -> Option<StoredRequest> {
+    let request = serde_json::from_slice(bytes);
+    request
+        .map_err(|error| tracing::error!(%error, "a stored request is not readable"))
+        .ok()
+}
+
+/// What a job's parents left.
+pub(crate) async fn parents(app: &App, request: &StoredRequest) -> Result<Vec<ParentFiles>, ApiError> {
+    let mut parents = Vec::new();
+    for after in &request.after {
+        let row = find(app, &after.job).await?;
+        let files = result(app, &row).await?.map(|it| it.outputs).unwrap_or_default();
+        let into = after.into.clone().unwrap_or_default();
+        parents.push(ParentFiles { into, files });
+    }
+    Ok(parents)
+}
+
+/// Whether a job's node needs this body.
+pub(super) async fn needs(app: &App, row: &JobRow, blob: BlobHash) -> Result<bool, ApiError> {
+    let Some(request) = request(&row.new.request) else {
+        return Ok(false);
+    };
+    if request.files().iter().any(|it| it.blob == blob) {
+        return Ok(true);
+    }
+    let parents = parents(app, &request).await?;
+    Ok(parents.iter().flat_map(|it| &it.files).any(|it| it.blob == blob))
+}
+
+/// How a job stands, as clients read it.
+pub(super) const fn word(word: JobWord) -> &'static str {
+    match word {
+        JobWord::Pending => "pending",
+        JobWord::Assigned => "assigned",
+        JobWord::Running => "running",
+        JobWord::Completed => "completed",
+        JobWord::Failed => "failed",
+    }
+}
+
+/// The reverse of [`word`].
+pub(super) fn parse_word(text: &str) -> Option<JobWord> {
+    [
+        JobWord::Pending,
+        JobWord::Assigned,
+        JobWord::Running,
+        JobWord::Completed,
+        JobWord::Failed,
+    ]
+    .into_iter()
+    .find(|it| word(*it) == text)
+}

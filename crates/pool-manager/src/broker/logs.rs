@@ -1,0 +1,92 @@
+//! What jobs print: so far, and as it comes, by server-sent events or a WebSocket.
+
+use std::convert::Infallible;
+
+use axum::Json;
+use axum::extract::State;
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
+use axum::http::HeaderMap;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse as _, Response};
+use futures::stream;
+use serde_json::{Value, json};
+
+use super::body::At;
+use super::error::ApiError;
+use super::follow::{Follower, LogEvent, Mark};
+use super::found::find;
+use super::http::Shared;
+
+/// `GET /v1/jobs/{id}/logs`.
+pub(super) async fn logs(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
+    let row = find(&app, &id).await?;
+    let (stdout, stderr) = Follower::new(app, row.new.number).so_far().await?;
+    Ok(Json(json!({"stdout": stdout, "stderr": stderr})))
+}
+
+/// `GET /v1/jobs/{id}/logs/stream`.
+pub(super) async fn stream(
+    State(app): State<Shared>,
+    At(id): At<String>,
+    headers: HeaderMap,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, ApiError> {
+    let row = find(&app, &id).await?;
+    let mark = headers.get("last-event-id").and_then(|it| it.to_str().ok());
+    let follower = Follower::new(app.clone(), row.new.number).behind(mark.and_then(Mark::parse));
+    if let Ok(upgrade) = upgrade {
+        return Ok(upgrade.on_upgrade(async move |socket| {
+            let streams = app.streams.clone();
+            streams.track_future(talk(socket, follower)).await;
+        }));
+    }
+    let token = app.streams.token();
+    let events = stream::unfold((follower, token), |(mut follower, token)| async move {
+        let event = follower.next().await?;
+        let event = sse(&event);
+        Some((Ok::<Event, Infallible>(event), (follower, token)))
+    });
+    Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+}
+
+fn sse(event: &LogEvent) -> Event {
+    let sent = Event::default()
+        .event(event.name())
+        .data(event.data().to_string());
+    match event.mark() {
+        Some(mark) => sent.id(mark.to_string()),
+        None => sent,
+    }
+}
+
+/// Sends events as text frames until the job has ended, the client has gone, or the service ends.
+async fn talk(mut socket: WebSocket, mut follower: Follower) {
+    loop {
+        tokio::select! {
+            event = follower.next() => {
+                let Some(event) = event else { break };
+                let frame = json!({"event": event.name(), "data": event.data()}).to_string();
+                if socket.send(Message::Text(frame.into())).await.is_err() {
+                    return;
+                }
+            }
+            // pings are answered by the library; anything else that a client says is ignored
+            message = socket.recv() => match message {
+                Some(Ok(Message::Close(_)) | Err(_)) | None => return,
+                Some(Ok(Message::Text(_) | Message::Binary(_) | Message::Ping(_) | Message::Pong(_))) => {}
+            },
+        }
+    }
+    let code = if follower.is_over() {
+        close_code::NORMAL
+    } else {
+        close_code::AWAY
+    };
+    let frame = CloseFrame {
+        code,
+        reason: "".into(),
+    };
+    // the client may have gone already
+    drop(socket.send(Message::Close(Some(frame))).await);
+}

@@ -1,0 +1,153 @@
+//! A job's request as it is stored, and as nodes get it. Owns both JSON forms.
+
+use sandrun_store::queue::OutputRef;
+use sandrun_types::Attempt;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+/// A request. Plain code has `code` and no manifest; everything else is a bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoredRequest {
+    /// Seconds that it may run.
+    pub(crate) timeout: u32,
+    /// How many nodes run it.
+    pub(crate) replicas: u8,
+    /// How many have to agree.
+    pub(crate) quorum: u8,
+    #[serde(flatten)]
+    pub(crate) program: Program,
+    /// Jobs whose outputs it gets as files.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) after: Vec<After>,
+}
+
+/// What is run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Program {
+    /// A program's text.
+    Code {
+        code: String,
+        interpreter: String,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        args: Vec<String>,
+    },
+    /// Files with a manifest, as an executor takes them.
+    Bundle {
+        /// Canonical; `None` where the client sent none.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        manifest: Option<Value>,
+        files: Vec<OutputRef>,
+    },
+}
+
+/// A parent of a job.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct After {
+    /// Its id.
+    pub(crate) job: String,
+    /// The folder that its outputs are put in; the bundle's root where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) into: Option<String>,
+}
+
+/// A parent's outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct ParentFiles {
+    pub(crate) into: String,
+    pub(crate) files: Vec<OutputRef>,
+}
+
+impl StoredRequest {
+    /// The bytes that are stored.
+    pub(super) fn to_bytes(&self) -> Vec<u8> {
+        // plain data with texts as keys: there is always a JSON form
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// The files that came with it.
+    pub(super) fn files(&self) -> &[OutputRef] {
+        match &self.program {
+            Program::Code { .. } => &[],
+            Program::Bundle { files, .. } => files,
+        }
+    }
+
+    /// As a node gets it.
+    pub(super) fn work(&self, id: &str, attempt: Attempt, parents: &[ParentFiles]) -> Value {
+        match &self.program {
+            Program::Code {
+                code,
+                interpreter,
+                args,
+            } => json!({
+                "id": id, "attempt": attempt, "timeout": self.timeout,
+                "code": code, "interpreter": interpreter, "args": args,
+            }),
+            Program::Bundle { manifest, files } => json!({
+                "id": id, "attempt": attempt, "timeout": self.timeout,
+                "manifest": manifest, "files": files, "parents": parents,
+            }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use sandrun_store::queue::BlobHash;
+
+    #[test]
+    fn both_forms_read_back() {
+        let code = Program::Code {
+            code: "print(1)".to_owned(),
+            interpreter: "python3".to_owned(),
+            args: vec!["a".to_owned()],
+        };
+        let bundle = Program::Bundle {
+            manifest: Some(json!({"entrypoint": "main.py"})),
+            files: vec![OutputRef {
+                path: "main.py".to_owned(),
+                size: 3,
+                blob: BlobHash([7; 32]),
+            }],
+        };
+        let bare = Program::Bundle {
+            manifest: None,
+            files: Vec::new(),
+        };
+        for program in [code, bundle, bare] {
+            let request = StoredRequest {
+                timeout: 60,
+                replicas: 1,
+                quorum: 1,
+                program,
+                after: vec![After {
+                    job: "0".repeat(16),
+                    into: Some("in".to_owned()),
+                }],
+            };
+            let read: StoredRequest = serde_json::from_slice(&request.to_bytes()).unwrap();
+            assert_eq!(read, request);
+        }
+    }
+
+    #[test]
+    fn plain_code_is_given_out_as_existing_nodes_read_it() {
+        let request = StoredRequest {
+            timeout: 60,
+            replicas: 1,
+            quorum: 1,
+            program: Program::Code {
+                code: "print(1)".to_owned(),
+                interpreter: "python3".to_owned(),
+                args: Vec::new(),
+            },
+            after: Vec::new(),
+        };
+        assert_eq!(
+            request.work("ab", Attempt(2), &[]),
+            json!({"id": "ab", "code": "print(1)", "interpreter": "python3", "args": [], "timeout": 60, "attempt": 2})
+        );
+    }
+}

@@ -1,0 +1,207 @@
+//! The broker as a service: start, what it does beside answering, end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::serve::ListenerExt as _;
+use sandrun_store::queue::{QueueAddress, QueueReader, QueueStoreError, open_queue};
+use tokio::net::TcpListener;
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::http::{App, Face, Shared, router};
+use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
+
+/// How long answers and streams under way may take to end after the shutdown began.
+const GRACE: Duration = Duration::from_secs(5);
+/// Longest pause between two sweeps of ended jobs.
+const SWEEP_JOBS: Duration = Duration::from_secs(60);
+/// Pause between two sweeps of bodies that nothing refers to.
+const SWEEP_BLOBS: Duration = Duration::from_secs(600);
+
+/// Everything that a broker needs to know.
+#[derive(Debug, Clone)]
+pub struct BrokerConfig {
+    /// Where to listen; port 0 takes any free one.
+    pub listen: SocketAddr,
+    /// Where its queue lies.
+    pub database: QueueAddress,
+    /// Timeouts and retries.
+    pub settings: QueueSettings,
+}
+
+/// Why a broker does not start, or has to end.
+#[derive(Debug, thiserror::Error)]
+pub enum BrokerError {
+    /// Its queue can't be opened.
+    #[error(transparent)]
+    Store(#[from] QueueStoreError),
+    /// Its queue can't be loaded.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// The port is taken.
+    #[error("can't listen on {address}: {source}; choose another --port, or stop what uses it")]
+    Listen {
+        /// Where.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The HTTP server failed.
+    #[error("the HTTP server failed")]
+    Http(#[source] std::io::Error),
+    /// A thread or task of the service died.
+    #[error("a task of the service died")]
+    Task(#[from] tokio::task::JoinError),
+}
+
+/// A broker that is ready: it listens, and answers once [`Broker::run`] is polled.
+#[derive(Debug)]
+pub struct Broker {
+    listener: TcpListener,
+    address: SocketAddr,
+    app: Arc<App>,
+    thread: QueueThread,
+}
+
+impl Broker {
+    /// Opens the queue, loads what is open, and listens.
+    ///
+    /// # Errors
+    /// [`BrokerError`].
+    pub async fn start(config: BrokerConfig) -> Result<Self, BrokerError> {
+        Self::open(config, Face::BROKER).await
+    }
+
+    /// As [`Self::start`], as the service that it is towards its clients.
+    pub(crate) async fn open(config: BrokerConfig, face: Face) -> Result<Self, BrokerError> {
+        let listen = |source| BrokerError::Listen {
+            address: config.listen,
+            source,
+        };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let address = listener.local_addr().map_err(listen)?;
+        let (store, reader) = open_queue(&config.database).await?;
+        let settings = config.settings;
+        let start = move || Queue::start(store, settings, Clock::system());
+        let (queue, thread) = tokio::task::spawn_blocking(start).await??;
+        let app = App {
+            queue,
+            reader,
+            shutdown: CancellationToken::new(),
+            streams: TaskTracker::new(),
+            face,
+        };
+        Ok(Self {
+            listener,
+            address,
+            app: Arc::new(app),
+            thread,
+        })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub const fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is done, then ends waiting claims, streams and requests, and returns within seconds.
+    ///
+    /// # Errors
+    /// [`BrokerError::Http`] or [`BrokerError::Task`].
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BrokerError> {
+        let router = router(self.app());
+        self.serve(router, shutdown).await
+    }
+
+    /// What its handlers use.
+    pub(crate) fn app(&self) -> Shared {
+        Arc::clone(&self.app)
+    }
+
+    /// As [`Self::run`], with these routes.
+    pub(crate) async fn serve(
+        self,
+        router: Router,
+        shutdown: impl Future<Output = ()>,
+    ) -> Result<(), BrokerError> {
+        let Self {
+            listener,
+            address,
+            app,
+            thread,
+        } = self;
+        tracing::info!(%address, "serving");
+        let stop = app.shutdown.clone();
+        let listener = listener.tap_io(|connection| {
+            if let Err(error) = connection.set_nodelay(true) {
+                tracing::debug!(%error, "cannot switch Nagle's algorithm off");
+            }
+        });
+        let service = router.into_make_service_with_connect_info::<SocketAddr>();
+        let server = axum::serve(listener, service);
+        let server = server.with_graceful_shutdown(async move { stop.cancelled().await });
+        let mut server = tokio::spawn(server.into_future());
+        let chores = [
+            tokio::spawn(sweep(app.reader.clone(), app.queue.clone())),
+            tokio::spawn(watch(app.reader.clone(), app.queue.clone())),
+        ];
+        let served = tokio::select! {
+            () = shutdown => None,
+            served = &mut server => Some(served),
+        };
+        app.shutdown.cancel();
+        app.streams.close();
+        let deadline = Instant::now() + GRACE;
+        let streams_ended = timeout_at(deadline, app.streams.wait()).await.is_ok();
+        let is_over = served.is_some() || timeout_at(deadline, &mut server).await.is_ok();
+        server.abort();
+        for chore in chores {
+            chore.abort();
+        }
+        app.queue.stop();
+        let joined = tokio::task::spawn_blocking(|| thread.join());
+        let queue_ended = timeout_at(deadline, joined).await.is_ok();
+        tracing::info!(streams_ended, requests_ended = is_over, queue_ended, "stopped");
+        match served {
+            Some(served) => served?.map_err(BrokerError::Http),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Removes what is not kept any longer, now and then.
+async fn sweep(reader: QueueReader, queue: Queue) {
+    let ttl = Duration::from_secs(queue.settings().result_ttl.into());
+    let mut jobs = interval((ttl / 4).clamp(Duration::from_secs(1), SWEEP_JOBS));
+    jobs.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut blobs_at = Instant::now();
+    loop {
+        jobs.tick().await;
+        let millis = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
+        match reader.sweep_jobs(queue.clock().now(), millis).await {
+            Ok(0) => {}
+            Ok(removed) => tracing::debug!(removed, "removed ended jobs"),
+            Err(error) => tracing::warn!(%error, "ended jobs can't be removed; it is tried again"),
+        }
+        if Instant::now() >= blobs_at {
+            blobs_at = Instant::now() + SWEEP_BLOBS;
+            if let Err(error) = reader.sweep_blobs(queue.clock().now()).await {
+                tracing::warn!(%error, "unused files can't be removed; it is tried again");
+            }
+        }
+    }
+}
+
+/// Lets the queue look whenever another replica has written.
+async fn watch(reader: QueueReader, queue: Queue) {
+    let mut changes = reader.changes();
+    loop {
+        changes.next().await;
+        queue.look();
+    }
+}

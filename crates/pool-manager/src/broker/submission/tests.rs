@@ -1,0 +1,138 @@
+//! What is accepted, what it becomes, and what is refused.
+
+use sandrun_store::queue::BlobHash;
+use serde_json::json;
+
+use super::*;
+
+const KEY: IdKey = IdKey::new([3; 32], "");
+
+fn files(names: &[&str]) -> Vec<OutputRef> {
+    let file = |name: &&str| OutputRef {
+        path: (*name).to_owned(),
+        size: 1,
+        blob: BlobHash([1; 32]),
+    };
+    names.iter().map(file).collect()
+}
+
+fn check(fields: Value, names: &[&str]) -> Result<Submission, ApiError> {
+    let mut fields: JobFields = serde_json::from_value(fields).unwrap();
+    let mut files = files(names);
+    if let Some((name, _)) = fields.code_file() {
+        files.extend(self::files(&[name.as_str()]));
+    }
+    let context = Context {
+        client: "c",
+        settings: &QueueSettings::BROKER,
+        ids: &KEY,
+    };
+    fields.check(files, context)
+}
+
+fn stored(submission: &Submission) -> Value {
+    serde_json::from_slice(&submission.request).unwrap()
+}
+
+#[test]
+fn code_of_existing_clients_stays_code_and_needs_nothing_but_its_interpreter() {
+    let job = check(json!({"code": "print(1)", "args": null, "colour": 1}), &[]).unwrap();
+    let needs = Needs {
+        interpreter: Some(Interpreter::Python3),
+        ..Needs::default()
+    };
+    assert_eq!(
+        (job.needs.clone(), job.timeout, job.quorum, job.priority),
+        (needs, 300, 1, Priority(4))
+    );
+    assert_eq!(
+        stored(&job),
+        json!({"code": "print(1)", "interpreter": "python3", "timeout": 300, "replicas": 1, "quorum": 1})
+    );
+    let job = check(json!({"code": "", "interpreter": "sh", "timeout": 0.5}), &[]).unwrap();
+    assert_eq!((job.timeout, job.needs.interpreter), (1, Some(Interpreter::Bash)));
+}
+
+#[test]
+fn code_that_asks_for_more_is_a_bundle_of_one_file() {
+    let job = check(
+        json!({"code": "x", "interpreter": "node", "memory_mb": 700, "timeout": 9}),
+        &[],
+    )
+    .unwrap();
+    let stored = stored(&job);
+    assert_eq!(stored["files"][0]["path"], "index.js");
+    assert_eq!(
+        stored["manifest"],
+        json!({"entrypoint": "index.js", "interpreter": "node", "memory_mb": 700, "timeout": 9})
+    );
+    assert_eq!((job.needs.hardware.memory_mib, job.timeout), (700, 9));
+    assert!(job.needs.features.contains("bundle") && job.needs.features.contains("outputs"));
+    let job = check(json!({"code": "x", "manifest": {"entrypoint": "a/b.rb"}}), &[]).unwrap();
+    assert_eq!(job.needs.interpreter, Some(Interpreter::Ruby));
+}
+
+#[test]
+fn a_bundle_says_what_it_needs() {
+    let fields = json!({
+        "manifest": {"gpu": {"min_vram_gb": 2}, "timeout": 5}, "timeout": 7, "priority": 9,
+        "requirements": {"cpu_cores": 3, "region": "eu", "labels": {"disk": "fast"}},
+    });
+    let job = check(fields, &["main.py"]).unwrap();
+    assert_eq!((job.timeout, job.priority), (5, Priority(9)));
+    let hardware = job.needs.hardware;
+    assert_eq!(
+        (hardware.cpu_cores, hardware.gpu, hardware.vram_mib),
+        (3, true, 2_048)
+    );
+    assert_eq!(
+        (job.needs.region.as_deref(), job.needs.labels.len()),
+        (Some("eu"), 1)
+    );
+    // what an archive holds is the executor's to look at
+    let job = check(json!({"manifest": {"entrypoint": "x.py"}}), &["job.tar.gz"]).unwrap();
+    assert_eq!(job.needs.interpreter, None);
+    let job = check(json!({}), &["job.json", "a.py"]).unwrap();
+    assert_eq!(stored(&job)["manifest"], Value::Null);
+}
+
+#[test]
+fn parents_are_named_by_their_ids() {
+    let parent = KEY.job_id(sandrun_core::pool::JobNumber(5));
+    let job = check(
+        json!({"code": "x", "after": [{"job": parent, "into": "in"}]}),
+        &[],
+    )
+    .unwrap();
+    assert_eq!(job.parents, [sandrun_core::pool::JobNumber(5)]);
+    assert_eq!(stored(&job)["after"], json!([{"job": parent, "into": "in"}]));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_in_words() {
+    for (fields, names, word) in [
+        (json!({}), vec![], "nothing to run"),
+        (json!({"code": "x", "interpreter": "cobol"}), vec![], "cobol"),
+        (json!({"code": "x", "timeout": 0}), vec![], "timeout"),
+        (json!({"code": "x", "timeout": 1e9}), vec![], "timeout"),
+        (json!({"code": "x", "priority": 10}), vec![], "priority"),
+        (json!({"code": "x", "replicas": 0}), vec![], "replicas"),
+        (json!({"code": "x", "replicas": 4, "quorum": 2}), vec![], "quorum"),
+        (json!({"code": "x", "retries": 2}), vec![], "retries"),
+        (json!({"code": "x", "idempotency_key": ""}), vec![], "idempotency"),
+        (json!({"code": "x", "after": [{"job": "7"}]}), vec![], "after"),
+        (
+            json!({"code": "x", "after": [{"job": KEY.job_id(sandrun_core::pool::JobNumber(1)), "into": "../x"}]}),
+            vec![],
+            "into",
+        ),
+        (json!({"manifest": {"colour": 1}}), vec!["main.py"], "colour"),
+        (json!({}), vec!["other.txt"], "entrypoint"),
+        (json!({}), vec!["main.py", "main.py"], "one name"),
+        (json!({}), vec!["../main.py"], "files"),
+    ] {
+        let error = check(fields.clone(), &names).unwrap_err();
+        assert!(error.message.contains(word), "{fields}: {}", error.message);
+        assert_eq!(error.status, axum::http::StatusCode::BAD_REQUEST);
+    }
+}

@@ -1,0 +1,285 @@
+//! `POST /submit` and `POST /v1/jobs/batch`: bodies become stored files and checked submissions.
+
+use axum::Json;
+use axum::extract::multipart::Field;
+use axum::extract::{FromRequest as _, Multipart, Request, State};
+use axum::http::{HeaderMap, header};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use futures::stream;
+use sandrun_core::pool::JobNumber;
+use sandrun_store::queue::{BlobHash, OutputRef};
+use sandrun_types::{Manifest, Sha256Hex};
+use serde_json::{Value, json};
+
+use super::body::{object, object_of, read, unread};
+use super::caller::Caller;
+use super::charge::charge;
+use super::error::ApiError;
+use super::http::{App, Shared};
+use super::submission::{Context, JobFields};
+use crate::queue::{QueueError, Submission};
+
+/// Most jobs of one batch.
+const MAX_BATCH: usize = 1_000;
+/// Most files of one job.
+const MAX_FILES: usize = 10_000;
+/// Longest job in JSON; larger ones come as a form.
+const MAX_JSON: usize = 16 << 20;
+/// Longest `options` of a multipart upload.
+const MAX_OPTIONS: usize = 1 << 20;
+/// The header that names a submission.
+const KEY_HEADER: &str = "idempotency-key";
+
+/// A job that is checked, and the bodies that have to be stored before it.
+struct Prepared {
+    submission: Submission,
+    bodies: Vec<Bytes>,
+}
+
+/// `POST /submit`.
+pub(super) async fn submit(
+    State(app): State<Shared>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    let key = idempotency_key(request.headers())?;
+    let is_form = request
+        .headers()
+        .get(header::CONTENT_TYPE)
+        .and_then(|it| it.to_str().ok())
+        .is_some_and(|it| it.trim_start().starts_with("multipart/form-data"));
+    let prepared = if is_form {
+        let form = Multipart::from_request(request, &()).await;
+        let form = form.map_err(|error| ApiError::bad_request(error.body_text()))?;
+        prepare_form(&app, &caller, form, key).await?
+    } else {
+        let bytes = read(request.into_body(), MAX_JSON).await?;
+        let mut fields: JobFields = object(&bytes)?;
+        fields.idempotency_key = key.or(fields.idempotency_key);
+        prepare(&app, &caller, fields, Vec::new())?
+    };
+    charge(&caller, std::slice::from_ref(&prepared.submission))?;
+    let submission = store(&app, prepared).await?;
+    let mut submitted = app.queue.submit(vec![submission]).await?;
+    match submitted.pop() {
+        Some(job) => Ok(Json(accepted(&app, job?))),
+        None => Err(ApiError::from(QueueError::Stopped)),
+    }
+}
+
+/// `POST /v1/jobs/batch`.
+pub(super) async fn batch(
+    State(app): State<Shared>,
+    caller: Caller,
+    request: Request,
+) -> Result<Json<Value>, ApiError> {
+    let bytes = Bytes::from_request(request, &()).await.map_err(unread)?;
+    let bodies: Vec<Value> = serde_json::from_slice(&bytes)
+        .map_err(|error| ApiError::bad_request(format!("the body is no JSON array of jobs: {error}")))?;
+    if bodies.len() > MAX_BATCH {
+        return Err(ApiError::bad_request(format!(
+            "a batch has at most {MAX_BATCH} jobs"
+        )));
+    }
+    let mut answers: Vec<Option<ApiError>> = Vec::with_capacity(bodies.len());
+    let mut submissions = Vec::with_capacity(bodies.len());
+    for body in bodies {
+        let prepared = object_of(body).and_then(|fields| prepare(&app, &caller, fields, Vec::new()));
+        match prepared {
+            Ok(prepared) => {
+                submissions.push(store(&app, prepared).await?);
+                answers.push(None);
+            }
+            Err(error) => answers.push(Some(error)),
+        }
+    }
+    charge(&caller, &submissions)?;
+    let submitted = if submissions.is_empty() {
+        Vec::new()
+    } else {
+        app.queue.submit(submissions).await?
+    };
+    let mut submitted = submitted.into_iter();
+    let view = |refused: Option<ApiError>| match refused {
+        Some(error) => json!({"error": error.message}),
+        None => match submitted.next() {
+            Some(Ok(job)) => accepted(&app, job),
+            Some(Err(error)) => json!({"error": ApiError::from(error).message}),
+            None => json!({"error": "the service is shutting down"}),
+        },
+    };
+    Ok(Json(answers.into_iter().map(view).collect()))
+}
+
+fn accepted(app: &App, job: JobNumber) -> Value {
+    json!({"job_id": app.queue.ids().job_id(job), "status": app.face.accepted})
+}
+
+fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
+    let key = headers.get(KEY_HEADER).map(|it| it.to_str().map(str::to_owned));
+    key.transpose()
+        .map_err(|_| ApiError::bad_request("`Idempotency-Key` has to be printable ASCII"))
+}
+
+fn prepare(
+    app: &App,
+    caller: &Caller,
+    mut fields: JobFields,
+    stored: Vec<OutputRef>,
+) -> Result<Prepared, ApiError> {
+    let mut files = stored;
+    let mut bodies = Vec::new();
+    let mut add = |path: String, body: Bytes| {
+        files.push(OutputRef {
+            path,
+            size: body.len() as u64,
+            blob: BlobHash(Sha256Hex::of(&body).0),
+        });
+        bodies.push(body);
+    };
+    if let Some((name, code)) = fields.code_file() {
+        add(name, Bytes::from(code));
+    }
+    for (name, text) in std::mem::take(&mut fields.files) {
+        let body = STANDARD.decode(text.as_bytes());
+        let body =
+            body.map_err(|error| ApiError::bad_request(format!("`files` {name:?} is no base64: {error}")))?;
+        add(name, Bytes::from(body));
+    }
+    if files.len() > MAX_FILES {
+        let text = format!("there are more than {MAX_FILES} files; pack them into a .tar.gz");
+        return Err(ApiError::bad_request(text));
+    }
+    let context = Context {
+        client: &caller.0,
+        settings: app.queue.settings(),
+        ids: app.queue.ids(),
+    };
+    let submission = fields.check(files, context)?;
+    Ok(Prepared { submission, bodies })
+}
+
+/// Stores what a job refers to.
+async fn store(app: &App, prepared: Prepared) -> Result<Submission, ApiError> {
+    for body in prepared.bodies {
+        let pieces = stream::iter([Ok(body)]);
+        app.reader
+            .put_blob(Box::pin(pieces), app.queue.clock().now())
+            .await?;
+    }
+    Ok(prepared.submission)
+}
+
+/// Reads a form: files go straight to the store.
+async fn prepare_form(
+    app: &Shared,
+    caller: &Caller,
+    mut form: Multipart,
+    key: Option<String>,
+) -> Result<Prepared, ApiError> {
+    let mut files = Vec::new();
+    let mut manifest: Option<Vec<u8>> = None;
+    let mut options: Option<Vec<u8>> = None;
+    while let Some(field) = form.next_field().await? {
+        match field.name() {
+            Some("files") => {
+                let name = field.file_name().unwrap_or_default().to_owned();
+                let (blob, size) = store_field(app, field).await?;
+                match (name.is_empty(), size) {
+                    // what some clients send for "no file"
+                    (true, 0) => {}
+                    (true, _) => {
+                        let text = "a part named `files` has no file name; give each file its name";
+                        return Err(ApiError::bad_request(text));
+                    }
+                    (false, _) => files.push(OutputRef {
+                        path: name,
+                        size,
+                        blob,
+                    }),
+                }
+                if files.len() > MAX_FILES {
+                    let text = format!("there are more than {MAX_FILES} files; pack them into a .tar.gz");
+                    return Err(ApiError::bad_request(text));
+                }
+            }
+            Some("manifest") => {
+                manifest = Some(short("manifest", field, Manifest::MAX_BYTES, manifest).await?)
+            }
+            Some("options") => options = Some(short("options", field, MAX_OPTIONS, options).await?),
+            other => {
+                let name: String = other.unwrap_or_default().chars().take(80).collect();
+                let text = format!("there is no field {name:?}; send `files`, `manifest` and `options`");
+                return Err(ApiError::bad_request(text));
+            }
+        }
+    }
+    if app.face.needs_manifest && manifest.as_ref().is_none_or(Vec::is_empty) {
+        return Err(ApiError::bad_request(
+            "there is no `manifest`; send the job's manifest as JSON",
+        ));
+    }
+    let options = options.filter(|text| !text.is_empty());
+    let mut fields: JobFields = options.as_deref().map(object).transpose()?.unwrap_or_default();
+    if let Some(text) = manifest.filter(|text| !text.is_empty()) {
+        let checked = Manifest::parse(&text).map_err(|error| ApiError::bad_request(error.to_string()))?;
+        fields.set_manifest(object(&checked.canonical_bytes())?)?;
+    }
+    fields.idempotency_key = key.or(fields.idempotency_key);
+    prepare(app, caller, fields, files)
+}
+
+async fn short(
+    name: &str,
+    mut field: Field<'_>,
+    most: usize,
+    before: Option<Vec<u8>>,
+) -> Result<Vec<u8>, ApiError> {
+    if before.is_some() {
+        return Err(ApiError::bad_request(format!(
+            "`{name}` was sent twice; send it once"
+        )));
+    }
+    let mut text = Vec::new();
+    while let Some(piece) = field.chunk().await? {
+        if text.len() + piece.len() > most {
+            return Err(ApiError::bad_request(format!(
+                "`{name}` has more than {most} bytes"
+            )));
+        }
+        text.extend_from_slice(&piece);
+    }
+    Ok(text)
+}
+
+/// Stores one part as it comes in. The store wants a stream of its own, which a part is not: it gets the pieces one by
+/// one.
+async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u64), ApiError> {
+    let (pieces, received) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(4);
+    let body = stream::unfold(received, |mut received| async move {
+        received.recv().await.map(|piece| (piece, received))
+    });
+    let put = app.reader.put_blob(Box::pin(body), app.queue.clock().now());
+    let feed = async move {
+        loop {
+            match field.chunk().await {
+                Ok(Some(piece)) => {
+                    if pieces.send(Ok(piece)).await.is_err() {
+                        // the store has given up, and says why
+                        return Ok(());
+                    }
+                }
+                Ok(None) => return Ok(()),
+                Err(error) => {
+                    drop(pieces.send(Err(std::io::ErrorKind::UnexpectedEof.into())).await);
+                    return Err(ApiError::from(error));
+                }
+            }
+        }
+    };
+    let (fed, stored) = tokio::join!(feed, put);
+    fed?;
+    Ok(stored?)
+}

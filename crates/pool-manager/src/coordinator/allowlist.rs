@@ -1,0 +1,137 @@
+//! The list of workers: `workers.json`. Reads it and says what is wrong with it; an entry that is wrong is left out alone.
+
+use sandrun_executor::ExecutorClient;
+use sandrun_types::WorkerId;
+use serde::Deserialize;
+use serde_json::Value;
+
+/// Most jobs that one worker may be said to take at once.
+const MAX_JOBS: u32 = 10_000;
+
+/// A worker that may work here.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// The public half of its key.
+    pub(super) worker: WorkerId,
+    /// Where it listens; two workers may share an address.
+    pub(super) endpoint: String,
+    /// How many jobs it takes at once; where it is missing, the worker is asked.
+    pub(super) max_concurrent_jobs: Option<u32>,
+}
+
+impl Entry {
+    /// What it is known as: the same key at another address is another worker.
+    pub(super) fn key(&self) -> String {
+        format!("{}#{}", self.endpoint, self.worker)
+    }
+}
+
+/// The list as it was read.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(super) struct Allowlist {
+    /// In the order of the file.
+    pub(super) entries: Vec<Entry>,
+    /// What is wrong with the other entries, a sentence each.
+    pub(super) disabled: Vec<String>,
+}
+
+/// The file is no list.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "it is no JSON list of workers ({0}); write [{{\"worker_id\": …, \"endpoint\": …, \"max_concurrent_jobs\": 4}}]"
+)]
+pub struct NoAllowlist(#[source] serde_json::Error);
+
+#[derive(Deserialize)]
+struct Fields {
+    worker_id: String,
+    endpoint: String,
+    #[serde(default)]
+    max_concurrent_jobs: Option<u32>,
+}
+
+impl Allowlist {
+    /// Reads the file's bytes.
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, NoAllowlist> {
+        let values: Vec<Value> = serde_json::from_slice(bytes).map_err(NoAllowlist)?;
+        let mut list = Self::default();
+        for (at, value) in values.into_iter().enumerate() {
+            match entry(value) {
+                Ok(entry) if list.entries.iter().any(|it| it.key() == entry.key()) => {
+                    list.disabled.push(format!("entry {at}: it is there twice"));
+                }
+                Ok(entry) => list.entries.push(entry),
+                Err(why) => list.disabled.push(format!("entry {at}: {why}")),
+            }
+        }
+        Ok(list)
+    }
+}
+
+fn entry(value: Value) -> Result<Entry, String> {
+    let fields: Fields = serde_json::from_value(value).map_err(|error| error.to_string())?;
+    let worker: WorkerId = fields
+        .worker_id
+        .parse()
+        .map_err(|error: sandrun_types::IdError| error.to_string())?;
+    ExecutorClient::new(&fields.endpoint).map_err(|error| error.to_string())?;
+    if fields
+        .max_concurrent_jobs
+        .is_some_and(|it| !(1..=MAX_JOBS).contains(&it))
+    {
+        return Err(format!("`max_concurrent_jobs` has to be 1 to {MAX_JOBS}"));
+    }
+    Ok(Entry {
+        worker,
+        endpoint: fields.endpoint,
+        max_concurrent_jobs: fields.max_concurrent_jobs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id(byte: u8) -> String {
+        WorkerId([byte; 32]).to_string()
+    }
+
+    #[test]
+    fn a_wrong_entry_is_left_out_alone() {
+        let text = format!(
+            r#"[{{"worker_id": "{}", "endpoint": "http://a:8443", "max_concurrent_jobs": 4}},
+                {{"worker_id": "short", "endpoint": "http://b:8443"}},
+                {{"worker_id": "{}", "endpoint": "http://a:8443"}},
+                {{"worker_id": "{}", "endpoint": "ftp://c"}},
+                {{"worker_id": "{}", "endpoint": "http://d:1", "max_concurrent_jobs": 0}},
+                {{"endpoint": "http://e:1"}}, 7,
+                {{"worker_id": "{}", "endpoint": "http://a:8443"}}]"#,
+            id(1),
+            id(2),
+            id(3),
+            id(4),
+            id(1)
+        );
+        let list = Allowlist::parse(text.as_bytes()).unwrap();
+        let workers: Vec<_> = list
+            .entries
+            .iter()
+            .map(|it| (it.worker.0[0], it.max_concurrent_jobs))
+            .collect();
+        assert_eq!(workers, [(1, Some(4)), (2, None)], "two may share an address");
+        let wrong: Vec<_> = list.disabled.iter().map(|it| &it[..7]).collect();
+        assert_eq!(
+            wrong,
+            ["entry 1", "entry 3", "entry 4", "entry 5", "entry 6", "entry 7"]
+        );
+        assert!(list.disabled[0].contains("worker id"), "{:?}", list.disabled);
+    }
+
+    #[test]
+    fn what_is_no_list_is_refused_and_an_empty_one_is_not() {
+        assert_eq!(Allowlist::parse(b"[]").unwrap(), Allowlist::default());
+        for text in ["", "{}", "[", "null"] {
+            assert!(Allowlist::parse(text.as_bytes()).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Leases on their way: each is carried to its worker by a task of its own, until it is answered or nobody needs it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sandrun_core::pool::JobNumber;
+use sandrun_types::Attempt;
+use serde_json::Value;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::{Trip, Trouble};
+use super::fleet::Fleet;
+use super::pace::after_refusal;
+use super::worker::Worker;
+use crate::queue::{Assignment, Completion, Failure, Push, QueueError};
+
+/// Longest wait for a worker to end a run that nobody needs any more.
+const CANCEL: Duration = Duration::from_secs(5);
+/// Pause before an answer is told to the queue again that could not be written.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// A lease that is carried.
+#[derive(Debug)]
+pub(super) struct Load {
+    node: String,
+    /// Nobody needs it any more.
+    pub(super) over: CancellationToken,
+    run: Mutex<Option<String>>,
+    status: Mutex<Option<Value>>,
+}
+
+impl Load {
+    pub(super) fn set_run(&self, run: &str) {
+        *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run.to_owned());
+    }
+
+    fn run(&self) -> Option<String> {
+        self.run.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(super) fn set_status(&self, status: Value) {
+        *self.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+    }
+}
+
+/// Everything that is carried now.
+#[derive(Debug, Default)]
+pub(super) struct Carried(Mutex<HashMap<(JobNumber, Attempt), Arc<Load>>>);
+
+impl Carried {
+    fn lock(&self) -> MutexGuard<'_, HashMap<(JobNumber, Attempt), Arc<Load>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Begins to carry a lease; `None` where it is carried already.
+    fn add(&self, assignment: &Assignment) -> Option<Arc<Load>> {
+        let mut loads = self.lock();
+        let key = (assignment.job, assignment.attempt);
+        if loads.contains_key(&key) {
+            return None;
+        }
+        let load = Arc::new(Load {
+            node: assignment.node.clone(),
+            over: CancellationToken::new(),
+            run: Mutex::new(assignment.run.clone()),
+            status: Mutex::new(None),
+        });
+        loads.insert(key, Arc::clone(&load));
+        Some(load)
+    }
+
+    fn remove(&self, job: JobNumber, attempt: Attempt) {
+        self.lock().remove(&(job, attempt));
+    }
+
+    fn stop(&self, job: JobNumber, attempt: Attempt) {
+        if let Some(load) = self.lock().get(&(job, attempt)) {
+            load.over.cancel();
+        }
+    }
+
+    /// Nobody needs what this node has any more.
+    pub(super) fn stop_all(&self, node: &str) {
+        self.lock()
+            .values()
+            .filter(|it| it.node == node)
+            .for_each(|it| it.over.cancel());
+    }
+
+    /// Whether anything is carried to this node.
+    pub(super) fn has(&self, node: &str) -> bool {
+        self.lock().values().any(|it| it.node == node)
+    }
+
+    /// What the worker said last about an attempt that runs.
+    pub(super) fn status(&self, job: JobNumber, attempt: Attempt) -> Option<Value> {
+        let load = self.lock().get(&(job, attempt)).cloned()?;
+        let status = load.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.clone()
+    }
+}
+
+/// Takes leases until the service ends.
+pub(super) async fn carry_all(fleet: Arc<Fleet>, mut pushes: UnboundedReceiver<Push>) {
+    let shutdown = fleet.app.shutdown.clone();
+    loop {
+        let push = tokio::select! {
+            push = pushes.recv() => push,
+            () = shutdown.cancelled() => None,
+        };
+        match push {
+            Some(Push::Give(assignment)) => {
+                if let Some(load) = fleet.carried.add(&assignment) {
+                    let task = carry(Arc::clone(&fleet), *assignment, load);
+                    fleet.tasks.spawn(task);
+                }
+            }
+            Some(Push::Stop { job, attempt }) => fleet.carried.stop(job, attempt),
+            None => break,
+        }
+    }
+}
+
+/// Carries one lease to its end.
+async fn carry(fleet: Arc<Fleet>, assignment: Assignment, load: Arc<Load>) {
+    let (job, attempt) = (assignment.job, assignment.attempt);
+    match fleet.worker(&assignment.node).await {
+        Some(worker) => to(&fleet, &worker, assignment, &load).await,
+        // it was on the list of an earlier run: it is lost, and its lease with it
+        None => tracing::debug!(node = assignment.node, "a lease is of a worker that is gone"),
+    }
+    fleet.carried.remove(job, attempt);
+}
+
+async fn to(fleet: &Arc<Fleet>, worker: &Arc<Worker>, assignment: Assignment, load: &Arc<Load>) {
+    if worker.standing().health.is_none() {
+        fleet.check(worker).await;
+    }
+    if !worker.is_healthy() {
+        // its leases went to others by that
+        return;
+    }
+    let now = fleet.app.queue.clock().now();
+    let left = assignment
+        .until
+        .0
+        .saturating_add(1)
+        .saturating_mul(1_000)
+        .saturating_sub(now);
+    let trip = Trip {
+        fleet: Arc::clone(fleet),
+        worker: Arc::clone(worker),
+        assignment,
+        load: Arc::clone(load),
+    };
+    tokio::select! {
+        () = async { report(&trip, trip.go().await).await } => {}
+        // the run goes on: the next start finds it
+        () = fleet.app.shutdown.cancelled() => {}
+        () = load.over.cancelled() => cancel(worker, load).await,
+        () = tokio::time::sleep(Duration::from_millis(left)) => cancel(worker, load).await,
+    }
+}
+
+/// Ends a run that nobody needs any more.
+async fn cancel(worker: &Worker, load: &Load) {
+    let Some(run) = load.run() else { return };
+    match tokio::time::timeout(CANCEL, worker.client.cancel(&run)).await {
+        Ok(Ok(_)) => tracing::debug!(worker = worker.key, run, "a run was ended"),
+        Ok(Err(error)) => tracing::debug!(worker = worker.key, run, %error, "a run could not be ended"),
+        Err(_) => tracing::debug!(worker = worker.key, run, "a run could not be ended in time"),
+    }
+}
+
+/// Tells the queue what came of an attempt.
+async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
+    let job = trip.fleet.app.queue.ids().job_id(trip.assignment.job);
+    match result {
+        Ok(completion) => complete(trip, completion).await,
+        Err(Trouble::Forged(why)) => {
+            tracing::error!(job, worker = trip.worker.key, why, "a result is not believed");
+            trip.fleet.close(&trip.worker).await;
+            complete(trip, trip.forged()).await;
+        }
+        Err(Trouble::Unreachable(why)) => {
+            // whether it is lost, and all of its leases with it, is for its health to say
+            trip.fleet.check(&trip.worker).await;
+            if trip.worker.is_healthy() {
+                again(trip, why, None).await;
+            }
+        }
+        Err(Trouble::Again { words, wish }) => again(trip, words, wish).await,
+        Err(Trouble::Refused(words)) => fail(trip, words, false).await,
+    }
+}
+
+/// Gives an attempt back; its slot stays taken for a while, so that the worker that refused is not asked again at once.
+async fn again(trip: &Trip, words: String, wish: Option<Duration>) {
+    let attempt = trip.assignment.attempt;
+    tracing::warn!(worker = trip.worker.key, %attempt, words, "an attempt came to nothing");
+    tokio::time::sleep(after_refusal(attempt.0, wish)).await;
+    fail(trip, words, true).await;
+}
+
+async fn fail(trip: &Trip, words: String, retry: bool) {
+    let failure = || Failure {
+        node: trip.assignment.node.clone(),
+        job: trip.assignment.job,
+        attempt: Some(trip.assignment.attempt),
+        retry,
+        words: words.chars().take(1_000).collect(),
+    };
+    tell(trip, || trip.fleet.app.queue.fail(failure())).await;
+}
+
+async fn complete(trip: &Trip, completion: Completion) {
+    tell(trip, || trip.fleet.app.queue.complete(completion.clone())).await;
+}
+
+/// Tells the queue until it is written, or refused.
+async fn tell<F: Future<Output = Result<(), QueueError>>>(trip: &Trip, say: impl Fn() -> F) {
+    loop {
+        match say().await {
+            Ok(()) | Err(QueueError::Stopped | QueueError::BadSignature) => return,
+            Err(error @ (QueueError::Full | QueueError::Store(_))) => {
+                tracing::warn!(%error, "an answer could not be written; it is told again");
+                tokio::time::sleep(AGAIN).await;
+            }
+            Err(error @ (QueueError::Illegal(_) | QueueError::UnknownNode(_) | QueueError::HoldsNone)) => {
+                let job = trip.fleet.app.queue.ids().job_id(trip.assignment.job);
+                tracing::info!(%error, job, "an answer comes too late");
+                return;
+            }
+        }
+    }
+}

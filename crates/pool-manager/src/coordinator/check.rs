@@ -1,0 +1,52 @@
+//! Whether a worker's answer is believed. Pure.
+
+use sandrun_core::pool::SignatureCheck;
+use sandrun_executor::SignedReceipt;
+use sandrun_types::{Receipt, Sha256Hex, WorkerId};
+
+/// What a receipt has to say.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Expected<'a> {
+    /// Who made it.
+    pub(super) worker: WorkerId,
+    /// The executor's id of the run.
+    pub(super) run: &'a str,
+    /// The commitment to what was sent, by our own computation.
+    pub(super) job_hash: Sha256Hex,
+}
+
+/// What came of it.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// Signed, and about this very job.
+    Believed(Box<Receipt>),
+    /// There is none.
+    Absent,
+    /// It is wrong, and why.
+    Forged(String),
+}
+
+impl Verdict {
+    pub(super) const fn signature(&self) -> SignatureCheck {
+        match self {
+            Self::Believed(_) => SignatureCheck::Valid,
+            Self::Absent => SignatureCheck::Absent,
+            Self::Forged(_) => SignatureCheck::Invalid,
+        }
+    }
+}
+
+/// Judges a receipt.
+pub(super) fn judge(receipt: Option<&SignedReceipt>, expected: Expected<'_>) -> Verdict {
+    let Some(receipt) = receipt else {
+        return Verdict::Absent;
+    };
+    match receipt.check(expected.run, Some(expected.worker)) {
+        Err(error) => Verdict::Forged(error.to_string()),
+        Ok(receipt) if receipt.job_hash != expected.job_hash => Verdict::Forged(format!(
+            "the receipt is about other files or another manifest than were sent ({}, not {})",
+            receipt.job_hash, expected.job_hash
+        )),
+        Ok(receipt) => Verdict::Believed(Box::new(receipt)),
+    }
+}

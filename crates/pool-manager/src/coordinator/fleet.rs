@@ -1,0 +1,305 @@
+//! All workers: who is on the list, who is healthy, and what the queue is told about it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sandrun_core::pool::{NodeStatus, Offer};
+use sandrun_types::{Capabilities, Cpu, Gpu, GpuVendor, InstalledInterpreter, Interpreter};
+use serde_json::json;
+use tokio_util::task::TaskTracker;
+
+use super::allowlist::Allowlist;
+use super::carry::Carried;
+use super::worker::Worker;
+use crate::broker::Shared;
+use crate::queue::{Announced, QueueError, Registration};
+
+/// What a coordinator was told about its workers' health.
+#[derive(Debug, Clone)]
+pub(super) struct HealthRules {
+    pub(super) interval: Duration,
+    pub(super) allow_unproven: bool,
+    /// The coordinator's name, which proofs are bound to.
+    pub(super) audience: String,
+}
+
+/// All workers of a coordinator.
+#[derive(Debug)]
+pub(super) struct Fleet {
+    pub(super) app: Shared,
+    pub(super) rules: HealthRules,
+    pub(super) carried: Carried,
+    pub(super) tasks: TaskTracker,
+    workers: Mutex<Vec<Arc<Worker>>>,
+    by_node: Mutex<HashMap<String, Arc<Worker>>>,
+}
+
+impl Fleet {
+    pub(super) fn new(app: Shared, rules: HealthRules) -> Self {
+        Self {
+            app,
+            rules,
+            carried: Carried::default(),
+            tasks: TaskTracker::new(),
+            workers: Mutex::default(),
+            by_node: Mutex::default(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Arc<Worker>>> {
+        self.workers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// All workers, those that are on the list no more and still work among them.
+    pub(super) fn workers(&self) -> Vec<Arc<Worker>> {
+        self.lock().clone()
+    }
+
+    /// The worker that a node of the queue is.
+    pub(super) fn known(&self, node: &str) -> Option<Arc<Worker>> {
+        let nodes = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.get(node).cloned()
+    }
+
+    /// As [`Self::known`], also where the queue knows of the node before we do.
+    pub(super) async fn worker(&self, node: &str) -> Option<Arc<Worker>> {
+        if let Some(worker) = self.known(node) {
+            return Some(worker);
+        }
+        let nodes = self.app.queue.nodes().await.ok()?;
+        let key = nodes.into_iter().find(|it| it.id == node)?.endpoint;
+        let worker = self.workers().into_iter().find(|it| it.key == key)?;
+        self.remember(node, &worker);
+        Some(worker)
+    }
+
+    fn remember(&self, node: &str, worker: &Arc<Worker>) {
+        worker.standing().node = Some(node.to_owned());
+        let mut nodes = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.insert(node.to_owned(), Arc::clone(worker));
+    }
+
+    fn forget(&self, node: &str) {
+        let mut nodes = self.by_node.lock().unwrap_or_else(PoisonError::into_inner);
+        nodes.remove(node);
+    }
+
+    /// The first list: workers that an earlier run knew and that are not on it are gone, the others are asked at once.
+    pub(super) async fn begin(self: &Arc<Self>, list: &Allowlist) -> Result<(), QueueError> {
+        let nodes = self.app.queue.nodes().await?;
+        let mut added = self.take(list);
+        for node in nodes {
+            match added.iter().find(|it| it.key == node.endpoint) {
+                Some(worker) => self.remember(&node.id, worker),
+                None if node.status != NodeStatus::Lost => self.app.queue.lose(node.id).await?,
+                None => {}
+            }
+        }
+        for worker in added.drain(..) {
+            self.watch(worker);
+        }
+        Ok(())
+    }
+
+    /// A new list: who is new is asked at once, who is not on it any more gets nothing new.
+    pub(super) async fn change(self: &Arc<Self>, list: &Allowlist) {
+        for worker in self.take(list) {
+            self.watch(worker);
+        }
+        for worker in self.workers() {
+            let is_listed = list.entries.iter().any(|it| it.key() == worker.key);
+            let was_retired = std::mem::replace(&mut worker.standing().is_retired, !is_listed);
+            if !is_listed && !was_retired {
+                tracing::info!(
+                    worker = worker.key,
+                    "not on the list any more: it gets nothing new"
+                );
+                self.close(&worker).await;
+            }
+            // its slots may have changed
+            worker.hurry.notify_one();
+        }
+    }
+
+    /// Takes new entries in, and the slots of known ones; who is new.
+    fn take(&self, list: &Allowlist) -> Vec<Arc<Worker>> {
+        for why in &list.disabled {
+            tracing::warn!(why, "a worker is left out");
+        }
+        let mut workers = self.lock();
+        let mut added = Vec::new();
+        for entry in &list.entries {
+            if let Some(known) = workers.iter().find(|it| it.key == entry.key()) {
+                known.standing().listed_slots = entry.max_concurrent_jobs;
+                continue;
+            }
+            match Worker::new(entry) {
+                Ok(worker) => added.push(Arc::new(worker)),
+                Err(error) => tracing::warn!(%error, "a worker is left out"),
+            }
+        }
+        workers.extend(added.iter().cloned());
+        added
+    }
+
+    /// Asks a worker for its health until it is gone.
+    fn watch(self: &Arc<Self>, worker: Arc<Worker>) {
+        let fleet = Arc::clone(self);
+        self.tasks.spawn(async move {
+            let shutdown = fleet.app.shutdown.clone();
+            loop {
+                tokio::select! {
+                    () = fleet.check(&worker) => {}
+                    () = shutdown.cancelled() => break,
+                }
+                tokio::select! {
+                    () = tokio::time::sleep(fleet.rules.interval) => {}
+                    () = worker.hurry.notified() => {}
+                    () = worker.gone.cancelled() => break,
+                    () = shutdown.cancelled() => break,
+                }
+            }
+        });
+    }
+
+    /// Asks a worker for its health now, and tells the queue what came of it.
+    pub(super) async fn check(&self, worker: &Arc<Worker>) {
+        let _turn = worker.gate.lock().await;
+        let asked = worker.ask(&self.rules.audience, self.rules.allow_unproven).await;
+        let (is_retired, node) = {
+            let mut standing = worker.standing();
+            standing.checked = Some(self.app.queue.clock().now());
+            (standing.is_retired, standing.node.clone())
+        };
+        if is_retired && node.as_ref().is_none_or(|it| !self.carried.has(it)) {
+            self.let_go(worker, node).await;
+            return;
+        }
+        let told = match asked {
+            Ok(slots) => self.admit(worker, slots).await,
+            Err(why) => self.dismiss(worker, &why).await,
+        };
+        if let Err(error) = told {
+            tracing::warn!(%error, worker = worker.key, "the queue could not be told how a worker stands");
+        }
+    }
+
+    /// A healthy worker takes jobs.
+    async fn admit(&self, worker: &Arc<Worker>, slots: u32) -> Result<(), QueueError> {
+        let (was_healthy, given, wanted, node) = {
+            let mut standing = worker.standing();
+            standing.slots = slots;
+            let wanted = if standing.is_retired { 0 } else { slots };
+            (
+                standing.health == Some(true),
+                standing.given_slots,
+                wanted,
+                standing.node.clone(),
+            )
+        };
+        if let (true, Some(node)) = (was_healthy && given == Some(wanted), node) {
+            return self.app.queue.heartbeat(node, Vec::new()).await.map(drop);
+        }
+        if !was_healthy {
+            tracing::info!(worker = worker.key, slots = wanted, "healthy");
+        }
+        // before the queue knows: its first jobs come with the answer
+        worker.standing().health = Some(true);
+        let node = self.register(worker, wanted).await;
+        if node.is_err() {
+            worker.standing().health = Some(was_healthy);
+        }
+        node
+    }
+
+    async fn register(&self, worker: &Arc<Worker>, slots: u32) -> Result<(), QueueError> {
+        let registration = Registration {
+            endpoint: worker.key.clone(),
+            offer: anything(),
+            announced: Announced {
+                protocol: 1,
+                slots: Some(slots),
+                capabilities: json!({}),
+            },
+        };
+        let node = self.app.queue.register(registration).await?;
+        worker.standing().given_slots = Some(slots);
+        self.remember(&node, worker);
+        Ok(())
+    }
+
+    /// A worker that fails is lost: its jobs go to others.
+    async fn dismiss(&self, worker: &Worker, why: &str) -> Result<(), QueueError> {
+        let (before, node) = {
+            let mut standing = worker.standing();
+            standing.given_slots = None;
+            (standing.health.replace(false), standing.node.clone())
+        };
+        if before != Some(false) {
+            tracing::warn!(
+                worker = worker.key,
+                why,
+                "not healthy: it gets nothing, its jobs go to others"
+            );
+        }
+        match node {
+            Some(node) => {
+                let told = self.app.queue.lose(node.clone()).await;
+                self.carried.stop_all(&node);
+                told
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// A worker gets nothing new before its next check.
+    pub(super) async fn close(&self, worker: &Arc<Worker>) {
+        let _turn = worker.gate.lock().await;
+        if worker.is_healthy()
+            && let Err(error) = self.register(worker, 0).await
+        {
+            tracing::warn!(%error, worker = worker.key, "the queue could not be told to spare a worker");
+        }
+    }
+
+    /// A worker that is on the list no more and has nothing to do any more.
+    async fn let_go(&self, worker: &Worker, node: Option<String>) {
+        if let Some(node) = node {
+            self.forget(&node);
+            if let Err(error) = self.app.queue.lose(node).await {
+                tracing::warn!(%error, worker = worker.key, "the queue could not be told that a worker is gone");
+            }
+        }
+        self.lock().retain(|it| it.key != worker.key);
+        worker.gone.cancel();
+        tracing::info!(worker = worker.key, "gone");
+    }
+}
+
+/// What a worker offers: the list does not say, so it gets whatever is asked for, and refuses what it can't do.
+fn anything() -> Offer {
+    let installed = |interpreter| InstalledInterpreter {
+        interpreter,
+        version: String::new(),
+    };
+    Offer::Announced {
+        capabilities: Box::new(Capabilities {
+            cpu: Cpu {
+                cores: u16::MAX,
+                model: String::new(),
+            },
+            memory_mib: u32::MAX,
+            gpus: vec![Gpu {
+                vendor: GpuVendor::Nvidia,
+                model: String::new(),
+                memory_mib: Some(u32::MAX),
+                compute_capability_x10: Some(u16::MAX),
+                count: 1,
+            }],
+            interpreters: Interpreter::PROGRAMS.into_iter().map(installed).collect(),
+            ..Capabilities::default()
+        }),
+        features: ["bundle", "logs", "outputs"].map(str::to_owned).into(),
+    }
+}

@@ -1,0 +1,112 @@
+//! One worker of the list: how it stands, and what it says when it is asked.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use sandrun_executor::{ClientError, ExecutorClient};
+use sandrun_store::queue::UnixMillis;
+use sandrun_types::WorkerId;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::allowlist::Entry;
+
+/// Slots of a worker that neither the list nor the worker itself gives a number for.
+const SLOTS: u32 = 4;
+/// Longest wait for a worker's health.
+const PATIENCE: Duration = Duration::from_secs(8);
+
+/// How a worker stands.
+#[derive(Debug, Default)]
+pub(super) struct Standing {
+    /// Its node in the queue, once it has one.
+    pub(super) node: Option<String>,
+    /// What the list says about its slots.
+    pub(super) listed_slots: Option<u32>,
+    /// Whether the last check went well; `None` before the first.
+    pub(super) health: Option<bool>,
+    /// When it was checked.
+    pub(super) checked: Option<UnixMillis>,
+    /// Slots that it was found to have.
+    pub(super) slots: u32,
+    /// Slots that the queue knows of; 0 for one that gets nothing new.
+    pub(super) given_slots: Option<u32>,
+    /// Whether it is on the list no more.
+    pub(super) is_retired: bool,
+}
+
+/// One worker.
+#[derive(Debug)]
+pub(super) struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) key: String,
+    pub(super) client: ExecutorClient,
+    standing: Mutex<Standing>,
+    /// Held while its health is asked for and acted upon.
+    pub(super) gate: tokio::sync::Mutex<()>,
+    /// Asks for a check before it is time.
+    pub(super) hurry: Notify,
+    /// It is neither on the list nor has anything to do.
+    pub(super) gone: CancellationToken,
+}
+
+impl Worker {
+    pub(super) fn new(entry: &Entry) -> Result<Self, ClientError> {
+        Ok(Self {
+            id: entry.worker,
+            key: entry.key(),
+            client: ExecutorClient::new(&entry.endpoint)?,
+            standing: Mutex::new(Standing {
+                listed_slots: entry.max_concurrent_jobs,
+                ..Standing::default()
+            }),
+            gate: tokio::sync::Mutex::new(()),
+            hurry: Notify::new(),
+            gone: CancellationToken::new(),
+        })
+    }
+
+    /// How it stands. Never held over an await.
+    pub(super) fn standing(&self) -> MutexGuard<'_, Standing> {
+        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn is_healthy(&self) -> bool {
+        self.standing().health == Some(true)
+    }
+
+    /// Asks it whether it is healthy and holds its key; how many slots it has, or what is wrong.
+    pub(super) async fn ask(&self, audience: &str, allow_unproven: bool) -> Result<u32, String> {
+        let asked = async {
+            if allow_unproven {
+                let health = self.client.health().await?;
+                return Ok((health.worker_id, health));
+            }
+            let (worker, health) = self.client.prove_health(audience).await?;
+            Ok((Some(worker), health))
+        };
+        let answer = tokio::time::timeout(PATIENCE, asked).await;
+        let answer: Result<_, ClientError> = answer.map_err(|_| "it does not answer in time".to_owned())?;
+        let (worker, health) = answer.map_err(|error| words(&error))?;
+        if worker != Some(self.id) {
+            let other = worker.map_or("anonymous".to_owned(), |it| it.to_string());
+            return Err(format!("the executor there is {other}, not the one on the list"));
+        }
+        if health.status != "healthy" {
+            return Err(format!("it says that it is {:?}", health.status));
+        }
+        let listed = self.standing().listed_slots;
+        Ok(listed.or(health.max_concurrent_jobs).unwrap_or(SLOTS).max(1))
+    }
+}
+
+/// An error and its causes in one line.
+pub(super) fn words(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}

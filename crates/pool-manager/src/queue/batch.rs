@@ -1,0 +1,64 @@
+//! One batch: what it writes, whose answers wait for its commit, and what there is to tell afterwards.
+
+use std::collections::{BTreeSet, HashMap};
+
+use sandrun_core::pool::{ClientNumber, JobNumber};
+use sandrun_store::queue::{UnixMillis, Writes};
+use sandrun_types::{Attempt, UnixSeconds};
+
+use super::command::{Reply, Staged, stage};
+use super::error::QueueError;
+use super::push::Pushed;
+
+/// What a batch gathers before it is written.
+#[derive(Default)]
+pub(super) struct Batch {
+    /// When it happens.
+    pub(super) now: UnixMillis,
+    pub(super) writes: Writes,
+    pub(super) staged: Vec<Staged>,
+    /// Jobs whose requests are needed after the commit.
+    pub(super) leased: BTreeSet<JobNumber>,
+    /// Jobs by their clients' own keys: from earlier batches, from elsewhere and from this one.
+    pub(super) keys: HashMap<(ClientNumber, String), JobNumber>,
+    /// Jobs whose followers are to be told.
+    pub(super) told: BTreeSet<JobNumber>,
+    /// Nodes' own words about attempts that came to nothing in this batch.
+    pub(super) words: HashMap<JobNumber, String>,
+    /// Leases that are to be carried, and attempts that are not any more.
+    pub(super) pushed: Vec<Pushed>,
+    pub(super) stopped: Vec<(JobNumber, Attempt)>,
+    pub(super) tally: Tally,
+}
+
+/// What happened in a batch, for the statistics.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Tally {
+    pub(super) submitted: u64,
+    pub(super) leased: u64,
+    pub(super) empty_claims: u64,
+    pub(super) completed: u64,
+    pub(super) failed: u64,
+    pub(super) retries: u64,
+    pub(super) nodes_lost: u64,
+}
+
+impl Batch {
+    /// An empty batch at this time.
+    pub(super) fn at(now: UnixMillis) -> Self {
+        Self {
+            now,
+            ..Self::default()
+        }
+    }
+
+    /// The machine's time.
+    pub(super) const fn seconds(&self) -> UnixSeconds {
+        UnixSeconds(self.now / 1_000)
+    }
+
+    /// Answers after the commit.
+    pub(super) fn answer<T: Send + 'static>(&mut self, reply: Reply<T>, answer: Result<T, QueueError>) {
+        self.staged.push(stage(reply, answer));
+    }
+}

@@ -1,0 +1,133 @@
+//! What the handle sends to the engine's thread, and how answers wait for the commit.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sandrun_core::pool::JobNumber;
+use sandrun_types::Attempt;
+use tokio::sync::oneshot;
+
+use super::error::QueueError;
+use super::push::Begun;
+use super::words::{Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work};
+
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
+
+/// What each job of a submission became.
+pub(super) type Submitted = Vec<Result<JobNumber, QueueError>>;
+
+/// Something that the engine is asked to do.
+#[derive(Debug)]
+pub(super) enum Command {
+    Submit(Vec<Submission>, Reply<Submitted>),
+    Register(Box<Registration>, Reply<String>),
+    Heartbeat {
+        node: String,
+        jobs: Vec<(JobNumber, Attempt)>,
+        reply: Reply<Orders>,
+    },
+    Claim(Claim, Reply<Vec<Work>>),
+    Complete(Box<Completion>, Reply<()>),
+    Fail(Failure, Reply<()>),
+    Begin(Begun, Reply<()>),
+    Print(Printed, Reply<()>),
+    Cancel(JobNumber, Reply<()>),
+    SetDraining {
+        node: String,
+        draining: bool,
+        reply: Reply<()>,
+    },
+    Lose(String, Reply<()>),
+    Nodes(Reply<Vec<NodeView>>),
+    /// Look at the clock and at what others have written.
+    Look,
+    /// End.
+    Stop,
+}
+
+impl Command {
+    /// Jobs that have to be in memory for it, if they exist at all.
+    pub(super) fn jobs(&self) -> Vec<JobNumber> {
+        match self {
+            Self::Submit(jobs, _) => jobs.iter().flat_map(|it| it.parents.iter().copied()).collect(),
+            Self::Complete(completion, _) => vec![completion.job],
+            Self::Fail(failure, _) => vec![failure.job],
+            Self::Print(printed, _) => vec![printed.job],
+            Self::Begin(begun, _) => vec![begun.job],
+            Self::Cancel(job, _) => vec![*job],
+            Self::Register(..)
+            | Self::Heartbeat { .. }
+            | Self::Claim(..)
+            | Self::SetDraining { .. }
+            | Self::Lose(..)
+            | Self::Nodes(_)
+            | Self::Look
+            | Self::Stop => Vec::new(),
+        }
+    }
+
+    /// Answers it with an error; whoever asked may have gone.
+    pub(super) fn refuse(self, error: &QueueError) {
+        fn send<T>(reply: Reply<T>, error: &QueueError) {
+            drop(reply.send(Err(error.clone())));
+        }
+        match self {
+            Self::Submit(_, reply) => send(reply, error),
+            Self::Register(_, reply) => send(reply, error),
+            Self::Heartbeat { reply, .. } => send(reply, error),
+            Self::Claim(_, reply) => send(reply, error),
+            Self::Complete(_, reply)
+            | Self::Fail(_, reply)
+            | Self::Print(_, reply)
+            | Self::Cancel(_, reply)
+            | Self::Begin(_, reply)
+            | Self::Lose(_, reply)
+            | Self::SetDraining { reply, .. } => send(reply, error),
+            Self::Nodes(reply) => send(reply, error),
+            Self::Look | Self::Stop => {}
+        }
+    }
+}
+
+/// How a batch ended, for the answers that wait for it.
+#[derive(Debug)]
+pub(super) enum Outcome {
+    /// It is on disk; requests of the jobs that were leased in it.
+    Committed(HashMap<JobNumber, Arc<[u8]>>),
+    /// Nothing of it was written.
+    Lost(QueueError),
+}
+
+/// An answer that waits for the commit.
+pub(super) type Staged = Box<dyn FnOnce(&Outcome) + Send>;
+
+/// Stages a plain answer.
+pub(super) fn stage<T: Send + 'static>(reply: Reply<T>, answer: Result<T, QueueError>) -> Staged {
+    Box::new(move |outcome| {
+        drop(reply.send(match outcome {
+            Outcome::Committed(_) => answer,
+            Outcome::Lost(error) => Err(error.clone()),
+        }));
+    })
+}
+
+/// Stages work: its requests are read after the commit.
+pub(super) fn stage_work(reply: Reply<Vec<Work>>, leases: Vec<(JobNumber, Attempt)>) -> Staged {
+    Box::new(move |outcome| {
+        drop(reply.send(match outcome {
+            Outcome::Committed(requests) => {
+                let work = |(job, attempt)| {
+                    let request = Arc::clone(requests.get(&job)?);
+                    Some(Work {
+                        job,
+                        attempt,
+                        request,
+                    })
+                };
+                Ok(leases.into_iter().filter_map(work).collect())
+            }
+            Outcome::Lost(error) => Err(error.clone()),
+        }));
+    })
+}

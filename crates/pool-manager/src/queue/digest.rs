@@ -1,0 +1,35 @@
+//! What several nodes have to agree on: a digest of exit code, output and files.
+
+use sandrun_store::queue::OutputRef;
+use sandrun_types::ResultDigest;
+use sha2::{Digest as _, Sha256};
+
+use super::words::Completion;
+
+/// The digest of an answer. Its last bit says whether the program ended with 0, so that nobody has to remember it; the
+/// other 255 are those of a SHA-256 over exit code, both outputs and all files, sorted by name.
+pub(super) fn digest(answer: &Completion) -> ResultDigest {
+    let mut hasher = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        hasher.update((bytes.len() as u64).to_be_bytes());
+        hasher.update(bytes);
+    };
+    part(b"sandrun-pool-answer-v1");
+    part(&answer.exit_code.to_be_bytes());
+    part(&answer.stdout);
+    part(&answer.stderr);
+    let mut outputs: Vec<&OutputRef> = answer.outputs.iter().collect();
+    outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    for output in outputs {
+        part(output.path.as_bytes());
+        part(&output.blob.0);
+    }
+    let mut hash: [u8; 32] = hasher.finalize().into();
+    hash[31] = hash[31] & 0xfe | u8::from(answer.exit_code == 0);
+    ResultDigest(hash)
+}
+
+/// Whether a digest is of a program that ended with 0.
+pub(super) const fn is_success(digest: ResultDigest) -> bool {
+    digest.0[31] & 1 == 1
+}

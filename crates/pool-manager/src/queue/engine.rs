@@ -1,0 +1,282 @@
+//! The engine: one thread that owns the machine and the store's writing side.
+//!
+//! It takes a command, drains what else waits, applies all of it, writes what was touched in one transaction (group
+//! commit), and only then answers. After a failed commit every caller of the batch gets an error, and all that is in
+//! memory is loaded anew before the next batch. Never decides anything: that is the machine's.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use sandrun_core::pool::{Assignment, JobNumber};
+use sandrun_store::queue::{Foreign, JobState, QueueStore, QueueStoreError, Writes};
+use sandrun_types::UnixSeconds;
+
+use super::batch::Batch;
+use super::claims::{Waiter, Waiters};
+use super::command::{Command, Outcome};
+use super::error::QueueError;
+use super::follow::Followers;
+use super::ids::IdKey;
+use super::memory::Memory;
+use super::push::Pushes;
+use super::settings::{Clock, QueueSettings};
+use super::stats::Board;
+
+/// Most commands of one batch.
+const BATCH: usize = 512;
+/// How long the engine sleeps where nothing is due; it wakes for every command.
+const IDLE: Duration = Duration::from_secs(3_600);
+/// How often it tries again to load after a failed commit where nobody asks for anything.
+const RELOAD: Duration = Duration::from_secs(5);
+
+/// What the thread works with.
+pub(super) struct Engine {
+    pub(super) store: Box<dyn QueueStore>,
+    pub(super) commands: Receiver<Command>,
+    pub(super) settings: QueueSettings,
+    pub(super) ids: IdKey,
+    pub(super) clock: Clock,
+    pub(super) board: Arc<Board>,
+    pub(super) followers: Followers,
+    /// `None` after a failed commit, until it is loaded anew.
+    pub(super) memory: Option<Memory>,
+    pub(super) waiters: Waiters,
+    pub(super) pushes: Pushes,
+}
+
+/// A memory of all that is open, with the ended jobs that others still wait for.
+pub(super) fn remember(
+    store: &mut dyn QueueStore,
+    settings: QueueSettings,
+    ids: IdKey,
+    all: &Foreign,
+    patient_until: UnixSeconds,
+) -> Result<Memory, QueueError> {
+    let mut memory = Memory::load(settings, ids, all, patient_until)?;
+    for parent in memory.pool.missing_parents() {
+        if let Some(row) = store.job(parent).map_err(|error| QueueError::from(&error))? {
+            memory.put(&row)?;
+        }
+    }
+    Ok(memory)
+}
+
+impl Engine {
+    /// Works until it is told to stop, or all handles are gone.
+    pub(super) fn run(mut self) {
+        let mut is_over = false;
+        while !is_over {
+            let Some(commands) = self.next_commands() else {
+                break;
+            };
+            is_over = commands.iter().any(|it| matches!(it, Command::Stop));
+            if !self.may_rest(&commands) {
+                self.work(commands);
+            }
+        }
+        let stopped = QueueError::Stopped;
+        while let Ok(command) = self.commands.try_recv() {
+            command.refuse(&stopped);
+        }
+        for waiter in self.waiters.take() {
+            drop(waiter.reply.send(Err(stopped.clone())));
+        }
+    }
+
+    /// Waits for commands or for something that is due; `None` when nobody can send any.
+    fn next_commands(&mut self) -> Option<Vec<Command>> {
+        let mut commands = match self.commands.recv_timeout(self.sleep()) {
+            Ok(command) => vec![command],
+            Err(RecvTimeoutError::Timeout) => Vec::new(),
+            Err(RecvTimeoutError::Disconnected) => return None,
+        };
+        commands.extend(self.commands.try_iter().take(BATCH - 1));
+        Some(commands)
+    }
+
+    /// Whether there is nothing but news of other replicas that nobody waits for: the next batch takes them in.
+    fn may_rest(&self, commands: &[Command]) -> bool {
+        !commands.is_empty()
+            && commands.iter().all(|it| matches!(it, Command::Look))
+            && self.settings.policy.assignment == Assignment::Claimed
+            && self.waiters.len() == 0
+            && self.memory.is_some()
+            && !self.sleep().is_zero()
+    }
+
+    fn sleep(&self) -> Duration {
+        let Some(memory) = &self.memory else { return RELOAD };
+        let now = self.clock.now();
+        let machine = memory.next_timeout().map(|at| at.0.saturating_mul(1_000));
+        let due = machine.into_iter().chain(self.waiters.next_deadline()).min();
+        due.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now)).min(IDLE))
+    }
+
+    /// One batch.
+    fn work(&mut self, commands: Vec<Command>) {
+        let began = Instant::now();
+        let now = self.clock.now();
+        let mut batch = Batch::at(now);
+        let mut commands = commands;
+        let count = commands.len() as u64;
+        let written = self.prepare(&commands, &mut batch).and_then(|mut memory| {
+            let written = self.write(&mut memory, &mut commands, &mut batch);
+            if written.is_ok() {
+                self.memory = Some(memory);
+            }
+            written
+        });
+        let outcome = match written {
+            Ok(()) => Outcome::Committed(self.requests(&batch)),
+            Err(error) => {
+                tracing::error!(%error, commands = count, "a batch was not written");
+                Outcome::Lost(error)
+            }
+        };
+        if let Outcome::Lost(error) = &outcome {
+            commands.drain(..).for_each(|command| command.refuse(error));
+        }
+        self.publish(&batch, &outcome, count, began.elapsed());
+        self.pushes.hand_out(&mut batch, &outcome, self.memory.as_ref());
+        for answer in batch.staged {
+            answer(&outcome);
+        }
+        if matches!(outcome, Outcome::Committed(_)) {
+            self.followers.tell(batch.told);
+        }
+    }
+
+    /// The memory, loaded anew where it has to be, with all ended jobs that the commands are about.
+    fn prepare(&mut self, commands: &[Command], batch: &mut Batch) -> Result<Memory, QueueError> {
+        let mut memory = match self.memory.take() {
+            Some(memory) => memory,
+            None => {
+                let all = self.store.load().map_err(|error| QueueError::from(&error))?;
+                let at_once = UnixSeconds::default();
+                remember(self.store.as_mut(), self.settings, self.ids, &all, at_once)?
+            }
+        };
+        match self.fetch(&memory, commands, batch) {
+            Ok(rows) => {
+                rows.iter().try_for_each(|row| memory.put(row))?;
+                Ok(memory)
+            }
+            Err(error) => {
+                // nothing was changed: it stands as it stood
+                self.memory = Some(memory);
+                Err(QueueError::from(&error))
+            }
+        }
+    }
+
+    /// Reads jobs that are not in memory, and the jobs of clients' own keys.
+    fn fetch(
+        &mut self,
+        memory: &Memory,
+        commands: &[Command],
+        batch: &mut Batch,
+    ) -> Result<Vec<JobState>, QueueStoreError> {
+        let jobs: BTreeSet<JobNumber> = commands.iter().flat_map(Command::jobs).collect();
+        let mut rows = Vec::new();
+        for job in jobs {
+            if memory.pool.job(job).is_none() {
+                rows.extend(self.store.job(job)?);
+            }
+        }
+        for command in commands {
+            let Command::Submit(submissions, _) = command else {
+                continue;
+            };
+            for submission in submissions {
+                let Some(key) = &submission.idempotency else {
+                    continue;
+                };
+                let Some(client) = memory.known_client(&submission.client) else {
+                    continue;
+                };
+                if let Some(job) = self.store.by_idempotency(&submission.client, key)? {
+                    batch.keys.insert((client, key.clone()), job);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Applies and commits. What it takes out of `commands` is answered by the batch.
+    fn write(
+        &mut self,
+        memory: &mut Memory,
+        commands: &mut Vec<Command>,
+        batch: &mut Batch,
+    ) -> Result<(), QueueError> {
+        let waiters = &mut self.waiters;
+        let mut failed = None;
+        let written = self.store.transact(&mut |foreign| {
+            if let Err(error) = memory.take_in(&foreign) {
+                failed = Some(error);
+                return Writes::default();
+            }
+            let keys = foreign.keys.into_iter();
+            batch
+                .keys
+                .extend(keys.map(|row| ((row.client, row.key), row.job)));
+            let claims: Vec<Waiter> = commands
+                .drain(..)
+                .filter_map(|command| memory.obey(command, batch))
+                .collect();
+            memory.tick(batch);
+            for waiter in waiters.take().into_iter().chain(claims) {
+                if let Some(waiter) = memory.serve(waiter, batch) {
+                    waiters.wait(waiter);
+                }
+            }
+            memory.push_all(batch);
+            memory.write(batch);
+            std::mem::take(&mut batch.writes)
+        });
+        match (written, failed) {
+            (Err(error), _) => Err(QueueError::from(&error)),
+            (Ok(()), Some(error)) => Err(error),
+            (Ok(()), None) => Ok(()),
+        }
+    }
+
+    /// Requests of the jobs that were leased in a batch. One that can't be read goes to nobody: its lease runs out.
+    fn requests(&mut self, batch: &Batch) -> HashMap<JobNumber, Arc<[u8]>> {
+        if batch.leased.is_empty() {
+            return HashMap::new();
+        }
+        let numbers: Vec<JobNumber> = batch.leased.iter().copied().collect();
+        match self.store.requests(&numbers) {
+            Ok(requests) => requests
+                .into_iter()
+                .map(|(job, request)| (job, request.into()))
+                .collect(),
+            Err(error) => {
+                tracing::error!(%error, jobs = numbers.len(), "requests of leased jobs can't be read");
+                HashMap::new()
+            }
+        }
+    }
+
+    fn publish(&self, batch: &Batch, outcome: &Outcome, commands: u64, took: Duration) {
+        let counts = self.memory.as_ref().map(|it| it.pool.counts());
+        let waiters = self.waiters.len() as u64;
+        self.board.write(|stats| {
+            if let Some(counts) = counts {
+                stats.counts = counts;
+            }
+            stats.waiters = waiters;
+            match outcome {
+                Outcome::Lost(_) => stats.failed_commits += 1,
+                Outcome::Committed(_) => {
+                    stats.add(&batch.tally);
+                    stats.commands += commands;
+                    stats.committed(took);
+                }
+            }
+        });
+    }
+}

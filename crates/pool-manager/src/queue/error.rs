@@ -1,0 +1,40 @@
+//! Why the queue refuses.
+
+use sandrun_core::pool::Illegal;
+use sandrun_store::queue::QueueStoreError;
+
+/// The queue did not do what it was asked. Nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum QueueError {
+    /// It has no place where the machine stands.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// No node has this id.
+    #[error("there is no node `{0}` here; register it first")]
+    UnknownNode(String),
+    /// The node holds no attempt at the job.
+    #[error("this node holds no attempt at the job (any more)")]
+    HoldsNone,
+    /// The answer's signature is not its worker's.
+    #[error("the receipt is not signed by the worker that it names; the attempt counts as failed")]
+    BadSignature,
+    /// The disk is full.
+    #[error("the service's disk is full; nothing was changed, try again later")]
+    Full,
+    /// The store failed.
+    #[error("the service can't write its queue at the moment ({0}); nothing was changed, try again")]
+    Store(String),
+    /// The service ends.
+    #[error("the service is shutting down")]
+    Stopped,
+}
+
+impl From<&QueueStoreError> for QueueError {
+    fn from(error: &QueueStoreError) -> Self {
+        if matches!(error, QueueStoreError::Full { .. }) {
+            Self::Full
+        } else {
+            Self::Store(error.to_string())
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Bundles, dependants, batches, lists: what is beside the existing broker's calls.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::StatusCode;
+use serde_json::{Value, json};
+
+use crate::support::Service;
+
+/// Uploads an output of an attempt; how `/complete` names it.
+async fn upload(broker: &Service, node: &str, id: &str, path: &str, body: &[u8]) -> Value {
+    let url = broker.url(&format!("/v1/work/{id}/1/outputs/{path}?node_id={node}"));
+    let answer = broker.http.put(url).body(body.to_vec()).send().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::OK);
+    answer.json().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_bundle_goes_to_a_node_that_can_and_its_outputs_come_back() {
+    let broker = Service::start().await;
+    let old = broker.old_node("http://old").await;
+    let big: Vec<u8> = (0..3_000_000_u32).map(|it| it.to_le_bytes()[0]).collect();
+    let options = json!({"priority": 9, "requirements": {"cpu_cores": 2}}).to_string();
+    let parts = [
+        ("manifest", r#"{"entrypoint":"src/main.py","outputs":["out/"]}"#),
+        ("options", options.as_str()),
+    ];
+    let (status, answer) = broker
+        .submit_form(&[("src/main.py", b"print(1)"), ("data.bin", &big)], &parts)
+        .await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let id = answer["job_id"].as_str().unwrap();
+    assert_eq!(
+        broker.ok("/claim", json!({"node_id": old})).await,
+        json!({"job": null})
+    );
+
+    let node = broker.node("http://new").await;
+    let work = broker.claim(&node).await;
+    assert_eq!(
+        (&work["id"], &work["attempt"], &work["timeout"], &work["parents"]),
+        (&json!(id), &json!(1), &json!(300), &json!([]))
+    );
+    assert_eq!(
+        work["manifest"],
+        json!({"entrypoint": "src/main.py", "outputs": ["out/"]})
+    );
+    let file = work["files"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|it| it["path"] == "data.bin")
+        .unwrap();
+    assert_eq!(file["size"], 3_000_000);
+    let url = format!("/v1/work/{id}/1/files/{}", file["sha256"].as_str().unwrap());
+    let body = broker
+        .http
+        .get(broker.url(&url))
+        .send()
+        .await
+        .unwrap()
+        .bytes()
+        .await
+        .unwrap();
+    assert_eq!(body, big);
+    let (status, _) = broker
+        .get(&format!("/v1/work/{id}/1/files/{}", "0".repeat(64)))
+        .await;
+    assert_eq!(status, StatusCode::NOT_FOUND);
+
+    let output = upload(&broker, &node, id, "out/a%20b.txt", b"result").await;
+    assert_eq!(
+        (&output["path"], &output["size"]),
+        (&json!("out/a b.txt"), &json!(6))
+    );
+    let done = |outputs: Value| json!({"node_id": node, "job_id": id, "attempt": 1, "exit_code": 0, "output": "1\n", "outputs": outputs});
+    let missing = json!([{"path": "x", "size": 1, "sha256": "0".repeat(64)}]);
+    assert_eq!(
+        broker.post("/complete", done(missing)).await.0,
+        StatusCode::BAD_REQUEST
+    );
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}/outputs")).await.0,
+        StatusCode::CONFLICT
+    );
+    broker.ok("/complete", done(json!([output]))).await;
+
+    let (_, view) = broker.get(&format!("/v1/jobs/{id}")).await;
+    assert_eq!(
+        (
+            &view["status"],
+            &view["exit_code"],
+            &view["priority"],
+            &view["outputs"],
+            &view["node"]
+        ),
+        (
+            &json!("completed"),
+            &json!(0),
+            &json!(9),
+            &json!([output]),
+            &json!(node)
+        )
+    );
+    let (_, list) = broker.get(&format!("/v1/jobs/{id}/outputs")).await;
+    assert_eq!(list["files"], json!([output]));
+    let url = broker.url(&format!("/v1/jobs/{id}/outputs/out/a%20b.txt"));
+    assert_eq!(
+        broker.http.get(url).send().await.unwrap().text().await.unwrap(),
+        "result"
+    );
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}/outputs/out/b")).await.0,
+        StatusCode::NOT_FOUND
+    );
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}/receipt")).await.0,
+        StatusCode::NOT_FOUND
+    );
+    let (_, logs) = broker.get(&format!("/v1/jobs/{id}/logs")).await;
+    assert_eq!(logs, json!({"stdout": "1\n", "stderr": ""}));
+}
+
+#[tokio::test]
+async fn files_may_come_in_json_too() {
+    let broker = Service::start().await;
+    let files = json!({"main.py": STANDARD.encode("print(1)"), "empty": ""});
+    let id = broker
+        .submit(json!({"files": files, "manifest": {"timeout": 5}}))
+        .await;
+    let node = broker.node("http://a").await;
+    let work = broker.claim(&node).await;
+    assert_eq!(
+        (
+            &work["id"],
+            &work["timeout"],
+            work["files"].as_array().unwrap().len()
+        ),
+        (&json!(id), &json!(5), 2)
+    );
+    for file in work["files"].as_array().unwrap() {
+        let url = format!("/v1/work/{id}/1/files/{}", file["sha256"].as_str().unwrap());
+        let body = broker
+            .http
+            .get(broker.url(&url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap();
+        assert_eq!(body.len() as u64, file["size"].as_u64().unwrap());
+    }
+}
+
+#[tokio::test]
+async fn a_dependant_gets_its_parents_outputs_as_files() {
+    let broker = Service::start().await;
+    let node = broker.node("http://a").await;
+    let parent = broker.submit(json!({"code": "x", "outputs": ["o"]})).await;
+    let child = broker
+        .submit(json!({"code": "y", "after": [{"job": parent, "into": "in"}]}))
+        .await;
+    assert_eq!(broker.claim(&node).await["id"], parent);
+    assert_eq!(
+        broker.ok("/claim", json!({"node_id": node})).await,
+        json!({"job": null})
+    );
+    let output = upload(&broker, &node, &parent, "o", b"made").await;
+    let done = json!({"node_id": node, "job_id": parent, "exit_code": 0, "outputs": [output]});
+    broker.ok("/complete", done).await;
+    let work = broker.claim(&node).await;
+    assert_eq!(
+        (&work["id"], &work["parents"]),
+        (&json!(child), &json!([{"into": "in", "files": [output]}]))
+    );
+    let url = format!("/v1/work/{child}/1/files/{}", output["sha256"].as_str().unwrap());
+    assert_eq!(
+        broker
+            .http
+            .get(broker.url(&url))
+            .send()
+            .await
+            .unwrap()
+            .text()
+            .await
+            .unwrap(),
+        "made"
+    );
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{child}")).await.1["parents"],
+        json!([parent])
+    );
+
+    // whoever waits for one that fails fails by its name
+    let last = broker
+        .submit(json!({"code": "z", "after": [{"job": child}]}))
+        .await;
+    let done = json!({"node_id": node, "job_id": child, "exit_code": 1});
+    broker.ok("/complete", done).await;
+    let (_, view) = broker.get(&format!("/status/{last}")).await;
+    assert_eq!(view["status"], "failed");
+    assert!(view["reason"].as_str().unwrap().contains(&child), "{view}");
+}
+
+#[tokio::test]
+async fn a_batch_answers_for_each_job_and_a_key_names_one() {
+    let broker = Service::start().await;
+    let bodies = json!([{"code": "a"}, {"timeout": 1}, 7, {"code": "b", "idempotency_key": "k"}]);
+    let answer = broker.ok("/v1/jobs/batch", bodies).await;
+    let answers = answer.as_array().unwrap();
+    let accepted: Vec<bool> = answers.iter().map(|it| it["status"] == "pending").collect();
+    assert_eq!(accepted, [true, false, false, true], "{answer}");
+    assert!(answers[1]["error"].is_string() && answers[2]["error"].is_string());
+    let submit = |client: &'static str| {
+        let request = broker
+            .http
+            .post(broker.url("/submit"))
+            .header("Idempotency-Key", "k");
+        let request = request.header("X-Client", client).json(&json!({"code": "c"}));
+        async move { request.send().await.unwrap().json::<Value>().await.unwrap()["job_id"].clone() }
+    };
+    let (first, again, other) = (submit("a").await, submit("a").await, submit("b").await);
+    assert_eq!(first, again);
+    assert_ne!(first, other);
+    // the batch's client is this address, which has used the key before
+    let same = broker.submit(json!({"code": "b", "idempotency_key": "k"})).await;
+    assert_eq!(answers[3]["job_id"], same);
+}
+
+#[tokio::test]
+async fn jobs_are_listed_by_pages_status_and_client() {
+    let broker = Service::start().await;
+    let mut ids = Vec::new();
+    for at in 0..5 {
+        let request = broker
+            .http
+            .post(broker.url("/submit"))
+            .json(&json!({"code": "x"}));
+        let client = if at % 2 == 0 { "even" } else { "odd" };
+        let answer = request.header("X-Client", client).send().await.unwrap();
+        ids.push(
+            answer.json::<Value>().await.unwrap()["job_id"]
+                .as_str()
+                .unwrap()
+                .to_owned(),
+        );
+    }
+    ids.reverse();
+    let mut seen = Vec::new();
+    let mut path = "/v1/jobs?limit=2".to_owned();
+    loop {
+        let (status, page) = broker.get(&path).await;
+        assert_eq!(status, StatusCode::OK);
+        seen.extend(
+            page["jobs"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|it| it["job_id"].as_str().unwrap().to_owned()),
+        );
+        let Some(next) = page["next"].as_str() else { break };
+        path = format!("/v1/jobs?limit=2&after={next}");
+    }
+    assert_eq!(seen, ids);
+    let count = async |query: &str| {
+        broker.get(&format!("/v1/jobs?{query}")).await.1["jobs"]
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(
+        (
+            count("client=odd").await,
+            count("status=pending").await,
+            count("status=failed").await
+        ),
+        (2, 5, 0)
+    );
+    for bad in ["status=new", "limit=x", "after=x", "colour=1"] {
+        assert_eq!(
+            broker.get(&format!("/v1/jobs?{bad}")).await.0,
+            StatusCode::BAD_REQUEST,
+            "{bad}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_drained_node_ends_what_it_has_and_takes_nothing_new() {
+    let broker = Service::start().await;
+    let node = broker.node("http://a").await;
+    let held = broker.submit(json!({"code": "x"})).await;
+    broker.claim(&node).await;
+    broker.ok(&format!("/v1/nodes/{node}/drain"), json!({})).await;
+    broker.submit(json!({"code": "y"})).await;
+    assert_eq!(
+        broker.ok("/heartbeat", json!({"node_id": node})).await["drain"],
+        true
+    );
+    assert_eq!(
+        broker.ok("/claim", json!({"node_id": node})).await,
+        json!({"job": null})
+    );
+    assert_eq!(broker.get("/v1/nodes").await.1["nodes"][0]["status"], "draining");
+    broker
+        .ok(
+            "/complete",
+            json!({"node_id": node, "job_id": held, "exit_code": 0}),
+        )
+        .await;
+    broker.ok(&format!("/v1/nodes/{node}/resume"), json!({})).await;
+    assert!(broker.claim(&node).await["id"].is_string());
+}

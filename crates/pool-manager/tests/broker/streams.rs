@@ -1,0 +1,181 @@
+//! Live output, by server-sent events and by WebSocket.
+
+use futures::StreamExt as _;
+use serde_json::{Value, json};
+use tokio_tungstenite::connect_async;
+use tokio_tungstenite::tungstenite::Message;
+
+use crate::support::{PATIENCE, Service};
+
+/// Reads server-sent events until so many have come.
+async fn events(stream: &mut reqwest::Response, text: &mut String, count: usize) -> Vec<(String, Value)> {
+    let parse = |text: &str| {
+        let event = |block: &str| {
+            let field = |name: &str| {
+                block
+                    .lines()
+                    .find_map(|line| line.strip_prefix(name))
+                    .map(str::trim)
+            };
+            let name = field("event:")?.to_owned();
+            Some((name, serde_json::from_str(field("data:")?).unwrap()))
+        };
+        text.split_inclusive("\n\n")
+            .filter(|it| it.ends_with("\n\n"))
+            .filter_map(event)
+            .collect::<Vec<_>>()
+    };
+    while parse(text).len() < count {
+        let chunk = tokio::time::timeout(PATIENCE, stream.chunk())
+            .await
+            .unwrap()
+            .unwrap();
+        text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+    }
+    parse(text)
+}
+
+#[tokio::test]
+async fn lines_reach_the_client_while_the_job_runs() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let mut stream = broker.http.get(&url).timeout(PATIENCE).send().await.unwrap();
+    assert_eq!(stream.headers()["content-type"], "text/event-stream");
+    let mut text = String::new();
+    let first = events(&mut stream, &mut text, 1).await;
+    assert_eq!(
+        first[0],
+        ("status".to_owned(), json!({"status": "pending", "attempt": null}))
+    );
+    let (mut socket, _) = connect_async(url.replace("http://", "ws://")).await.unwrap();
+
+    broker.claim(&node).await;
+    let path = format!("/v1/work/{id}/1/logs");
+    broker
+        .ok(
+            &path,
+            json!({"node_id": node, "stdout": {"from": 0, "text": "zwölf\n"}}),
+        )
+        .await;
+    let so_far = events(&mut stream, &mut text, 2).await;
+    let printed = ("stdout".to_owned(), json!("zwölf\n"));
+    let last = if so_far.contains(&printed) {
+        so_far
+    } else {
+        events(&mut stream, &mut text, 4).await
+    };
+    assert!(last.contains(&printed), "{last:?}");
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}/logs")).await.1,
+        json!({"stdout": "zwölf\n", "stderr": ""})
+    );
+    // a piece that was sent again prints nothing again
+    let again = json!({"node_id": node, "stdout": {"from": 0, "text": "zwölf\n"}, "stderr": {"from": 0, "text": "e"}});
+    broker.ok(&path, again).await;
+    let done = json!({"node_id": node, "job_id": id, "exit_code": 0, "output": "zwölf\nend\n", "error": "e"});
+    broker.ok("/complete", done).await;
+
+    while let Some(chunk) = tokio::time::timeout(PATIENCE, stream.chunk())
+        .await
+        .unwrap()
+        .unwrap()
+    {
+        text.push_str(std::str::from_utf8(&chunk).unwrap());
+    }
+    let all = events(&mut stream, &mut text, 0).await;
+    let printed = |name: &str| {
+        all.iter()
+            .filter(|it| it.0 == name)
+            .map(|it| it.1.as_str().unwrap())
+            .collect::<String>()
+    };
+    assert_eq!(
+        (printed("stdout").as_str(), printed("stderr").as_str()),
+        ("zwölf\nend\n", "e")
+    );
+    let end = json!({"status": "completed", "reason": null, "exit_code": 0});
+    assert_eq!(all.last().unwrap(), &("done".to_owned(), end.clone()));
+
+    let mut stdout = String::new();
+    let mut last = Value::Null;
+    while let Some(Ok(message)) = tokio::time::timeout(PATIENCE, socket.next()).await.unwrap() {
+        if let Message::Text(text) = message {
+            last = serde_json::from_str(&text).unwrap();
+            if last["event"] == "stdout" {
+                stdout.push_str(last["data"].as_str().unwrap());
+            }
+        }
+    }
+    assert_eq!(stdout, "zwölf\nend\n");
+    assert_eq!(last, json!({"event": "done", "data": end}));
+}
+
+#[tokio::test]
+async fn a_client_that_comes_back_goes_on_where_it_was() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let path = format!("/v1/work/{id}/1/logs");
+    broker
+        .ok(
+            &path,
+            json!({"node_id": node, "stdout": {"from": 0, "text": "one\n"}}),
+        )
+        .await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let mut text = String::new();
+    let mut stream = broker.http.get(&url).timeout(PATIENCE).send().await.unwrap();
+    events(&mut stream, &mut text, 2).await;
+    drop(stream);
+    let last = text
+        .lines()
+        .find_map(|it| it.strip_prefix("id: "))
+        .unwrap()
+        .to_owned();
+    assert_eq!(last, "1.4.0");
+    broker
+        .ok(
+            &path,
+            json!({"node_id": node, "stdout": {"from": 4, "text": "two\n"}}),
+        )
+        .await;
+    let done = json!({"node_id": node, "job_id": id, "exit_code": 0, "output": "one\ntwo\nthree\n"});
+    broker.ok("/complete", done).await;
+    let stream = broker
+        .http
+        .get(&url)
+        .header("Last-Event-ID", last)
+        .timeout(PATIENCE);
+    let text = stream.send().await.unwrap().text().await.unwrap();
+    assert!(text.contains("two\\nthree") && !text.contains(r"one\n"), "{text}");
+}
+
+#[tokio::test]
+async fn an_ended_job_is_told_at_once_and_whole() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.old_node("http://a").await;
+    broker.ok("/claim", json!({"node_id": node})).await;
+    broker
+        .ok(
+            "/complete",
+            json!({"node_id": node, "job_id": id, "exit_code": 0, "output": "o", "error": "e"}),
+        )
+        .await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let text = broker
+        .http
+        .get(url)
+        .timeout(PATIENCE)
+        .send()
+        .await
+        .unwrap()
+        .text()
+        .await
+        .unwrap();
+    let names: Vec<&str> = text.lines().filter_map(|it| it.strip_prefix("event: ")).collect();
+    assert_eq!(names, ["stdout", "stderr", "done"], "{text}");
+}

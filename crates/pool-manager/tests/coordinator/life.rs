@@ -1,0 +1,137 @@
+//! Workers and coordinators come and go.
+
+use serde_json::json;
+
+use crate::support::{Mortal, Service, Worker};
+
+/// Long enough to be found running, short enough to be run twice.
+const SLOW: &str = "echo begun; sleep 2; echo over > out.txt";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_job_of_a_worker_that_dies_goes_to_another() {
+    let mut mortal = Mortal::start();
+    let service = Service::start(&[&mortal.listed]).await;
+    service.until_healthy(1).await;
+    let job = service.submit(SLOW).await;
+    let path = format!("/status/{job}");
+    let running = service.until(&path, |it| it["pool_status"] == "running").await;
+    assert_eq!(running["worker_id"], json!(mortal.listed.id));
+    let other = Worker::start().await;
+    service.list(&[&mortal.listed, &other.listed]);
+    service.until_healthy(2).await;
+    mortal.process.kill().await.unwrap();
+    let status = service.ended(&job).await;
+    assert_eq!(status["pool_status"], "completed", "{status}");
+    assert_eq!(status["worker_id"], json!(other.listed.id));
+    let view = service.ok(&format!("/v1/jobs/{job}")).await;
+    assert_eq!(view["attempt"], 2, "{view}");
+    service.until_healthy(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_finds_the_run_that_goes_on() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    let job = service.submit(SLOW).await;
+    let waiting = service.submit("sleep 1").await;
+    // its run is kept by then
+    service
+        .until(&format!("/v1/jobs/{job}"), |it| it["status"] == "running")
+        .await;
+    let run = service.ok(&format!("/status/{job}")).await["worker_status"]["job_id"].clone();
+    assert!(run.is_string());
+    let service = service.restart().await;
+    let status = service.ended(&job).await;
+    assert_eq!(status["pool_status"], "completed", "{status}");
+    assert_eq!(
+        status["worker_status"]["job_id"], run,
+        "the very run, not another one"
+    );
+    assert_eq!(service.ok(&format!("/v1/jobs/{job}")).await["attempt"], 1);
+    assert_eq!(service.ok(&format!("/outputs/{job}/out.txt")).await, "over\n");
+    assert_eq!(service.ended(&waiting).await["pool_status"], "completed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_list_is_read_again_and_who_is_off_it_ends_what_it_has() {
+    let (one, two) = (Worker::start().await, Worker::start().await);
+    let service = Service::start(&[&one.listed]).await;
+    service.until_healthy(1).await;
+    let job = service.submit(SLOW).await;
+    service
+        .until(&format!("/status/{job}"), |it| it["pool_status"] == "running")
+        .await;
+    service.list(&[&two.listed]);
+    let pool = service
+        .until("/pool", |it| {
+            it["workers"][0]["worker_id"] == json!(two.listed.id)
+        })
+        .await;
+    assert_eq!(pool["total_workers"], 1, "{pool}");
+    let next = service.submit("true").await;
+    assert_eq!(service.ended(&next).await["worker_id"], json!(two.listed.id));
+    let status = service.ended(&job).await;
+    assert_eq!(status["pool_status"], "completed");
+    assert_eq!(status["worker_id"], json!(one.listed.id));
+    assert_eq!(service.ok(&format!("/v1/jobs/{job}")).await["attempt"], 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_job_is_ended_at_its_worker() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    let job = service.submit("sleep 600").await;
+    let path = format!("/status/{job}");
+    let status = service.until(&path, |it| it["pool_status"] == "running").await;
+    let run = status["worker_status"]["job_id"].as_str().unwrap().to_owned();
+    let url = format!("{}/v1/jobs/{job}", service.base);
+    service
+        .http
+        .delete(url)
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
+    assert_eq!(service.ended(&job).await["pool_status"], "failed");
+    let client = sandrun_executor::ExecutorClient::new(&worker.listed.endpoint).unwrap();
+    let patience = std::time::Duration::from_millis(5);
+    let ended = tokio::time::timeout(crate::support::PATIENCE, client.wait(&run, patience)).await;
+    // its data may have gone with it
+    let state = ended.unwrap().map(|it| it.status.name());
+    assert!(matches!(state, Ok("failed") | Err(_)), "{state:?}");
+    service
+        .until("/pool", |it| it["workers"][0]["active_jobs"] == 0)
+        .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_job_prints_is_heard_while_it_runs() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    let job = service.submit("echo first; sleep 600").await;
+    let url = format!("{}/v1/jobs/{job}/logs/stream", service.base);
+    let mut stream = service.http.get(url).send().await.unwrap();
+    let mut heard = String::new();
+    let hear = async {
+        while !heard.contains("first") {
+            let piece = stream.chunk().await.unwrap().unwrap();
+            heard.push_str(&String::from_utf8_lossy(&piece));
+        }
+    };
+    let in_time = tokio::time::timeout(crate::support::PATIENCE, hear).await;
+    assert!(in_time.is_ok(), "{heard}");
+    let status = service.ok(&format!("/status/{job}")).await;
+    assert_eq!(status["pool_status"], "running");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn capacity_is_discovered_where_the_list_does_not_say() {
+    let worker = Worker::start().await;
+    let mut listed = worker.listed.clone();
+    listed.slots = None;
+    let service = Service::start(&[&listed]).await;
+    let pool = service.until_healthy(1).await;
+    let cores = std::thread::available_parallelism().unwrap().get();
+    assert_eq!(pool["workers"][0]["max_concurrent_jobs"], cores);
+}

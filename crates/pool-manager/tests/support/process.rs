@@ -1,0 +1,51 @@
+//! A process for tests: the sandbox's launcher, or an executor that can be killed.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+fn main() {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(word) if word == "__sandbox" => sandrun_sandbox::supervisor_main(),
+        Some(word) if word == "executor" => end(execute(&arguments.map(PathBuf::from).collect::<Vec<_>>())),
+        Some(_) | None => std::process::exit(2),
+    }
+}
+
+fn end(result: Result<(), Box<dyn Error>>) {
+    let code = match result {
+        Ok(()) => 0,
+        Err(error) => {
+            tracing::error!(%error, "it has failed");
+            1
+        }
+    };
+    std::process::exit(code)
+}
+
+/// `executor ADDRESS DATA KEY`. Ends with standard input.
+fn execute(arguments: &[PathBuf]) -> Result<(), Box<dyn Error>> {
+    let [address, data, key] = arguments else {
+        return Err("three arguments".into());
+    };
+    let launcher = vec![std::env::current_exe()?.into_os_string(), "__sandbox".into()];
+    let sandbox = sandrun_executor::SandboxConfig::new(launcher);
+    let mut config = sandrun_executor::ExecutorConfig::new(data.clone(), sandbox).without_quota();
+    config.listen = address.to_string_lossy().parse()?;
+    config.worker_key = Some(key.clone());
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()?;
+    runtime.block_on(sandrun_executor::serve(config, parent_has_gone()))?;
+    Ok(())
+}
+
+/// Resolves when the test closes the pipe, or has died.
+async fn parent_has_gone() {
+    use tokio::io::AsyncReadExt as _;
+    let mut rest = Vec::new();
+    if let Err(error) = tokio::io::stdin().read_to_end(&mut rest).await {
+        tracing::debug!(%error, "standard input");
+    }
+}

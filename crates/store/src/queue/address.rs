@@ -1,0 +1,110 @@
+//! Where a queue lies, and opening it.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use super::{QueueReader, QueueStore, QueueStoreError};
+
+/// A SQLite file, or a PostgreSQL database that several replicas share. Shows no password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum QueueAddress {
+    /// A file; made where it is missing.
+    Sqlite(PathBuf),
+    /// A URL `postgres://user:password@host:port/database`, also of a socket (`postgres:///db?host=/run/postgresql`).
+    /// Connections are not encrypted: keep it on the machine or on a closed network.
+    Postgres(Box<tokio_postgres::Config>),
+}
+
+impl QueueAddress {
+    /// Whether several processes may use it at once.
+    pub const fn is_shared(&self) -> bool {
+        match self {
+            Self::Sqlite(_) => false,
+            Self::Postgres(_) => true,
+        }
+    }
+}
+
+impl FromStr for QueueAddress {
+    type Err = QueueStoreError;
+
+    fn from_str(text: &str) -> Result<Self, QueueStoreError> {
+        if text.starts_with("postgres://") || text.starts_with("postgresql://") {
+            let config: tokio_postgres::Config = text
+                .parse()
+                .map_err(|error: tokio_postgres::Error| QueueStoreError::Address(error.to_string()))?;
+            if config.get_hosts().is_empty() {
+                return Err(QueueStoreError::Address("it names no host".to_owned()));
+            }
+            return Ok(Self::Postgres(Box::new(config)));
+        }
+        if text.is_empty() || text.contains("://") {
+            return Err(QueueStoreError::Address(
+                "only files and PostgreSQL are known".to_owned(),
+            ));
+        }
+        Ok(Self::Sqlite(PathBuf::from(text)))
+    }
+}
+
+impl fmt::Display for QueueAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(out, "{}", path.display()),
+            Self::Postgres(config) => {
+                out.write_str("postgres:")?;
+                for (at, host) in config.get_hosts().iter().enumerate() {
+                    match host {
+                        tokio_postgres::config::Host::Tcp(name) => write!(out, "//{name}")?,
+                        tokio_postgres::config::Host::Unix(path) => write!(out, "//{}", path.display())?,
+                    }
+                    if let Some(port) = config.get_ports().get(at).or(config.get_ports().first()) {
+                        write!(out, ":{port}")?;
+                    }
+                }
+                write!(out, "/{}", config.get_dbname().unwrap_or_default())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for QueueAddress {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, out)
+    }
+}
+
+/// Opens or makes the queue at `address` and brings its tables up to date: the writing side for a thread of its own, and
+/// the reading side for everybody.
+///
+/// # Errors
+/// What stands in the way: a file that another process has, a database that does not answer, tables of a later version.
+pub async fn open_queue(
+    address: &QueueAddress,
+) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
+    match address {
+        QueueAddress::Sqlite(path) => super::sqlite::open(path).await,
+        QueueAddress::Postgres(config) => super::postgres::open(config).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_are_told_apart_and_show_no_password() {
+        let file: QueueAddress = "data/queue.sqlite".parse().unwrap();
+        assert_eq!(file, QueueAddress::Sqlite("data/queue.sqlite".into()));
+        let shared: QueueAddress = "postgres://me:secret@db.example:5433/pool".parse().unwrap();
+        assert!(shared.is_shared());
+        assert_eq!(format!("{shared} {shared:?}").matches("secret").count(), 0);
+        assert_eq!(shared.to_string(), "postgres://db.example:5433/pool");
+        for bad in ["", "mysql://x/y", "postgres://me:secret@h:port/x", "postgres://"] {
+            let error = bad.parse::<QueueAddress>().unwrap_err().to_string();
+            assert!(error.contains("give a file's path"), "{error}");
+            assert!(!error.contains("secret"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Why the queue can't be read or written, in words that say what to do.
+
+use std::io;
+use std::path::PathBuf;
+
+use sandrun_core::pool::JobNumber;
+use thiserror::Error;
+
+use crate::sqlite::OpenError;
+
+/// What was being done, for messages: `read jobs`, `write a batch`.
+pub type Doing = &'static str;
+
+/// A queue that can't be opened, read or written.
+#[derive(Debug, Error)]
+pub enum QueueStoreError {
+    /// The address is neither a path nor a PostgreSQL URL that is understood. Never quotes it: it may hold a password.
+    #[error(
+        "the queue's address can't be used: {0}; give a file's path or postgres://user:password@host:port/database"
+    )]
+    Address(String),
+    /// The SQLite file.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// Another process has the SQLite file.
+    #[error(
+        "another process uses the queue (it holds {}): stop that one, give this one another --data-dir, or use \
+         PostgreSQL, which several can share",
+        .0.display()
+    )]
+    InUse(PathBuf),
+    /// The lock file, or the folder of the database.
+    #[error("cannot use {}; does its folder exist, and is it writable?", path.display())]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// The database's disk is full; nothing was written.
+    #[error("could not {doing}: the database's disk is full; nothing was written, make room and try again")]
+    Full {
+        /// What was being done.
+        doing: Doing,
+        /// What the database said.
+        #[source]
+        source: DatabaseError,
+    },
+    /// No connection to PostgreSQL, or it broke. A write may or may not have happened: load again.
+    #[error("could not {doing}: no connection to PostgreSQL; does it run, and is its address right?")]
+    Lost {
+        /// What was being done.
+        doing: Doing,
+        /// Why.
+        #[source]
+        source: DatabaseError,
+    },
+    /// A later program wrote the PostgreSQL tables.
+    #[error(
+        "the queue has schema {found}, this program knows {known}; use the program that wrote it, or a newer one"
+    )]
+    TooNew {
+        /// Their version.
+        found: i64,
+        /// The latest that is known here.
+        known: i64,
+    },
+    /// The database refused; nothing was written.
+    #[error("could not {doing}: the database refused; nothing was written, its own message says why")]
+    Refused {
+        /// What was being done.
+        doing: Doing,
+        /// Why.
+        #[source]
+        source: DatabaseError,
+    },
+    /// A row that this program would not have written.
+    #[error(
+        "could not {doing}: {what} is not readable; was the queue changed by hand or by another version?"
+    )]
+    Unreadable {
+        /// What was being done.
+        doing: Doing,
+        /// Which part of it.
+        what: &'static str,
+    },
+    /// A batch with a new job and no state for it: a defect of the caller. Nothing was written.
+    #[error("job {} was to be written without its state; nothing was written; this is a defect of the program", .0.0)]
+    Stateless(JobNumber),
+    /// A body's own stream failed; what was written of it is swept later.
+    #[error("a body could not be read to its end")]
+    Body(#[source] io::Error),
+    /// An upload took longer than [`super::UPLOAD_TTL`] and was swept.
+    #[error("a body took longer than a day to come and was given up; send it again")]
+    Late,
+    /// The process is ending: the thread for the database is gone.
+    #[error("could not {0}: the program is ending")]
+    Ending(Doing),
+}
+
+/// What a database said.
+#[derive(Debug, Error)]
+pub enum DatabaseError {
+    /// SQLite.
+    #[error(transparent)]
+    Sqlite(#[from] rusqlite::Error),
+    /// PostgreSQL.
+    #[error(transparent)]
+    Postgres(#[from] tokio_postgres::Error),
+    /// It did not answer in time.
+    #[error("no answer within {0} s")]
+    Silent(u64),
+    /// An earlier error closed the connection.
+    #[error("the connection was closed after an earlier error; load again")]
+    Closed,
+}
+
+impl QueueStoreError {
+    /// What SQLite's error means for the one who was `doing` it.
+    pub(super) fn sqlite(doing: Doing) -> impl Fn(rusqlite::Error) -> Self + Copy {
+        move |source| {
+            let full = source.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull);
+            let source = source.into();
+            if full {
+                Self::Full { doing, source }
+            } else {
+                Self::Refused { doing, source }
+            }
+        }
+    }
+
+    /// What PostgreSQL's error means for the one who was `doing` it.
+    pub(super) fn postgres(doing: Doing) -> impl Fn(tokio_postgres::Error) -> Self + Copy {
+        use tokio_postgres::error::SqlState;
+        move |source| {
+            // class 57: the server ends or has ended this connection; without a code it is gone by itself
+            let lost = source
+                .code()
+                .is_none_or(|code| code.code().starts_with("57P") || code.code().starts_with("08"));
+            let full = source.code() == Some(&SqlState::DISK_FULL);
+            let source = source.into();
+            if full {
+                Self::Full { doing, source }
+            } else if lost {
+                Self::Lost { doing, source }
+            } else {
+                Self::Refused { doing, source }
+            }
+        }
+    }
+}

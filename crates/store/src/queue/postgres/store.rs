@@ -1,0 +1,291 @@
+//! The writing side in PostgreSQL: one connection, on a small runtime of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use futures::try_join;
+use sandrun_core::pool::JobNumber;
+use tokio::runtime::Runtime;
+use tokio_postgres::Config;
+
+use super::rows::{client_row, get, job_key, job_state, node_row, state_columns};
+use super::session::{Role, Session, Value, limited};
+use super::{WRITER_LOCK, write};
+use crate::queue::codec::{clean, narrow, signed, unsigned};
+use crate::queue::error::DatabaseError;
+use crate::queue::{Doing, Foreign, JobState, QueueStore, QueueStoreError, Writes};
+
+const LOAD: Doing = "load the queue";
+const WRITE: Doing = "write a batch";
+
+const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
+const PID: &str = "SELECT pg_backend_pid()";
+const COUNTERS: &str = "SELECT seq, last_job, last_node, last_client FROM queue_counter";
+const OPEN_JOBS: &str = concat!(
+    "SELECT ",
+    state_columns!(),
+    " FROM queue_job j WHERE j.open ORDER BY j.number"
+);
+const CHANGED_JOBS: &str = concat!(
+    "SELECT ",
+    state_columns!(),
+    ", j.client, j.key FROM queue_job j WHERE j.changed > $1 ORDER BY j.number"
+);
+const CHANGED_CLIENTS: &str = "SELECT number, name FROM queue_client WHERE changed > $1 ORDER BY number";
+const CHANGED_NODES: &str =
+    "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node
+    WHERE changed > $1 ORDER BY number";
+const JOB: &str = concat!(
+    "SELECT ",
+    state_columns!(),
+    " FROM queue_job j WHERE j.number = $1"
+);
+const REQUESTS: &str = "SELECT job, body FROM queue_request WHERE job = ANY($1) ORDER BY job";
+const BY_KEY: &str = "SELECT MIN(number) FROM queue_job
+    WHERE client = (SELECT number FROM queue_client WHERE name = $1) AND key = $2";
+const KEEP: &str = "INSERT INTO queue_kept (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+const KEPT: &str = "SELECT value FROM queue_kept WHERE name = $1";
+
+const STATEMENTS: &[&str] = &[
+    LOCK,
+    PID,
+    COUNTERS,
+    OPEN_JOBS,
+    CHANGED_JOBS,
+    CHANGED_CLIENTS,
+    CHANGED_NODES,
+    JOB,
+    REQUESTS,
+    BY_KEY,
+    KEEP,
+    KEPT,
+    write::CLIENTS,
+    write::NEW_JOBS,
+    write::REQUESTS,
+    write::PARENTS,
+    write::USES,
+    write::STATES,
+    write::NODES,
+    write::ANSWERS,
+    write::LOGS,
+    write::COUNT,
+    write::NOTIFY,
+];
+
+/// One replica's writer.
+#[derive(Debug)]
+pub(super) struct PostgresStore {
+    /// Only ever missing while it is dropped.
+    runtime: Option<Runtime>,
+    config: Config,
+    /// Missing before the first load and after an error.
+    session: Option<Session>,
+    /// Up to where others' writes are known.
+    seen: i64,
+    /// The server's number of this connection, by which the listener knows its own commits.
+    own: Arc<AtomicI32>,
+}
+
+impl PostgresStore {
+    pub(super) fn new(config: Config, own: Arc<AtomicI32>) -> Result<Self, QueueStoreError> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        Ok(Self {
+            runtime: Some(runtime.map_err(|_| QueueStoreError::Ending(super::OPEN))?),
+            config,
+            session: None,
+            seen: 0,
+            own,
+        })
+    }
+
+    /// Does something with the connection; where that fails, the connection and what it had begun are ended.
+    fn with<T>(
+        &mut self,
+        doing: Doing,
+        work: impl AsyncFnOnce(&Session, &mut i64) -> Result<T, QueueStoreError>,
+    ) -> Result<T, QueueStoreError> {
+        let (Some(session), Some(runtime)) = (self.session.take(), &self.runtime) else {
+            return Err(QueueStoreError::Lost {
+                doing,
+                source: DatabaseError::Closed,
+            });
+        };
+        let seen = &mut self.seen;
+        let done = runtime.block_on(async {
+            match limited(doing, work(&session, seen)).await {
+                Ok(value) => Ok((session, value)),
+                Err(error) => {
+                    session.close().await;
+                    Err(error)
+                }
+            }
+        });
+        let (session, value) = done?;
+        self.session = Some(session);
+        Ok(value)
+    }
+
+    fn connect(&mut self) -> Result<(), QueueStoreError> {
+        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
+            return Ok(());
+        }
+        let Some(runtime) = &self.runtime else {
+            return Err(QueueStoreError::Ending(LOAD));
+        };
+        let connecting = async {
+            let session = Session::connect(&self.config, Role::Writer(STATEMENTS), LOAD).await?;
+            let rows = session.query(PID, &[], LOAD).await?;
+            let own = rows.first().map(|row| get::<i32>(row, 0, LOAD)).transpose()?;
+            Ok((session, own.unwrap_or_default()))
+        };
+        let (session, own) = runtime.block_on(limited(LOAD, connecting))?;
+        self.own.store(own, Ordering::Relaxed);
+        self.session = Some(session);
+        Ok(())
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.session = None;
+        // also in an async context, where a runtime may not wait for its end
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
+
+impl QueueStore for PostgresStore {
+    fn load(&mut self) -> Result<Foreign, QueueStoreError> {
+        self.connect()?;
+        self.with(LOAD, async |session, seen| {
+            // behind the lock: a batch of our own, whose connection broke, has come to its end then
+            let all: [Value<'_>; 1] = [&-1i64];
+            let (.., counters, jobs, nodes, clients, ()) = try_join!(
+                session.simple("BEGIN", LOAD),
+                session.query(LOCK, &[&WRITER_LOCK], LOAD),
+                session.query(COUNTERS, &[], LOAD),
+                session.query(OPEN_JOBS, &[], LOAD),
+                session.query(CHANGED_NODES, &all, LOAD),
+                session.query(CHANGED_CLIENTS, &all, LOAD),
+                session.simple("COMMIT", LOAD),
+            )?;
+            let (mut all, seq) = counted(&counters, LOAD)?;
+            all.jobs = jobs
+                .iter()
+                .map(|row| job_state(row, LOAD))
+                .collect::<Result<_, _>>()?;
+            all.nodes = nodes
+                .iter()
+                .map(|row| node_row(row, LOAD))
+                .collect::<Result<_, _>>()?;
+            all.clients = clients
+                .iter()
+                .map(|row| client_row(row, LOAD))
+                .collect::<Result<_, _>>()?;
+            *seen = seq;
+            Ok(all)
+        })
+    }
+
+    fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
+        self.with(WRITE, async |session, seen| {
+            let (foreign, seq) = begin(session, *seen).await?;
+            let writes = work(foreign);
+            if writes.is_empty() {
+                session.simple("COMMIT", WRITE).await?;
+                *seen = seq;
+                return Ok(());
+            }
+            write::write(session, &writes, seq + 1, WRITE).await?;
+            *seen = seq + 1;
+            Ok(())
+        })
+    }
+
+    fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
+        const DOING: Doing = "read a job";
+        self.with(DOING, async |session, _| {
+            let rows = session.query(JOB, &[&signed(number.0)], DOING).await?;
+            rows.first().map(|row| job_state(row, DOING)).transpose()
+        })
+    }
+
+    fn requests(&mut self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
+        const DOING: Doing = "read requests";
+        let numbers: Vec<i64> = numbers.iter().map(|number| signed(number.0)).collect();
+        self.with(DOING, async |session, _| {
+            let rows = session.query(REQUESTS, &[&numbers], DOING).await?;
+            let found = rows
+                .iter()
+                .map(|row| Ok((JobNumber(unsigned(get(row, 0, DOING)?)), get(row, 1, DOING)?)));
+            found.collect()
+        })
+    }
+
+    fn by_idempotency(&mut self, client: &str, key: &str) -> Result<Option<JobNumber>, QueueStoreError> {
+        const DOING: Doing = "look an idempotency key up";
+        self.with(DOING, async |session, _| {
+            let rows = session
+                .query(BY_KEY, &[&clean(client), &clean(key)], DOING)
+                .await?;
+            let found: Option<i64> = rows.first().map(|row| get(row, 0, DOING)).transpose()?.flatten();
+            Ok(found.map(|number| JobNumber(unsigned(number))))
+        })
+    }
+
+    fn keep(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, QueueStoreError> {
+        const DOING: Doing = "keep a value";
+        self.with(DOING, async |session, _| {
+            session.execute(KEEP, &[&clean(name), &fresh], DOING).await?;
+            let rows = session.query(KEPT, &[&clean(name)], DOING).await?;
+            let missing = QueueStoreError::Unreadable {
+                doing: DOING,
+                what: "what was just kept",
+            };
+            get(rows.first().ok_or(missing)?, 0, DOING)
+        })
+    }
+}
+
+/// Begins a batch: takes the lock and reads what others wrote since `seen`, all in one round trip.
+async fn begin(session: &Session, seen: i64) -> Result<(Foreign, i64), QueueStoreError> {
+    let since: [Value<'_>; 1] = [&seen];
+    let (.., counters, jobs, nodes, clients) = try_join!(
+        session.simple("BEGIN", WRITE),
+        session.query(LOCK, &[&WRITER_LOCK], WRITE),
+        session.query(COUNTERS, &[], WRITE),
+        session.query(CHANGED_JOBS, &since, WRITE),
+        session.query(CHANGED_NODES, &since, WRITE),
+        session.query(CHANGED_CLIENTS, &since, WRITE),
+    )?;
+    let (mut foreign, seq) = counted(&counters, WRITE)?;
+    for row in &jobs {
+        foreign.jobs.push(job_state(row, WRITE)?);
+        foreign.keys.extend(job_key(row, WRITE)?);
+    }
+    foreign.nodes = nodes
+        .iter()
+        .map(|row| node_row(row, WRITE))
+        .collect::<Result<_, _>>()?;
+    foreign.clients = clients
+        .iter()
+        .map(|row| client_row(row, WRITE))
+        .collect::<Result<_, _>>()?;
+    Ok((foreign, seq))
+}
+
+/// The counters, and the number of the latest batch.
+fn counted(rows: &[tokio_postgres::Row], doing: Doing) -> Result<(Foreign, i64), QueueStoreError> {
+    let row = rows.first().ok_or(QueueStoreError::Unreadable {
+        doing,
+        what: "the table queue_counter",
+    })?;
+    let foreign = Foreign {
+        last_job: unsigned(get(row, 1, doing)?),
+        last_node: narrow(get(row, 2, doing)?),
+        last_client: narrow(get(row, 3, doing)?),
+        ..Foreign::default()
+    };
+    Ok((foreign, get(row, 0, doing)?))
+}

@@ -1,0 +1,395 @@
+//! What a batch writes to PostgreSQL: one statement for each table, its rows as arrays, all in one round trip.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use futures::try_join;
+use sandrun_core::pool::JobNumber;
+
+use super::session::{Session, Value};
+use crate::queue::codec::{clean, pack_blobs, pack_outputs, pack_parents, signed, stream_code, word_code};
+use crate::queue::{Answer, Doing, JobState, LogPiece, NewJob, NodeRow, QueueStoreError, Writes};
+
+pub(super) const CLIENTS: &str = "INSERT INTO queue_client (number, name, changed)
+    SELECT t.number, t.name, $3 FROM UNNEST($1::BIGINT[], $2::TEXT[]) AS t (number, name)
+    ON CONFLICT (number) DO NOTHING";
+pub(super) const NEW_JOBS: &str = "INSERT INTO queue_job (number, client, created, priority, blobs, parents, key, open,
+        word, reason, node, attempt, started, ended, snapshot, changed)
+    SELECT t.*, $16::BIGINT FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::BYTEA[], $6::BYTEA[],
+        $7::TEXT[], $8::BOOLEAN[], $9::BIGINT[], $10::TEXT[], $11::BIGINT[], $12::BIGINT[], $13::BIGINT[], $14::BIGINT[],
+        $15::BYTEA[]) AS t";
+pub(super) const REQUESTS: &str =
+    "INSERT INTO queue_request (job, body) SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[])";
+pub(super) const PARENTS: &str = "INSERT INTO queue_parent (parent, job)
+    SELECT * FROM UNNEST($1::BIGINT[], $2::BIGINT[]) ON CONFLICT DO NOTHING";
+pub(super) const USES: &str = "WITH noted AS (
+        INSERT INTO queue_use (job, hash)
+        SELECT t.job, t.hash FROM UNNEST($1::BIGINT[], $2::BYTEA[]) AS t (job, hash) JOIN queue_blob USING (hash)
+        ON CONFLICT DO NOTHING RETURNING hash)
+    UPDATE queue_blob b SET refs = b.refs + n.times
+    FROM (SELECT hash, COUNT(*) AS times FROM noted GROUP BY hash) AS n WHERE b.hash = n.hash";
+pub(super) const STATES: &str = "UPDATE queue_job j SET open = t.open, word = t.word, reason = t.reason, node = t.node,
+        attempt = t.attempt, started = t.started, ended = t.ended, snapshot = t.snapshot, changed = $10
+    FROM UNNEST($1::BIGINT[], $2::BOOLEAN[], $3::BIGINT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[], $7::BIGINT[],
+        $8::BIGINT[], $9::BYTEA[])
+        AS t (number, open, word, reason, node, attempt, started, ended, snapshot)
+    WHERE j.number = t.number";
+pub(super) const NODES: &str = "INSERT INTO queue_node (number, id, endpoint, announced, heard, completed, failed,
+        snapshot, changed)
+    SELECT t.*, $9::BIGINT FROM UNNEST($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[], $5::BIGINT[], $6::BIGINT[],
+        $7::BIGINT[], $8::BYTEA[]) AS t
+    ON CONFLICT (number) DO UPDATE SET id = excluded.id, endpoint = excluded.endpoint, announced = excluded.announced,
+        heard = excluded.heard, completed = excluded.completed, failed = excluded.failed, snapshot = excluded.snapshot,
+        changed = excluded.changed";
+pub(super) const ANSWERS: &str = "WITH fresh AS (
+        INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
+        SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INT[], $5::BYTEA[], $6::BYTEA[],
+            $7::BYTEA[], $8::BYTEA[], $9::BYTEA[], $10::BYTEA[])
+            AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
+        JOIN queue_job j ON j.number = t.job
+        ON CONFLICT DO NOTHING RETURNING job, attempt),
+    noted AS (
+        INSERT INTO queue_use (job, hash)
+        SELECT DISTINCT u.job, u.hash FROM UNNEST($11::BIGINT[], $12::BIGINT[], $13::BYTEA[]) AS u (job, attempt, hash)
+        JOIN fresh USING (job, attempt) JOIN queue_blob b ON b.hash = u.hash
+        ON CONFLICT DO NOTHING RETURNING hash)
+    UPDATE queue_blob b SET refs = b.refs + n.times
+    FROM (SELECT hash, COUNT(*) AS times FROM noted GROUP BY hash) AS n WHERE b.hash = n.hash";
+pub(super) const LOGS: &str = "INSERT INTO queue_log AS l (job, stream, attempt, start, bytes)
+    SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::BYTEA[])
+        AS t (job, stream, attempt, start, bytes)
+    JOIN queue_job j ON j.number = t.job
+    ON CONFLICT (job, stream, attempt, start) DO UPDATE SET bytes = excluded.bytes
+        WHERE LENGTH(excluded.bytes) > LENGTH(l.bytes)";
+pub(super) const COUNT: &str = "UPDATE queue_counter SET seq = $1, last_job = GREATEST(last_job, $2),
+    last_node = GREATEST(last_node, $3), last_client = GREATEST(last_client, $4)";
+pub(super) const NOTIFY: &str = "SELECT pg_notify('queue_commit', '')";
+
+type Text<'a> = Option<Cow<'a, str>>;
+
+/// Columns of jobs' changing parts.
+#[derive(Default)]
+struct States<'a> {
+    number: Vec<i64>,
+    open: Vec<bool>,
+    word: Vec<i64>,
+    reason: Vec<Text<'a>>,
+    node: Vec<Option<i64>>,
+    attempt: Vec<Option<i64>>,
+    started: Vec<Option<i64>>,
+    ended: Vec<Option<i64>>,
+    snapshot: Vec<&'a [u8]>,
+}
+
+impl<'a> States<'a> {
+    fn push(&mut self, state: &'a JobState) {
+        self.number.push(signed(state.number.0));
+        self.open.push(state.open);
+        self.word.push(word_code(state.word));
+        self.reason.push(state.reason.as_deref().map(clean));
+        self.node.push(state.node.map(|node| i64::from(node.0)));
+        self.attempt
+            .push(state.attempt.map(|attempt| i64::from(attempt.0)));
+        self.started.push(state.started.map(signed));
+        self.ended.push(state.ended.map(signed));
+        self.snapshot.push(&state.snapshot);
+    }
+
+    /// All but the number.
+    fn values(&self) -> [Value<'_>; 8] {
+        [
+            &self.open,
+            &self.word,
+            &self.reason,
+            &self.node,
+            &self.attempt,
+            &self.started,
+            &self.ended,
+            &self.snapshot,
+        ]
+    }
+}
+
+/// Columns of new jobs, and of what belongs to them.
+#[derive(Default)]
+struct News<'a> {
+    client: Vec<i64>,
+    created: Vec<i64>,
+    priority: Vec<i64>,
+    blobs: Vec<Vec<u8>>,
+    parents: Vec<Vec<u8>>,
+    key: Vec<Text<'a>>,
+    state: States<'a>,
+    request: Vec<&'a [u8]>,
+    /// Parent, child.
+    edges: (Vec<i64>, Vec<i64>),
+    /// Job, hash.
+    uses: (Vec<i64>, Vec<&'a [u8]>),
+}
+
+impl<'a> News<'a> {
+    fn push(&mut self, new: &'a NewJob, state: &'a JobState) {
+        let number = signed(new.number.0);
+        self.client.push(i64::from(new.client.0));
+        self.created.push(signed(new.created));
+        self.priority.push(i64::from(new.priority));
+        self.blobs.push(pack_blobs(&new.blobs));
+        self.parents.push(pack_parents(&new.parents));
+        self.key.push(new.idempotency.as_deref().map(clean));
+        self.state.push(state);
+        self.request.push(&new.request);
+        for parent in &new.parents {
+            self.edges.0.push(signed(parent.0));
+            self.edges.1.push(number);
+        }
+        for blob in &new.blobs {
+            self.uses.0.push(number);
+            self.uses.1.push(&blob.0);
+        }
+    }
+}
+
+/// Columns of nodes.
+#[derive(Default)]
+struct Nodes<'a> {
+    number: Vec<i64>,
+    id: Vec<Cow<'a, str>>,
+    endpoint: Vec<Cow<'a, str>>,
+    announced: Vec<&'a [u8]>,
+    heard: Vec<i64>,
+    completed: Vec<i64>,
+    failed: Vec<i64>,
+    snapshot: Vec<&'a [u8]>,
+}
+
+impl<'a> Nodes<'a> {
+    fn push(&mut self, node: &'a NodeRow) {
+        self.number.push(i64::from(node.number.0));
+        self.id.push(clean(&node.id));
+        self.endpoint.push(clean(&node.endpoint));
+        self.announced.push(&node.announced);
+        self.heard.push(signed(node.heard));
+        self.completed.push(signed(node.completed));
+        self.failed.push(signed(node.failed));
+        self.snapshot.push(&node.snapshot);
+    }
+
+    fn values<'v>(&'v self, seq: Value<'v>) -> Vec<Value<'v>> {
+        vec![
+            &self.number,
+            &self.id,
+            &self.endpoint,
+            &self.announced,
+            &self.heard,
+            &self.completed,
+            &self.failed,
+            &self.snapshot,
+            seq,
+        ]
+    }
+}
+
+/// Columns of answers, and of the bodies that they refer to.
+#[derive(Default)]
+struct Answers<'a> {
+    job: Vec<i64>,
+    attempt: Vec<i64>,
+    node: Vec<i64>,
+    exit_code: Vec<Option<i32>>,
+    stdout: Vec<&'a [u8]>,
+    stderr: Vec<&'a [u8]>,
+    outputs: Vec<Vec<u8>>,
+    receipt: Vec<Option<&'a [u8]>>,
+    signature: Vec<Option<&'a [u8]>>,
+    details: Vec<&'a [u8]>,
+    /// Job, attempt, hash.
+    uses: (Vec<i64>, Vec<i64>, Vec<&'a [u8]>),
+}
+
+impl<'a> Answers<'a> {
+    fn push(&mut self, answer: &'a Answer, doing: Doing) -> Result<(), QueueStoreError> {
+        let (job, attempt) = (signed(answer.job.0), i64::from(answer.attempt.0));
+        self.job.push(job);
+        self.attempt.push(attempt);
+        self.node.push(i64::from(answer.node.0));
+        self.exit_code.push(answer.exit_code);
+        self.stdout.push(&answer.stdout);
+        self.stderr.push(&answer.stderr);
+        self.outputs.push(pack_outputs(&answer.outputs, doing)?);
+        self.receipt.push(answer.receipt.as_deref());
+        self.signature.push(answer.signature.as_deref());
+        self.details.push(&answer.details);
+        for output in &answer.outputs {
+            self.uses.0.push(job);
+            self.uses.1.push(attempt);
+            self.uses.2.push(&output.blob.0);
+        }
+        Ok(())
+    }
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
+            &self.job,
+            &self.attempt,
+            &self.node,
+            &self.exit_code,
+            &self.stdout,
+            &self.stderr,
+            &self.outputs,
+            &self.receipt,
+            &self.signature,
+            &self.details,
+            &self.uses.0,
+            &self.uses.1,
+            &self.uses.2,
+        ]
+    }
+}
+
+/// Columns of pieces of logs.
+#[derive(Default)]
+struct Logs<'a> {
+    job: Vec<i64>,
+    stream: Vec<i64>,
+    attempt: Vec<i64>,
+    start: Vec<i64>,
+    bytes: Vec<&'a [u8]>,
+}
+
+impl<'a> Logs<'a> {
+    fn push(&mut self, piece: &'a LogPiece) {
+        self.job.push(signed(piece.job.0));
+        self.stream.push(stream_code(piece.stream));
+        self.attempt.push(i64::from(piece.attempt.0));
+        self.start.push(signed(piece.from));
+        self.bytes.push(&piece.bytes);
+    }
+
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![&self.job, &self.stream, &self.attempt, &self.start, &self.bytes]
+    }
+}
+
+/// A batch in columns; each key once, as one statement may touch a row only once.
+#[derive(Default)]
+struct Columns<'a> {
+    clients: (Vec<i64>, Vec<Cow<'a, str>>),
+    news: News<'a>,
+    states: States<'a>,
+    nodes: Nodes<'a>,
+    answers: Answers<'a>,
+    logs: Logs<'a>,
+    last_job: i64,
+}
+
+impl<'a> Columns<'a> {
+    fn of(writes: &'a Writes, doing: Doing) -> Result<Self, QueueStoreError> {
+        let mut all = Self::default();
+        for client in &writes.clients {
+            all.clients.0.push(i64::from(client.number.0));
+            all.clients.1.push(clean(&client.name));
+        }
+        let mut states: BTreeMap<JobNumber, &JobState> =
+            writes.jobs.iter().map(|state| (state.number, state)).collect();
+        for new in &writes.new_jobs {
+            let state = states
+                .remove(&new.number)
+                .ok_or(QueueStoreError::Stateless(new.number))?;
+            all.news.push(new, state);
+            all.last_job = all.last_job.max(signed(new.number.0));
+        }
+        states.into_values().for_each(|state| all.states.push(state));
+        let nodes: BTreeMap<_, _> = writes.nodes.iter().map(|node| (node.number, node)).collect();
+        nodes.into_values().for_each(|node| all.nodes.push(node));
+        // the first answer of an attempt stays
+        let answers: BTreeMap<_, _> = writes
+            .answers
+            .iter()
+            .rev()
+            .map(|answer| ((answer.job, answer.attempt), answer))
+            .collect();
+        for answer in answers.into_values() {
+            all.answers.push(answer, doing)?;
+        }
+        let mut logs: BTreeMap<_, &LogPiece> = BTreeMap::new();
+        for piece in writes.logs.iter().filter(|piece| !piece.bytes.is_empty()) {
+            let key = (piece.job, stream_code(piece.stream), piece.attempt, piece.from);
+            let kept = logs.entry(key).or_insert(piece);
+            if piece.bytes.len() > kept.bytes.len() {
+                *kept = piece;
+            }
+        }
+        logs.into_values().for_each(|piece| all.logs.push(piece));
+        Ok(all)
+    }
+}
+
+/// Writes a batch into the open transaction under the number `seq`, and commits it.
+pub(super) async fn write(
+    session: &Session,
+    writes: &Writes,
+    seq: i64,
+    doing: Doing,
+) -> Result<(), QueueStoreError> {
+    let columns = Columns::of(writes, doing)?;
+    let Columns {
+        clients,
+        news,
+        states,
+        nodes,
+        answers,
+        logs,
+        last_job,
+    } = &columns;
+    let last_node = nodes.number.last().copied().unwrap_or_default();
+    let last_client = clients.0.iter().max().copied().unwrap_or_default();
+    let seq: Value<'_> = &seq;
+    let send = |text, rows, values| send(session, text, rows, values, doing);
+    let mut new_values: Vec<Value<'_>> = vec![
+        &news.state.number,
+        &news.client,
+        &news.created,
+        &news.priority,
+        &news.blobs,
+        &news.parents,
+        &news.key,
+    ];
+    new_values.extend(news.state.values());
+    new_values.push(seq);
+    let mut state_values: Vec<Value<'_>> = vec![&states.number];
+    state_values.extend(states.values());
+    state_values.push(seq);
+    try_join!(
+        send(CLIENTS, clients.0.len(), vec![&clients.0, &clients.1, seq]),
+        send(NEW_JOBS, news.client.len(), new_values),
+        send(
+            REQUESTS,
+            news.client.len(),
+            vec![&news.state.number, &news.request]
+        ),
+        send(PARENTS, news.edges.0.len(), vec![&news.edges.0, &news.edges.1]),
+        send(USES, news.uses.0.len(), vec![&news.uses.0, &news.uses.1]),
+        send(STATES, states.number.len(), state_values),
+        send(NODES, nodes.number.len(), nodes.values(seq)),
+        send(ANSWERS, answers.job.len(), answers.values()),
+        send(LOGS, logs.job.len(), logs.values()),
+        send(COUNT, 1, vec![seq, last_job, &last_node, &last_client]),
+        send(NOTIFY, 1, Vec::new()),
+        session.simple("COMMIT", doing),
+    )?;
+    Ok(())
+}
+
+/// Sends a statement, but for one without rows.
+async fn send(
+    session: &Session,
+    text: &'static str,
+    rows: usize,
+    values: Vec<Value<'_>>,
+    doing: Doing,
+) -> Result<u64, QueueStoreError> {
+    match rows {
+        0 => Ok(0),
+        _ => session.execute(text, &values, doing).await,
+    }
+}

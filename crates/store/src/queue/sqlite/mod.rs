@@ -1,0 +1,146 @@
+//! The queue in one SQLite file, for one process.
+//!
+//! Owns the schema and the file's lock. Writes of the reading side (bodies, sweeps) are not brought to the disk by
+//! themselves: the next batch's commit syncs the same write-ahead log, and so everything that it can refer to.
+
+mod blobs;
+mod read;
+mod store;
+mod sweep;
+
+use std::fs::{DirBuilder, OpenOptions};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+
+use super::{QueueReader, QueueStore, QueueStoreError};
+use crate::lock::LockFile;
+use crate::sqlite::{Migration, open_database};
+
+const MIGRATIONS: &[Migration] = &["
+    CREATE TABLE counter (
+        id INTEGER PRIMARY KEY CHECK (id = 1), last_job INTEGER NOT NULL, last_node INTEGER NOT NULL,
+        last_client INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO counter VALUES (1, 0, 0, 0);
+    CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL) STRICT;
+    CREATE TABLE client (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+    CREATE TABLE job (
+        number INTEGER PRIMARY KEY, client INTEGER NOT NULL, created INTEGER NOT NULL, priority INTEGER NOT NULL,
+        blobs BLOB NOT NULL, parents BLOB NOT NULL, key TEXT, open INTEGER NOT NULL, word INTEGER NOT NULL, reason TEXT,
+        node INTEGER, attempt INTEGER, started INTEGER, ended INTEGER, snapshot BLOB NOT NULL
+    ) STRICT;
+    CREATE INDEX job_open ON job (number) WHERE open = 1;
+    CREATE INDEX job_by_word ON job (word, number);
+    CREATE INDEX job_by_client ON job (client, number);
+    CREATE INDEX job_by_client_and_word ON job (client, word, number);
+    CREATE INDEX job_by_key ON job (client, key) WHERE key IS NOT NULL;
+    CREATE INDEX job_by_end ON job (ended) WHERE open = 0;
+    CREATE TABLE request (job INTEGER PRIMARY KEY, body BLOB NOT NULL) STRICT;
+    CREATE TABLE parent (parent INTEGER NOT NULL, job INTEGER NOT NULL, PRIMARY KEY (parent, job)) STRICT, WITHOUT ROWID;
+    CREATE INDEX parent_of ON parent (job);
+    CREATE TABLE node (
+        number INTEGER PRIMARY KEY, id TEXT NOT NULL, endpoint TEXT NOT NULL, announced BLOB NOT NULL,
+        heard INTEGER NOT NULL, completed INTEGER NOT NULL, failed INTEGER NOT NULL, snapshot BLOB NOT NULL
+    ) STRICT;
+    CREATE TABLE answer (
+        job INTEGER NOT NULL, attempt INTEGER NOT NULL, node INTEGER NOT NULL, exit_code INTEGER, stdout BLOB NOT NULL,
+        stderr BLOB NOT NULL, outputs BLOB NOT NULL, receipt BLOB, signature BLOB, details BLOB NOT NULL,
+        PRIMARY KEY (job, attempt)
+    ) STRICT;
+    CREATE TABLE log (
+        job INTEGER NOT NULL, stream INTEGER NOT NULL, attempt INTEGER NOT NULL, start INTEGER NOT NULL,
+        bytes BLOB NOT NULL, PRIMARY KEY (job, stream, attempt, start)
+    ) STRICT;
+    CREATE TABLE blob (
+        id INTEGER PRIMARY KEY AUTOINCREMENT, hash BLOB UNIQUE, size INTEGER NOT NULL, touched INTEGER NOT NULL,
+        refs INTEGER NOT NULL DEFAULT 0
+    ) STRICT;
+    CREATE INDEX blob_unused ON blob (touched) WHERE refs = 0 AND hash IS NOT NULL;
+    CREATE TABLE chunk (
+        blob INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (blob, number)
+    ) STRICT;
+    CREATE TABLE blob_use (job INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (job, hash)) STRICT, WITHOUT ROWID;
+"];
+
+/// Pages that a connection keeps in memory, in KiB.
+const CACHE_KIB: i64 = 32 * 1024;
+/// What the write-ahead log is cut down to after it has grown.
+const WAL_BYTES: i64 = 64 << 20;
+
+/// What writer and readers of one file have in common.
+#[derive(Debug)]
+struct Shared {
+    path: PathBuf,
+    /// SQLite makes writers poll for each other; within this process they queue here.
+    gate: Mutex<()>,
+    /// Held, not read: the lock goes with the last of them.
+    _lock: LockFile,
+}
+
+impl Shared {
+    fn gate(&self) -> MutexGuard<'_, ()> {
+        // it guards no data: a panic inside has rolled its transaction back
+        self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection whose commits are on the disk (`durable`), or will be with the next one that is.
+    fn connect(&self, durable: bool) -> Result<Connection, QueueStoreError> {
+        let connection = open_database(&self.path, MIGRATIONS)?;
+        let setup = || {
+            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+            if !durable {
+                connection.pragma_update(None, "synchronous", "NORMAL")?;
+            }
+            connection.set_prepared_statement_cache_capacity(64);
+            Ok(())
+        };
+        setup().map_err(QueueStoreError::sqlite("open the queue"))?;
+        Ok(connection)
+    }
+}
+
+/// Opens or makes the queue at `path`, closed to other users of the machine.
+pub(super) async fn open(path: &Path) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
+    let path = path.to_owned();
+    tokio::task::spawn_blocking(move || open_now(path))
+        .await
+        .map_err(|_| QueueStoreError::Ending("open the queue"))?
+}
+
+fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
+    let unusable = |path: &Path, source| QueueStoreError::Lock {
+        path: path.to_owned(),
+        source,
+    };
+    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+        made.map_err(|source| unusable(folder, source))?;
+    }
+    let lock_path = path.with_extension("lock");
+    let lock = LockFile::take(&lock_path).map_err(|source| unusable(&lock_path, source))?;
+    let lock = lock.ok_or(QueueStoreError::InUse(lock_path))?;
+    // made before SQLite does, closed to others: results are their clients'
+    let made = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path);
+    made.map_err(|source| unusable(&path, source))?;
+    let shared = Arc::new(Shared {
+        path,
+        gate: Mutex::new(()),
+        _lock: lock,
+    });
+    let store = store::SqliteStore::new(Arc::clone(&shared))?;
+    Ok((
+        Box::new(store),
+        QueueReader::new(Arc::new(read::SqliteReader::new(shared))),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

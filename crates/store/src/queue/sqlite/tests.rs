@@ -1,0 +1,179 @@
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+use crate::queue::{ClientRow, Foreign, JobFilter, JobState, JobWord, NewJob, Writes};
+use sandrun_core::pool::{ClientNumber, JobNumber};
+
+fn batch(number: u64, request: usize) -> Writes {
+    let number = JobNumber(number);
+    Writes {
+        clients: vec![ClientRow {
+            number: ClientNumber(1),
+            name: "ann".to_owned(),
+        }],
+        new_jobs: vec![NewJob {
+            number,
+            client: ClientNumber(1),
+            created: 1,
+            priority: 4,
+            request: vec![7; request],
+            blobs: Vec::new(),
+            parents: Vec::new(),
+            idempotency: None,
+        }],
+        jobs: vec![JobState {
+            number,
+            open: true,
+            word: JobWord::Pending,
+            reason: None,
+            node: None,
+            attempt: None,
+            started: None,
+            ended: None,
+            snapshot: vec![1],
+        }],
+        ..Writes::default()
+    }
+}
+
+fn store(folder: &Path) -> store::SqliteStore {
+    let path = folder.join("queue.sqlite");
+    let lock = LockFile::take(&folder.join("queue.lock")).unwrap().unwrap();
+    let shared = Shared {
+        path,
+        gate: Mutex::new(()),
+        _lock: lock,
+    };
+    store::SqliteStore::new(Arc::new(shared)).unwrap()
+}
+
+#[test]
+fn a_full_disk_is_told_as_one_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut store = store(folder.path());
+    store.transact(&mut |_| batch(1, 10)).unwrap();
+    let pages: i64 = store
+        .connection
+        .pragma_query_value(None, "page_count", |row| row.get(0))
+        .unwrap();
+    store
+        .connection
+        .pragma_update(None, "max_page_count", pages + 8)
+        .unwrap();
+    let error = store.transact(&mut |_| batch(2, 100_000)).unwrap_err();
+    assert!(matches!(error, QueueStoreError::Full { .. }), "{error:?}");
+    assert!(error.to_string().contains("make room"), "{error}");
+    let left = store.load().unwrap();
+    assert_eq!((left.last_job, left.jobs.len()), (1, 1));
+    assert_eq!(store.job(JobNumber(2)).unwrap(), None);
+
+    store
+        .connection
+        .pragma_update(None, "max_page_count", pages + 800)
+        .unwrap();
+    let mut told = Foreign::default();
+    store
+        .transact(&mut |foreign| {
+            told = foreign;
+            batch(2, 100_000)
+        })
+        .unwrap();
+    assert_eq!(told.last_job, 1);
+    assert!(store.job(JobNumber(2)).unwrap().is_some());
+}
+
+#[tokio::test]
+async fn one_process_has_it_and_its_files_are_closed_to_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("data").join("queue.sqlite");
+    let (writer, reader) = open(&path).await.unwrap();
+    let again = open(&path).await.err().unwrap();
+    assert!(matches!(again, QueueStoreError::InUse(_)), "{again:?}");
+    drop(writer);
+    assert!(
+        matches!(open(&path).await, Err(QueueStoreError::InUse(_))),
+        "a reader can write bodies"
+    );
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(path.parent().unwrap()), 0o700);
+    for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    drop(reader);
+    assert!(open(&path).await.is_ok());
+}
+
+/// With a million jobs a list must not look at more rows than it gives, and the start at no more than are open.
+#[test]
+fn lists_loads_and_sweeps_walk_an_index() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = store(folder.path());
+    let plan = |sql: &str, values: usize| -> String {
+        let mut statement = store
+            .connection
+            .prepare(&format!("EXPLAIN QUERY PLAN {sql}"))
+            .unwrap();
+        let values = vec![rusqlite::types::Value::Null; values];
+        let rows = statement
+            .query_map(rusqlite::params_from_iter(values), |row| row.get::<_, String>(3))
+            .unwrap();
+        rows.map(Result::unwrap).collect::<Vec<_>>().join("; ")
+    };
+    let filters = [
+        (None, None, "USING INTEGER PRIMARY KEY (rowid<?)"),
+        (Some(JobWord::Running), None, "job_by_word (word=? AND number<?)"),
+        (None, Some("ann"), "job_by_client (client=? AND number<?)"),
+        (
+            Some(JobWord::Failed),
+            Some("ann"),
+            "job_by_client_and_word (client=? AND word=? AND number<?)",
+        ),
+    ];
+    for (word, client, index) in filters {
+        let filter = JobFilter {
+            word,
+            client: client.map(str::to_owned),
+            below: None,
+            limit: 10,
+        };
+        let (rest, values) = read::picked(&filter);
+        let steps = plan(
+            &format!("SELECT job.snapshot FROM job WHERE {rest}"),
+            values.len(),
+        );
+        assert!(steps.contains(index), "{filter:?}: {steps}");
+        assert!(
+            !steps.contains("TEMP B-TREE") && !steps.contains("SCAN job"),
+            "{filter:?}: {steps}"
+        );
+    }
+    for (sql, index) in [
+        (
+            "SELECT snapshot FROM job WHERE open = 1 ORDER BY number",
+            "job_open",
+        ),
+        (
+            "SELECT number FROM job WHERE open = 0 AND ended < 5 ORDER BY ended LIMIT 9",
+            "job_by_end",
+        ),
+        (
+            "SELECT MIN(number) FROM job WHERE client = 1 AND key = 'k'",
+            "job_by_key",
+        ),
+        (
+            "SELECT id FROM blob WHERE refs = 0 AND hash IS NOT NULL AND touched < 5 ORDER BY touched LIMIT 9",
+            "blob_unused",
+        ),
+        (
+            "SELECT id FROM blob WHERE hash IS NULL AND touched < 5 ORDER BY id LIMIT 9",
+            "sqlite_autoindex_blob_1 (hash=?)",
+        ),
+    ] {
+        let steps = plan(sql, 0);
+        assert!(
+            steps.contains(index) && !steps.contains("TEMP B-TREE"),
+            "{sql}: {steps}"
+        );
+    }
+}
