@@ -123,6 +123,8 @@ async fn what_a_job_prints_is_heard_while_it_runs() {
     assert!(in_time.is_ok(), "{heard}");
     let status = service.ok(&format!("/status/{job}")).await;
     assert_eq!(status["pool_status"], "running");
+    drop(stream);
+    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

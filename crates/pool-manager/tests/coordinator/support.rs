@@ -42,8 +42,8 @@ impl Listed {
 pub(crate) struct Worker {
     pub(crate) listed: Listed,
     pub(crate) folder: TempDir,
-    _stop: oneshot::Sender<()>,
-    _task: JoinHandle<Result<(), ServeError>>,
+    stop: oneshot::Sender<()>,
+    task: JoinHandle<Result<(), ServeError>>,
 }
 
 fn sandbox() -> SandboxConfig {
@@ -65,9 +65,16 @@ impl Worker {
         Self {
             listed: Listed::new(id, endpoint),
             folder,
-            _stop: stop,
-            _task: task,
+            stop,
+            task,
         }
+    }
+
+    /// Ends it and what it runs: a run that goes on would hold the test up.
+    pub(crate) async fn stop(self) {
+        drop(self.stop);
+        let ended = tokio::time::timeout(GRACE, self.task).await;
+        ended.unwrap().unwrap().unwrap();
     }
 }
 
