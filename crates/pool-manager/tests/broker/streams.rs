@@ -7,8 +7,20 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::support::{PATIENCE, Service};
 
+type Event = (String, Value);
+
 /// Reads server-sent events until so many have come.
-async fn events(stream: &mut reqwest::Response, text: &mut String, count: usize) -> Vec<(String, Value)> {
+async fn events(stream: &mut reqwest::Response, text: &mut String, count: usize) -> Vec<Event> {
+    events_until(stream, text, |all| all.len() >= count).await
+}
+
+/// Reads server-sent events until they are what is waited for. How many tell of a job's states depends on how many of
+/// them pass between two looks.
+async fn events_until(
+    stream: &mut reqwest::Response,
+    text: &mut String,
+    enough: impl Fn(&[Event]) -> bool,
+) -> Vec<Event> {
     let parse = |text: &str| {
         let event = |block: &str| {
             let field = |name: &str| {
@@ -25,7 +37,7 @@ async fn events(stream: &mut reqwest::Response, text: &mut String, count: usize)
             .filter_map(event)
             .collect::<Vec<_>>()
     };
-    while parse(text).len() < count {
+    while !enough(&parse(text)) {
         let chunk = tokio::time::timeout(PATIENCE, stream.chunk())
             .await
             .unwrap()
@@ -59,14 +71,8 @@ async fn lines_reach_the_client_while_the_job_runs() {
             json!({"node_id": node, "stdout": {"from": 0, "text": "zwölf\n"}}),
         )
         .await;
-    let so_far = events(&mut stream, &mut text, 2).await;
     let printed = ("stdout".to_owned(), json!("zwölf\n"));
-    let last = if so_far.contains(&printed) {
-        so_far
-    } else {
-        events(&mut stream, &mut text, 4).await
-    };
-    assert!(last.contains(&printed), "{last:?}");
+    events_until(&mut stream, &mut text, |all| all.contains(&printed)).await;
     assert_eq!(
         broker.get(&format!("/v1/jobs/{id}/logs")).await.1,
         json!({"stdout": "zwölf\n", "stderr": ""})
