@@ -40,28 +40,14 @@ pub(super) fn check(out: Option<&Path>) -> anyhow::Result<()> {
     can_be_made(&place).map_err(|error| bad(&format!("can't be written ({error})")))
 }
 
-/// Makes a directory beside `place`, with all that is missing above it, and takes it all away again.
+/// Makes a directory in what there is above `place`, and takes it away again. What is missing in between is not made:
+/// somebody else's check beside this one would see it come and go.
 fn can_be_made(place: &Path) -> std::io::Result<()> {
-    let parent = match place.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent.to_owned(),
-        Some(_) | None => PathBuf::from("."),
-    };
-    let mut missing: Vec<&Path> = parent
-        .ancestors()
-        .take_while(|it| !it.as_os_str().is_empty() && !it.exists())
-        .collect();
-    missing.reverse();
-    let probe = parent.join(format!(".sandrun-pool-{}", std::process::id()));
-    let made = missing
-        .iter()
-        .try_for_each(std::fs::create_dir)
-        .and_then(|()| std::fs::create_dir(&probe))
-        .and_then(|()| std::fs::remove_dir(&probe));
-    for directory in missing.iter().rev() {
-        // it may not have been made, or somebody else has put something there by now
-        let _ = std::fs::remove_dir(directory);
-    }
-    made
+    let is_there = |it: &&Path| !it.as_os_str().is_empty() && it.exists();
+    let above = place.ancestors().skip(1).find(is_there).unwrap_or(Path::new("."));
+    let probe = above.join(format!(".sandrun-pool-{}", std::process::id()));
+    std::fs::create_dir(&probe)?;
+    std::fs::remove_dir(&probe)
 }
 
 #[cfg(test)]
