@@ -75,6 +75,31 @@ async fn silent_connections_keep_nobody_out_for_long() {
 }
 
 #[tokio::test]
+async fn thousands_of_idle_connections_of_one_address_keep_nobody_out() {
+    let fleet = Bounds::fleet();
+    let running = start(fleet).await;
+    // both ends of each are files of this process
+    let many = (fleet.connections / 4).min(2_000);
+    let mut idle = Vec::with_capacity(many);
+    for _ in 0..many {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream
+            .write_all(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+            .await
+            .unwrap();
+        idle.push(stream);
+    }
+    for stream in &mut idle {
+        let first = timeout(PATIENCE, stream.read_u8()).await.unwrap();
+        assert_eq!(first.unwrap(), b'H');
+    }
+    let answer = timeout(PATIENCE, running.ask()).await.unwrap();
+    assert!(answer.contains("200 OK"), "{answer}");
+    running.stop.cancel();
+    timeout(PATIENCE, running.task).await.unwrap().unwrap();
+}
+
+#[tokio::test]
 async fn it_ends_when_told_to_though_connections_are_open() {
     let long = Bounds {
         header_time: PATIENCE * 10,
