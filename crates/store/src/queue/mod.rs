@@ -12,6 +12,7 @@ mod address;
 mod codec;
 mod error;
 mod postgres;
+mod presence;
 mod reader;
 mod rows;
 mod sqlite;
@@ -19,6 +20,7 @@ mod upload;
 
 pub use address::{QueueAddress, open_queue};
 pub use error::{DatabaseError, Doing, QueueStoreError};
+pub use presence::{Presence, ReplicaId, join_replicas};
 pub use reader::{BlobBody, QueueChanges, QueueReader};
 pub use rows::{
     Answer, BlobHash, ClientRow, Foreign, JobFilter, JobRow, JobState, JobWord, KeyRow, LogPiece, LogStream,

@@ -6,6 +6,7 @@
 //! there too.
 
 mod listen;
+mod presence;
 mod read;
 mod rows;
 mod session;
@@ -18,6 +19,7 @@ use std::sync::atomic::AtomicI32;
 
 use tokio_postgres::Config;
 
+pub(super) use self::presence::join;
 use self::session::{Role, Session};
 use super::{Doing, QueueReader, QueueStore, QueueStoreError};
 
