@@ -38,6 +38,33 @@ pub enum QueueStoreError {
         #[source]
         source: io::Error,
     },
+    /// A queue's journal that is another queue's, or that lacks batches.
+    #[error(
+        "the journal {} does not belong to the queue beside it: put both files of one backup back, or, if its last \
+         acknowledged jobs may be lost, move the journal away",
+        .0.display()
+    )]
+    Mixed(PathBuf),
+    /// What was acknowledged is safe, but can't be brought to the tables that are read.
+    #[error(
+        "could not {doing}: what was acknowledged is kept in the journal, but does not get to the tables ({why}); make \
+         room for them, it is tried again every second"
+    )]
+    Unsettled {
+        /// What was being done.
+        doing: Doing,
+        /// What the database said.
+        why: String,
+    },
+    /// What is written does not get to the disk.
+    #[error("cannot bring {} to the disk; is the disk in order?", path.display())]
+    Sync {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
     /// The database's disk is full; nothing was written.
     #[error("could not {doing}: the database's disk is full; nothing was written, make room and try again")]
     Full {
@@ -88,6 +115,9 @@ pub enum QueueStoreError {
     /// A batch with a new job and no state for it: a defect of the caller. Nothing was written.
     #[error("job {} was to be written without its state; nothing was written; this is a defect of the program", .0.0)]
     Stateless(JobNumber),
+    /// A new job under a number that was given out before: a defect of the caller. Nothing was written.
+    #[error("job {} was to be written a second time; nothing was written; this is a defect of the program", .0.0)]
+    Repeated(JobNumber),
     /// A body's own stream failed; what was written of it is swept later.
     #[error("a body could not be read to its end")]
     Body(#[source] io::Error),

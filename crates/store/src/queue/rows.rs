@@ -27,7 +27,7 @@ pub enum JobWord {
 }
 
 /// A job's changing part.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobState {
     /// Which job.
     pub number: JobNumber,
@@ -46,11 +46,12 @@ pub struct JobState {
     /// When it ended; its results are kept for a time from here on.
     pub ended: Option<UnixMillis>,
     /// The machine's own bytes, never opened here.
+    #[serde(with = "serde_bytes")]
     pub snapshot: Vec<u8>,
 }
 
 /// A job's fixed part, written once, in one batch with its first [`JobState`].
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NewJob {
     /// Its number: higher than all before.
     pub number: JobNumber,
@@ -61,6 +62,7 @@ pub struct NewJob {
     /// From 0 to 9.
     pub priority: u8,
     /// Canonical JSON of the request, without file bodies.
+    #[serde(with = "serde_bytes")]
     pub request: Vec<u8>,
     /// Bodies that it refers to, already stored. They stay for as long as the job does.
     pub blobs: Vec<BlobHash>,
@@ -82,7 +84,7 @@ pub struct JobRow {
 }
 
 /// A node, for the machine and for lists.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NodeRow {
     /// Its number.
     pub number: NodeNumber,
@@ -91,6 +93,7 @@ pub struct NodeRow {
     /// Where it listens, as it said; may be empty.
     pub endpoint: String,
     /// What it announced, JSON.
+    #[serde(with = "serde_bytes")]
     pub announced: Vec<u8>,
     /// When it was heard last, as far as it was written.
     pub heard: UnixMillis,
@@ -99,11 +102,12 @@ pub struct NodeRow {
     /// Jobs that failed at it.
     pub failed: u64,
     /// The machine's own bytes, never opened here.
+    #[serde(with = "serde_bytes")]
     pub snapshot: Vec<u8>,
 }
 
 /// A client's name and number.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ClientRow {
     /// Its number.
     pub number: ClientNumber,
@@ -185,7 +189,7 @@ pub struct OutputRef {
 }
 
 /// What a node answered under an attempt. One for each attempt: the first stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Answer {
     /// The job.
     pub job: JobNumber,
@@ -196,16 +200,21 @@ pub struct Answer {
     /// The program's exit status, where it ended by itself.
     pub exit_code: Option<i32>,
     /// What it printed.
+    #[serde(with = "serde_bytes")]
     pub stdout: Vec<u8>,
     /// What it complained.
+    #[serde(with = "serde_bytes")]
     pub stderr: Vec<u8>,
     /// Files that it left.
     pub outputs: Vec<OutputRef>,
     /// The executor's receipt, where it gives one.
+    #[serde(with = "serde_bytes")]
     pub receipt: Option<Vec<u8>>,
     /// The node's signature, where it gives one.
+    #[serde(with = "serde_bytes")]
     pub signature: Option<Vec<u8>>,
     /// Anything else, JSON (the executor's own status for the coordinator).
+    #[serde(with = "serde_bytes")]
     pub details: Vec<u8>,
 }
 
@@ -213,7 +222,7 @@ pub struct Answer {
 pub type StoredAnswer = Answer;
 
 /// Which output a piece of a log belongs to.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum LogStream {
     /// Standard output.
     Stdout,
@@ -223,7 +232,7 @@ pub enum LogStream {
 
 /// A piece of a running job's output. Pieces of one attempt may overlap where a node sent one again; of two that begin at
 /// one place the longer stays.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogPiece {
     /// The job.
     pub job: JobNumber,
@@ -234,11 +243,12 @@ pub struct LogPiece {
     /// Offset of the first byte.
     pub from: u64,
     /// The bytes.
+    #[serde(with = "serde_bytes")]
     pub bytes: Vec<u8>,
 }
 
 /// What one batch writes. States, answers and pieces of jobs that are not there (they were swept) are left out silently.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Writes {
     /// Clients that were not known before.
     pub clients: Vec<ClientRow>,
@@ -271,6 +281,24 @@ impl Writes {
             && nodes.is_empty()
             && answers.is_empty()
             && logs.is_empty()
+    }
+}
+
+impl Writes {
+    /// How many rows it has.
+    pub(super) const fn rows(&self) -> usize {
+        self.clients.len()
+            + self.new_jobs.len()
+            + self.jobs.len()
+            + self.nodes.len()
+            + self.answers.len()
+            + self.logs.len()
+    }
+
+    /// Whether anything refers to a body.
+    pub(super) fn has_blobs(&self) -> bool {
+        self.new_jobs.iter().any(|new| !new.blobs.is_empty())
+            || self.answers.iter().any(|answer| !answer.outputs.is_empty())
     }
 }
 

@@ -1,20 +1,28 @@
-//! The queue in one SQLite file, for one process.
+//! The queue in SQLite, for one process: a journal that a batch is written to before it is acknowledged, and tables that
+//! it is brought to a moment later.
 //!
-//! Owns the schema and the file's lock. Writes of the reading side (bodies, sweeps) are not brought to the disk by
-//! themselves: the next batch's commit syncs the same write-ahead log, and so everything that it can refer to.
+//! Owns the schema and the lock. Writes to the tables (batches, bodies, sweeps) are not brought to the disk by
+//! themselves: after a crash the journal has what the tables lost, and bodies are synced before a batch refers to them.
 
 mod blobs;
+mod journal;
 mod read;
+mod settle;
 mod store;
 mod sweep;
+mod write;
 
-use std::fs::{DirBuilder, OpenOptions};
+use std::fs::{DirBuilder, File, OpenOptions};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
+use self::journal::Journal;
+use self::settle::Settling;
+use self::store::SqliteStore;
 use super::{QueueReader, QueueStore, QueueStoreError};
 use crate::lock::LockFile;
 use crate::sqlite::{Migration, open_database};
@@ -63,6 +71,9 @@ const MIGRATIONS: &[Migration] = &["
         blob INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (blob, number)
     ) STRICT;
     CREATE TABLE blob_use (job INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (job, hash)) STRICT, WITHOUT ROWID;
+", "
+    ALTER TABLE counter ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX job_by_client_and_word;
 "];
 
 /// Pages that a connection keeps in memory, in KiB.
@@ -70,12 +81,13 @@ const CACHE_KIB: i64 = 32 * 1024;
 /// What the write-ahead log is cut down to after it has grown.
 const WAL_BYTES: i64 = 64 << 20;
 
-/// What writer and readers of one file have in common.
+/// What writer and readers of one queue have in common.
 #[derive(Debug)]
 struct Shared {
     path: PathBuf,
     /// SQLite makes writers poll for each other; within this process they queue here.
     gate: Mutex<()>,
+    settling: Settling,
     /// Held, not read: the lock goes with the last of them.
     _lock: LockFile,
 }
@@ -86,21 +98,36 @@ impl Shared {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A connection whose commits are on the disk (`durable`), or will be with the next one that is.
-    fn connect(&self, durable: bool) -> Result<Connection, QueueStoreError> {
+    /// A connection to the tables whose commits survive the process, and the machine once they were synced.
+    fn connect(&self) -> Result<Connection, QueueStoreError> {
         let connection = open_database(&self.path, MIGRATIONS)?;
-        let setup = || {
-            connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
-            connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
-            if !durable {
-                connection.pragma_update(None, "synchronous", "NORMAL")?;
-            }
-            connection.set_prepared_statement_cache_capacity(64);
-            Ok(())
-        };
-        setup().map_err(QueueStoreError::sqlite("open the queue"))?;
+        set_up(&connection).map_err(QueueStoreError::sqlite("open the queue"))?;
         Ok(connection)
     }
+
+    /// Brings what was committed to the tables to the disk. SQLite itself syncs the log before it takes it into the
+    /// tables, and the tables before it begins the log anew: what is committed and not in the tables is in the log.
+    fn sync_tables(&self) -> Result<(), QueueStoreError> {
+        let mut log = self.path.clone().into_os_string();
+        log.push("-wal");
+        let unusable = |source| QueueStoreError::Sync {
+            path: self.path.clone(),
+            source,
+        };
+        match File::open(log) {
+            Ok(log) => log.sync_data().map_err(unusable),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(unusable(error)),
+        }
+    }
+}
+
+fn set_up(tables: &Connection) -> rusqlite::Result<()> {
+    tables.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    tables.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    tables.pragma_update(None, "synchronous", "NORMAL")?;
+    tables.set_prepared_statement_cache_capacity(64);
+    Ok(())
 }
 
 /// Opens or makes the queue at `path`, closed to other users of the machine.
@@ -123,23 +150,50 @@ fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueSt
     let lock_path = path.with_extension("lock");
     let lock = LockFile::take(&lock_path).map_err(|source| unusable(&lock_path, source))?;
     let lock = lock.ok_or(QueueStoreError::InUse(lock_path))?;
+    let journal_path = journal::path_of(&path);
     // made before SQLite does, closed to others: results are their clients'
-    let made = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&path);
-    made.map_err(|source| unusable(&path, source))?;
-    let shared = Arc::new(Shared {
-        path,
-        gate: Mutex::new(()),
-        _lock: lock,
-    });
-    let store = store::SqliteStore::new(Arc::clone(&shared))?;
+    for path in [&path, &journal_path] {
+        let made = OpenOptions::new()
+            .append(true)
+            .create(true)
+            .mode(0o600)
+            .open(path);
+        made.map_err(|source| unusable(path, source))?;
+    }
+    let (store, shared) = begin(path, lock)?;
     Ok((
         Box::new(store),
         QueueReader::new(Arc::new(read::SqliteReader::new(shared))),
     ))
+}
+
+/// Brings to the tables what the journal has and they don't, and starts.
+fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
+    let mut tables = open_database(&path, MIGRATIONS)?;
+    let (mark, mut settled) =
+        journal::standing(&tables).map_err(QueueStoreError::sqlite("open the queue"))?;
+    set_up(&tables).map_err(QueueStoreError::sqlite("open the queue"))?;
+    let journal = Journal::open(&journal::path_of(&path), &mark, settled)?;
+    let shared = Arc::new(Shared {
+        path,
+        gate: Mutex::new(()),
+        settling: Settling::new(journal.last()),
+        _lock: lock,
+    });
+    loop {
+        let batches = journal.read(settled)?;
+        let Some((last, _)) = batches.last() else { break };
+        settled = *last;
+        settle::settle_writes(
+            &shared,
+            &mut tables,
+            batches.iter().map(|(_, writes)| writes),
+            settled,
+        )?;
+    }
+    shared.sync_tables()?;
+    let store = SqliteStore::start(Arc::clone(&shared), journal, tables)?;
+    Ok((store, shared))
 }
 
 #[cfg(test)]

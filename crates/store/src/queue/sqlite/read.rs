@@ -18,7 +18,7 @@ use crate::queue::codec::{
 };
 use crate::queue::reader::{ReadSide, StoredBlob};
 use crate::queue::{
-    Answer, BlobHash, Doing, JobFilter, JobRow, JobState, LogPiece, LogStream, NewJob, NodeRow,
+    Answer, BlobHash, Doing, JobFilter, JobRow, JobState, JobWord, LogPiece, LogStream, NewJob, NodeRow,
     QueueStoreError, UnixMillis,
 };
 
@@ -69,7 +69,7 @@ impl SqliteReader {
             let idle = pool.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
             let mut connection = match idle {
                 Some(connection) => connection,
-                None => pool.shared.connect(false)?,
+                None => pool.shared.connect()?,
             };
             let result = work(&mut connection);
             pool.idle
@@ -79,6 +79,19 @@ impl SqliteReader {
             result
         });
         done.await.map_err(|_| ending)?
+    }
+
+    /// As [`Self::write`], after everything that was acknowledged has got to the tables: what is open there, and which
+    /// jobs wait for which, decides about what may be removed.
+    async fn sweep<T: Send + 'static>(
+        &self,
+        doing: Doing,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, QueueStoreError> {
+        let shared = Arc::clone(&self.pool.shared);
+        self.run(doing, move |_| shared.settling.settle_all(doing))
+            .await?;
+        self.write(doing, work).await
     }
 
     /// As [`Self::run`], one transaction that writes, in turn with this process's other writers.
@@ -171,8 +184,7 @@ pub(super) fn picked(filter: &JobFilter) -> (String, Vec<Value>) {
     (rest, values)
 }
 
-fn answers(connection: &Connection, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError> {
-    const DOING: Doing = "read a job's answers";
+fn answers(connection: &Connection, job: JobNumber, doing: Doing) -> Result<Vec<Answer>, QueueStoreError> {
     let found: Vec<(Answer, Vec<u8>)> = connection
         .prepare_cached(
             "SELECT attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details FROM answer
@@ -196,9 +208,9 @@ fn answers(connection: &Connection, job: JobNumber) -> Result<Vec<Answer>, Queue
             })?;
             rows.collect()
         })
-        .map_err(QueueStoreError::sqlite(DOING))?;
+        .map_err(QueueStoreError::sqlite(doing))?;
     let whole = found.into_iter().map(|(answer, outputs)| {
-        let outputs = unpack_outputs(&outputs, DOING)?;
+        let outputs = unpack_outputs(&outputs, doing)?;
         Ok(Answer { outputs, ..answer })
     });
     whole.collect()
@@ -241,7 +253,9 @@ fn log(
 impl ReadSide for SqliteReader {
     async fn job(&self, number: JobNumber) -> Result<Option<JobRow>, QueueStoreError> {
         const DOING: Doing = "read a job";
+        let shared = Arc::clone(&self.pool.shared);
         self.run(DOING, move |connection| {
+            shared.settling.settle_job(number, DOING)?;
             let values = [Value::from(signed(number.0))];
             Ok(jobs(connection, "job.number = ?1", &values, DOING)?.pop())
         })
@@ -251,18 +265,42 @@ impl ReadSide for SqliteReader {
     async fn list(&self, filter: &JobFilter) -> Result<Vec<JobRow>, QueueStoreError> {
         const DOING: Doing = "list jobs";
         let (rest, values) = picked(filter);
-        self.run(DOING, move |connection| jobs(connection, &rest, &values, DOING))
-            .await
+        let shared = Arc::clone(&self.pool.shared);
+        self.run(DOING, move |connection| {
+            shared.settling.settle_all(DOING)?;
+            jobs(connection, &rest, &values, DOING)
+        })
+        .await
+    }
+
+    async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError> {
+        const DOING: Doing = "look the oldest job up";
+        self.run(DOING, |connection| {
+            let oldest = "SELECT created FROM job WHERE word = ?1 ORDER BY number LIMIT 1";
+            let found = connection.prepare_cached(oldest).and_then(|mut statement| {
+                let row = statement.query_row([word_code(JobWord::Pending)], |row| row.get(0));
+                row.optional()
+            });
+            Ok(found.map_err(QueueStoreError::sqlite(DOING))?.map(unsigned))
+        })
+        .await
     }
 
     async fn answers(&self, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError> {
-        self.run("read a job's answers", move |connection| answers(connection, job))
-            .await
+        const DOING: Doing = "read a job's answers";
+        let shared = Arc::clone(&self.pool.shared);
+        self.run(DOING, move |connection| {
+            shared.settling.settle_job(job, DOING)?;
+            answers(connection, job, DOING)
+        })
+        .await
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, QueueStoreError> {
         const DOING: Doing = "list nodes";
-        self.run(DOING, |connection| {
+        let shared = Arc::clone(&self.pool.shared);
+        self.run(DOING, move |connection| {
+            shared.settling.settle_all(DOING)?;
             nodes(connection).map_err(QueueStoreError::sqlite(DOING))
         })
         .await
@@ -275,7 +313,9 @@ impl ReadSide for SqliteReader {
         from: u64,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         const DOING: Doing = "read a job's log";
+        let shared = Arc::clone(&self.pool.shared);
         self.run(DOING, move |connection| {
+            shared.settling.settle_job(job, DOING)?;
             log(connection, job, stream, from).map_err(QueueStoreError::sqlite(DOING))
         })
         .await
@@ -356,21 +396,21 @@ impl ReadSide for SqliteReader {
         now: UnixMillis,
         limit: u32,
     ) -> Result<u64, QueueStoreError> {
-        self.write("remove ended jobs", move |connection| {
+        self.sweep("remove ended jobs", move |connection| {
             sweep::jobs(connection, before, now, limit)
         })
         .await
     }
 
     async fn disown_blobs(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {
-        self.write("remove bodies", move |connection| {
+        self.sweep("remove bodies", move |connection| {
             sweep::disown(connection, before)
         })
         .await
     }
 
     async fn sweep_chunks(&self, before: UnixMillis) -> Result<bool, QueueStoreError> {
-        self.write("remove bodies", move |connection| {
+        self.sweep("remove bodies", move |connection| {
             sweep::chunks(connection, before)
         })
         .await

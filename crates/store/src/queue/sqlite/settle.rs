@@ -1,0 +1,407 @@
+//! Bringing acknowledged batches to the tables: many at a time, by a thread of its own, a moment after they were
+//! acknowledged. Whoever reads what is not there yet has it brought there first.
+//!
+//! A batch that can't be brought there (a full disk) stays in the journal and is tried again every second; meanwhile
+//! reads of what it changes fail, and when too much has gathered, so do new batches.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::{Connection, TransactionBehavior};
+use sandrun_core::pool::JobNumber;
+
+use super::Shared;
+use super::write::{Merged, write};
+use crate::queue::{Doing, QueueStoreError, Writes};
+
+/// How long a batch may wait for others.
+const DELAY: Duration = Duration::from_millis(25);
+/// Rows after which it waits no longer, and that one transaction takes.
+const ROWS: usize = 512;
+/// Bytes that may wait; more have to wait for the disk.
+const BYTES: usize = 64 << 20;
+/// How often the tables are brought to the disk, so that the journal can forget.
+const SYNC: Duration = Duration::from_secs(1);
+/// Bytes after which it is time for that, too.
+const SYNC_BYTES: usize = 16 << 20;
+/// Pause after a failure.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A batch that is acknowledged.
+#[derive(Debug, Clone)]
+struct Batch {
+    id: u64,
+    writes: Arc<Writes>,
+    bytes: usize,
+    at: Instant,
+}
+
+/// What waits, and who waits for it.
+#[derive(Debug, Default)]
+struct State {
+    waiting: VecDeque<Batch>,
+    rows: usize,
+    bytes: usize,
+    /// The last batch that changes a job.
+    jobs: HashMap<JobNumber, u64>,
+    /// Requests of jobs that the tables do not have.
+    requests: HashMap<JobNumber, (Arc<Writes>, usize)>,
+    /// The last batch with a client's own key.
+    keys: HashMap<String, u64>,
+    acknowledged: u64,
+    settled: u64,
+    /// All up to here is in the tables on the disk.
+    durable: u64,
+    /// Somebody waits for all up to here.
+    wanted: u64,
+    trouble: Option<String>,
+    is_stopping: bool,
+    has_ended: bool,
+}
+
+/// The state, shared by the writer, the readers and the thread.
+#[derive(Debug, Default)]
+pub(super) struct Settling {
+    state: Mutex<State>,
+    /// There is something to do for the thread.
+    work: Condvar,
+    /// Something was done, or could not be.
+    done: Condvar,
+}
+
+/// What the thread does next.
+enum Task {
+    Settle(Vec<Batch>),
+    Sync,
+    End,
+}
+
+impl Settling {
+    /// All up to `settled` is in the tables on the disk.
+    pub(super) fn new(settled: u64) -> Self {
+        let state = State {
+            acknowledged: settled,
+            settled,
+            durable: settled,
+            ..State::default()
+        };
+        Self {
+            state: Mutex::new(state),
+            ..Self::default()
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // every change is made whole under one lock
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A batch is on the disk.
+    pub(super) fn acknowledge(&self, id: u64, writes: Writes, bytes: usize) {
+        let writes = Arc::new(writes);
+        let mut state = self.state();
+        for row in &writes.jobs {
+            state.jobs.insert(row.number, id);
+        }
+        for (at, new) in writes.new_jobs.iter().enumerate() {
+            state.requests.insert(new.number, (Arc::clone(&writes), at));
+            if let Some(key) = &new.idempotency {
+                state.keys.insert(key.clone(), id);
+            }
+        }
+        for answer in &writes.answers {
+            state.jobs.insert(answer.job, id);
+        }
+        for piece in &writes.logs {
+            state.jobs.insert(piece.job, id);
+        }
+        let was_idle = state.waiting.is_empty();
+        let rows = writes.rows();
+        let was_enough = state.rows >= ROWS;
+        state.rows += rows;
+        state.bytes += bytes;
+        state.acknowledged = id;
+        state.waiting.push_back(Batch {
+            id,
+            writes,
+            bytes,
+            at: Instant::now(),
+        });
+        if was_idle || (!was_enough && state.rows >= ROWS) {
+            self.work.notify_one();
+        }
+    }
+
+    /// Waits until there is room for one more batch; the last one that the tables have on the disk.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Unsettled`] where there will be none soon.
+    pub(super) fn room(&self, doing: Doing) -> Result<u64, QueueStoreError> {
+        let mut state = self.state();
+        while state.bytes > BYTES {
+            state = self.wait(state, doing)?;
+        }
+        Ok(state.durable)
+    }
+
+    /// Brings everything to the tables that was acknowledged up to now.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Unsettled`] where that fails.
+    pub(super) fn settle_all(&self, doing: Doing) -> Result<(), QueueStoreError> {
+        let state = self.state();
+        let id = state.acknowledged;
+        self.settle(state, id, doing)
+    }
+
+    /// Brings everything there that was acknowledged of a job.
+    ///
+    /// # Errors
+    /// As [`Self::settle_all`].
+    pub(super) fn settle_job(&self, job: JobNumber, doing: Doing) -> Result<(), QueueStoreError> {
+        let state = self.state();
+        match state.jobs.get(&job).copied() {
+            Some(id) => self.settle(state, id, doing),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings jobs there that were acknowledged under a client's own key.
+    ///
+    /// # Errors
+    /// As [`Self::settle_all`].
+    pub(super) fn settle_key(&self, key: &str, doing: Doing) -> Result<(), QueueStoreError> {
+        let state = self.state();
+        match state.keys.get(key).copied() {
+            Some(id) => self.settle(state, id, doing),
+            None => Ok(()),
+        }
+    }
+
+    /// The requests of those jobs that the tables do not have yet.
+    pub(super) fn requests(&self, jobs: &[JobNumber]) -> Vec<Option<Vec<u8>>> {
+        let state = self.state();
+        let request = |job| {
+            let (writes, at) = state.requests.get(job)?;
+            writes.new_jobs.get(*at).map(|new| new.request.clone())
+        };
+        jobs.iter().map(request).collect()
+    }
+
+    fn settle(&self, mut state: MutexGuard<'_, State>, id: u64, doing: Doing) -> Result<(), QueueStoreError> {
+        while state.settled < id {
+            if state.wanted < id {
+                state.wanted = id;
+                self.work.notify_one();
+            }
+            state = self.wait(state, doing)?;
+        }
+        Ok(())
+    }
+
+    fn wait<'a>(
+        &self,
+        state: MutexGuard<'a, State>,
+        doing: Doing,
+    ) -> Result<MutexGuard<'a, State>, QueueStoreError> {
+        if let Some(why) = &state.trouble {
+            return Err(QueueStoreError::Unsettled {
+                doing,
+                why: why.clone(),
+            });
+        }
+        if state.has_ended {
+            return Err(QueueStoreError::Ending(doing));
+        }
+        Ok(self.done.wait(state).unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Tells the thread to bring the rest to the tables and end.
+    pub(super) fn stop(&self) {
+        self.state().is_stopping = true;
+        self.work.notify_one();
+    }
+
+    fn next(&self, unsynced: Option<Instant>) -> Task {
+        let mut state = self.state();
+        loop {
+            let due = match state.waiting.front() {
+                None if state.is_stopping => return Task::End,
+                None => match unsynced {
+                    Some(since) => since + SYNC,
+                    None => {
+                        state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
+                        continue;
+                    }
+                },
+                Some(first) => first.at + DELAY,
+            };
+            let now = Instant::now();
+            let is_urgent = state.is_stopping || state.wanted > state.settled || state.rows >= ROWS;
+            let is_due = now >= due || (is_urgent && !state.waiting.is_empty());
+            if is_due && state.waiting.is_empty() {
+                return Task::Sync;
+            }
+            if is_due {
+                return Task::Settle(state.some());
+            }
+            let waited = self.work.wait_timeout(state, due - now);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn settled(&self, batches: &[Batch]) {
+        let mut state = self.state();
+        for batch in batches {
+            state.forget(batch);
+        }
+        state.trouble = None;
+        self.done.notify_all();
+    }
+
+    fn synced(&self, id: u64) {
+        self.state().durable = id;
+    }
+
+    /// Notes a failure, and pauses.
+    fn failed(&self, error: &QueueStoreError) {
+        tracing::error!(%error, "acknowledged batches can't be brought to the tables; it is tried again");
+        let mut state = self.state();
+        let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+        state.trouble = Some(format!("{error}{}", source.unwrap_or_default()));
+        self.done.notify_all();
+        let until = Instant::now() + RETRY;
+        while !state.is_stopping {
+            let Some(left) = until.checked_duration_since(Instant::now()) else {
+                return;
+            };
+            let waited = self.work.wait_timeout(state, left);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+    }
+
+    fn end(&self) {
+        self.state().has_ended = true;
+        self.done.notify_all();
+    }
+}
+
+impl State {
+    /// The first batches, as many as one transaction takes. They stay.
+    fn some(&self) -> Vec<Batch> {
+        let mut rows = 0;
+        let fits = |batch: &&Batch| {
+            let has_room = rows < ROWS;
+            rows += batch.writes.rows();
+            has_room
+        };
+        self.waiting.iter().take_while(fits).cloned().collect()
+    }
+
+    /// A batch is in the tables.
+    fn forget(&mut self, batch: &Batch) {
+        self.waiting.pop_front();
+        self.rows -= batch.writes.rows();
+        self.bytes -= batch.bytes;
+        self.settled = batch.id;
+        let Writes {
+            new_jobs,
+            jobs,
+            answers,
+            logs,
+            clients: _,
+            nodes: _,
+        } = &*batch.writes;
+        let touched = jobs.iter().map(|row| row.number);
+        let answered = answers.iter().map(|answer| answer.job);
+        for job in touched.chain(answered).chain(logs.iter().map(|piece| piece.job)) {
+            if self.jobs.get(&job) == Some(&batch.id) {
+                self.jobs.remove(&job);
+            }
+        }
+        for new in new_jobs {
+            self.requests.remove(&new.number);
+            if let Some(key) = &new.idempotency
+                && self.keys.get(key) == Some(&batch.id)
+            {
+                self.keys.remove(key);
+            }
+        }
+        if self.waiting.is_empty() {
+            // a burst's room is given back
+            self.jobs.shrink_to(ROWS);
+            self.requests.shrink_to(ROWS);
+            self.waiting.shrink_to(ROWS);
+        }
+    }
+}
+
+/// The thread: works until it is told to stop and nothing is left, or nothing can be written.
+pub(super) fn run(shared: &Shared, mut tables: Connection) {
+    let settling = &shared.settling;
+    let mut last = settling.state().settled;
+    // since when something is in the tables and not on the disk, and how much
+    let mut unsynced: Option<(Instant, usize)> = None;
+    loop {
+        match settling.next(unsynced.map(|(since, _)| since)) {
+            Task::End => break,
+            Task::Sync => {}
+            Task::Settle(batches) => match settle(shared, &mut tables, &batches) {
+                Ok(()) => {
+                    settling.settled(&batches);
+                    last = batches.last().map_or(last, |batch| batch.id);
+                    let bytes: usize = batches.iter().map(|batch| batch.bytes).sum();
+                    let (since, before) = unsynced.unwrap_or_else(|| (Instant::now(), 0));
+                    unsynced = Some((since, before + bytes));
+                }
+                Err(error) => {
+                    settling.failed(&error);
+                    if settling.state().is_stopping {
+                        break;
+                    }
+                }
+            },
+        }
+        if let Some((since, bytes)) = unsynced
+            && (since.elapsed() >= SYNC || bytes >= SYNC_BYTES)
+        {
+            match shared.sync_tables() {
+                Ok(()) => settling.synced(last),
+                Err(error) => tracing::error!(%error, "the queue's tables can't be brought to the disk"),
+            }
+            unsynced = None;
+        }
+    }
+    settling.end();
+}
+
+fn settle(shared: &Shared, tables: &mut Connection, batches: &[Batch]) -> Result<(), QueueStoreError> {
+    let Some(last) = batches.last() else { return Ok(()) };
+    settle_writes(
+        shared,
+        tables,
+        batches.iter().map(|batch| &*batch.writes),
+        last.id,
+    )
+}
+
+/// Brings batches up to the one with this number to the tables, in one transaction.
+///
+/// # Errors
+/// [`QueueStoreError`]; nothing was written then.
+pub(super) fn settle_writes<'a>(
+    shared: &Shared,
+    tables: &mut Connection,
+    batches: impl Iterator<Item = &'a Writes>,
+    last: u64,
+) -> Result<(), QueueStoreError> {
+    let sql = QueueStoreError::sqlite("bring batches to the tables");
+    let merged = Merged::of(batches);
+    let _turn = shared.gate();
+    let transaction = tables
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(sql)?;
+    write(&transaction, &merged, last)?;
+    transaction.commit().map_err(sql)
+}
