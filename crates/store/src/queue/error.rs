@@ -55,6 +55,17 @@ pub enum QueueStoreError {
         doing: Doing,
         /// What the database said.
         why: String,
+        /// Whether that is a full disk.
+        full: bool,
+    },
+    /// The journal's disk is full.
+    #[error("cannot write {}: its disk is full; nothing was written, make room and try again", path.display())]
+    JournalFull {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: io::Error,
     },
     /// What is written does not get to the disk.
     #[error("cannot bring {} to the disk; is the disk in order?", path.display())]
@@ -147,6 +158,14 @@ pub enum DatabaseError {
 }
 
 impl QueueStoreError {
+    /// Whether room on a disk is what is missing.
+    pub const fn is_full(&self) -> bool {
+        matches!(
+            self,
+            Self::Full { .. } | Self::JournalFull { .. } | Self::Unsettled { full: true, .. }
+        )
+    }
+
     /// What SQLite's error means for the one who was `doing` it.
     pub(super) fn sqlite(doing: Doing) -> impl Fn(rusqlite::Error) -> Self + Copy {
         move |source| {

@@ -1,75 +1,124 @@
-//! The journal: batches as they were acknowledged, one row and one sync each, in a file of their own.
+//! The journal: batches as they were acknowledged, one write and one sync each, in two files that are written over and
+//! over.
 //!
 //! The tables take them over a moment later, many at a time (`settle`). A batch stays here until the tables that hold it
-//! are on the disk; after a crash it is written to them again. So a commit costs what one row costs, however many rows
-//! and indexes it changes. Never knows what is in a batch.
+//! are on the disk; after a crash it is brought to them again. So a commit costs what one row costs, however many rows and
+//! indexes it changes. Files keep their size, so that a sync has nothing but the batch to write.
+//!
+//! A file is a header (magic, the queue's mark, the number of its first batch) and records one behind the other: number,
+//! length, CRC-32 of both and the body, body. What was left from the last time around has lower numbers. Never knows what
+//! is in a batch.
 
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
-
-use crate::queue::codec::{signed, unsigned};
 use crate::queue::{Doing, QueueStoreError, Writes};
-use crate::sqlite::{Migration, open_database};
 
-const MIGRATIONS: &[Migration] = &["
-    CREATE TABLE about (id INTEGER PRIMARY KEY CHECK (id = 1), queue BLOB NOT NULL) STRICT;
-    CREATE TABLE batch (id INTEGER PRIMARY KEY, format INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
-"];
-
-/// How a batch's body is written: [`Writes`] in postcard.
-const FORMAT: i64 = 1;
-/// Batches that are removed together: each by itself would cost as much as writing one.
-const TRIM: u64 = 512;
-/// Batches that are read together.
-const READ: u32 = 64;
-/// Pages of the file's own log before it is taken into the file: fewer stops than by default.
-const CHECKPOINT_PAGES: u32 = 4_000;
+/// The format of files and bodies (postcard of [`Writes`]) is in its last digit.
+const MAGIC: &[u8; 8] = b"sandrnj1";
+const HEADER: usize = 32;
+/// Bytes before a record's body.
+const LEAD: usize = 16;
+/// Bytes of a file; a larger batch makes it longer.
+const SIZE: u64 = 8 << 20;
+/// Length of a queue's mark.
+pub(super) const MARK: usize = 16;
 const DOING: Doing = "write a batch";
-const REPLAY: Doing = "read the journal";
 
-/// Where the journal of the queue at `path` lies.
-pub(super) fn path_of(path: &Path) -> PathBuf {
-    path.with_extension("journal.sqlite")
+/// One of the two files.
+#[derive(Debug)]
+struct Part {
+    path: PathBuf,
+    file: File,
+    /// The number of its last batch.
+    last: u64,
 }
 
 /// The journal, open for its one writer.
 #[derive(Debug)]
 pub(super) struct Journal {
-    connection: Connection,
+    mark: [u8; MARK],
+    parts: [Part; 2],
+    active: usize,
+    /// Where the next record goes; 0 where the file has no header yet.
+    at: u64,
     next: u64,
-    trimmed: u64,
+    /// A record that was not acknowledged may stand there: nothing may follow it.
+    is_broken: bool,
+}
+
+/// A batch as it is written.
+#[derive(Debug)]
+pub(super) struct Record(Vec<u8>);
+
+impl Record {
+    /// # Errors
+    /// None in practice: plain data has a form.
+    pub(super) fn of(writes: &Writes) -> Result<Self, QueueStoreError> {
+        let body = postcard::to_extend(writes, vec![0; LEAD]);
+        body.map(Self).map_err(|_| QueueStoreError::Unreadable {
+            doing: DOING,
+            what: "a batch",
+        })
+    }
+
+    /// Its size in bytes.
+    pub(super) const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    fn seal(&mut self, id: u64) {
+        let length = u32::try_from(self.0.len() - LEAD).unwrap_or(u32::MAX);
+        self.0[..8].copy_from_slice(&id.to_le_bytes());
+        self.0[8..12].copy_from_slice(&length.to_le_bytes());
+        let sum = sum(&self.0[..12], &self.0[LEAD..]);
+        self.0[12..LEAD].copy_from_slice(&sum.to_le_bytes());
+    }
+}
+
+fn sum(lead: &[u8], body: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(lead);
+    hasher.update(body);
+    hasher.finalize()
+}
+
+/// Where the files of the queue at `path` lie.
+pub(super) fn paths(path: &Path) -> [PathBuf; 2] {
+    [path.with_extension("journal-0"), path.with_extension("journal-1")]
 }
 
 impl Journal {
-    /// Opens or makes the journal that belongs to the queue with this mark, whose tables hold every batch up to `settled`.
+    /// Opens or makes the journal of the queue at `path` with this mark, whose tables hold every batch up to `settled`; and
+    /// the batches that they don't have. Those have to be in the tables on the disk before the first one is appended.
     ///
     /// # Errors
-    /// A file that can't be used, that belongs to another queue, or that lacks batches which the tables don't have.
-    pub(super) fn open(path: &Path, mark: &[u8], settled: u64) -> Result<Self, QueueStoreError> {
-        let connection = open_database(path, MIGRATIONS)?;
-        let sql = QueueStoreError::sqlite("open the journal");
-        let first = || {
-            connection.pragma_update(None, "wal_autocheckpoint", CHECKPOINT_PAGES)?;
-            let insert = "INSERT INTO about (id, queue) VALUES (1, ?1) ON CONFLICT DO NOTHING";
-            connection.execute(insert, [mark])?;
-            let owner: Vec<u8> = connection.query_row("SELECT queue FROM about", [], |row| row.get(0))?;
-            let span = "SELECT MIN(id), MAX(id) FROM batch WHERE id > ?1";
-            let span = connection.query_row(span, [signed(settled)], |row| {
-                Ok((row.get::<_, Option<i64>>(0)?, row.get::<_, Option<i64>>(1)?))
-            })?;
-            Ok((owner, span))
-        };
-        let (owner, (from, to)) = first().map_err(sql)?;
-        let is_whole = from.is_none_or(|from| unsigned(from) == settled + 1);
-        if owner != mark || !is_whole {
-            return Err(QueueStoreError::Mixed(path.to_owned()));
+    /// Files that can't be used, that belong to another queue, or that lack batches which the tables don't have.
+    pub(super) fn open(
+        path: &Path,
+        mark: [u8; MARK],
+        settled: u64,
+    ) -> Result<(Self, Vec<(u64, Writes)>), QueueStoreError> {
+        let [first, second] = paths(path);
+        let (first, mut batches) = Part::open(first, &mark)?;
+        let (second, others) = Part::open(second, &mark)?;
+        batches.extend(others);
+        batches.retain(|(id, _)| *id > settled);
+        batches.sort_unstable_by_key(|(id, _)| *id);
+        if (settled + 1..).zip(&batches).any(|(id, (found, _))| id != *found) {
+            return Err(QueueStoreError::Mixed(first.path));
         }
-        Ok(Self {
-            connection,
-            next: to.map_or(settled, unsigned) + 1,
-            trimmed: settled,
-        })
+        let journal = Self {
+            mark,
+            parts: [first, second],
+            active: 0,
+            at: 0,
+            next: batches.last().map_or(settled, |(id, _)| *id) + 1,
+            is_broken: false,
+        };
+        Ok((journal, batches))
     }
 
     /// The number of the last batch, 0 where there was never one.
@@ -77,91 +126,244 @@ impl Journal {
         self.next - 1
     }
 
-    /// Some batches behind `settled`, in their order.
-    ///
-    /// # Errors
-    /// [`QueueStoreError::Unreadable`] where another version wrote them.
-    pub(super) fn read(&self, settled: u64) -> Result<Vec<(u64, Writes)>, QueueStoreError> {
-        let rows: Vec<(i64, i64, Vec<u8>)> = self
-            .connection
-            .prepare_cached("SELECT id, format, body FROM batch WHERE id > ?1 ORDER BY id LIMIT ?2")
-            .and_then(|mut statement| {
-                let rows = statement.query_map(params![signed(settled), READ], |row| {
-                    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-                })?;
-                rows.collect()
-            })
-            .map_err(QueueStoreError::sqlite(REPLAY))?;
-        let unreadable = || QueueStoreError::Unreadable {
-            doing: REPLAY,
-            what: "a batch",
-        };
-        let parse = |(id, format, body): (i64, i64, Vec<u8>)| {
-            if format != FORMAT {
-                return Err(unreadable());
-            }
-            let writes = postcard::from_bytes(&body).map_err(|_| unreadable())?;
-            Ok((unsigned(id), writes))
-        };
-        rows.into_iter().map(parse).collect()
+    /// The batch that has to be in the tables on the disk before this record can be written.
+    pub(super) fn waits_for(&self, record: &Record) -> u64 {
+        if self.has_room(record) {
+            return 0;
+        }
+        self.parts[1 - self.active].last
     }
 
-    /// Puts a batch on the disk; its number and its size in bytes. Removes some of those that are in the tables on the
-    /// disk, which are all up to `durable`.
+    fn has_room(&self, record: &Record) -> bool {
+        self.at <= HEADER as u64 || self.at + record.len() as u64 <= SIZE
+    }
+
+    /// Puts a batch on the disk; its number. All up to [`Self::waits_for`] is in the tables on the disk.
     ///
     /// # Errors
-    /// [`QueueStoreError::Full`] and others; nothing was written then.
-    pub(super) fn append(&mut self, writes: &Writes, durable: u64) -> Result<(u64, usize), QueueStoreError> {
-        let body = postcard::to_stdvec(writes).map_err(|_| QueueStoreError::Unreadable {
-            doing: DOING,
+    /// What the disk says. The batch may then be found by the next start and by nobody before.
+    pub(super) fn append(&mut self, mut record: Record) -> Result<u64, QueueStoreError> {
+        if self.is_broken {
+            return Err(self.parts[self.active].error(io::Error::other(
+                "an earlier batch could not be written; start the service again",
+            )));
+        }
+        if !self.has_room(&record) {
+            self.active = 1 - self.active;
+            self.at = 0;
+        }
+        let id = self.next;
+        record.seal(id);
+        let part = &mut self.parts[self.active];
+        let begin = self.at.max(HEADER as u64);
+        let write = || {
+            if self.at == 0 {
+                part.file.write_all_at(&header(&self.mark, id), 0)?;
+            }
+            part.file.write_all_at(&record.0, begin)?;
+            part.file.sync_data()
+        };
+        if let Err(error) = write() {
+            // whoever is told that it failed must not find it later
+            let cleared = part.file.write_all_at(&[0; LEAD], begin);
+            self.is_broken = cleared.and_then(|()| part.file.sync_data()).is_err();
+            return Err(part.error(error));
+        }
+        part.last = id;
+        self.at = begin + record.len() as u64;
+        self.next += 1;
+        Ok(id)
+    }
+}
+
+fn header(mark: &[u8; MARK], first: u64) -> [u8; HEADER] {
+    let mut header = [0; HEADER];
+    header[..8].copy_from_slice(MAGIC);
+    header[8..24].copy_from_slice(mark);
+    header[24..].copy_from_slice(&first.to_le_bytes());
+    header
+}
+
+impl Part {
+    /// Opens or makes a file, with the batches in it.
+    fn open(path: PathBuf, mark: &[u8; MARK]) -> Result<(Self, Vec<(u64, Writes)>), QueueStoreError> {
+        let (file, bytes) = read(&path).map_err(|error| failed(&path, error))?;
+        let batches = match bytes.strip_prefix(MAGIC) {
+            Some(rest) if !rest.starts_with(mark) => return Err(QueueStoreError::Mixed(path)),
+            Some(_) => batches(&bytes)?,
+            None if bytes.starts_with(&MAGIC[..7]) => {
+                return Err(QueueStoreError::Unreadable {
+                    doing: "read the journal",
+                    what: "its format",
+                });
+            }
+            None => Vec::new(),
+        };
+        let last = batches.last().map_or(0, |(id, _)| *id);
+        Ok((Self { path, file, last }, batches))
+    }
+
+    fn error(&self, error: io::Error) -> QueueStoreError {
+        failed(&self.path, error)
+    }
+}
+
+fn failed(path: &Path, source: io::Error) -> QueueStoreError {
+    let path = path.to_owned();
+    if source.kind() == io::ErrorKind::StorageFull {
+        return QueueStoreError::JournalFull { path, source };
+    }
+    QueueStoreError::Sync { path, source }
+}
+
+/// A file of full length, and what is in it.
+fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    let mut file = options.mode(0o600).open(path)?;
+    let mut bytes = Vec::new();
+    file.read_to_end(&mut bytes)?;
+    if (bytes.len() as u64) < SIZE {
+        let missing = usize::try_from(SIZE).unwrap_or_default() - bytes.len();
+        file.write_all(&vec![0; missing])?;
+        file.sync_all()?;
+        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+            File::open(folder)?.sync_all()?;
+        }
+    }
+    Ok((file, bytes))
+}
+
+/// The batches of a file, up to the first that is not whole or not the next one.
+fn batches(bytes: &[u8]) -> Result<Vec<(u64, Writes)>, QueueStoreError> {
+    let mut batches = Vec::new();
+    let Some((header, mut rest)) = bytes.split_at_checked(HEADER) else {
+        return Ok(batches);
+    };
+    let mut expected = number(&header[24..]);
+    while let Some((lead, tail)) = rest.split_first_chunk::<LEAD>() {
+        let length = u32::from_le_bytes([lead[8], lead[9], lead[10], lead[11]]);
+        let found = u32::from_le_bytes([lead[12], lead[13], lead[14], lead[15]]);
+        let Some((body, tail)) = tail.split_at_checked(length as usize) else {
+            break;
+        };
+        if number(&lead[..8]) != expected || found != sum(&lead[..12], body) {
+            break;
+        }
+        let writes = postcard::from_bytes(body).map_err(|_| QueueStoreError::Unreadable {
+            doing: "read the journal",
             what: "a batch",
         })?;
-        let id = self.next;
-        let mut write = || {
-            if durable < self.trimmed.saturating_add(TRIM) {
-                return insert(&self.connection, id, &body);
-            }
-            let transaction = self
-                .connection
-                .transaction_with_behavior(TransactionBehavior::Immediate)?;
-            transaction
-                .prepare_cached("DELETE FROM batch WHERE id <= ?1")?
-                .execute([signed(durable)])?;
-            insert(&transaction, id, &body)?;
-            transaction.commit()?;
-            self.trimmed = durable;
-            Ok(())
-        };
-        write().map_err(QueueStoreError::sqlite(DOING))?;
-        self.next += 1;
-        Ok((id, body.len()))
+        batches.push((expected, writes));
+        expected += 1;
+        rest = tail;
     }
+    Ok(batches)
 }
 
-fn insert(connection: &Connection, id: u64, body: &[u8]) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT INTO batch (id, format, body) VALUES (?1, ?2, ?3)")?
-        .execute(params![signed(id), FORMAT, body])?;
-    Ok(())
-}
-
-/// The mark by which a queue and its journal know each other, and the last batch that the tables hold.
-///
-/// # Errors
-/// What SQLite says.
-pub(super) fn standing(tables: &Connection) -> rusqlite::Result<(Vec<u8>, u64)> {
-    let insert = "INSERT INTO kept (name, value) VALUES ('journal', randomblob(16)) ON CONFLICT DO NOTHING";
-    tables.execute(insert, [])?;
-    let select = "SELECT value FROM kept WHERE name = 'journal'";
-    let mark = tables.query_row(select, [], |row| row.get(0)).optional()?;
-    let settled: i64 = tables.query_row("SELECT settled FROM counter", [], |row| row.get(0))?;
-    Ok((mark.unwrap_or_default(), unsigned(settled)))
+fn number(bytes: &[u8]) -> u64 {
+    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
 }
 
 #[cfg(test)]
 impl Journal {
-    /// For tests that fill its disk.
-    pub(super) const fn connection(&self) -> &Connection {
-        &self.connection
+    /// Lets its disk be full from now on.
+    pub(super) fn fill_disk(&mut self) {
+        let full = OpenOptions::new().write(true).open("/dev/full");
+        self.parts[self.active].file = full.unwrap();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::queue::ClientRow;
+    use sandrun_core::pool::ClientNumber;
+
+    const OURS: [u8; MARK] = [7; MARK];
+
+    fn batch(number: u32, bytes: usize) -> Writes {
+        Writes {
+            clients: vec![ClientRow {
+                number: ClientNumber(number),
+                name: "x".repeat(bytes),
+            }],
+            ..Writes::default()
+        }
+    }
+
+    fn open(folder: &Path, settled: u64) -> (Journal, Vec<(u64, Writes)>) {
+        Journal::open(&folder.join("q.sqlite"), OURS, settled).unwrap()
+    }
+
+    fn append(journal: &mut Journal, writes: &Writes) -> u64 {
+        journal.append(Record::of(writes).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn batches_come_back_in_their_order_and_a_torn_one_does_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, before) = open(folder.path(), 0);
+        assert!(before.is_empty());
+        let written: Vec<(u64, Writes)> = (1..=5)
+            .map(|number| (u64::from(number), batch(number, 100)))
+            .collect();
+        for (id, writes) in &written {
+            assert_eq!(append(&mut journal, writes), *id);
+        }
+        let end = journal.at;
+        drop(journal);
+        assert_eq!(open(folder.path(), 0).1, written);
+        assert_eq!(open(folder.path(), 3).1, written[3..]);
+        assert_eq!(open(folder.path(), 5).0.next, 6);
+        for at in [end - 1, end - 50, end - 110] {
+            let file = OpenOptions::new()
+                .write(true)
+                .open(&paths(&folder.path().join("q.sqlite"))[0]);
+            file.unwrap().write_all_at(b"!", at).unwrap();
+            assert_eq!(open(folder.path(), 0).1, written[..4], "torn at {at}");
+        }
+    }
+
+    #[test]
+    fn files_take_turns_and_wait_for_the_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(folder.path(), 0);
+        let big = batch(1, 3 << 20);
+        let mut waited = Vec::new();
+        for _ in 0..7 {
+            waited.push(journal.waits_for(&Record::of(&big).unwrap()));
+            append(&mut journal, &big);
+        }
+        // two to a file: the third goes to the second one, the fifth has to wait for the first two
+        assert_eq!(waited, [0, 0, 0, 0, 2, 0, 4]);
+        drop(journal);
+        let found = open(folder.path(), 4).1;
+        let numbers: Vec<u64> = found.iter().map(|(id, _)| *id).collect();
+        assert_eq!(numbers, [5, 6, 7]);
+        let gone = Journal::open(&folder.path().join("q.sqlite"), OURS, 1);
+        assert!(
+            matches!(gone, Err(QueueStoreError::Mixed(_))),
+            "batches 2 to 4 are gone"
+        );
+    }
+
+    #[test]
+    fn a_batch_that_is_larger_than_a_file_is_written_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(folder.path(), 0);
+        let large = batch(1, 20 << 20);
+        append(&mut journal, &large);
+        append(&mut journal, &batch(2, 5));
+        drop(journal);
+        assert_eq!(open(folder.path(), 0).1, [(1, large), (2, batch(2, 5))]);
+    }
+
+    #[test]
+    fn another_queues_files_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        append(&mut open(folder.path(), 0).0, &batch(1, 1));
+        let other = Journal::open(&folder.path().join("q.sqlite"), [8; MARK], 0);
+        assert!(matches!(other, Err(QueueStoreError::Mixed(_))));
     }
 }

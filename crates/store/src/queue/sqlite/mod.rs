@@ -20,9 +20,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
 
-use self::journal::Journal;
+use self::journal::{Journal, MARK};
 use self::settle::Settling;
 use self::store::SqliteStore;
+use super::codec::unsigned;
 use super::{QueueReader, QueueStore, QueueStoreError};
 use crate::lock::LockFile;
 use crate::sqlite::{Migration, open_database};
@@ -80,6 +81,8 @@ const MIGRATIONS: &[Migration] = &["
 const CACHE_KIB: i64 = 32 * 1024;
 /// What the write-ahead log is cut down to after it has grown.
 const WAL_BYTES: i64 = 64 << 20;
+/// Batches of the journal that are brought to the tables together at the start.
+const REPLAY: usize = 256;
 
 /// What writer and readers of one queue have in common.
 #[derive(Debug)]
@@ -130,6 +133,16 @@ fn set_up(tables: &Connection) -> rusqlite::Result<()> {
     Ok(())
 }
 
+/// The mark by which a queue and its journal know each other, and the last batch that the tables hold.
+fn standing(tables: &Connection) -> rusqlite::Result<([u8; MARK], u64)> {
+    let insert = "INSERT INTO kept (name, value) VALUES ('journal', randomblob(16)) ON CONFLICT DO NOTHING";
+    tables.execute(insert, [])?;
+    let select = "SELECT value FROM kept WHERE name = 'journal'";
+    let mark = tables.query_row(select, [], |row| row.get(0))?;
+    let settled: i64 = tables.query_row("SELECT settled FROM counter", [], |row| row.get(0))?;
+    Ok((mark, unsigned(settled)))
+}
+
 /// Opens or makes the queue at `path`, closed to other users of the machine.
 pub(super) async fn open(path: &Path) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
     let path = path.to_owned();
@@ -150,16 +163,13 @@ fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueSt
     let lock_path = path.with_extension("lock");
     let lock = LockFile::take(&lock_path).map_err(|source| unusable(&lock_path, source))?;
     let lock = lock.ok_or(QueueStoreError::InUse(lock_path))?;
-    let journal_path = journal::path_of(&path);
     // made before SQLite does, closed to others: results are their clients'
-    for path in [&path, &journal_path] {
-        let made = OpenOptions::new()
-            .append(true)
-            .create(true)
-            .mode(0o600)
-            .open(path);
-        made.map_err(|source| unusable(path, source))?;
-    }
+    let made = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .open(&path);
+    made.map_err(|source| unusable(&path, source))?;
     let (store, shared) = begin(path, lock)?;
     Ok((
         Box::new(store),
@@ -170,26 +180,20 @@ fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueSt
 /// Brings to the tables what the journal has and they don't, and starts.
 fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
     let mut tables = open_database(&path, MIGRATIONS)?;
-    let (mark, mut settled) =
-        journal::standing(&tables).map_err(QueueStoreError::sqlite("open the queue"))?;
-    set_up(&tables).map_err(QueueStoreError::sqlite("open the queue"))?;
-    let journal = Journal::open(&journal::path_of(&path), &mark, settled)?;
+    let sql = QueueStoreError::sqlite("open the queue");
+    let (mark, settled) = standing(&tables).map_err(sql)?;
+    set_up(&tables).map_err(sql)?;
+    let (journal, batches) = Journal::open(&path, mark, settled)?;
     let shared = Arc::new(Shared {
         path,
         gate: Mutex::new(()),
         settling: Settling::new(journal.last()),
         _lock: lock,
     });
-    loop {
-        let batches = journal.read(settled)?;
-        let Some((last, _)) = batches.last() else { break };
-        settled = *last;
-        settle::settle_writes(
-            &shared,
-            &mut tables,
-            batches.iter().map(|(_, writes)| writes),
-            settled,
-        )?;
+    for some in batches.chunks(REPLAY) {
+        let last = some.last().map_or(settled, |(id, _)| *id);
+        let writes = some.iter().map(|(_, writes)| writes);
+        settle::settle_writes(&shared, &mut tables, writes, last)?;
     }
     shared.sync_tables()?;
     let store = SqliteStore::start(Arc::clone(&shared), journal, tables)?;

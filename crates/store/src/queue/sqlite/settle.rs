@@ -24,7 +24,7 @@ const BYTES: usize = 64 << 20;
 /// How often the tables are brought to the disk, so that the journal can forget.
 const SYNC: Duration = Duration::from_secs(1);
 /// Bytes after which it is time for that, too.
-const SYNC_BYTES: usize = 16 << 20;
+const SYNC_BYTES: usize = 2 << 20;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -55,9 +55,18 @@ struct State {
     durable: u64,
     /// Somebody waits for all up to here.
     wanted: u64,
-    trouble: Option<String>,
+    /// Somebody waits for all up to here to be on the disk.
+    wanted_durable: u64,
+    trouble: Option<Trouble>,
     is_stopping: bool,
     has_ended: bool,
+}
+
+/// Why batches can't be brought to the tables.
+#[derive(Debug, Clone)]
+struct Trouble {
+    why: String,
+    full: bool,
 }
 
 /// The state, shared by the writer, the readers and the thread.
@@ -133,16 +142,32 @@ impl Settling {
         }
     }
 
-    /// Waits until there is room for one more batch; the last one that the tables have on the disk.
+    /// Waits until there is room for one more batch.
     ///
     /// # Errors
     /// [`QueueStoreError::Unsettled`] where there will be none soon.
-    pub(super) fn room(&self, doing: Doing) -> Result<u64, QueueStoreError> {
+    pub(super) fn room(&self, doing: Doing) -> Result<(), QueueStoreError> {
         let mut state = self.state();
         while state.bytes > BYTES {
             state = self.wait(state, doing)?;
         }
-        Ok(state.durable)
+        Ok(())
+    }
+
+    /// Waits until all up to a batch is in the tables on the disk.
+    ///
+    /// # Errors
+    /// As [`Self::room`].
+    pub(super) fn durable(&self, id: u64, doing: Doing) -> Result<(), QueueStoreError> {
+        let mut state = self.state();
+        while state.durable < id {
+            if state.wanted_durable < id {
+                state.wanted_durable = id;
+                self.work.notify_one();
+            }
+            state = self.wait(state, doing)?;
+        }
+        Ok(())
     }
 
     /// Brings everything to the tables that was acknowledged up to now.
@@ -205,11 +230,8 @@ impl Settling {
         state: MutexGuard<'a, State>,
         doing: Doing,
     ) -> Result<MutexGuard<'a, State>, QueueStoreError> {
-        if let Some(why) = &state.trouble {
-            return Err(QueueStoreError::Unsettled {
-                doing,
-                why: why.clone(),
-            });
+        if let Some(Trouble { why, full }) = state.trouble.clone() {
+            return Err(QueueStoreError::Unsettled { doing, why, full });
         }
         if state.has_ended {
             return Err(QueueStoreError::Ending(doing));
@@ -238,8 +260,11 @@ impl Settling {
                 Some(first) => first.at + DELAY,
             };
             let now = Instant::now();
-            let is_urgent = state.is_stopping || state.wanted > state.settled || state.rows >= ROWS;
-            let is_due = now >= due || (is_urgent && !state.waiting.is_empty());
+            let is_urgent = state.is_stopping
+                || state.rows >= ROWS
+                || state.wanted.max(state.wanted_durable) > state.settled;
+            let is_wanted = state.wanted_durable > state.durable;
+            let is_due = now >= due || is_wanted || (is_urgent && !state.waiting.is_empty());
             if is_due && state.waiting.is_empty() {
                 return Task::Sync;
             }
@@ -261,7 +286,15 @@ impl Settling {
     }
 
     fn synced(&self, id: u64) {
-        self.state().durable = id;
+        let mut state = self.state();
+        state.durable = id;
+        state.trouble = None;
+        self.done.notify_all();
+    }
+
+    fn wants_sync(&self) -> bool {
+        let state = self.state();
+        state.durable < state.wanted_durable && state.wanted_durable <= state.settled
     }
 
     /// Notes a failure, and pauses.
@@ -269,7 +302,10 @@ impl Settling {
         tracing::error!(%error, "acknowledged batches can't be brought to the tables; it is tried again");
         let mut state = self.state();
         let source = std::error::Error::source(error).map(|source| format!(": {source}"));
-        state.trouble = Some(format!("{error}{}", source.unwrap_or_default()));
+        state.trouble = Some(Trouble {
+            why: format!("{error}{}", source.unwrap_or_default()),
+            full: error.is_full(),
+        });
         self.done.notify_all();
         let until = Instant::now() + RETRY;
         while !state.is_stopping {
@@ -364,13 +400,15 @@ pub(super) fn run(shared: &Shared, mut tables: Connection) {
             },
         }
         if let Some((since, bytes)) = unsynced
-            && (since.elapsed() >= SYNC || bytes >= SYNC_BYTES)
+            && (since.elapsed() >= SYNC || bytes >= SYNC_BYTES || settling.wants_sync())
         {
             match shared.sync_tables() {
-                Ok(()) => settling.synced(last),
-                Err(error) => tracing::error!(%error, "the queue's tables can't be brought to the disk"),
+                Ok(()) => {
+                    settling.synced(last);
+                    unsynced = None;
+                }
+                Err(error) => settling.failed(&error),
             }
-            unsynced = None;
         }
     }
     settling.end();

@@ -9,7 +9,7 @@ use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::Attempt;
 
 use super::Shared;
-use super::journal::Journal;
+use super::journal::{Journal, Record};
 use super::settle;
 use crate::queue::codec::{clean, narrow, signed, unsigned, word_of};
 use crate::queue::{ClientRow, Doing, Foreign, JobState, NodeRow, QueueStore, QueueStoreError, Writes};
@@ -182,7 +182,7 @@ impl QueueStore for SqliteStore {
     }
 
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
-        let durable = self.shared.settling.room(WRITE)?;
+        self.shared.settling.room(WRITE)?;
         let mut writes = work(self.highest.clone());
         self.check(&writes)?;
         self.leave_out(&mut writes);
@@ -193,7 +193,12 @@ impl QueueStore for SqliteStore {
             // they are in the tables already: they have to be on the disk before what refers to them
             self.shared.sync_tables()?;
         }
-        let (id, bytes) = self.journal.append(&writes, durable)?;
+        let record = Record::of(&writes)?;
+        let bytes = record.len();
+        self.shared
+            .settling
+            .durable(self.journal.waits_for(&record), WRITE)?;
+        let id = self.journal.append(record)?;
         self.count(&writes);
         self.shared.settling.acknowledge(id, writes, bytes);
         Ok(())

@@ -54,18 +54,18 @@ fn limit(connection: &Connection, pages: i64) {
 #[test]
 fn a_full_disk_is_told_as_one_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
-    let (mut store, _) = store(folder.path());
+    let (mut store, shared) = store(folder.path());
     store.transact(&mut |_| batch(1, 10)).unwrap();
-    let pages = pages(store.journal.connection());
-    limit(store.journal.connection(), pages + 8);
+    store.journal.fill_disk();
     let error = store.transact(&mut |_| batch(2, 100_000)).unwrap_err();
-    assert!(matches!(error, QueueStoreError::Full { .. }), "{error:?}");
+    assert!(error.is_full(), "{error:?}");
     assert!(error.to_string().contains("make room"), "{error}");
     let left = store.load().unwrap();
     assert_eq!((left.last_job, left.jobs.len()), (1, 1));
     assert_eq!(store.job(JobNumber(2)).unwrap(), None);
+    drop((store, shared));
 
-    limit(store.journal.connection(), pages + 800);
+    let (mut store, _shared) = self::store(folder.path());
     let mut told = Foreign::default();
     store
         .transact(&mut |foreign| {
@@ -79,12 +79,13 @@ fn a_full_disk_is_told_as_one_and_leaves_nothing_behind() {
 
 /// Batches that a process acknowledged and did not bring to the tables any more.
 fn leave_behind(folder: &Path, numbers: std::ops::RangeInclusive<u64>) {
-    let tables = open_database(&folder.join("queue.sqlite"), MIGRATIONS).unwrap();
-    let (mark, settled) = journal::standing(&tables).unwrap();
-    let path = journal::path_of(&folder.join("queue.sqlite"));
-    let mut journal = Journal::open(&path, &mark, settled).unwrap();
+    let path = folder.join("queue.sqlite");
+    let tables = open_database(&path, MIGRATIONS).unwrap();
+    let (mark, settled) = standing(&tables).unwrap();
+    let (mut journal, _) = Journal::open(&path, mark, settled).unwrap();
     for number in numbers {
-        journal.append(&batch(number, 10), 0).unwrap();
+        let record = journal::Record::of(&batch(number, 10)).unwrap();
+        journal.append(record).unwrap();
     }
 }
 
@@ -100,7 +101,7 @@ fn what_the_tables_lack_comes_from_the_journal() {
 
     let tables = open_database(&folder.path().join("queue.sqlite"), MIGRATIONS).unwrap();
     assert_eq!(
-        journal::standing(&tables).unwrap().1,
+        standing(&tables).unwrap().1,
         201,
         "the end brings all to the tables"
     );
@@ -114,12 +115,12 @@ fn full_tables_lose_nothing_and_go_on_once_there_is_room() {
     let tables = shared.connect().unwrap();
     let few = pages(&tables) + 2;
     limit(&tables, few);
-    let (_, settled) = journal::standing(&tables).unwrap();
+    let (_, settled) = standing(&tables).unwrap();
     let big = batch(1, 100_000);
     let error = settle::settle_writes(&shared, &mut { tables }, [&big].into_iter(), settled + 1);
     assert!(matches!(error, Err(QueueStoreError::Full { .. })), "{error:?}");
     let mut tables = shared.connect().unwrap();
-    assert_eq!(journal::standing(&tables).unwrap().1, settled, "nothing by half");
+    assert_eq!(standing(&tables).unwrap().1, settled, "nothing by half");
     settle::settle_writes(&shared, &mut tables, [&big].into_iter(), settled + 1).unwrap();
 }
 
@@ -128,8 +129,9 @@ fn a_journal_of_another_queue_is_refused() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     leave_behind(folder.path(), 1..=1);
     leave_behind(other.path(), 1..=1);
-    let path = journal::path_of(&folder.path().join("queue.sqlite"));
-    std::fs::copy(journal::path_of(&other.path().join("queue.sqlite")), &path).unwrap();
+    let [ours, _] = journal::paths(&folder.path().join("queue.sqlite"));
+    let [theirs, _] = journal::paths(&other.path().join("queue.sqlite"));
+    std::fs::copy(theirs, ours).unwrap();
     let lock = LockFile::take(&folder.path().join("queue.lock"))
         .unwrap()
         .unwrap();
