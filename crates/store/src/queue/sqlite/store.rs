@@ -221,8 +221,9 @@ impl QueueStore for SqliteStore {
         sorted.sort_unstable();
         sorted.dedup();
         let waiting = self.shared.settling.requests(&sorted);
-        let mut statement = self
-            .tables
+        // one view for all: each statement by itself would take SQLite's locks anew
+        let view = self.tables.transaction().map_err(sql)?;
+        let mut statement = view
             .prepare_cached("SELECT body FROM request WHERE job = ?1")
             .map_err(sql)?;
         let mut found = Vec::with_capacity(sorted.len());
