@@ -36,6 +36,7 @@ pub(super) struct StoredBlob {
 pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
     async fn job(&self, number: JobNumber) -> Result<Option<JobRow>, QueueStoreError>;
     async fn list(&self, filter: &JobFilter) -> Result<Vec<JobRow>, QueueStoreError>;
+    async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError>;
     async fn answers(&self, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError>;
     async fn nodes(&self) -> Result<Vec<NodeRow>, QueueStoreError>;
     async fn log(
@@ -98,6 +99,14 @@ impl QueueReader {
     /// [`QueueStoreError`].
     pub async fn list(&self, filter: &JobFilter) -> Result<Vec<JobRow>, QueueStoreError> {
         self.0.list(filter).await
+    }
+
+    /// When the oldest job was submitted that nobody works on; `None` where there is none.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    pub async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError> {
+        self.0.oldest_pending().await
     }
 
     /// The answer under the job's highest attempt that has one.

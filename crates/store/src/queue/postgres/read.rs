@@ -17,7 +17,8 @@ use super::sweep::Sweeper;
 use crate::queue::codec::{LogJoin, clean, narrow, signed, stream_code, unsigned, word_code};
 use crate::queue::reader::{ReadSide, StoredBlob};
 use crate::queue::{
-    Answer, BlobHash, Doing, JobFilter, JobRow, LogPiece, LogStream, NodeRow, QueueStoreError, UnixMillis,
+    Answer, BlobHash, Doing, JobFilter, JobRow, JobWord, LogPiece, LogStream, NodeRow, QueueStoreError,
+    UnixMillis,
 };
 
 /// Connections.
@@ -42,6 +43,7 @@ macro_rules! jobs_where {
 const JOB: &str = jobs_where!("j.number = $1");
 const LIST: &str = jobs_where!("j.number < $1 ORDER BY j.number DESC LIMIT $2");
 const LIST_WORD: &str = jobs_where!("j.number < $1 AND j.word = $3 ORDER BY j.number DESC LIMIT $2");
+const OLDEST: &str = "SELECT created FROM queue_job WHERE word = $1 ORDER BY number LIMIT 1";
 const LIST_CLIENT: &str = jobs_where!(
     "j.number < $1 AND j.client = (SELECT number FROM queue_client WHERE name = $3) ORDER BY j.number DESC LIMIT $2"
 );
@@ -86,6 +88,7 @@ const STATEMENTS: &[&str] = &[
     JOB,
     LIST,
     LIST_WORD,
+    OLDEST,
     LIST_CLIENT,
     LIST_BOTH,
     ANSWERS,
@@ -180,6 +183,14 @@ impl ReadSide for PostgresReader {
             }
         };
         rows.iter().map(|row| job_row(row, DOING)).collect()
+    }
+
+    async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError> {
+        const DOING: Doing = "look the oldest job up";
+        let rows = self.query(OLDEST, &[&word_code(JobWord::Pending)], DOING).await?;
+        rows.first()
+            .map(|row| get(row, 0, DOING).map(unsigned))
+            .transpose()
     }
 
     async fn answers(&self, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError> {
