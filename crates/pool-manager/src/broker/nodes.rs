@@ -150,6 +150,8 @@ async fn view(app: &App, work: &Work) -> Result<Option<Value>, ApiError> {
     let Some(request) = request(&work.request) else {
         return Ok(None);
     };
+    let waited = request.waited(work.attempt, app.queue.clock().now());
+    waited.into_iter().for_each(|it| app.meters.waited(it));
     let parents = parents(app, &request).await?;
     let id = app.queue.ids().job_id(work.job);
     Ok(Some(request.work(&id, work.attempt, &parents)))

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::http::{App, Face, Shared, router};
+use super::metrics::{During, Meters};
 use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
 
 /// How long answers and streams under way may take to end after the shutdown began.
@@ -94,6 +95,7 @@ impl Broker {
             shutdown: CancellationToken::new(),
             streams: TaskTracker::new(),
             face,
+            meters: Meters::default(),
         };
         Ok(Self {
             listener,
@@ -147,7 +149,7 @@ impl Broker {
         let server = server.with_graceful_shutdown(async move { stop.cancelled().await });
         let mut server = tokio::spawn(server.into_future());
         let chores = [
-            tokio::spawn(sweep(app.reader.clone(), app.queue.clone())),
+            tokio::spawn(sweep(Arc::clone(&app))),
             tokio::spawn(watch(app.reader.clone(), app.queue.clone())),
         ];
         let served = tokio::select! {
@@ -175,7 +177,8 @@ impl Broker {
 }
 
 /// Removes what is not kept any longer, now and then.
-async fn sweep(reader: QueueReader, queue: Queue) {
+async fn sweep(app: Shared) {
+    let App { queue, reader, .. } = &*app;
     let ttl = Duration::from_secs(queue.settings().result_ttl.into());
     let mut jobs = interval((ttl / 4).clamp(Duration::from_secs(1), SWEEP_JOBS));
     jobs.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,11 +189,15 @@ async fn sweep(reader: QueueReader, queue: Queue) {
         match reader.sweep_jobs(queue.clock().now(), millis).await {
             Ok(0) => {}
             Ok(removed) => tracing::debug!(removed, "removed ended jobs"),
-            Err(error) => tracing::warn!(%error, "ended jobs can't be removed; it is tried again"),
+            Err(error) => {
+                app.meters.database_failed(During::Sweep);
+                tracing::warn!(%error, "ended jobs can't be removed; it is tried again");
+            }
         }
         if Instant::now() >= blobs_at {
             blobs_at = Instant::now() + SWEEP_BLOBS;
             if let Err(error) = reader.sweep_blobs(queue.clock().now()).await {
+                app.meters.database_failed(During::Sweep);
                 tracing::warn!(%error, "unused files can't be removed; it is tried again");
             }
         }

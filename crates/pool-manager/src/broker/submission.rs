@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_core::pool::{Needs, Priority};
-use sandrun_store::queue::OutputRef;
+use sandrun_store::queue::{OutputRef, UnixMillis};
 use sandrun_types::{BundlePath, Interpreter, Manifest, Requirements};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -80,6 +80,7 @@ pub(super) struct Context<'a> {
     pub(super) client: &'a str,
     pub(super) settings: &'a QueueSettings,
     pub(super) ids: &'a IdKey,
+    pub(super) now: UnixMillis,
 }
 
 impl JobFields {
@@ -169,6 +170,7 @@ impl JobFields {
             None => self.bundle(files, !parents.is_empty(), timeout, context.settings, &mut needs)?,
         };
         let request = StoredRequest {
+            submitted: Some(context.now),
             timeout,
             replicas,
             quorum,

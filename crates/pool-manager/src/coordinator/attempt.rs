@@ -101,6 +101,11 @@ impl Trip {
         let bundle = bundle(&self.fleet.app, &request).await?;
         let job_hash = bundle.job_hash;
         let is_known = self.assignment.run.is_some();
+        if !is_known {
+            let app = &self.fleet.app;
+            let waited = request.waited(self.assignment.attempt, app.queue.clock().now());
+            waited.into_iter().for_each(|it| app.meters.waited(it));
+        }
         let run = match self.assignment.run.clone() {
             Some(run) => run,
             None => self.submit(bundle).await?,

@@ -1,6 +1,7 @@
 //! From commands to the machine's events, and from its actions to rows and answers. Decides nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sandrun_core::pool::{
     Action, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec, NodeStatus, Report,
@@ -158,7 +159,7 @@ impl Memory {
                     }
                 }
                 Action::Retry { job, attempt, reason } => {
-                    batch.tally.retries += 1;
+                    batch.tally.retries.count(reason);
                     tracing::info!(job = %self.ids.job_id(job), %attempt, %reason, "the attempt is made again");
                 }
                 Action::ExtraPlaces { job, places } => {
@@ -168,6 +169,11 @@ impl Memory {
                     let success = matches!(end, JobEnd::Agreed(digest) if is_success(digest));
                     batch.tally.completed += u64::from(success);
                     batch.tally.failed += u64::from(!success);
+                    batch.tally.cancelled += u64::from(end == JobEnd::Cancelled);
+                    if let (JobEnd::Agreed(_), Some(started)) = (&end, self.started.get(&job)) {
+                        let took = batch.now.saturating_sub(*started);
+                        batch.tally.runs.push(Duration::from_millis(took));
+                    }
                     let job = self.ids.job_id(job);
                     if success {
                         tracing::debug!(%job, "completed");

@@ -15,6 +15,7 @@ mod engine;
 mod error;
 mod follow;
 mod handle;
+mod histogram;
 mod ids;
 mod memory;
 mod nodes;
@@ -28,7 +29,8 @@ pub use handle::{Queue, QueueThread};
 pub use ids::IdKey;
 pub use push::{Assignment, Begun, Push};
 pub use settings::{Clock, QueueSettings};
-pub use stats::{COMMIT_BOUNDS, QueueStats};
+pub use histogram::Histogram;
+pub use stats::{QueueStats, Retries};
 pub use words::{
     Announced, Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work,
 };

@@ -26,6 +26,7 @@ fn check(fields: Value, names: &[&str]) -> Result<Submission, ApiError> {
         client: "c",
         settings: &QueueSettings::BROKER,
         ids: &KEY,
+        now: 0,
     };
     fields.check(files, context)
 }
