@@ -21,7 +21,9 @@ use sandrun_types::{BundlePath, Receipt, WorkerId, verify_signature};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::wire::{Cancelled, Health, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge};
+use crate::wire::{
+    Cancelled, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge,
+};
 
 pub use error::ClientError;
 pub use follow::{FollowedRun, SignedReceipt};
@@ -238,10 +240,13 @@ impl ExecutorClient {
         if let Some(manifest) = submission.manifest {
             form = form.text("manifest", manifest);
         }
-        let request = self
+        let mut request = self
             .request(Method::POST, &["submit"])
             .timeout(UPLOAD)
             .multipart(form);
+        if let Some(key) = submission.key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
         self.json(request).await
     }
 

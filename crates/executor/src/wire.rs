@@ -29,6 +29,10 @@ pub struct Health {
     pub max_concurrent_jobs: Option<u32>,
 }
 
+/// Header of `POST /submit`: the client's own name for the submission, 32 to 128 letters and digits that nobody guesses.
+/// What was sent under it before is answered with the run that there is, not run again.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// `POST /submit`, accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {

@@ -18,6 +18,7 @@ pub enum FileContent {
 pub struct Submission {
     pub(super) files: Vec<(BundlePath, FileContent)>,
     pub(super) manifest: Option<String>,
+    pub(super) key: Option<String>,
 }
 
 impl Submission {
@@ -39,6 +40,15 @@ impl Submission {
     pub fn manifest(self, manifest: &Manifest) -> Self {
         let text = String::from_utf8_lossy(&manifest.canonical_bytes()).into_owned();
         self.manifest_text(text)
+    }
+
+    /// Names the submission: an executor that was sent the same name before answers with the run that it has, or with 409
+    /// as long as that upload is under way; an executor of old runs it once more. 32 to 128 letters and digits that
+    /// nobody guesses: whoever knows them knows the run.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: String) -> Self {
+        self.key = Some(key);
+        self
     }
 
     /// Sets the manifest as it was written, for the service to check.
