@@ -8,7 +8,7 @@ QUICK := target/quick/sandrun-pool
 export PATH := $(CURDIR)/.toolchain/bin:$(PATH)
 export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
 
-.PHONY: help build quick demo test check testnet deploy-contracts bench mutants snapshot artifacts fmt clean
+.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard mutants snapshot artifacts fmt clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -62,6 +62,11 @@ bench: ## measure beside peers; ONLY=prefix runs a part
 	@# in one go: by itself the second would be built with fewer features of the same dependencies, all of them anew
 	$(CARGO) build --release --locked -p sandrun-pool -p sandrun-bench
 	target/release/sandrun-bench --program $(BIN) --only "$(ONLY)" --results target/bench/results.json
+
+dashboard: ## try every query of the Grafana dashboard on a real run with Prometheus
+	tools/setup.sh dashboard
+	$(MAKE) --no-print-directory quick
+	node tools/dashboard.mjs $(QUICK) .toolchain/prometheus/usr/bin
 
 fmt: ## format everything
 	tools/setup.sh test
