@@ -4,6 +4,7 @@
 //! touches a chain or a key.
 
 mod errors;
+mod fetch;
 mod jobs;
 mod logs;
 mod nodes;
@@ -15,6 +16,7 @@ use client_sdk::pool::{PoolClient, PoolJobId};
 
 use crate::exit::{Failure, Status, WithStatus as _};
 
+pub(crate) use fetch::fetch;
 pub(crate) use jobs::{cancel, list, show};
 pub(crate) use logs::logs;
 pub(crate) use nodes::{drain, nodes};

@@ -76,7 +76,7 @@ impl Report for Detached {
 
 /// What a job that ended says.
 #[derive(Debug, Serialize)]
-struct Finished {
+pub(super) struct Finished {
     job: PoolJobId,
     status: JobStatus,
     reason: Option<String>,
@@ -89,7 +89,7 @@ struct Finished {
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<CheckedReceipt>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Fetched>,
+    pub(super) result: Option<Fetched>,
     /// Whether people have seen the output already.
     #[serde(skip)]
     is_seen: bool,
@@ -97,9 +97,9 @@ struct Finished {
 
 /// Where a result lies.
 #[derive(Debug, Serialize)]
-struct Fetched {
+pub(super) struct Fetched {
     directory: PathBuf,
-    files: Vec<ResultFile>,
+    pub(super) files: Vec<ResultFile>,
 }
 
 impl Report for Finished {
@@ -114,7 +114,7 @@ impl Report for Finished {
 
 impl Finished {
     /// How it ended, in a sentence.
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let mut text = format!("job {} {}", self.job, self.status);
         match (&self.reason, self.exit_code) {
             (Some(reason), _) => text += &format!(": {reason}"),
@@ -137,7 +137,7 @@ impl Finished {
 }
 
 /// What a script learns from how a job ended.
-fn status(job: &Job) -> Status {
+pub(super) fn status(job: &Job) -> Status {
     match (job.status, job.exit_code) {
         (JobStatus::Completed, _) => Status::Success,
         (JobStatus::Failed, Some(code)) if code != 0 => Status::JobFailed,
@@ -214,7 +214,7 @@ fn requirements(texts: &[String]) -> anyhow::Result<NodeRequirements> {
 }
 
 /// A result is not mixed with what was there before.
-fn check_empty(out: &Path) -> anyhow::Result<()> {
+pub(super) fn check_empty(out: &Path) -> anyhow::Result<()> {
     let problem = match std::fs::read_dir(out) {
         Ok(mut items) => items.next().map(|_| "it is not empty".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -253,7 +253,7 @@ fn line(job: &Job) -> String {
 }
 
 /// Gets what an ended job has printed and left.
-async fn finish(
+pub(super) async fn finish(
     service: &PoolClient,
     job: &Job,
     out: Option<&Path>,
