@@ -139,6 +139,10 @@ fn node_clients() -> Router<Shared> {
             "/complete",
             post(work::complete).layer(DefaultBodyLimit::max(64 * MIB)),
         )
+        .route(
+            "/v1/work/complete",
+            post(work::complete_all).layer(DefaultBodyLimit::max(64 * MIB)),
+        )
         .route("/v1/work/{id}/{attempt}/files/{sha256}", get(work::file))
         .route(
             "/v1/work/{id}/{attempt}/logs",

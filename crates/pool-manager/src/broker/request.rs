@@ -15,6 +15,9 @@ pub(crate) struct StoredRequest {
     pub(crate) submitted: Option<UnixMillis>,
     /// Seconds that it may run.
     pub(crate) timeout: u32,
+    /// How many attempts may be lost, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retries: Option<u8>,
     /// How many nodes run it.
     pub(crate) replicas: u8,
     /// How many have to agree.
@@ -131,6 +134,7 @@ mod tests {
             let request = StoredRequest {
                 submitted: Some(1_700_000_000_123),
                 timeout: 60,
+                retries: Some(1),
                 replicas: 1,
                 quorum: 1,
                 program,
@@ -149,6 +153,7 @@ mod tests {
         let request = StoredRequest {
             submitted: None,
             timeout: 60,
+            retries: None,
             replicas: 1,
             quorum: 1,
             program: Program::Code {

@@ -20,12 +20,16 @@ use super::fleet::Fleet;
 use super::pace::{before_question, is_long};
 use super::worker::{Worker, words};
 use crate::broker::StoredRequest;
-use crate::queue::{Assignment, Begun, Completion, Printed, QueueError};
+use crate::queue::{Assignment, Begun, Completion, Printed};
 
 /// Longest wait for new output of a running job.
 const LIVE_WAIT: Duration = Duration::from_secs(1);
 /// Shortest pause between two pieces of output of a running job.
 const LIVE_PAUSE: Duration = Duration::from_millis(200);
+/// How long an upload of the same attempt by another replica is waited for, which may hang or have died.
+const SENT_ELSEWHERE: Duration = Duration::from_secs(60);
+/// Pause before it is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Questions about a run that may fail in a row.
 const MAX_SILENCE: u32 = 3;
 /// Output files that are fetched at once.
@@ -114,17 +118,28 @@ impl Trip {
         self.fetch(&run, status, job_hash).await
     }
 
+    /// Sends the job. Under one key an executor runs it once: what another replica has sent before it died is found, and
+    /// what it still sends is waited for.
     async fn submit(&self, bundle: Bundle) -> Result<String, Trouble> {
-        match self.worker.client.submit(bundle.submission.clone()).await {
-            Ok(submitted) => {
-                self.load.set_run(&submitted.job_id);
-                Ok(submitted.job_id)
+        let Assignment { job, attempt, .. } = self.assignment;
+        let key = self.fleet.app.queue.ids().attempt_key(job, attempt);
+        let submission = bundle.submission.clone().idempotency_key(key);
+        let began = Instant::now();
+        loop {
+            match self.worker.client.submit(submission.clone()).await {
+                Ok(submitted) => {
+                    self.load.set_run(&submitted.job_id);
+                    return Ok(submitted.job_id);
+                }
+                Err(ClientError::Refused {
+                    status: 400 | 413,
+                    words,
+                }) => return Err(Trouble::Refused(words)),
+                Err(ClientError::Refused { status: 409, .. }) if began.elapsed() < SENT_ELSEWHERE => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(ClientError::Refused {
-                status: 400 | 413,
-                words,
-            }) => Err(Trouble::Refused(words)),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -181,11 +196,11 @@ impl Trip {
             attempt: self.assignment.attempt,
             run: run.to_owned(),
         };
-        let (queue, over) = (self.fleet.app.queue.clone(), self.load.over.clone());
+        let queue = self.fleet.app.queue.clone();
         self.fleet.tasks.spawn(async move {
-            if let Err(QueueError::Illegal(_) | QueueError::HoldsNone) = queue.begin(begun).await {
-                // nobody waits for this attempt any more
-                over.cancel();
+            // whether it is not needed any more, or is another replica's now, the carrier is told
+            if let Err(error) = queue.begin(begun).await {
+                tracing::debug!(%error, "the id of a run was not kept");
             }
         });
     }

@@ -1,6 +1,6 @@
 //! Leases on their way: each is carried to its worker by a task of its own, until it is answered or nobody needs it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +26,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Load {
     node: String,
     /// Nobody needs it any more.
-    pub(super) over: CancellationToken,
+    over: CancellationToken,
+    /// Another replica carries it from now on.
+    left: CancellationToken,
     run: Mutex<Option<String>>,
     status: Mutex<Option<Value>>,
 }
@@ -64,6 +66,7 @@ impl Carried {
         let load = Arc::new(Load {
             node: assignment.node.clone(),
             over: CancellationToken::new(),
+            left: CancellationToken::new(),
             run: Mutex::new(assignment.run.clone()),
             status: Mutex::new(None),
         });
@@ -71,8 +74,12 @@ impl Carried {
         Some(load)
     }
 
-    fn remove(&self, job: JobNumber, attempt: Attempt) {
-        self.lock().remove(&(job, attempt));
+    /// Takes out a load that is carried no more; another one in its place stays.
+    fn remove(&self, key: (JobNumber, Attempt), load: &Arc<Load>) {
+        let mut loads = self.lock();
+        if loads.get(&key).is_some_and(|it| Arc::ptr_eq(it, load)) {
+            loads.remove(&key);
+        }
     }
 
     fn stop(&self, job: JobNumber, attempt: Attempt) {
@@ -81,12 +88,23 @@ impl Carried {
         }
     }
 
-    /// Nobody needs what this node has any more.
-    pub(super) fn stop_all(&self, node: &str) {
-        self.lock()
-            .values()
-            .filter(|it| it.node == node)
-            .for_each(|it| it.over.cancel());
+    /// Lets go of a load at once, so that it may come back: another replica carries it.
+    fn leave(&self, job: JobNumber, attempt: Attempt) {
+        if let Some(load) = self.lock().remove(&(job, attempt)) {
+            load.left.cancel();
+        }
+    }
+
+    /// Goes on with `own` alone: what others carry is left to them, the rest is not needed any more.
+    fn keep(&self, own: &BTreeSet<(JobNumber, Attempt)>, others: &BTreeSet<(JobNumber, Attempt)>) {
+        let carried: Vec<(JobNumber, Attempt)> = self.lock().keys().copied().collect();
+        for (job, attempt) in carried {
+            if others.contains(&(job, attempt)) {
+                self.leave(job, attempt);
+            } else if !own.contains(&(job, attempt)) {
+                self.stop(job, attempt);
+            }
+        }
     }
 
     /// Whether anything is carried to this node.
@@ -118,6 +136,13 @@ pub(super) async fn carry_all(fleet: Arc<Fleet>, mut pushes: UnboundedReceiver<P
                 }
             }
             Some(Push::Stop { job, attempt }) => fleet.carried.stop(job, attempt),
+            Some(Push::Leave { job, attempt }) => fleet.carried.leave(job, attempt),
+            Some(Push::Anew { own, others }) => fleet.carried.keep(&own, &others),
+            Some(Push::Check { node }) => {
+                if let Some(worker) = fleet.known(&node) {
+                    worker.hurry.notify_one();
+                }
+            }
             None => break,
         }
     }
@@ -125,13 +150,13 @@ pub(super) async fn carry_all(fleet: Arc<Fleet>, mut pushes: UnboundedReceiver<P
 
 /// Carries one lease to its end.
 async fn carry(fleet: Arc<Fleet>, assignment: Assignment, load: Arc<Load>) {
-    let (job, attempt) = (assignment.job, assignment.attempt);
+    let key = (assignment.job, assignment.attempt);
     match fleet.worker(&assignment.node).await {
         Some(worker) => to(&fleet, &worker, assignment, &load).await,
         // it was on the list of an earlier run: it is lost, and its lease with it
         None => tracing::debug!(node = assignment.node, "a lease is of a worker that is gone"),
     }
-    fleet.carried.remove(job, attempt);
+    fleet.carried.remove(key, &load);
 }
 
 async fn to(fleet: &Arc<Fleet>, worker: &Arc<Worker>, assignment: Assignment, load: &Arc<Load>) {
@@ -159,6 +184,7 @@ async fn to(fleet: &Arc<Fleet>, worker: &Arc<Worker>, assignment: Assignment, lo
         () = async { report(&trip, trip.go().await).await } => {}
         // the run goes on: the next start finds it
         () = fleet.app.shutdown.cancelled() => {}
+        () = load.left.cancelled() => {}
         () = load.over.cancelled() => cancel(worker, load).await,
         () = tokio::time::sleep(Duration::from_millis(left)) => cancel(worker, load).await,
     }

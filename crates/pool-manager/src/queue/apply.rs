@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sandrun_core::pool::{
-    Action, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec, NodeStatus, Report,
-    SignatureCheck,
+    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
+    NodeStatus, Report, SignatureCheck,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -33,18 +33,24 @@ impl Memory {
                 let answer = self.register(*node, batch);
                 batch.answer(reply, answer);
             }
-            Command::Heartbeat { node, jobs, reply } => {
-                let answer = self.heartbeat(&node, &jobs, batch);
+            Command::Heartbeat {
+                node,
+                jobs,
+                settled,
+                reply,
+            } => {
+                let answer = self.heartbeat(&node, &jobs, settled, batch);
                 batch.answer(reply, answer);
             }
             Command::Claim(claim, reply) => match self.nodes.number(&claim.node) {
                 Ok(node) => {
                     let until = batch.now.saturating_add(claim.wait);
-                    let max = claim.max;
+                    let (max, number) = (claim.max, claim.number);
                     return Some(Waiter {
                         node,
                         max,
                         until,
+                        number,
                         reply,
                     });
                 }
@@ -83,7 +89,7 @@ impl Memory {
                 batch.answer(reply, answer);
             }
             Command::Nodes(reply) => batch.answer(reply, Ok(self.node_views())),
-            Command::Look | Command::Stop => {}
+            Command::Living(_) | Command::Look | Command::Stop => {}
         }
         None
     }
@@ -108,6 +114,7 @@ impl Memory {
                     });
                     self.perform(actions, batch);
                     let Some(lease) = lease else { break };
+                    self.hand(node, lease, waiter.number, batch);
                     leases.push(lease);
                 }
                 Err(error) => {
@@ -123,6 +130,26 @@ impl Memory {
         batch.leased.extend(leases.iter().map(|(job, _)| *job));
         batch.staged.push(stage_work(waiter.reply, leases));
         None
+    }
+
+    /// Notes in the answer to which claim a lease goes out.
+    fn hand(
+        &mut self,
+        node: NodeNumber,
+        (job, attempt): (JobNumber, Attempt),
+        claim: Option<ClaimNumber>,
+        batch: &Batch,
+    ) {
+        let Some(claim) = claim else { return };
+        let handed = Event::Handed {
+            job,
+            node,
+            attempt,
+            claim,
+        };
+        if let Err(error) = self.pool.apply(batch.seconds(), handed) {
+            tracing::error!(%error, "a lease that was just given is not there");
+        }
     }
 
     /// Applies an event and performs what follows from it.
@@ -143,18 +170,17 @@ impl Memory {
                     until,
                     ..
                 } => {
-                    self.push(batch, job, attempt, node, until);
+                    self.push(job, attempt, node, until);
                     self.started.insert(job, batch.now);
                     batch.tally.leased += 1;
                     tracing::debug!(job = %self.ids.job_id(job), %attempt, node = self.node_id(node), "leased");
                 }
                 Action::NoWork { .. } => {}
                 Action::Stop { job, node, attempt } => {
-                    if self.pushes() {
-                        batch.stopped.push((job, attempt));
-                        continue;
-                    }
-                    if let Some(entry) = self.nodes.get_mut(node) {
+                    // of what is carried, its carrier hears when the job's row is written
+                    if !self.pushes()
+                        && let Some(entry) = self.nodes.get_mut(node)
+                    {
                         entry.stop(job, attempt);
                     }
                 }
@@ -207,6 +233,7 @@ impl Memory {
             replicas: submission.replicas,
             quorum: submission.quorum,
             lease_seconds: self.settings.lease_seconds(submission.timeout),
+            retries: submission.retries,
             parents: submission.parents.iter().copied().collect::<BTreeSet<_>>(),
         };
         let actions = self
@@ -243,6 +270,7 @@ impl Memory {
             slots: announced.slots.unwrap_or(u32::MAX),
             admitted: true,
         };
+        self.reach(node);
         self.apply(Event::Register { node, spec }, batch)?;
         self.last_node = self.last_node.max(node.0);
         let ids = self.ids;
@@ -255,9 +283,11 @@ impl Memory {
         &mut self,
         node: &str,
         jobs: &[(JobNumber, Attempt)],
+        settled: Option<ClaimNumber>,
         batch: &mut Batch,
     ) -> Result<Orders, QueueError> {
         let node = self.nodes.number(node)?;
+        self.reach(node);
         self.apply(Event::Heartbeat { node }, batch)?;
         let mut cancel = BTreeSet::new();
         for (job, attempt) in jobs {
@@ -267,6 +297,10 @@ impl Memory {
                     cancel.insert((*job, *attempt));
                 }
             }
+        }
+        if let Some(settled) = settled {
+            let held = jobs.iter().copied().collect();
+            self.apply(Event::Holds { node, settled, held }, batch)?;
         }
         let status = self.pool.node(node).map(|(status, _)| status);
         let Some(entry) = self.nodes.get_mut(node) else {
@@ -311,6 +345,7 @@ impl Memory {
             .or(held)
             .or_else(|| self.answered(job, node))
             .ok_or(QueueError::HoldsNone)?;
+        self.may_tell(job, node, attempt)?;
         let digest = digest(&completion);
         let report = Report {
             digest,
@@ -323,6 +358,9 @@ impl Memory {
             attempt,
             report,
         };
+        if held == Some(attempt) {
+            self.forget_run(job, attempt);
+        }
         self.apply(event, batch)?;
         if held != Some(attempt) {
             // what was accepted before is said again
@@ -355,10 +393,14 @@ impl Memory {
         }
         let held = self.held(job, node).map(|(attempt, _)| attempt);
         let attempt = failure.attempt.or(held).ok_or(QueueError::HoldsNone)?;
+        self.may_tell(job, node, attempt)?;
         if !failure.words.is_empty() {
             batch.words.insert(job, failure.words);
         }
         let retry = failure.retry;
+        if held == Some(attempt) {
+            self.forget_run(job, attempt);
+        }
         self.apply(
             Event::Failed {
                 job,
@@ -379,7 +421,10 @@ impl Memory {
             return Err(Illegal::UnknownJob(job).into());
         }
         match self.held(job, node) {
-            Some((held, step)) if held == attempt => self.begun(job, node, attempt, step, batch)?,
+            Some((held, step)) if held == attempt => {
+                self.may_tell(job, node, attempt)?;
+                self.begun(job, node, attempt, step, batch)?;
+            }
             Some(_) | None => return Err(Illegal::StaleAttempt { job, node, attempt }.into()),
         }
         for (stream, from, bytes) in printed.pieces {

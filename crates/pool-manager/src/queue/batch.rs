@@ -5,11 +5,10 @@ use std::time::Duration;
 
 use sandrun_core::pool::{ClientNumber, JobNumber};
 use sandrun_store::queue::{UnixMillis, Writes};
-use sandrun_types::{Attempt, UnixSeconds};
+use sandrun_types::UnixSeconds;
 
 use super::command::{Reply, Staged, stage};
 use super::error::QueueError;
-use super::push::Pushed;
 use super::stats::Retries;
 
 /// What a batch gathers before it is written.
@@ -27,9 +26,6 @@ pub(super) struct Batch {
     pub(super) told: BTreeSet<JobNumber>,
     /// Nodes' own words about attempts that came to nothing in this batch.
     pub(super) words: HashMap<JobNumber, String>,
-    /// Leases that are to be carried, and attempts that are not any more.
-    pub(super) pushed: Vec<Pushed>,
-    pub(super) stopped: Vec<(JobNumber, Attempt)>,
     pub(super) tally: Tally,
 }
 
