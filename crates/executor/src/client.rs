@@ -21,6 +21,7 @@ use sandrun_types::{BundlePath, Receipt, WorkerId, verify_signature};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 
+use crate::origin::{self, Origin};
 use crate::wire::{
     Cancelled, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge,
 };
@@ -246,6 +247,13 @@ impl ExecutorClient {
             .multipart(form);
         if let Some(key) = submission.key {
             request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let Origin { job, attempt, node } = submission.origin;
+        let attempt = attempt.map(|it| it.to_string());
+        for (name, value) in [(origin::JOB, job), (origin::ATTEMPT, attempt), (origin::NODE, node)] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
         }
         self.json(request).await
     }

@@ -104,6 +104,8 @@ pub(crate) struct Job {
     pub(crate) writer: LogWriter,
     pub(crate) log: LogReader,
     pub(crate) stage: watch::Sender<Stage>,
+    /// What each line of the log about it says.
+    pub(crate) span: tracing::Span,
 }
 
 impl Job {
@@ -125,6 +127,7 @@ impl Job {
             writer,
             log,
             stage,
+            span: tracing::Span::none(),
         })
     }
 

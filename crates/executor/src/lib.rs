@@ -20,6 +20,7 @@ mod id;
 mod job;
 mod jobs;
 mod log;
+mod origin;
 mod runner;
 mod server;
 mod service;

@@ -47,10 +47,10 @@ pub(crate) fn run(sandbox: &Sandbox, job: &Job, key: Option<&WorkerKey>) -> Fini
     let result = sandbox.run(&job.request(), &job.writer, &job.cancel);
     // The inputs are of no more use, and may be most of what the job takes on disk.
     if let Err(error) = std::fs::remove_dir_all(job.folder.bundle()) {
-        tracing::warn!(job = %job.id, %error, "cannot remove the inputs");
+        tracing::warn!(%error, "cannot remove the inputs");
     }
     if let Err(error) = &result {
-        tracing::warn!(job = %job.id, error = error as &dyn std::error::Error, "there is no result");
+        tracing::warn!(error = error as &dyn std::error::Error, "there is no result");
     }
     finish(job, sandbox.class(), result, key)
 }

@@ -220,14 +220,14 @@ impl Task {
         let (job, phase, _) = self.registry.job(id).ok_or(CancelRefused::Unknown)?;
         match phase {
             Phase::Running => {
-                tracing::info!(job = %id, "cancelled while it ran");
+                job.span.in_scope(|| tracing::info!("cancelled while it ran"));
                 job.cancel.cancel();
                 Ok(JobState::Failed)
             }
             Phase::Queued => {
                 let (class, key) = (self.tools.sandbox.class(), self.tools.key.as_ref());
                 let finished = runner::never_run(job, class, RunError::Cancelled, key);
-                tracing::info!(job = %id, "cancelled while it waited");
+                job.span.in_scope(|| tracing::info!("cancelled while it waited"));
                 self.finish(id, finished);
                 Ok(JobState::Failed)
             }
@@ -243,8 +243,9 @@ impl Task {
     fn submit(&mut self, now: Moment, client: IpAddr, job: Arc<Job>) -> Result<usize, RegistryError> {
         let id = job.id;
         let position = self.registry.load().0 + 1;
+        let span = job.span.clone();
         let actions = self.registry.apply(now, Event::Submitted { id, client, job })?;
-        tracing::info!(job = %id, position, "queued");
+        span.in_scope(|| tracing::debug!(position, "queued"));
         self.perform(actions);
         Ok(position)
     }
@@ -284,10 +285,10 @@ impl Task {
         let job = Arc::clone(job);
         let (sandbox, key) = (Arc::clone(&self.tools.sandbox), self.tools.key.clone());
         job.stage.send_replace(Stage::Running);
-        tracing::info!(job = %id, "started");
+        job.span.in_scope(|| tracing::debug!("started"));
         let task = self
             .runs
-            .spawn_blocking(move || runner::run(&sandbox, &job, key.as_ref()));
+            .spawn_blocking(move || job.span.in_scope(|| runner::run(&sandbox, &job, key.as_ref())));
         self.running.insert(task.id(), id);
     }
 
@@ -299,10 +300,11 @@ impl Task {
         match run {
             Ok((_, finished)) => self.finish(id, finished),
             Err(error) => {
-                tracing::error!(job = %id, %error, "a run's thread died");
                 let Some((job, _, _)) = self.registry.job(id) else {
                     return;
                 };
+                job.span
+                    .in_scope(|| tracing::error!(%error, "a run's thread died"));
                 let why = RunError::Internal(error.to_string());
                 let finished =
                     runner::never_run(job, self.tools.sandbox.class(), why, self.tools.key.as_ref());
@@ -317,7 +319,10 @@ impl Task {
         };
         let job = Arc::clone(job);
         let line = finished.done_line();
-        tracing::info!(job = %id, outcome = %finished.ended.receipt.outcome, "ended");
+        let receipt = &finished.ended.receipt;
+        job.span.in_scope(|| {
+            tracing::debug!(outcome = %receipt.outcome, exit_code = receipt.exit_code, "ended");
+        });
         let Finished {
             verdict,
             cpu,

@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use sandrun_types::{BundlePath, Manifest};
+use sandrun_types::{Attempt, BundlePath, Manifest};
+
+use crate::origin::Origin;
 
 /// The bytes of one file.
 #[derive(Clone, Debug)]
@@ -19,6 +21,7 @@ pub struct Submission {
     pub(super) files: Vec<(BundlePath, FileContent)>,
     pub(super) manifest: Option<String>,
     pub(super) key: Option<String>,
+    pub(super) origin: Origin,
 }
 
 impl Submission {
@@ -48,6 +51,18 @@ impl Submission {
     #[must_use]
     pub fn idempotency_key(mut self, key: String) -> Self {
         self.key = Some(key);
+        self
+    }
+
+    /// Says for whom it is: a job, an attempt and a node as the service knows them that this comes from. The executor puts
+    /// them into its log.
+    #[must_use]
+    pub fn origin(mut self, job: String, attempt: Attempt, node: String) -> Self {
+        self.origin = Origin {
+            job: Some(job),
+            attempt: Some(attempt.0),
+            node: Some(node),
+        };
         self
     }
 

@@ -12,6 +12,7 @@ use axum::http::HeaderMap;
 use super::{ApiError, App, Shared};
 use crate::id::RunId;
 use crate::job::{Job, JobFolder};
+use crate::origin::Origin;
 use crate::upload::{self, BundleLimits, Received};
 use crate::wire::{IDEMPOTENCY_KEY, Submitted};
 
@@ -27,6 +28,7 @@ pub(super) async fn submit(
     let limit = app.offer.limits.upload_bytes;
     let (parts, body) = request.into_parts();
     let id = named(&parts.headers)?;
+    let origin = Origin::of(&parts.headers);
     if let Some(id) = id
         && let Some(known) = app.service.look(id).await?
     {
@@ -66,7 +68,8 @@ pub(super) async fn submit(
         received = upload::receive(form, &spool, &overflow) => received?,
         () = app.shutdown.cancelled() => return Err(ApiError::unavailable("the service is shutting down")),
     };
-    let job = prepare(&app, id, folder, received).await?;
+    let mut job = prepare(&app, id, folder, received).await?;
+    job.span = origin.span(id);
     let position = app.service.submit(client, Arc::new(job)).await??;
     Ok(Json(Submitted {
         job_id: id.to_string(),

@@ -122,13 +122,17 @@ impl Trip {
     /// what it still sends is waited for.
     async fn submit(&self, bundle: Bundle) -> Result<String, Trouble> {
         let Assignment { job, attempt, .. } = self.assignment;
-        let key = self.fleet.app.queue.ids().attempt_key(job, attempt);
-        let submission = bundle.submission.clone().idempotency_key(key);
+        let ids = self.fleet.app.queue.ids();
+        let submission = bundle.submission.clone();
+        let submission = submission.idempotency_key(ids.attempt_key(job, attempt));
+        let submission = submission.origin(ids.job_id(job), attempt, self.assignment.node.clone());
         let began = Instant::now();
         loop {
             match self.worker.client.submit(submission.clone()).await {
                 Ok(submitted) => {
                     self.load.set_run(&submitted.job_id);
+                    let worker = self.worker.key.as_str();
+                    tracing::debug!(worker, run = submitted.job_id, "sent to the worker");
                     return Ok(submitted.job_id);
                 }
                 Err(ClientError::Refused {

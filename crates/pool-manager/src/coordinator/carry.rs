@@ -9,6 +9,7 @@ use sandrun_types::Attempt;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::attempt::{Trip, Trouble};
 use super::fleet::Fleet;
@@ -131,8 +132,11 @@ pub(super) async fn carry_all(fleet: Arc<Fleet>, mut pushes: UnboundedReceiver<P
         match push {
             Some(Push::Give(assignment)) => {
                 if let Some(load) = fleet.carried.add(&assignment) {
+                    let job = fleet.app.queue.ids().job_id(assignment.job);
+                    let (attempt, node) = (assignment.attempt.0, &assignment.node);
+                    let span = tracing::info_span!("job", job, attempt, node);
                     let task = carry(Arc::clone(&fleet), *assignment, load);
-                    fleet.tasks.spawn(task);
+                    fleet.tasks.spawn(task.instrument(span));
                 }
             }
             Some(Push::Stop { job, attempt }) => fleet.carried.stop(job, attempt),
@@ -154,7 +158,7 @@ async fn carry(fleet: Arc<Fleet>, assignment: Assignment, load: Arc<Load>) {
     match fleet.worker(&assignment.node).await {
         Some(worker) => to(&fleet, &worker, assignment, &load).await,
         // it was on the list of an earlier run: it is lost, and its lease with it
-        None => tracing::debug!(node = assignment.node, "a lease is of a worker that is gone"),
+        None => tracing::debug!("the lease is of a worker that is gone"),
     }
     fleet.carried.remove(key, &load);
 }
@@ -202,11 +206,17 @@ async fn cancel(worker: &Worker, load: &Load) {
 
 /// Tells the queue what came of an attempt.
 async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
-    let job = trip.fleet.app.queue.ids().job_id(trip.assignment.job);
     match result {
-        Ok(completion) => complete(trip, completion).await,
+        Ok(completion) => {
+            tracing::debug!(
+                worker = trip.worker.key,
+                exit_code = completion.exit_code,
+                "the worker has answered"
+            );
+            complete(trip, completion).await;
+        }
         Err(Trouble::Forged(why)) => {
-            tracing::error!(job, worker = trip.worker.key, why, "a result is not believed");
+            tracing::error!(worker = trip.worker.key, why, "a result is not believed");
             trip.fleet.close(&trip.worker).await;
             complete(trip, trip.forged()).await;
         }
@@ -225,7 +235,7 @@ async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
 /// Gives an attempt back; its slot stays taken for a while, so that the worker that refused is not asked again at once.
 async fn again(trip: &Trip, words: String, wish: Option<Duration>) {
     let attempt = trip.assignment.attempt;
-    tracing::warn!(worker = trip.worker.key, %attempt, words, "an attempt came to nothing");
+    tracing::warn!(worker = trip.worker.key, words, "an attempt came to nothing");
     tokio::time::sleep(after_refusal(attempt.0, wish)).await;
     fail(trip, words, true).await;
 }
@@ -238,15 +248,15 @@ async fn fail(trip: &Trip, words: String, retry: bool) {
         retry,
         words: words.chars().take(1_000).collect(),
     };
-    tell(trip, || trip.fleet.app.queue.fail(failure())).await;
+    tell(|| trip.fleet.app.queue.fail(failure())).await;
 }
 
 async fn complete(trip: &Trip, completion: Completion) {
-    tell(trip, || trip.fleet.app.queue.complete(completion.clone())).await;
+    tell(|| trip.fleet.app.queue.complete(completion.clone())).await;
 }
 
 /// Tells the queue until it is written, or refused.
-async fn tell<F: Future<Output = Result<(), QueueError>>>(trip: &Trip, say: impl Fn() -> F) {
+async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) {
     loop {
         match say().await {
             Ok(()) | Err(QueueError::Stopped | QueueError::BadSignature) => return,
@@ -255,8 +265,7 @@ async fn tell<F: Future<Output = Result<(), QueueError>>>(trip: &Trip, say: impl
                 tokio::time::sleep(AGAIN).await;
             }
             Err(error @ (QueueError::Illegal(_) | QueueError::UnknownNode(_) | QueueError::HoldsNone)) => {
-                let job = trip.fleet.app.queue.ids().job_id(trip.assignment.job);
-                tracing::info!(%error, job, "an answer comes too late");
+                tracing::info!(%error, "an answer comes too late");
                 return;
             }
         }

@@ -173,7 +173,7 @@ impl Memory {
                     self.push(job, attempt, node, until);
                     self.started.insert(job, batch.now);
                     batch.tally.leased += 1;
-                    tracing::debug!(job = %self.ids.job_id(job), %attempt, node = self.node_id(node), "leased");
+                    self.say_leased(job, attempt, node);
                 }
                 Action::NoWork { .. } => {}
                 Action::Stop { job, node, attempt } => {
@@ -186,10 +186,10 @@ impl Memory {
                 }
                 Action::Retry { job, attempt, reason } => {
                     batch.tally.retries.count(reason);
-                    tracing::info!(job = %self.ids.job_id(job), %attempt, %reason, "the attempt is made again");
+                    self.say_retry(job, attempt, reason);
                 }
                 Action::ExtraPlaces { job, places } => {
-                    tracing::info!(job = %self.ids.job_id(job), places, "answers differ, more nodes are asked");
+                    self.say_more_places(job, places);
                 }
                 Action::End { job, end } => {
                     let success = matches!(end, JobEnd::Agreed(digest) if is_success(digest));
@@ -200,12 +200,7 @@ impl Memory {
                         let took = batch.now.saturating_sub(*started);
                         batch.tally.runs.push(Duration::from_millis(took));
                     }
-                    let job = self.ids.job_id(job);
-                    if success {
-                        tracing::debug!(%job, "completed");
-                    } else {
-                        tracing::info!(%job, ?end, "failed");
-                    }
+                    self.say_end(job, end);
                 }
                 Action::NodeLost { node } => {
                     batch.tally.nodes_lost += 1;
@@ -242,6 +237,7 @@ impl Memory {
         self.last_job = number.0;
         self.perform(actions, batch);
         batch.tally.submitted += 1;
+        self.say_accepted(number);
         batch.writes.new_jobs.push(NewJob {
             number,
             client,
@@ -370,6 +366,7 @@ impl Memory {
             return Err(QueueError::BadSignature);
         }
         self.nodes.count(node, is_success(digest));
+        self.say_answered(job, attempt, node, completion.exit_code);
         batch.writes.answers.push(Answer {
             job,
             attempt,
@@ -411,6 +408,7 @@ impl Memory {
             batch,
         )?;
         self.nodes.count(node, false);
+        self.say_given_up(job, attempt, node);
         Ok(())
     }
 

@@ -17,6 +17,7 @@ mod follow;
 mod handle;
 mod histogram;
 mod ids;
+mod lines;
 mod memory;
 mod nodes;
 mod push;
