@@ -53,6 +53,9 @@ enum Command {
     Delivered {
         id: RunId,
     },
+    Discard {
+        id: RunId,
+    },
     Stats {
         client: IpAddr,
         reply: Reply<ServiceStats>,
@@ -116,6 +119,18 @@ impl Service {
     pub(crate) fn delivered(&self, id: RunId) {
         let commands = self.commands.clone();
         tokio::spawn(async move { commands.send(Command::Delivered { id }).await.ok() });
+    }
+
+    /// All that there is of an ended job was sent, and nobody will ask for it again: it is forgotten. Never waits.
+    pub(crate) fn discard(&self, id: RunId) {
+        let commands = self.commands.clone();
+        tokio::spawn(async move { commands.send(Command::Discard { id }).await.ok() });
+    }
+
+    /// As [`Self::cancel`] where nobody waits for the answer.
+    pub(crate) fn abandon(&self, id: RunId) {
+        let service = self.clone();
+        tokio::spawn(async move { service.cancel(id).await.ok() });
     }
 
     /// Ends a job that waits or runs; deletes the data of one that has ended. Answers with how it ends.
@@ -201,6 +216,7 @@ impl Task {
                 let _ = reply.send(self.look(id));
             }
             Command::Delivered { id } => self.apply(Event::Delivered { id }),
+            Command::Discard { id } => self.apply(Event::Discarded { id }),
             Command::Stats { client, reply } => {
                 let (queued, running) = self.registry.load();
                 let quota = self.registry.quota_view(now, client);
@@ -233,7 +249,11 @@ impl Task {
             }
             Phase::Ended { report, .. } => {
                 let state = report.state;
-                self.apply(Event::Delivered { id });
+                self.apply(if job.is_discarded {
+                    Event::Discarded { id }
+                } else {
+                    Event::Delivered { id }
+                });
                 Ok(state)
             }
             Phase::Delivered { .. } => Err(CancelRefused::Deleted),
@@ -336,6 +356,7 @@ impl Task {
             bytes,
             report: Arc::new(ended),
         });
+        job.close();
         // After the registry knows: whoever is told that the job ended finds it ended.
         job.stage.send_replace(Stage::Ended(line));
     }

@@ -45,6 +45,24 @@ pub struct Submitted {
     pub position: u64,
 }
 
+/// `POST /submit?wait=SECONDS`: what was submitted, and what became of it until the answer.
+///
+/// The answer comes when the run is over, a moment after its first output, or after `wait` (30 s at most). With
+/// `discard=true` the run is the request's own: it is ended where the client goes away before the answer, and forgotten
+/// with all of its data where the answer says all that there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// As without `wait`.
+    #[serde(flatten)]
+    pub submitted: Submitted,
+    /// As `GET /follow/{id}?from=0` says it; `None` without `wait`, and from an executor of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+    /// Whether the executor has forgotten the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discarded: bool,
+}
+
 /// Where a job stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -212,6 +212,8 @@ async fn a_client_that_goes_away_leaves_nothing() {
                 Content-Length: 100000\r\n\r\n--b\r\n\
                 Content-Disposition: form-data; name=\"files\"; filename=\"main.py\"\r\n\r\nprint(";
     connection.write_all(head.as_bytes()).await.unwrap();
+    // more than is kept in memory
+    connection.write_all(&[b'x'; 70_000]).await.unwrap();
     eventually("the upload begins", async || service.job_folders().len() == 1).await;
     drop(connection);
     eventually("the draft goes", async || service.job_folders().is_empty()).await;
