@@ -21,6 +21,8 @@ pub(crate) struct Ledger {
     acknowledged: BTreeMap<Key, JobNumber>,
     /// Every action that was written, in words.
     pub(crate) history: Vec<String>,
+    /// How many retries each job has had, but for attempts that its node never had.
+    retried: BTreeMap<JobNumber, u8>,
     /// Leases that ended because their nodes said that they do not have them.
     pub(crate) not_held: Vec<LeaseId>,
     pub(crate) ends: BTreeMap<&'static str, usize>,
@@ -57,7 +59,7 @@ impl Ledger {
         assert_eq!(writes.keys.keys().find(is_new), None, "a key has two jobs");
         let mut ended = BTreeSet::new();
         for action in actions {
-            self.look_at_action(now, action, store, writes);
+            self.look_at_action(now, action, settings, store, writes);
             if let Action::End { job, .. } = action {
                 assert!(ended.insert(*job), "job {job} ended twice at once");
             }
@@ -75,7 +77,14 @@ impl Ledger {
         }
     }
 
-    fn look_at_action(&mut self, now: u64, action: &Action, store: &Store, writes: &Writes) {
+    fn look_at_action(
+        &mut self,
+        now: u64,
+        action: &Action,
+        settings: &Settings,
+        store: &Store,
+        writes: &Writes,
+    ) {
         if !matches!(action, Action::NoWork { .. }) {
             self.history.push(format!("{now} {action:?}"));
         }
@@ -106,6 +115,13 @@ impl Ledger {
             Action::Retry { job, attempt, reason } => {
                 if reason == FailReason::NotHeld {
                     self.not_held.push(self.given[&(job, attempt.0)]);
+                } else {
+                    let retried = self.retried.entry(job).or_default();
+                    *retried += 1;
+                    assert!(
+                        *retried <= settings.max_retries,
+                        "job {job} was tried again {retried} times"
+                    );
                 }
                 "retry"
             }
