@@ -41,6 +41,11 @@ test: ## every test
 	cd contracts && forge test && forge snapshot --check --tolerance 1 --match-contract Gas
 	$(CARGO) test --workspace --locked --features node-agent/crash-points
 
+kills: ## KILLS=200 times kill -9 in each of broker and coordinator, SQLite and PostgreSQL; SEED=N repeats one
+	tools/setup.sh test
+	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test kills -- \
+	  --nocapture --test-threads 1
+
 mutants: ## apply each committed contract mutant; fails if one survives
 	tools/setup.sh test
 	tools/mutants.sh
