@@ -9,6 +9,7 @@ mod jobs;
 mod logs;
 mod nodes;
 mod only;
+mod overview;
 mod submit;
 
 use clap::Args;
@@ -21,6 +22,7 @@ pub(crate) use jobs::{cancel, list, show};
 pub(crate) use logs::logs;
 pub(crate) use nodes::{drain, nodes};
 pub(crate) use only::check;
+pub(crate) use overview::overview;
 pub(crate) use submit::{ServiceArgs, Wanted, submit};
 
 use errors::failed;

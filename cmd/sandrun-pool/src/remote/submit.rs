@@ -32,10 +32,14 @@ pub(crate) struct ServiceArgs {
     /// How urgent the job is: 0 to 9, 9 is the most urgent; 4 when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=9))]
     priority: Option<u8>,
+    /// How many attempts may be lost before the job fails; as many as the service allows (its MAX_RETRIES) when not given
+    #[arg(long, value_name = "N")]
+    retries: Option<u8>,
     /// What a node has to have: cpu_cores, memory_mib, gpu, vram_mib, region or label.NAME; several times
     #[arg(long, value_name = "KEY=VALUE")]
     require: Vec<String>,
-    /// Job that has to end well before, whose files this one finds in the folder DIR; several times
+    /// Job that has to end well before, whose files this one finds in the folder DIR; several times. A job's id, or the
+    /// output root (64 digits) of one that has ended well
     #[arg(long, value_name = "JOB[=DIR]")]
     after: Vec<After>,
     /// Own name for this submission: who submits it again gets the same job
@@ -164,6 +168,7 @@ pub(crate) async fn submit(
         replicas: redundancy.replicas(),
         quorum: redundancy.quorum(),
         priority: more.priority,
+        retries: more.retries,
         requirements: requirements(&more.require)?,
         after: more.after,
     };
