@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use super::{QueueReader, QueueStore, QueueStoreError};
 use crate::lock::LockFile;
@@ -63,6 +64,9 @@ const MIGRATIONS: &[Migration] = &["
         blob INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (blob, number)
     ) STRICT;
     CREATE TABLE blob_use (job INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (job, hash)) STRICT, WITHOUT ROWID;
+", "
+    ALTER TABLE answer ADD COLUMN output_root BLOB;
+    CREATE INDEX answer_by_output_root ON answer (output_root, job) WHERE output_root IS NOT NULL;
 "];
 
 /// Pages that a connection keeps in memory, in KiB.
@@ -91,6 +95,8 @@ impl Shared {
         let connection = open_database(&self.path, MIGRATIONS)?;
         let setup = || {
             connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+            // else many statements are planned anew whenever they get other values
+            connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
             connection.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
             if !durable {
                 connection.pragma_update(None, "synchronous", "NORMAL")?;
