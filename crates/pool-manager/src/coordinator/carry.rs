@@ -157,8 +157,13 @@ async fn carry(fleet: Arc<Fleet>, assignment: Assignment, load: Arc<Load>) {
     let key = (assignment.job, assignment.attempt);
     match fleet.worker(&assignment.node).await {
         Some(worker) => to(&fleet, &worker, assignment, &load).await,
-        // it was on the list of an earlier run: it is lost, and its lease with it
-        None => tracing::debug!("the lease is of a worker that is gone"),
+        // it was on the list of an earlier run, or is on another replica's: not from here
+        None => {
+            tracing::debug!("the lease is of a worker that is not on the list");
+            if let Err(error) = fleet.app.queue.lose(assignment.node).await {
+                tracing::warn!(%error, "the queue could not be told of a worker that is not on the list");
+            }
+        }
     }
     fleet.carried.remove(key, &load);
 }

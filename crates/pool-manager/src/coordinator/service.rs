@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandrun_core::pool::{Policy, Verification};
-use sandrun_store::queue::{Presence, QueueAddress, ReplicaId, join_replicas};
+use sandrun_store::queue::{Living, Presence, QueueAddress, join_replicas};
 use tokio::sync::watch::Receiver;
 
 use super::allowlist::{Allowlist, NoAllowlist};
@@ -179,12 +179,16 @@ impl Coordinator {
 }
 
 /// Tells the queue which replicas live.
-async fn hear(fleet: Arc<Fleet>, mut living: Receiver<BTreeSet<ReplicaId>>) {
+async fn hear(fleet: Arc<Fleet>, mut living: Receiver<Living>) {
     let shutdown = fleet.app.shutdown.clone();
+    let mut told = BTreeSet::new();
     loop {
         let now = living.borrow_and_update().clone();
-        tracing::debug!(replicas = now.len(), "the replicas that live");
-        fleet.app.queue.living(now);
+        if now.replicas != told || fleet.app.queue.awaits_look() {
+            told.clone_from(&now.replicas);
+            tracing::debug!(replicas = told.len(), "the replicas that live");
+            fleet.app.queue.living(now);
+        }
         tokio::select! {
             changed = living.changed() => if changed.is_err() { break },
             () = shutdown.cancelled() => break,

@@ -1,10 +1,10 @@
 //! What the handle sends to the engine's thread, and how answers wait for the commit.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sandrun_core::pool::{ClaimNumber, JobNumber};
-use sandrun_store::queue::ReplicaId;
+use sandrun_store::queue::Living;
 use sandrun_types::Attempt;
 use tokio::sync::oneshot;
 
@@ -44,7 +44,7 @@ pub(super) enum Command {
     Lose(String, Reply<()>),
     Nodes(Reply<Vec<NodeView>>),
     /// These replicas live.
-    Living(BTreeSet<ReplicaId>),
+    Living(Living),
     /// Look at the clock and at what others have written.
     Look,
     /// End.

@@ -156,7 +156,7 @@ impl Engine {
     fn hear_of_replicas(&mut self, commands: &mut Vec<Command>) {
         commands.retain_mut(|command| match command {
             Command::Living(living) => {
-                self.replicas.living = std::mem::take(living);
+                self.replicas.hear(std::mem::take(living));
                 false
             }
             Command::Submit(..)

@@ -1,12 +1,13 @@
 //! The handle: how everybody else asks the engine. Clones are the same queue.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
 use sandrun_core::pool::{ClaimNumber, JobNumber};
-use sandrun_store::queue::{QueueStore, ReplicaId};
+use sandrun_store::queue::{Living, QueueStore, ReplicaId};
 use sandrun_types::{Attempt, UnixSeconds};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
@@ -35,6 +36,7 @@ pub struct Queue {
     clock: Clock,
     board: Arc<Board>,
     followers: Followers,
+    awaits_look: Arc<AtomicBool>,
     pushes: Pushes,
 }
 
@@ -94,6 +96,7 @@ impl Queue {
         let (commands, receiver) = channel();
         let (board, followers) = (Arc::new(Board::default()), Followers::default());
         board.write(|stats| stats.counts = memory.pool.counts());
+        let awaits_look = Arc::new(AtomicBool::new(false));
         let pushes = Pushes::default();
         let engine = Engine {
             store,
@@ -106,10 +109,7 @@ impl Queue {
             memory: Some(memory),
             waiters: Waiters::default(),
             pushes: pushes.clone(),
-            replicas: Replicas {
-                me,
-                living: BTreeSet::new(),
-            },
+            replicas: Replicas::new(me, Arc::clone(&awaits_look)),
         };
         let thread = std::thread::Builder::new()
             .name("queue".to_owned())
@@ -122,6 +122,7 @@ impl Queue {
             clock,
             board,
             followers,
+            awaits_look,
             pushes,
         };
         Ok((queue, QueueThread(thread)))
@@ -254,10 +255,17 @@ impl Queue {
     }
 
     /// These replicas live: what others carried is taken over, and a node that none of them reaches is lost.
-    pub fn living(&self, replicas: BTreeSet<ReplicaId>) {
+    pub fn living(&self, replicas: Living) {
         // an engine that has stopped carries nothing
         drop(self.commands.send(Command::Living(replicas)));
     }
+    /// Whether the next look at who lives is of interest, also if it is the same ones: somebody carries a run who was
+    /// never seen alive.
+    #[must_use]
+    pub fn awaits_look(&self) -> bool {
+        self.awaits_look.load(Ordering::Relaxed)
+    }
+
 
     /// This service can't reach a node: what it has goes to others, where no other replica reaches it. Nothing happens
     /// if it was lost before.

@@ -1,11 +1,11 @@
 //! What the engine has in memory: the machine, and what its rows need beside it. All of it can be loaded anew.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sandrun_core::pool::{
     ClientNumber, Event, JobEnd, JobLife, JobNumber, JobStatus, LeaseStep, NodeNumber, Pool, Touched,
 };
-use sandrun_store::queue::{ClientRow, Foreign, JobState, JobWord, UnixMillis};
+use sandrun_store::queue::{ClientRow, Foreign, JobState, JobWord, ReplicaId, UnixMillis};
 use sandrun_types::{Attempt, UnixSeconds};
 
 use super::batch::Batch;
@@ -40,6 +40,8 @@ pub(super) struct Memory {
     pub(super) news: Vec<News>,
     /// This service among its replicas.
     pub(super) replicas: Replicas,
+    /// Owners of runs that were never seen alive, and the latest look when their rows were read.
+    pub(super) strangers: BTreeMap<ReplicaId, u64>,
     /// Whether no batch has been written since it was loaded.
     pub(super) is_fresh: bool,
     /// Before this nothing times out: after a restart nobody could be heard for a while.
@@ -69,6 +71,7 @@ impl Memory {
             changed: BTreeSet::new(),
             news: Vec::new(),
             replicas: Replicas::default(),
+            strangers: BTreeMap::new(),
             is_fresh: true,
             patient_until,
         };

@@ -8,13 +8,14 @@
 //! A replica that can't reach a node leaves its runs there to one that can. A node is lost when no living replica
 //! reaches it.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sandrun_core::pool::{
     Assignment as Mode, Event, Illegal, JobNumber, JobSnapshot, JobStatus, NodeNumber, NodeStatus,
 };
-use sandrun_store::queue::{JobState, ReplicaId};
+use sandrun_store::queue::{JobState, Living, ReplicaId};
 use sandrun_types::{Attempt, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
@@ -39,12 +40,45 @@ pub(super) struct Run {
 pub(super) type Runs = HashMap<JobNumber, Vec<Run>>;
 
 /// This service among its replicas.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Replicas {
     /// This one; `None` where there can be no other.
-    pub(super) me: Option<ReplicaId>,
+    me: Option<ReplicaId>,
     /// Who lives; empty as long as it is not known.
-    pub(super) living: BTreeSet<ReplicaId>,
+    living: BTreeSet<ReplicaId>,
+    /// Number of the look that said so.
+    look: u64,
+    /// Who was seen alive before and is not any more.
+    dead: BTreeSet<ReplicaId>,
+    /// Whether the next look is awaited, also if it shows nothing new.
+    awaits_look: Arc<AtomicBool>,
+}
+
+impl Replicas {
+    pub(super) fn new(me: Option<ReplicaId>, awaits_look: Arc<AtomicBool>) -> Self {
+        Self {
+            me,
+            awaits_look,
+            ..Self::default()
+        }
+    }
+
+    /// Takes a look in.
+    pub(super) fn hear(&mut self, living: Living) {
+        let Living { replicas, look } = living;
+        self.dead.extend(self.living.difference(&replicas));
+        self.dead.retain(|it| !replicas.contains(it));
+        (self.living, self.look) = (replicas, look);
+    }
+
+    /// Whether a run's owner is dead. One that was never seen may just have come: two more looks decide, of which the
+    /// second began after its row was read.
+    fn is_dead(&self, owner: ReplicaId, strangers: &mut BTreeMap<ReplicaId, u64>) -> bool {
+        if self.me == Some(owner) || self.living.contains(&owner) {
+            return false;
+        }
+        self.dead.contains(&owner) || self.look >= *strangers.entry(owner).or_insert(self.look) + 2
+    }
 }
 
 /// What a job's row holds beside the machine's part.
@@ -101,7 +135,7 @@ impl Memory {
 
     /// Who carries what goes to a node: this replica if it reaches it, else one that does.
     fn carrier_of(&self, node: NodeNumber) -> Option<ReplicaId> {
-        let Replicas { me, living } = &self.replicas;
+        let Replicas { me, living, .. } = &self.replicas;
         let me = (*me)?;
         let Some(away) = self.nodes.away(node).filter(|it| it.contains(&me)) else {
             return Some(me);
@@ -344,17 +378,31 @@ impl Memory {
 
     /// Takes the runs of dead replicas over, and loses the nodes that no living one reaches.
     pub(super) fn heed_replicas(&mut self, batch: &mut Batch) {
-        let Replicas { me, living } = &self.replicas;
+        let replicas = &self.replicas;
         // as long as nobody has said who lives, nobody is dead
-        let Some(me) = me.filter(|_| self.pushes() && !living.is_empty()) else {
+        let is_known = self.pushes() && !replicas.living.is_empty();
+        let Some(me) = replicas.me.filter(|_| is_known) else {
             return;
         };
-        let is_orphan = |run: &Run| run.owner.is_none_or(|it| it != me && !living.contains(&it));
         let mut orphans = Vec::new();
+        let mut strangers = BTreeMap::new();
         for (job, runs) in &self.runs {
-            let of_job = runs.iter().filter(|run| is_orphan(run));
-            orphans.extend(of_job.map(|run| (*job, run.attempt, run.node)));
+            for run in runs {
+                let is_dead = run.owner.is_none_or(|it| {
+                    if let Some(since) = self.strangers.get(&it) {
+                        strangers.insert(it, *since);
+                    }
+                    replicas.is_dead(it, &mut strangers)
+                });
+                if is_dead {
+                    orphans.push((*job, run.attempt, run.node));
+                }
+            }
         }
+        replicas
+            .awaits_look
+            .store(!strangers.is_empty(), Ordering::Relaxed);
+        self.strangers = strangers;
         if !orphans.is_empty() {
             tracing::info!(runs = orphans.len(), replica = %me, "takes over what a dead replica carried");
         }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
+use tokio_postgres::NoTls;
 
 use crate::postgres::PostgresServer;
 use crate::support::{Asked, Listed, PATIENCE, PROCESS, write_list};
@@ -123,6 +124,18 @@ impl Cluster {
 
     pub(crate) fn list(&self, workers: &[&Listed]) {
         write_list(self.folder.path(), workers);
+    }
+
+    /// Who carries the one job that is open, as its row says: `replica-0` for the first that was started.
+    pub(crate) async fn carrier(&self) -> Option<String> {
+        let (client, connection) = tokio_postgres::connect(&self.url(), NoTls).await.unwrap();
+        tokio::spawn(connection);
+        let text =
+            "SELECT a.application_name FROM queue_job j, pg_locks l JOIN pg_stat_activity a USING (pid)
+            WHERE j.open AND l.locktype = 'advisory' AND l.objsubid = 2
+            AND l.objid::BIGINT = (CONVERT_FROM(j.snapshot, 'UTF8')::JSONB -> 'owners' -> 0 ->> 1)::BIGINT";
+        let rows = client.query(text, &[]).await.unwrap();
+        rows.first().map(|row| row.get(0))
     }
 
     /// The database.

@@ -7,7 +7,7 @@ use pool_manager::{
     QueueSettings, QueueThread, Registration, Submission,
 };
 use sandrun_core::pool::{Illegal, JobNumber, Needs, NodeStatus, Offer, Priority, SignatureCheck};
-use sandrun_store::queue::{LogStream, QueueAddress, QueueReader, ReplicaId, open_queue};
+use sandrun_store::queue::{Living, LogStream, QueueAddress, QueueReader, ReplicaId, open_queue};
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::postgres::PostgresServer;
@@ -37,9 +37,10 @@ impl Replica {
         }
     }
 
-    fn living(&self, replicas: &[u32]) {
-        self.queue
-            .living(replicas.iter().map(|it| ReplicaId(*it)).collect());
+    /// The look of this number sees these.
+    fn living(&self, replicas: &[u32], look: u64) {
+        let replicas = replicas.iter().map(|it| ReplicaId(*it)).collect();
+        self.queue.living(Living { replicas, look });
     }
 
     async fn next(&mut self) -> Push {
@@ -180,7 +181,7 @@ async fn two() -> (PostgresServer, Replica, Replica) {
         Replica::start(&address, 2).await,
     );
     for replica in [&mut one, &mut two] {
-        replica.living(&[1, 2]);
+        replica.living(&[1, 2], 1);
         let nothing = Push::Anew {
             own: BTreeSet::new(),
             others: BTreeSet::new(),
@@ -205,7 +206,7 @@ async fn who_wakes_up_after_its_run_was_taken_over_has_nothing_to_say() {
     );
 
     // the other seems dead: its run is taken over, with the executor's id
-    two.living(&[2]);
+    two.living(&[2], 2);
     let taken = two.given().await;
     assert_eq!(
         taken,
@@ -225,7 +226,7 @@ async fn who_wakes_up_after_its_run_was_taken_over_has_nothing_to_say() {
     two.looks(&[]).await;
 
     // it is alive again: nothing is taken from it any more, and a cancel anywhere reaches it
-    two.living(&[1, 2]);
+    two.living(&[1, 2], 3);
     one.submit().await;
     let next = one.given().await;
     two.looks(&[]).await;
@@ -273,7 +274,7 @@ async fn a_node_is_lost_when_nobody_reaches_it_and_until_then_carried_by_who_doe
     assert_eq!(two.status(&node).await, NodeStatus::Up);
 
     // who reaches it dies: the other can't, so it is lost
-    two.living(&[2]);
+    two.living(&[2], 2);
     two.queue.nodes().await.unwrap();
     assert_eq!(two.status(&node).await, NodeStatus::Lost);
     one.stop().await;
@@ -291,13 +292,19 @@ async fn a_replica_that_starts_goes_on_with_what_the_dead_have_left_and_with_not
     one.stop().await;
     let address: QueueAddress = server.url().parse().unwrap();
     let mut three = Replica::start(&address, 3).await;
-    three.living(&[1, 2, 3]);
+    // the one whose run it is was never seen: it may just have come
+    three.living(&[2, 3], 7);
     let all = |own, others| Push::Anew { own, others };
     let run = BTreeSet::from([(own.job, own.attempt)]);
     three.looks(&[all(BTreeSet::new(), run)]).await;
-    three.living(&[2, 3]);
+    assert!(three.queue.awaits_look());
+    three.living(&[2, 3], 8);
+    three.looks(&[]).await;
+    three.living(&[2, 3], 9);
     let taken = three.given().await;
     assert_eq!(taken.run.as_deref(), Some("job-1"));
+    three.looks(&[]).await;
+    assert!(!three.queue.awaits_look());
     // its lease is as long as it was: nobody began anew
     assert_eq!(taken.until, own.until);
     two.stop().await;

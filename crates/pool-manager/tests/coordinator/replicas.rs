@@ -138,11 +138,19 @@ async fn the_run_of_a_replica_that_is_killed_is_carried_on_by_another() {
         let [a, b, c] = cluster.replicas();
         let job = a.submit(TALK).await;
         running(b, &job).await;
-        listen(c, &job, Some("\"10\\n")).await;
+        listen(c, &job, Some("10\\n")).await;
         job
     };
     let run = running(cluster.replicas::<3>()[1], &job).await;
+    assert_eq!(cluster.carrier().await.as_deref(), Some("replica-0"));
+    let killed = Instant::now();
     cluster.kill(0).await;
+    let taken_over = async { while cluster.carrier().await.is_none() {} };
+    tokio::time::timeout(PATIENCE, taken_over).await.unwrap();
+    println!(
+        "a run of a killed replica was taken over after {:?}",
+        killed.elapsed()
+    );
     let [b, c] = cluster.replicas();
     let (heard, longest) = listen(c, &job, None).await;
     assert!(heard.contains("60\\n"), "{heard}");
@@ -182,10 +190,13 @@ async fn a_replica_that_sleeps_and_wakes_up_finds_its_run_taken_over() {
     let [a, b, c] = cluster.replicas();
     let job = a.submit(TALK).await;
     let run = running(b, &job).await;
+    assert_eq!(cluster.carrier().await.as_deref(), Some("replica-0"));
     a.signal("-STOP");
     // printed after it fell asleep: somebody else carries it
-    let (heard, _) = listen(c, &job, Some("\"55\\n")).await;
+    let (heard, _) = listen(c, &job, Some("55\\n")).await;
     assert!(heard.contains("55\\n"), "{heard}");
+    let carrier = cluster.carrier().await;
+    assert!(carrier.is_some_and(|it| it != "replica-0"));
     a.signal("-CONT");
     assert_ran_once(c, &worker, &job, &run).await;
     assert_eq!(a.ended(&job).await["pool_status"], "completed");
