@@ -8,7 +8,7 @@ QUICK := target/quick/sandrun-pool
 export PATH := $(CURDIR)/.toolchain/bin:$(PATH)
 export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
 
-.PHONY: help build quick demo test check testnet deploy-contracts bench mutants snapshot artifacts fmt clean
+.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard mutants snapshot artifacts fmt clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -41,6 +41,11 @@ test: ## every test
 	cd contracts && forge test && forge snapshot --check --tolerance 1 --match-contract Gas
 	$(CARGO) test --workspace --locked --features node-agent/crash-points
 
+kills: ## KILLS=200 times kill -9 in each of broker and coordinator, SQLite and PostgreSQL; SEED=N repeats one
+	tools/setup.sh test
+	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test kills -- \
+	  --nocapture --test-threads 1
+
 mutants: ## apply each committed contract mutant; fails if one survives
 	tools/setup.sh test
 	tools/mutants.sh
@@ -62,6 +67,11 @@ bench: ## measure beside peers; ONLY=prefix runs a part
 	@# in one go: by itself the second would be built with fewer features of the same dependencies, all of them anew
 	$(CARGO) build --release --locked -p sandrun-pool -p sandrun-bench
 	target/release/sandrun-bench --program $(BIN) --only "$(ONLY)" --results target/bench/results.json
+
+dashboard: ## try every query of the Grafana dashboard on a real run with Prometheus
+	tools/setup.sh dashboard
+	$(MAKE) --no-print-directory quick
+	node tools/dashboard.mjs $(QUICK) .toolchain/prometheus/usr/bin
 
 fmt: ## format everything
 	tools/setup.sh test

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Puts the tools that this project needs and a fresh machine lacks into .toolchain: versions pinned by the lockfiles
 # beside this script, no install script run, nothing outside the repository touched (but for peers, see bench).
-# usage: tools/setup.sh demo|test|bench|contracts
+# usage: tools/setup.sh demo|test|bench|contracts|dashboard|api
 #   demo       anvil (the local chain)
 #   contracts  forge, cast, solc, forge-std
 #   test       both, and PostgreSQL where the system has none
 #   bench      anvil, and the peers that benchmarks run beside: from the system's packages where this is root
+#   dashboard  Prometheus
+#   api        Schemathesis
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 top=$(dirname "$here")
@@ -128,6 +130,36 @@ setup_peers() {
     peer bwrap bubblewrap
 }
 
+# Debian 12's; elsewhere the version that the system has.
+PROMETHEUS=2.42.0+ds-5+deb12u1
+
+# Prometheus and promtool, unpacked beside the other tools: nothing is installed, no service is started.
+setup_prometheus() {
+    local to=$dir/prometheus/usr/bin
+    if [ ! -x "$to/prometheus" ] && type -P prometheus >/dev/null 2>&1 && type -P promtool >/dev/null 2>&1; then
+        mkdir -p "$to"
+        ln -sfn "$(type -P prometheus)" "$to/prometheus"
+        ln -sfn "$(type -P promtool)" "$to/promtool"
+    fi
+    [ -x "$to/prometheus" ] && [ -x "$to/promtool" ] && return 0
+    type -P apt-get >/dev/null 2>&1 || die "prometheus and promtool are missing: install the package prometheus"
+    echo "setup: fetching prometheus (apt-get)" >&2
+    rm -rf "$dir/prometheus"
+    mkdir -p "$dir/prometheus"
+    fetch_prometheus || { apt-get -qq update >&2 || true; fetch_prometheus; } ||
+        die "the package prometheus can't be had; as root: apt-get update, or install it yourself"
+    dpkg-deb --extract "$dir"/prometheus/*.deb "$dir/prometheus"
+    rm -f "$dir"/prometheus/*.deb
+}
+
+fetch_prometheus() {
+    local version
+    for version in "=$PROMETHEUS" ""; do
+        (cd "$dir/prometheus" && apt-get -qq -o APT::Sandbox::User= download "prometheus$version") 2>/dev/null && return 0
+    done
+    return 1
+}
+
 goal=${1:-}
 need cargo "Rust 1.95 or later: https://rustup.rs"
 need node "Node.js 20 or later: https://nodejs.org, or the package nodejs"
@@ -141,5 +173,6 @@ demo) setup_anvil ;;
 contracts) setup_foundry ;;
 test) setup_anvil && setup_foundry && setup_postgres ;;
 bench) setup_anvil && setup_peers ;;
-*) die "usage: tools/setup.sh demo|contracts|test|bench" ;;
+dashboard) setup_prometheus ;;
+*) die "usage: tools/setup.sh demo|contracts|test|bench|dashboard|api" ;;
 esac

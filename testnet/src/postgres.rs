@@ -38,6 +38,7 @@ rm -rf "$folder"
 pub struct PostgresServer {
     tether: Child,
     input: Option<ChildStdin>,
+    programs: PathBuf,
     folder: PathBuf,
     port: u16,
 }
@@ -48,10 +49,23 @@ impl PostgresServer {
     /// # Errors
     /// No PostgreSQL on this machine (the message says how to get one), or what the server says.
     pub fn start() -> io::Result<Self> {
+        // the folder goes with the server: nothing in it has to outlive the machine
+        Self::start_with(&["fsync=off"])
+    }
+
+    /// As [`Self::start`], with a server that waits for its disk as one in earnest does, for measuring.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_durable() -> io::Result<Self> {
+        Self::start_with(&["fsync=on", "synchronous_commit=on"])
+    }
+
+    fn start_with(settings: &[&str]) -> io::Result<Self> {
         let programs = programs()?;
         let mut last = io::Error::other("not tried");
         for _ in 0..TRIES {
-            match Self::try_start(&programs) {
+            match Self::try_start(&programs, settings) {
                 Ok(server) => return Ok(server),
                 Err(error) => last = error,
             }
@@ -59,7 +73,7 @@ impl PostgresServer {
         Err(last)
     }
 
-    fn try_start(programs: &Path) -> io::Result<Self> {
+    fn try_start(programs: &Path, settings: &[&str]) -> io::Result<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let number = NUMBER.fetch_add(1, Ordering::Relaxed);
         // a socket's path has 107 bytes at most: not below a deep folder
@@ -67,12 +81,13 @@ impl PostgresServer {
         std::fs::create_dir(&folder)?;
         let started = initdb(programs, &folder).and_then(|()| {
             let port = free_port()?;
-            serve(programs, &folder, port).map(|(tether, input)| (tether, input, port))
+            serve(programs, &folder, port, settings).map(|(tether, input)| (tether, input, port))
         });
         match started {
             Ok((tether, input, port)) => Ok(Self {
                 tether,
                 input: Some(input),
+                programs: programs.to_owned(),
                 folder,
                 port,
             }),
@@ -92,6 +107,15 @@ impl PostgresServer {
     pub fn socket_url(&self) -> String {
         let folder = self.folder.to_string_lossy().replace('/', "%2F");
         format!("postgres://postgres@{folder}:{}/postgres", self.port)
+    }
+
+    /// A program that came with the server, or is on PATH; not every PostgreSQL has all of them.
+    pub fn program(&self, name: &str) -> Option<PathBuf> {
+        let paths = std::env::var_os("PATH").unwrap_or_default();
+        let mut folders = vec![self.programs.clone()];
+        folders.extend(std::env::split_paths(&paths));
+        let mut files = folders.into_iter().map(|folder| folder.join(name));
+        files.find(|file| file.is_file())
     }
 
     /// Ends it at once, as a crash would, and waits for that.
@@ -174,7 +198,7 @@ fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
 }
 
-fn serve(programs: &Path, folder: &Path, port: u16) -> io::Result<(Child, ChildStdin)> {
+fn serve(programs: &Path, folder: &Path, port: u16, settings: &[&str]) -> io::Result<(Child, ChildStdin)> {
     let mut child = Command::new("/bin/sh")
         .args(["-c", TETHER, "postgres-tether"])
         .arg(folder)
@@ -184,8 +208,8 @@ fn serve(programs: &Path, folder: &Path, port: u16) -> io::Result<(Child, ChildS
         .arg("-k")
         .arg(folder)
         .args(["-h", "127.0.0.1", "-p", &port.to_string()])
-        // the folder goes with the server: nothing in it has to outlive the machine
-        .args(["-c", "fsync=off", "-c", "max_connections=200"])
+        .args(["-c", "max_connections=200"])
+        .args(settings.iter().flat_map(|setting| ["-c", setting]))
         .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())

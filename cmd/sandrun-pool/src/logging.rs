@@ -1,9 +1,12 @@
 //! Logs: to standard error, structured on request. Services log at `info`, other commands at `warn`; `RUST_LOG` and `-v`
 //! say otherwise.
 
+mod json;
+
 use std::io::IsTerminal as _;
 
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::format::JsonFields;
 
 use crate::cli::{Global, LogFormat};
 
@@ -22,7 +25,10 @@ pub(crate) fn start(global: &Global, service: bool) {
         .with_ansi(std::io::stderr().is_terminal());
     // whoever asks for JSON can read nothing else
     if global.json || global.log_format == LogFormat::Json {
-        builder.json().flatten_event(true).init();
+        builder
+            .fmt_fields(JsonFields::new())
+            .event_format(json::Flat)
+            .init();
     } else {
         builder.compact().init();
     }

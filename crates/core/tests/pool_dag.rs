@@ -26,6 +26,7 @@ fn spec(parents: &[u64]) -> JobSpec {
         replicas: 1,
         quorum: 1,
         lease_seconds: 60,
+        retries: None,
         parents: parents.iter().copied().map(JobNumber).collect(),
     }
 }

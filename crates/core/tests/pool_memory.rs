@@ -44,6 +44,7 @@ fn each(client: impl Fn(u64) -> u64, parents: impl Fn(u64) -> BTreeSet<JobNumber
             replicas: 1,
             quorum: 1,
             lease_seconds: 60,
+            retries: None,
             parents: parents(job),
         };
         let now = UnixSeconds(6_000 + job / 5_000);

@@ -63,6 +63,7 @@ impl Broker {
             replicas: 1,
             quorum: 1,
             lease_seconds: 60,
+            retries: None,
             parents: BTreeSet::new(),
         };
         self.pool
@@ -211,6 +212,7 @@ fn a_node_that_has_a_part_in_the_first_job_gets_the_next() {
         replicas: 3,
         quorum: 2,
         lease_seconds: 60,
+        retries: None,
         parents: BTreeSet::new(),
     };
     broker.next = 1;

@@ -308,6 +308,7 @@ fn a_snapshot_is_short_json_and_reads_back() {
         replicas: 1,
         quorum: 1,
         lease_seconds: 60,
+        retries: None,
         parents: BTreeSet::new(),
     };
     let job = JobNumber(1);

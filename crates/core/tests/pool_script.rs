@@ -92,6 +92,7 @@ impl Service {
             replicas,
             quorum,
             lease_seconds: LEASE,
+            retries: None,
             parents: BTreeSet::new(),
         };
         self.feed(Event::Submit {
@@ -608,6 +609,7 @@ fn quorums_that_are_no_majority_are_refused() {
             replicas,
             quorum,
             lease_seconds: LEASE,
+            retries: None,
             parents: BTreeSet::new(),
         };
         let refused = service.try_feed(Event::Submit {

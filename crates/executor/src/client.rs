@@ -21,10 +21,13 @@ use sandrun_types::{BundlePath, Receipt, WorkerId, verify_signature};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::wire::{Cancelled, Health, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge};
+use crate::origin::{self, Origin};
+use crate::wire::{
+    Begun, Cancelled, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge,
+};
 
 pub use error::ClientError;
-pub use follow::{FollowedRun, SignedReceipt};
+pub use follow::{BegunRun, FollowedRun, SignedReceipt};
 pub use submission::{FileContent, Submission};
 
 /// Longest wait for an answer that no file is in.
@@ -218,6 +221,33 @@ impl ExecutorClient {
     /// # Errors
     /// [`ClientError::Refused`] with the service's words, [`ClientError::Busy`] over quota, and the others.
     pub async fn submit(&self, submission: Submission) -> Result<Submitted, ClientError> {
+        self.json(self.upload(submission).await?).await
+    }
+
+    /// As [`Self::submit`], with what became of the run until it is over, or for a moment after its first output, or for
+    /// so long (30 s at most). The run is the request's own: the executor ends it where this future is dropped, and forgets
+    /// it where [`BegunRun::is_forgotten`]. An executor of old answers at once, without a word about the run.
+    ///
+    /// # Errors
+    /// As [`Self::submit`].
+    pub async fn submit_and_follow(
+        &self,
+        submission: Submission,
+        wait: Duration,
+    ) -> Result<BegunRun, ClientError> {
+        let wait = wait.as_secs_f64().to_string();
+        let query = [("wait", wait.as_str()), ("discard", "true")];
+        let begun: Begun = self.json(self.upload(submission).await?.query(&query)).await?;
+        let id = begun.submitted.job_id;
+        let followed = begun.followed.map(|followed| follow::read(&id, &followed));
+        Ok(BegunRun {
+            followed: followed.transpose()?,
+            is_forgotten: begun.discarded,
+            id,
+        })
+    }
+
+    async fn upload(&self, submission: Submission) -> Result<RequestBuilder, ClientError> {
         let mut form = Form::new();
         for (name, content) in submission.files {
             let part = match content {
@@ -238,11 +268,25 @@ impl ExecutorClient {
         if let Some(manifest) = submission.manifest {
             form = form.text("manifest", manifest);
         }
-        let request = self
+        let mut request = self
             .request(Method::POST, &["submit"])
             .timeout(UPLOAD)
             .multipart(form);
-        self.json(request).await
+        if let Some(key) = submission.key {
+            request = request.header(IDEMPOTENCY_KEY, key);
+        }
+        let Origin { job, attempt, node } = submission.origin;
+        let attempt = attempt.map(|it| it.to_string());
+        for (name, value) in [
+            (origin::JOB, job),
+            (origin::ATTEMPT, attempt),
+            (origin::NODE, node),
+        ] {
+            if let Some(value) = value {
+                request = request.header(name, value);
+            }
+        }
+        Ok(request)
     }
 
     /// `GET /status/{id}`.

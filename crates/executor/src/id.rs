@@ -5,9 +5,11 @@ use std::str::FromStr;
 
 use rand::RngCore as _;
 use rand::rngs::OsRng;
+use sandrun_types::Sha256Hex;
 use thiserror::Error;
 
-/// An executor's own id of a job: 128 random bits, so that nobody guesses another client's. Text form is `job-` and
+/// An executor's own id of a job: 128 random bits, or of a name that its client alone knows, so that nobody guesses
+/// another client's. Text form is `job-` and
 /// 32 hexadecimal digits. (It is not the market's `JobId`: one market job runs under a new one on every executor.)
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId([u8; 16]);
@@ -21,6 +23,14 @@ impl RunId {
     /// The id of these bits.
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> Self {
+        Self(bytes)
+    }
+
+    /// The one of a submission that its client has named: the same for the same name, here and after a restart.
+    pub(crate) fn named(key: &str) -> Self {
+        let hash = Sha256Hex::of(format!("sandrun-run-v1\n{key}").as_bytes()).0;
+        let mut bytes = [0; 16];
+        bytes.copy_from_slice(&hash[..16]);
         Self(bytes)
     }
 

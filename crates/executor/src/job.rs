@@ -2,7 +2,8 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sandrun_sandbox::{CancelHandle, RunRequest};
 use sandrun_types::Receipt;
@@ -25,17 +26,39 @@ pub(crate) enum Stage {
 /// The folder of one job: `<data>/jobs/<id>`. Dropping it removes the folder, so that an upload that is refused, or
 /// whose client goes away, leaves nothing behind.
 #[derive(Debug)]
-pub(crate) struct JobFolder(PathBuf);
+pub(crate) struct JobFolder {
+    path: PathBuf,
+    is_gone: AtomicBool,
+}
 
 impl JobFolder {
-    /// Makes the folder of a job below the service's jobs folder, with room for the upload. Blocking.
+    /// The folder of a new job, not made yet.
+    pub(crate) fn new(jobs: &Path, id: RunId) -> Self {
+        Self {
+            path: Self::path_of(jobs, id),
+            is_gone: AtomicBool::new(false),
+        }
+    }
+
+    /// Makes the folder of a job that its client has named, below the service's jobs folder; fails where it is there.
+    /// Blocking.
     pub(crate) fn create(jobs: &Path, id: RunId) -> io::Result<Self> {
-        let path = Self::path_of(jobs, id);
-        std::fs::create_dir(&path)?;
-        let folder = Self(path);
-        std::fs::create_dir(folder.spool())?;
-        std::fs::create_dir(folder.outputs())?;
-        Ok(folder)
+        std::fs::create_dir(Self::path_of(jobs, id))?;
+        Ok(Self::new(jobs, id))
+    }
+
+    /// Makes it, where it is not there. Blocking.
+    pub(crate) fn make(&self) -> io::Result<()> {
+        match std::fs::create_dir(&self.path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made,
+        }
+    }
+
+    /// Removes it now. Blocking.
+    pub(crate) fn remove(&self) {
+        self.is_gone.store(true, Ordering::Relaxed);
+        delete(&self.path);
     }
 
     /// Where the folder of a job lies.
@@ -43,35 +66,38 @@ impl JobFolder {
         jobs.join(id.to_string())
     }
 
-    /// Where parts of the upload are spooled.
+    /// Where large parts of the upload are spooled; made when there is one.
     pub(crate) fn spool(&self) -> PathBuf {
-        self.0.join("spool")
+        self.path.join("spool")
     }
 
     /// The job's input files.
     pub(crate) fn bundle(&self) -> PathBuf {
-        self.0.join("bundle")
+        self.path.join("bundle")
     }
 
-    /// What was collected from the run.
+    /// What was collected from the run; made when there is something.
     pub(crate) fn outputs(&self) -> PathBuf {
-        self.0.join("outputs")
+        self.path.join("outputs")
     }
 
     /// What it printed.
     fn log(&self) -> PathBuf {
-        self.0.join("log")
+        self.path.join("log")
     }
 
     /// A name of its own for the packed outputs of one download.
     pub(crate) fn package(&self, download: RunId) -> PathBuf {
-        self.0.join(format!("{download}.tar.gz"))
+        self.path.join(format!("{download}.tar.gz"))
     }
 }
 
 impl Drop for JobFolder {
     fn drop(&mut self) {
-        let path = std::mem::take(&mut self.0);
+        if *self.is_gone.get_mut() {
+            return;
+        }
+        let path = std::mem::take(&mut self.path);
         match tokio::runtime::Handle::try_current() {
             Ok(runtime) => drop(runtime.spawn_blocking(move || delete(&path))),
             Err(_) => delete(&path),
@@ -100,32 +126,44 @@ pub(crate) struct Job {
     pub(crate) folder: Arc<JobFolder>,
     pub(crate) inputs: Assembled,
     pub(crate) limits: sandrun_sandbox::Limits,
-    pub(crate) cancel: CancelHandle,
+    pub(crate) cancel: Cancel,
+    /// Nobody will ask for it again once it has ended without a trace.
+    pub(crate) is_discarded: bool,
     pub(crate) writer: LogWriter,
     pub(crate) log: LogReader,
     pub(crate) stage: watch::Sender<Stage>,
+    /// What each line of the log about it says.
+    pub(crate) span: tracing::Span,
 }
 
 impl Job {
-    /// A job that is ready to be queued. Blocking: makes its log file.
+    /// A job that is ready to be queued.
     pub(crate) fn new(
         id: RunId,
         folder: Arc<JobFolder>,
         inputs: Assembled,
         limits: sandrun_sandbox::Limits,
     ) -> io::Result<Self> {
-        let (writer, log) = log::create(&folder.log())?;
+        let (writer, log) = log::new(&folder.log());
         let (stage, _) = watch::channel(Stage::Queued);
         Ok(Self {
             id,
             folder,
             inputs,
             limits,
-            cancel: CancelHandle::new()?,
+            cancel: Cancel(Mutex::new(Some(CancelHandle::new()?))),
+            is_discarded: false,
             writer,
             log,
             stage,
+            span: tracing::Span::none(),
         })
+    }
+
+    /// The run is over: what only a run needs is let go, as the job itself is remembered for long.
+    pub(crate) fn close(&self) {
+        self.cancel.close();
+        self.writer.close();
     }
 
     /// What the sandbox is asked to run.
@@ -140,6 +178,28 @@ impl Job {
             limits: self.limits,
             outputs: manifest.outputs.clone(),
         }
+    }
+}
+
+/// How a run is stopped, for as long as it may run.
+#[derive(Debug)]
+pub(crate) struct Cancel(Mutex<Option<CancelHandle>>);
+
+impl Cancel {
+    /// The handle for the run; `None` when it is over.
+    pub(crate) fn handle(&self) -> Option<CancelHandle> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Ends the run, if it runs or waits.
+    pub(crate) fn cancel(&self) {
+        if let Some(handle) = self.handle() {
+            handle.cancel();
+        }
+    }
+
+    fn close(&self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 

@@ -20,6 +20,7 @@ mod id;
 mod job;
 mod jobs;
 mod log;
+mod origin;
 mod runner;
 mod server;
 mod service;
@@ -28,7 +29,8 @@ pub mod wire;
 pub mod worker_key;
 
 pub use client::{
-    ClientError, ExecutorClient, FileContent, FollowedRun, SignedReceipt, Submission, decode_signature,
+    BegunRun, ClientError, ExecutorClient, FileContent, FollowedRun, SignedReceipt, Submission,
+    decode_signature,
 };
 pub use config::{DEFAULT_PORT, ExecutorConfig, Limits};
 pub use id::{RunId, RunIdError};

@@ -1,7 +1,7 @@
 //! A job's output as it was printed: one file on disk, written by the run, followed by any number of readers.
 //!
 //! Owns the file's framing (one byte for the stream, four for the length, then the bytes) and the order in which
-//! pieces of both streams came. Never keeps output in memory.
+//! pieces of both streams came. Never keeps output in memory; a run that prints nothing has no file.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek as _, SeekFrom, Write as _};
@@ -28,8 +28,19 @@ pub(crate) struct Piece {
 /// The writing side. Dropping it tells readers nothing; the job's stage does.
 #[derive(Debug)]
 pub(crate) struct LogWriter {
-    file: Mutex<File>,
+    path: PathBuf,
+    file: Mutex<Target>,
     length: watch::Sender<u64>,
+}
+
+/// The file that is written to.
+#[derive(Debug)]
+enum Target {
+    /// Nothing was printed yet.
+    None,
+    Open(File),
+    /// The run is over.
+    Closed,
 }
 
 /// The reading side. Clones are independent.
@@ -39,21 +50,19 @@ pub(crate) struct LogReader {
     length: watch::Receiver<u64>,
 }
 
-/// A new, empty log at `path`.
-pub(crate) fn create(path: &Path) -> io::Result<(LogWriter, LogReader)> {
-    let file = File::create_new(path)?;
+/// An empty log, which will be a new file at `path` as soon as something is printed.
+pub(crate) fn new(path: &Path) -> (LogWriter, LogReader) {
     let (sender, receiver) = watch::channel(0);
     let reader = LogReader {
         path: path.to_owned(),
         length: receiver,
     };
-    Ok((
-        LogWriter {
-            file: Mutex::new(file),
-            length: sender,
-        },
-        reader,
-    ))
+    let writer = LogWriter {
+        path: path.to_owned(),
+        file: Mutex::new(Target::None),
+        length: sender,
+    };
+    (writer, reader)
 }
 
 impl LogWriter {
@@ -65,15 +74,26 @@ impl LogWriter {
         frame.push(u8::from(stream == Stream::Stderr));
         frame.extend_from_slice(&length.to_le_bytes());
         frame.extend_from_slice(bytes);
-        let written = self
-            .file
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .write_all(&frame);
-        match written {
+        match self.append(&frame) {
             Ok(()) => self.length.send_modify(|length| *length += frame.len() as u64),
             Err(error) => tracing::error!(%error, "cannot write a job's log"),
         }
+    }
+
+    fn append(&self, frame: &[u8]) -> io::Result<()> {
+        let mut target = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Target::None = *target {
+            *target = Target::Open(File::create_new(&self.path)?);
+        }
+        match &mut *target {
+            Target::Open(file) => file.write_all(frame),
+            Target::None | Target::Closed => Err(io::Error::other("the run is over")),
+        }
+    }
+
+    /// The run is over: nothing is written any more, and no file is held open for as long as the job is remembered.
+    pub(crate) fn close(&self) {
+        *self.file.lock().unwrap_or_else(PoisonError::into_inner) = Target::Closed;
     }
 }
 
@@ -103,6 +123,9 @@ impl LogReader {
     /// The whole pieces from `offset` on, at most about `most` bytes of them, and the offset after them. Blocking.
     pub(crate) fn pieces(&self, offset: u64, most: u64) -> io::Result<(Vec<Piece>, u64)> {
         let end = self.length();
+        if offset >= end {
+            return Ok((Vec::new(), offset));
+        }
         let mut file = BufReader::new(File::open(&self.path)?);
         file.seek(SeekFrom::Start(offset))?;
         let mut at = offset;
@@ -180,7 +203,9 @@ mod tests {
     #[test]
     fn pieces_come_back_in_order_from_any_piece_on() {
         let folder = tempfile::tempdir().unwrap();
-        let (writer, reader) = create(&folder.path().join("log")).unwrap();
+        let (writer, reader) = new(&folder.path().join("log"));
+        assert_eq!(reader.whole().unwrap(), (Vec::new(), Vec::new()));
+        assert!(!folder.path().join("log").exists());
         writer.stdout(b"one");
         writer.stderr(b"two");
         let (pieces, middle) = reader.pieces(0, 1).unwrap();
@@ -195,6 +220,8 @@ mod tests {
         let (pieces, end) = reader.pieces(middle, u64::MAX).unwrap();
         assert_eq!(pieces.len(), 2);
         assert_eq!(reader.pieces(end, u64::MAX).unwrap().0, []);
+        writer.close();
+        writer.stdout(b"too late");
         assert_eq!(reader.whole().unwrap(), (b"onethree".to_vec(), b"two".to_vec()));
     }
 

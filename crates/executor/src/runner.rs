@@ -44,15 +44,22 @@ impl Finished {
 
 /// Runs the job to its end.
 pub(crate) fn run(sandbox: &Sandbox, job: &Job, key: Option<&WorkerKey>) -> Finished {
-    let result = sandbox.run(&job.request(), &job.writer, &job.cancel);
-    // The inputs are of no more use, and may be most of what the job takes on disk.
-    if let Err(error) = std::fs::remove_dir_all(job.folder.bundle()) {
-        tracing::warn!(job = %job.id, %error, "cannot remove the inputs");
-    }
+    let result = match job.cancel.handle() {
+        Some(cancel) => sandbox.run(&job.request(), &job.writer, &cancel),
+        None => Err(RunError::Cancelled),
+    };
     if let Err(error) = &result {
-        tracing::warn!(job = %job.id, error = error as &dyn std::error::Error, "there is no result");
+        tracing::warn!(error = error as &dyn std::error::Error, "there is no result");
     }
-    finish(job, sandbox.class(), result, key)
+    let finished = finish(job, sandbox.class(), result, key);
+    if job.is_discarded && finished.bytes == 0 && finished.ended.receipt.output_files.is_empty() {
+        // the receipt is all that there is
+        job.folder.remove();
+    } else if let Err(error) = std::fs::remove_dir_all(job.folder.bundle()) {
+        // the inputs are of no more use, and may be most of what the job takes on disk
+        tracing::warn!(%error, "cannot remove the inputs");
+    }
+    finished
 }
 
 /// The end of a job that has no result, for a reason that the sandbox does not know.

@@ -53,6 +53,9 @@ enum Command {
     Delivered {
         id: RunId,
     },
+    Discard {
+        id: RunId,
+    },
     Stats {
         client: IpAddr,
         reply: Reply<ServiceStats>,
@@ -116,6 +119,18 @@ impl Service {
     pub(crate) fn delivered(&self, id: RunId) {
         let commands = self.commands.clone();
         tokio::spawn(async move { commands.send(Command::Delivered { id }).await.ok() });
+    }
+
+    /// All that there is of an ended job was sent, and nobody will ask for it again: it is forgotten. Never waits.
+    pub(crate) fn discard(&self, id: RunId) {
+        let commands = self.commands.clone();
+        tokio::spawn(async move { commands.send(Command::Discard { id }).await.ok() });
+    }
+
+    /// As [`Self::cancel`] where nobody waits for the answer.
+    pub(crate) fn abandon(&self, id: RunId) {
+        let service = self.clone();
+        tokio::spawn(async move { service.cancel(id).await.ok() });
     }
 
     /// Ends a job that waits or runs; deletes the data of one that has ended. Answers with how it ends.
@@ -201,6 +216,7 @@ impl Task {
                 let _ = reply.send(self.look(id));
             }
             Command::Delivered { id } => self.apply(Event::Delivered { id }),
+            Command::Discard { id } => self.apply(Event::Discarded { id }),
             Command::Stats { client, reply } => {
                 let (queued, running) = self.registry.load();
                 let quota = self.registry.quota_view(now, client);
@@ -220,20 +236,24 @@ impl Task {
         let (job, phase, _) = self.registry.job(id).ok_or(CancelRefused::Unknown)?;
         match phase {
             Phase::Running => {
-                tracing::info!(job = %id, "cancelled while it ran");
+                job.span.in_scope(|| tracing::info!("cancelled while it ran"));
                 job.cancel.cancel();
                 Ok(JobState::Failed)
             }
             Phase::Queued => {
                 let (class, key) = (self.tools.sandbox.class(), self.tools.key.as_ref());
                 let finished = runner::never_run(job, class, RunError::Cancelled, key);
-                tracing::info!(job = %id, "cancelled while it waited");
+                job.span.in_scope(|| tracing::info!("cancelled while it waited"));
                 self.finish(id, finished);
                 Ok(JobState::Failed)
             }
             Phase::Ended { report, .. } => {
                 let state = report.state;
-                self.apply(Event::Delivered { id });
+                self.apply(if job.is_discarded {
+                    Event::Discarded { id }
+                } else {
+                    Event::Delivered { id }
+                });
                 Ok(state)
             }
             Phase::Delivered { .. } => Err(CancelRefused::Deleted),
@@ -243,8 +263,9 @@ impl Task {
     fn submit(&mut self, now: Moment, client: IpAddr, job: Arc<Job>) -> Result<usize, RegistryError> {
         let id = job.id;
         let position = self.registry.load().0 + 1;
+        let span = job.span.clone();
         let actions = self.registry.apply(now, Event::Submitted { id, client, job })?;
-        tracing::info!(job = %id, position, "queued");
+        span.in_scope(|| tracing::debug!(position, "queued"));
         self.perform(actions);
         Ok(position)
     }
@@ -284,10 +305,10 @@ impl Task {
         let job = Arc::clone(job);
         let (sandbox, key) = (Arc::clone(&self.tools.sandbox), self.tools.key.clone());
         job.stage.send_replace(Stage::Running);
-        tracing::info!(job = %id, "started");
+        job.span.in_scope(|| tracing::debug!("started"));
         let task = self
             .runs
-            .spawn_blocking(move || runner::run(&sandbox, &job, key.as_ref()));
+            .spawn_blocking(move || job.span.in_scope(|| runner::run(&sandbox, &job, key.as_ref())));
         self.running.insert(task.id(), id);
     }
 
@@ -299,10 +320,11 @@ impl Task {
         match run {
             Ok((_, finished)) => self.finish(id, finished),
             Err(error) => {
-                tracing::error!(job = %id, %error, "a run's thread died");
                 let Some((job, _, _)) = self.registry.job(id) else {
                     return;
                 };
+                job.span
+                    .in_scope(|| tracing::error!(%error, "a run's thread died"));
                 let why = RunError::Internal(error.to_string());
                 let finished =
                     runner::never_run(job, self.tools.sandbox.class(), why, self.tools.key.as_ref());
@@ -317,7 +339,10 @@ impl Task {
         };
         let job = Arc::clone(job);
         let line = finished.done_line();
-        tracing::info!(job = %id, outcome = %finished.ended.receipt.outcome, "ended");
+        let receipt = &finished.ended.receipt;
+        job.span.in_scope(|| {
+            tracing::debug!(outcome = %receipt.outcome, exit_code = receipt.exit_code, "ended");
+        });
         let Finished {
             verdict,
             cpu,
@@ -331,6 +356,7 @@ impl Task {
             bytes,
             report: Arc::new(ended),
         });
+        job.close();
         // After the registry knows: whoever is told that the job ended finds it ended.
         job.stage.send_replace(Stage::Ended(line));
     }

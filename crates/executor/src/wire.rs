@@ -29,6 +29,10 @@ pub struct Health {
     pub max_concurrent_jobs: Option<u32>,
 }
 
+/// Header of `POST /submit`: the client's own name for the submission, 32 to 128 letters and digits that nobody guesses.
+/// What was sent under it before is answered with the run that there is, not run again.
+pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";
+
 /// `POST /submit`, accepted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Submitted {
@@ -39,6 +43,24 @@ pub struct Submitted {
     /// Its place in the queue; 1 is next.
     #[serde(default)]
     pub position: u64,
+}
+
+/// `POST /submit?wait=SECONDS`: what was submitted, and what became of it until the answer.
+///
+/// The answer comes when the run is over, a moment after its first output, or after `wait` (30 s at most). With
+/// `discard=true` the run is the request's own: it is ended where the client goes away before the answer, and forgotten
+/// with all of its data where the answer says all that there is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Begun {
+    /// As without `wait`.
+    #[serde(flatten)]
+    pub submitted: Submitted,
+    /// As `GET /follow/{id}?from=0` says it; `None` without `wait`, and from an executor of old.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub followed: Option<Followed>,
+    /// Whether the executor has forgotten the run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub discarded: bool,
 }
 
 /// Where a job stands.

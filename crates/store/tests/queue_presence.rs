@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use postgres::PostgresServer;
-use sandrun_store::queue::{Presence, QueueAddress, ReplicaId, join_replicas};
+use sandrun_store::queue::{Living, Presence, QueueAddress, ReplicaId, join_replicas};
 use tokio::sync::watch::Receiver;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -26,10 +26,10 @@ async fn join(address: &QueueAddress, numbers: &[u32]) -> Presence {
 }
 
 /// Waits until exactly these live; how long that took.
-async fn until(living: &mut Receiver<BTreeSet<ReplicaId>>, ids: &[u32]) -> Duration {
+async fn until(living: &mut Receiver<Living>, ids: &[u32]) -> Duration {
     let wanted: BTreeSet<ReplicaId> = ids.iter().map(|it| ReplicaId(*it)).collect();
     let began = Instant::now();
-    let waited = tokio::time::timeout(PATIENCE, living.wait_for(|it| *it == wanted))
+    let waited = tokio::time::timeout(PATIENCE, living.wait_for(|it| it.replicas == wanted))
         .await
         .is_ok();
     assert!(waited, "{:?}", living.borrow());
@@ -79,7 +79,10 @@ async fn who_goes_is_missed_at_once_and_who_was_cut_off_comes_back_under_its_num
         .parse()
         .unwrap();
     let stranger = join(&elsewhere, &[7]).await;
-    assert_eq!(*stranger.living().borrow(), BTreeSet::from([ReplicaId(7)]));
+    assert_eq!(
+        stranger.living().borrow().replicas,
+        BTreeSet::from([ReplicaId(7)])
+    );
     drop(stranger);
 
     drop(two);

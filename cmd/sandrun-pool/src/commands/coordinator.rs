@@ -80,9 +80,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
             | CoordinatorError::Service(BrokerError::Store(_) | BrokerError::Listen { .. }) => {
                 Status::BadInput
             }
-            CoordinatorError::Service(
-                BrokerError::Queue(_) | BrokerError::Http(_) | BrokerError::Task(_),
-            ) => Status::Failure,
+            CoordinatorError::Service(BrokerError::Queue(_) | BrokerError::Task(_)) => Status::Failure,
         };
         Failure::new(status, words(&error.into()))
     })?;

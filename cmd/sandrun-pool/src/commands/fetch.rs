@@ -12,20 +12,25 @@ use crate::args::{ChainArgs, StoreArgs};
 use crate::exit::{Failure, Status};
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::remote::{self, RemoteArgs};
 use crate::view::{PoolArgs, View, unknown};
 
 /// Arguments of `fetch`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sandrun-pool fetch 0x1234…\n  \
-    sandrun-pool fetch 0x12345678 --out results     # the first digits are enough where they are unique\n\n\
-    It needs no key, and ends as `submit` does: 5 when the program failed, 6 when nothing was agreed on.")]
+    sandrun-pool fetch 0x12345678 --out results     # the first digits are enough where they are unique\n  \
+    sandrun-pool fetch 0123456789abcdef --to http://127.0.0.1:8000\n\n\
+    It needs no key. On the market a result is checked against what the nodes agreed on, at a service against the receipt\n\
+    that the executor has signed. It ends as `submit` does: 5 when the program failed, 6 when nothing was agreed on.")]
 pub(crate) struct Arguments {
-    /// The job's id, or its first digits
+    /// The job's id; on the market its first digits are enough
     job: String,
     /// Where the result goes; ./results/JOB when not given
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -36,6 +41,9 @@ pub(crate) struct Arguments {
 
 /// Fetches the result.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        return remote::fetch(to, &arguments.job, arguments.out.as_deref(), output).await;
+    }
     place::check(arguments.out.as_deref())?;
     let store = arguments.store.client()?;
     let view = View::open(&arguments.chain, &arguments.pool, output).await?;

@@ -3,7 +3,7 @@
 use clap::Args;
 use sandrun_core::market::rules::Standing;
 use sandrun_core::market::{JobFacts, Owes, WaitsFor, Why, why};
-use sandrun_types::{Answer, UnixSeconds};
+use sandrun_types::{Answer, JobId, UnixSeconds};
 use serde::Serialize;
 
 use crate::args::ChainArgs;
@@ -37,6 +37,7 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Serialize)]
 struct Shown {
+    job: JobId,
     facts: JobFacts,
     /// Whole coins or tokens per replica; within `facts` amounts are base units, as on chain.
     price: String,
@@ -162,6 +163,7 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     let coins = Coins::of(view.reader(), [token]).await?;
     let reason = why(&entry.facts, now);
     let shown = Shown {
+        job,
         price: coins.amount(token, entry.facts.order.price),
         symbol: coins.name(token),
         decimals: coins.decimals(token),

@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::args::ChainArgs;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::remote::RemoteArgs;
 
 /// Gas of a posting, as measured (contracts/README.md).
 const POST_GAS: u64 = 65_000;
@@ -37,7 +38,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 3)]
     redundancy: u8,
     /// Twice the price, to be taken first
-    #[arg(long)]
+    #[arg(id = "taken_first", long = "priority")]
     priority: bool,
     /// What a coin costs, in dollars; 1000 on the local testnet
     #[arg(
@@ -47,6 +48,8 @@ pub(crate) struct Arguments {
         default_value = "1000"
     )]
     dollars_per_coin: String,
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
 }
@@ -116,6 +119,11 @@ async fn warnings(
 
 /// Says what the job would cost.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    if arguments.remote.address().is_some() {
+        let text = "a broker, a coordinator or an executor takes no payment, so there is nothing to quote: `submit` runs the \
+                    job there. For the market leave --to out and SANDRUN_TO empty";
+        return Err(Failure::new(Status::BadInput, text));
+    }
     let job = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
     let redundancy = Redundancy::try_from(arguments.redundancy).status(Status::BadInput)?;
     let per_coin: Dollars = arguments.dollars_per_coin.parse().status(Status::BadInput)?;

@@ -1,4 +1,4 @@
-//! `status`: the market as a whole.
+//! `status`: the market, or a service, as a whole.
 
 use clap::Args;
 use sandrun_types::{Address, Amount, ChainId};
@@ -7,12 +7,18 @@ use serde::Serialize;
 use crate::args::ChainArgs;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::remote::{self, RemoteArgs};
 use crate::view::{PoolArgs, View};
 
 /// Arguments of `status`.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  sandrun-pool status\n  sandrun-pool status --json")]
+#[command(
+    after_help = "Examples:\n  sandrun-pool status\n  sandrun-pool status --json\n  \
+    sandrun-pool status --to http://127.0.0.1:8000"
+)]
 pub(crate) struct Arguments {
+    #[command(flatten)]
+    remote: RemoteArgs,
     #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
@@ -60,6 +66,9 @@ impl Report for Shown {
 
 /// Shows the market.
 pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(to) = arguments.remote.address() {
+        return remote::overview(to, output).await;
+    }
     let view = View::open(&arguments.chain, &arguments.pool, output).await?;
     let nodes = view.reader().nodes().await.status(Status::Unreachable)?;
     let (jobs, block) = view.counts().await?;

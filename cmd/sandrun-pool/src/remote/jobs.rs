@@ -9,7 +9,24 @@ use crate::output::{Output, Report, table};
 
 #[derive(Debug, Serialize)]
 struct List {
-    jobs: Vec<Job>,
+    jobs: Vec<Named>,
+}
+
+/// A job under the key that it has on the market too, beside the service's own.
+#[derive(Debug, Serialize)]
+struct Named {
+    job: PoolJobId,
+    #[serde(flatten)]
+    view: Job,
+}
+
+impl From<Job> for Named {
+    fn from(view: Job) -> Self {
+        Self {
+            job: view.id.clone(),
+            view,
+        }
+    }
 }
 
 impl Report for List {
@@ -17,7 +34,7 @@ impl Report for List {
         let heading = ["JOB", "STATE", "NODE", "ATTEMPT", "PRIORITY", "CLIENT", "CREATED"]
             .map(str::to_owned)
             .to_vec();
-        let rows = self.jobs.iter().map(|job| {
+        let rows = self.jobs.iter().map(|Named { view: job, .. }| {
             vec![
                 job.id.to_string(),
                 job.status.to_string(),
@@ -75,6 +92,7 @@ pub(crate) async fn list(
         );
     }
     jobs.truncate(most);
+    let jobs = jobs.into_iter().map(Named::from).collect();
     output.result(&List { jobs })?;
     Ok(Status::Success)
 }
@@ -86,7 +104,7 @@ fn has(jobs: &[Job], id: &PoolJobId) -> bool {
 #[derive(Debug, Serialize)]
 struct Shown {
     #[serde(flatten)]
-    job: Job,
+    job: Named,
     why: String,
     #[serde(skip)]
     only_why: bool,
@@ -97,7 +115,7 @@ impl Report for Shown {
         if self.only_why {
             return format!("{}\n", self.why);
         }
-        let job = &self.job;
+        let job = &self.job.view;
         let mut lines = vec![("job", job.id.to_string()), ("state", job.status.to_string())];
         let replicas = match (job.replicas, job.quorum) {
             (Some(replicas), Some(quorum)) => Some(format!("{replicas} (quorum {quorum})")),
@@ -156,7 +174,7 @@ pub(crate) async fn show(to: &str, id: &str, only_why: bool, output: &Output) ->
     let job = service.job(&id).await.map_err(failed)?;
     output.result(&Shown {
         why: explain(&job),
-        job,
+        job: job.into(),
         only_why,
     })?;
     Ok(Status::Success)
@@ -197,7 +215,7 @@ mod tests {
             job(json!({"job_id": "a", "status": "pending", "parents": ["b"], "replicas": 3, "quorum": 2}));
         let shown = Shown {
             why: explain(&waits),
-            job: waits,
+            job: waits.into(),
             only_why: false,
         };
         let text = shown.human();

@@ -4,10 +4,12 @@
 //! touches a chain or a key.
 
 mod errors;
+mod fetch;
 mod jobs;
 mod logs;
 mod nodes;
 mod only;
+mod overview;
 mod submit;
 
 use clap::Args;
@@ -15,10 +17,12 @@ use client_sdk::pool::{PoolClient, PoolJobId};
 
 use crate::exit::{Failure, Status, WithStatus as _};
 
+pub(crate) use fetch::fetch;
 pub(crate) use jobs::{cancel, list, show};
 pub(crate) use logs::logs;
 pub(crate) use nodes::{drain, nodes};
 pub(crate) use only::check;
+pub(crate) use overview::overview;
 pub(crate) use submit::{ServiceArgs, Wanted, submit};
 
 use errors::failed;

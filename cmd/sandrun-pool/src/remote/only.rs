@@ -29,6 +29,7 @@ const MARKET: &[&str] = &[
 const SERVICE: &[&str] = &[
     "client_name",
     "priority",
+    "retries",
     "require",
     "after",
     "idempotency_key",
@@ -108,6 +109,9 @@ mod tests {
             "x jobs --to http://b --client me",
             "x job 12 --to http://b",
             "x status",
+            "x quote --code a --priority",
+            "x status --to http://b",
+            "x submit --code a --to http://b --retries 0",
         ] {
             assert_eq!(check(good), Ok(()), "{good}");
         }
@@ -116,6 +120,8 @@ mod tests {
             ("x submit --code a --to http://b --class det", "--class"),
             ("x submit --code a --payment 1 --priority 9", "--priority"),
             ("x submit --code a --payment 1 --client me", "--client"),
+            ("x submit --code a --payment 1 --retries 2", "--retries"),
+            ("x status --to http://b --pool http://c", "--pool"),
             (
                 "x submit --code a --payment 1 --to= --require gpu=true",
                 "--require",

@@ -32,10 +32,14 @@ pub(crate) struct ServiceArgs {
     /// How urgent the job is: 0 to 9, 9 is the most urgent; 4 when not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=9))]
     priority: Option<u8>,
+    /// How many attempts may be lost before the job fails; as many as the service allows (its MAX_RETRIES) when not given
+    #[arg(long, value_name = "N")]
+    retries: Option<u8>,
     /// What a node has to have: cpu_cores, memory_mib, gpu, vram_mib, region or label.NAME; several times
     #[arg(long, value_name = "KEY=VALUE")]
     require: Vec<String>,
-    /// Job that has to end well before, whose files this one finds in the folder DIR; several times
+    /// Job that has to end well before, whose files this one finds in the folder DIR; several times. A job's id, or the
+    /// output root (64 digits) of one that has ended well
     #[arg(long, value_name = "JOB[=DIR]")]
     after: Vec<After>,
     /// Own name for this submission: who submits it again gets the same job
@@ -76,7 +80,7 @@ impl Report for Detached {
 
 /// What a job that ended says.
 #[derive(Debug, Serialize)]
-struct Finished {
+pub(super) struct Finished {
     job: PoolJobId,
     status: JobStatus,
     reason: Option<String>,
@@ -89,7 +93,7 @@ struct Finished {
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<CheckedReceipt>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    result: Option<Fetched>,
+    pub(super) result: Option<Fetched>,
     /// Whether people have seen the output already.
     #[serde(skip)]
     is_seen: bool,
@@ -97,9 +101,9 @@ struct Finished {
 
 /// Where a result lies.
 #[derive(Debug, Serialize)]
-struct Fetched {
+pub(super) struct Fetched {
     directory: PathBuf,
-    files: Vec<ResultFile>,
+    pub(super) files: Vec<ResultFile>,
 }
 
 impl Report for Finished {
@@ -114,7 +118,7 @@ impl Report for Finished {
 
 impl Finished {
     /// How it ended, in a sentence.
-    fn summary(&self) -> String {
+    pub(super) fn summary(&self) -> String {
         let mut text = format!("job {} {}", self.job, self.status);
         match (&self.reason, self.exit_code) {
             (Some(reason), _) => text += &format!(": {reason}"),
@@ -137,7 +141,7 @@ impl Finished {
 }
 
 /// What a script learns from how a job ended.
-fn status(job: &Job) -> Status {
+pub(super) fn status(job: &Job) -> Status {
     match (job.status, job.exit_code) {
         (JobStatus::Completed, _) => Status::Success,
         (JobStatus::Failed, Some(code)) if code != 0 => Status::JobFailed,
@@ -164,6 +168,7 @@ pub(crate) async fn submit(
         replicas: redundancy.replicas(),
         quorum: redundancy.quorum(),
         priority: more.priority,
+        retries: more.retries,
         requirements: requirements(&more.require)?,
         after: more.after,
     };
@@ -214,7 +219,7 @@ fn requirements(texts: &[String]) -> anyhow::Result<NodeRequirements> {
 }
 
 /// A result is not mixed with what was there before.
-fn check_empty(out: &Path) -> anyhow::Result<()> {
+pub(super) fn check_empty(out: &Path) -> anyhow::Result<()> {
     let problem = match std::fs::read_dir(out) {
         Ok(mut items) => items.next().map(|_| "it is not empty".to_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
@@ -253,7 +258,7 @@ fn line(job: &Job) -> String {
 }
 
 /// Gets what an ended job has printed and left.
-async fn finish(
+pub(super) async fn finish(
     service: &PoolClient,
     job: &Job,
     out: Option<&Path>,

@@ -208,7 +208,7 @@ async fn wrong_words_are_refused_before_anything_is_sent(world: &World) -> anyho
         ("drain nobody", 2, "node nobody is not known"),
         ("job 0123 --to http://127.0.0.1:1", 3, "does not answer"),
         ("job 0123 --to nowhere", 2, "is not a service's address"),
-        ("logs 0123 --to=", 2, "give --to URL"),
+        ("drain 0123 --to=", 2, "give --to URL"),
         (
             "submit --code hello.py --to= --priority 3 --payment 1",
             2,

@@ -49,6 +49,27 @@ async fn a_drained_node_takes_nothing_until_it_is_resumed() -> anyhow::Result<()
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_service_is_shown_as_a_whole() -> anyhow::Result<()> {
+    let world = World::new().await?;
+    world.write("hello.py", "print('hello')\n")?;
+    world
+        .detached("--code hello.py --require region=moon --retries 0")
+        .await?;
+    let shown = world.json("status").await?;
+    let facts = ["service", "nodes", "up", "draining", "lost", "open"].map(|it| shown[it].clone());
+    let wanted = [json!("broker"), json!(1), json!(1), json!(0), json!(0), json!(1)];
+    assert_eq!(facts, wanted, "{shown}");
+    let text = world.run("status").await?;
+    assert!(text.stdout.contains("jobs     1 open"), "{text:?}");
+    let priced = world.run("quote --code hello.py").await?;
+    assert_eq!(priced.code, 2, "{priced:?}");
+    assert!(priced.stderr.contains("takes no payment"), "{priced:?}");
+    let tried = world.run("submit --code hello.py --retries 99").await?;
+    assert!(tried.stderr.contains("MAX_RETRIES"), "{tried:?}");
+    world.stop().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_job_waits_for_a_node_that_has_what_it_needs() -> anyhow::Result<()> {
     let world = World::new().await?;
     world.write("hello.py", "print('hello')\n")?;

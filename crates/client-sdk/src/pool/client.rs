@@ -12,8 +12,8 @@ use super::detect::detect;
 use super::http::{ANSWER, Http, UPLOAD, header};
 use super::plain::{CoordinatorJob, ExecutorJob};
 use super::{
-    Job, JobPage, JobQuery, Kind, LogFollower, Node, PoolClientError, PoolJobId, PoolNodeId, Printed,
-    Service, Submission, Submitted,
+    Job, JobPage, JobQuery, Kind, LogFollower, Node, Overview, PoolClientError, PoolJobId, PoolNodeId,
+    Printed, Service, Submission, Submitted,
 };
 
 /// Most jobs of one page.
@@ -205,6 +205,18 @@ impl PoolClient {
         };
         let list: NodeList = self.http.json(self.http.get(path).timeout(ANSWER)).await?;
         Ok(list.nodes)
+    }
+
+    /// How it stands as a whole.
+    ///
+    /// # Errors
+    /// [`PoolClientError`].
+    pub async fn overview(&self) -> Result<Overview, PoolClientError> {
+        let path = match self.service.kind {
+            Kind::Coordinator if !self.service.is_common => "pool",
+            Kind::Broker | Kind::Coordinator | Kind::Executor => "health",
+        };
+        self.http.json(self.http.get(&[path]).timeout(ANSWER)).await
     }
 
     /// Lets a node take nothing new, or (`resume`) take jobs again.

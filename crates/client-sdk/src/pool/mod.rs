@@ -25,5 +25,5 @@ pub use follow::{LogEvent, LogFollower};
 pub use ids::{BadId, PoolJobId, PoolNodeId};
 pub use receipt::CheckedReceipt;
 pub use requirements::{NodeRequirements, RequirementError};
-pub use submission::{After, AfterError, Options, Submission};
-pub use views::{Job, JobPage, JobQuery, JobStatus, Node, OutputEntry, Printed, Submitted, Time};
+pub use submission::{After, AfterError, Options, Parent, Submission};
+pub use views::{Job, JobPage, JobQuery, JobStatus, Node, OutputEntry, Overview, Printed, Submitted, Time};

@@ -3,18 +3,29 @@
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use sandrun_types::{BundlePath, BundlePathError, Interpreter, Manifest};
+use sandrun_types::{BundlePath, BundlePathError, Interpreter, Manifest, Sha256Hex};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{BadId, NodeRequirements, PoolJobId};
 use crate::PreparedJob;
 
+/// Which job another one waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parent {
+    /// The one with this id.
+    Job(PoolJobId),
+    /// One that has ended well with this output root.
+    Content(Sha256Hex),
+}
+
 /// A job whose outputs another one finds among its files.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct After {
     /// The job.
-    pub job: PoolJobId,
+    #[serde(flatten)]
+    pub parent: Parent,
     /// The folder that its outputs are put in; the job's own folder where there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub into: Option<String>,
@@ -34,14 +45,19 @@ pub enum AfterError {
 impl FromStr for After {
     type Err = AfterError;
 
-    /// `JOB` or `JOB=FOLDER`.
+    /// `JOB` or `JOB=FOLDER`, with an output root's 64 hexadecimal digits in place of a job's id where the job is not known.
     fn from_str(text: &str) -> Result<Self, AfterError> {
-        let (job, into) = match text.split_once('=') {
+        let (parent, into) = match text.split_once('=') {
             Some((job, into)) => (job, Some(BundlePath::parse(into)?)),
             None => (text, None),
         };
+        let parent = match serde_json::from_value(Value::from(parent)) {
+            Ok(root) => Parent::Content(root),
+            // shorter than any root
+            Err(_) => Parent::Job(parent.parse()?),
+        };
         Ok(Self {
-            job: job.parse()?,
+            parent,
             into: into.map(|it| it.as_str().to_owned()),
         })
     }
@@ -56,6 +72,8 @@ pub struct Options {
     pub quorum: u8,
     /// How urgent it is, 0 to 9; the service's default when not given.
     pub priority: Option<u8>,
+    /// How many of its attempts may be lost before it fails; as many as the service allows when not given.
+    pub retries: Option<u8>,
     /// What its nodes have to have.
     pub requirements: NodeRequirements,
     /// Jobs whose outputs it needs.
@@ -68,6 +86,7 @@ impl Default for Options {
             replicas: 1,
             quorum: 1,
             priority: None,
+            retries: None,
             requirements: NodeRequirements::default(),
             after: Vec::new(),
         }
@@ -84,6 +103,9 @@ impl Options {
         }
         if let Some(priority) = self.priority {
             fields.insert("priority".to_owned(), priority.into());
+        }
+        if let Some(retries) = self.retries {
+            fields.insert("retries".to_owned(), retries.into());
         }
         if !self.requirements.is_empty() {
             fields.insert("requirements".to_owned(), json!(self.requirements));
@@ -174,6 +196,8 @@ impl Submission {
             Some("it knows no redundancy but 1")
         } else if has("priority") {
             Some("it knows no priorities; leave --priority out")
+        } else if has("retries") {
+            Some("it sets the number of retries itself; leave --retries out")
         } else if has("requirements") {
             Some("it knows no requirements; leave --require out")
         } else if has("after") {
@@ -262,6 +286,7 @@ mod tests {
         assert!(submission.beyond_older().unwrap().contains("redundancy"));
         options = Options {
             priority: Some(9),
+            retries: Some(0),
             after: vec!["ab=in".parse().unwrap()],
             ..Options::default()
         };
@@ -270,7 +295,7 @@ mod tests {
         assert_eq!(submission.json(), None);
         assert_eq!(
             submission.options(),
-            Some(json!({"priority": 9, "after": [{"job": "ab", "into": "in"}]}))
+            Some(json!({"priority": 9, "retries": 0, "after": [{"job": "ab", "into": "in"}]}))
         );
     }
 
@@ -279,6 +304,11 @@ mod tests {
         let after = |text: &str| text.parse::<After>();
         assert_eq!(after("ab").unwrap().into, None);
         assert_eq!(after("ab=in/x").unwrap().into.as_deref(), Some("in/x"));
+        let root = "0f".repeat(32);
+        assert_eq!(
+            json!([after("ab").unwrap(), after(&format!("{root}=in")).unwrap()]),
+            json!([{"job": "ab"}, {"content": root, "into": "in"}])
+        );
         for bad in ["", "=in", "a/b", "ab=../x", "ab=/x"] {
             assert!(after(bad).is_err(), "{bad}");
         }

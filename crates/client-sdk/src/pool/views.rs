@@ -184,6 +184,20 @@ pub struct JobPage {
     pub next: Option<String>,
 }
 
+/// How a service stands as a whole; what it does not say is `None`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize, Serialize)]
+pub struct Overview {
+    /// Jobs that have not ended; at an older broker or coordinator all that it knows.
+    #[serde(default, alias = "total_jobs")]
+    pub jobs: Option<u64>,
+    /// Nodes that are there.
+    #[serde(default, alias = "healthy_workers")]
+    pub active_nodes: Option<u64>,
+    /// Jobs that wait, at an older coordinator.
+    #[serde(default)]
+    pub queued_jobs: Option<u64>,
+}
+
 /// A node of a service.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Node {

@@ -136,6 +136,7 @@ impl Pool {
             attempt,
             until,
             step: LeaseStep::Given,
+            claim: None,
         });
         let is_full = open.waiting == 0;
         self.queue.charge(client);

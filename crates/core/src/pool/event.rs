@@ -1,8 +1,10 @@
 //! What the machine is told and what it asks for.
 
+use std::collections::BTreeSet;
+
 use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
 
-use super::{ClientNumber, FailReason, JobEnd, JobNumber, JobSpec, NodeNumber, NodeSpec};
+use super::{ClaimNumber, ClientNumber, FailReason, JobEnd, JobNumber, JobSpec, NodeNumber, NodeSpec};
 
 /// Something that happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,6 +35,28 @@ pub enum Event {
         node: NodeNumber,
         /// The job that it names.
         job: Option<JobNumber>,
+    },
+    /// A lease that was just given goes out in the answer to this claim of its node.
+    Handed {
+        /// The job.
+        job: JobNumber,
+        /// The node.
+        node: NodeNumber,
+        /// Its attempt.
+        attempt: Attempt,
+        /// The claim.
+        claim: ClaimNumber,
+    },
+    /// A node says which attempts it has, now that all its claims up to a number are settled: it has read their answers
+    /// or never will. Its other leases from these claims have come to nothing. What was given in a later claim, or in
+    /// one without a number, may still be on its way.
+    Holds {
+        /// The node.
+        node: NodeNumber,
+        /// The highest number up to which all claims are settled.
+        settled: ClaimNumber,
+        /// What it has.
+        held: BTreeSet<(JobNumber, Attempt)>,
     },
     /// A node has begun.
     Started {

@@ -7,7 +7,7 @@ use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use super::queue::NeedsId;
-use super::{ClientNumber, JobNumber, Level, Needs, NodeNumber, Priority};
+use super::{ClaimNumber, ClientNumber, JobNumber, Level, Needs, NodeNumber, Priority};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +24,8 @@ pub struct JobSpec {
     pub quorum: u8,
     /// Seconds that a lease lasts.
     pub lease_seconds: u32,
+    /// How many attempts may come to nothing before it fails; at most, and without a word, what the service allows.
+    pub retries: Option<u8>,
     /// Jobs that have to be agreed on before it may start. Each has to be in the pool, ended or not.
     pub parents: BTreeSet<JobNumber>,
 }
@@ -39,6 +41,9 @@ pub struct Lease {
     pub until: UnixSeconds,
     /// How far it is.
     pub step: LeaseStep,
+    /// The claim that it was the answer to, where the node numbers its claims.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim: Option<ClaimNumber>,
 }
 
 /// How far an attempt is.
@@ -110,6 +115,8 @@ pub enum FailReason {
     LeaseOver,
     /// The node is gone.
     NodeLost,
+    /// The node says that it does not have it: it never got it, or has lost it.
+    NotHeld,
     /// The answer's signature is not the worker's.
     BadSignature,
     /// The answers do not agree.
@@ -125,6 +132,7 @@ impl fmt::Display for FailReason {
             Self::Refused => "the node refused the job as it is",
             Self::LeaseOver => "the last attempt took longer than its lease and no retry is left",
             Self::NodeLost => "the last node was lost and no retry is left",
+            Self::NotHeld => "the last node did not have the job and no retry is left",
             Self::BadSignature => "the last answer was not signed by its worker and no retry is left",
             Self::NoAgreement => "the nodes' answers do not agree",
             // the number is the machine's own: a service names the job by the id that its clients know

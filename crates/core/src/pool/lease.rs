@@ -1,12 +1,18 @@
 //! Leases: their steps, and the ways in which they end.
 
+use std::collections::BTreeSet;
+
 use sandrun_types::{Attempt, UnixSeconds};
 
 use super::job::{Job, Life, Open, as_parent};
 use super::{
-    Action, Answered, FailReason, Illegal, JobEnd, JobNumber, Lease, LeaseStep, NodeNumber, NodeStatus, Pool,
-    Report, SignatureCheck, Verification,
+    Action, Answered, ClaimNumber, FailReason, Illegal, JobEnd, JobNumber, Lease, LeaseStep, NodeNumber,
+    NodeStatus, Pool, Report, SignatureCheck, Verification,
 };
+
+/// Up to this attempt one that its node never had costs the job no retry. Later ones do: a job that brings down whoever
+/// gets it has to end.
+const FREE_ATTEMPTS: Attempt = Attempt(16);
 
 impl Pool {
     /// The lease that a node holds under this number.
@@ -16,6 +22,52 @@ impl Pool {
         let open = known.open().ok_or(stale)?;
         let index = open.lease(node, attempt).ok_or(stale)?;
         open.leases.get(index).map(|lease| (open, lease)).ok_or(stale)
+    }
+
+    /// Notes in the answer to which claim a lease goes out.
+    pub(super) fn handed(
+        &mut self,
+        job: JobNumber,
+        node: NodeNumber,
+        attempt: Attempt,
+        claim: ClaimNumber,
+    ) -> Result<(), Illegal> {
+        self.held(job, node, attempt)?;
+        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
+        if let Some(open) = open
+            && let Some(index) = open.lease(node, attempt)
+            && let Some(lease) = open.leases.get_mut(index)
+        {
+            lease.claim = Some(claim);
+        }
+        self.touch(job);
+        Ok(())
+    }
+
+    /// Ends the leases of a node that came in answers which it has read, or never will, and that it does not have.
+    pub(super) fn holds(
+        &mut self,
+        node: NodeNumber,
+        settled: ClaimNumber,
+        held: &BTreeSet<(JobNumber, Attempt)>,
+        out: &mut Vec<Action>,
+    ) -> Result<(), Illegal> {
+        if !self.nodes.contains_key(&node) {
+            return Err(Illegal::UnknownNode(node));
+        }
+        let leases = self.held.get(&node).into_iter().flatten();
+        let missing: Vec<(JobNumber, Attempt)> = leases
+            .filter(|lease| !held.contains(lease))
+            .filter(|(job, attempt)| {
+                let lease = self.held(*job, node, *attempt);
+                lease.is_ok_and(|(_, lease)| lease.claim.is_some_and(|claim| claim <= settled))
+            })
+            .copied()
+            .collect();
+        for (job, attempt) in missing {
+            self.come_to_nothing(job, node, attempt, FailReason::NotHeld, true, out);
+        }
+        Ok(())
     }
 
     pub(super) fn started(
@@ -209,6 +261,12 @@ impl Pool {
         retry: bool,
         out: &mut Vec<Action>,
     ) {
+        let is_free = reason == FailReason::NotHeld
+            && self.settings.policy.retries
+            && attempt <= FREE_ATTEMPTS
+            && self
+                .held(job, node, attempt)
+                .is_ok_and(|(_, lease)| lease.step == LeaseStep::Given);
         self.release(job, node, attempt);
         let Some(known) = self.jobs.get_mut(&job) else {
             return;
@@ -217,8 +275,8 @@ impl Pool {
         let Some(open) = known.open_mut() else { return };
         let (needs, level) = (open.needs, open.level);
         open.last_failure = Some(reason);
-        if retry && open.retries_left > 0 {
-            open.retries_left -= 1;
+        if retry && (is_free || open.retries_left > 0) {
+            open.retries_left -= u8::from(!is_free);
             open.waiting += 1;
             self.queue.insert(needs, level, client, job);
             self.touch(job);

@@ -24,7 +24,7 @@ pub struct Settings {
     /// one that counted last is older than a quarter of this: nodes that speak often change little, and who speaks
     /// more often than that is lost up to a quarter sooner.
     pub node_timeout: Option<u32>,
-    /// How many attempts of a job may come to nothing before it fails.
+    /// How many attempts of a job may come to nothing before it fails, where the job does not ask for fewer.
     pub max_retries: u8,
 }
 
@@ -78,6 +78,13 @@ impl Pool {
             Event::Register { node, spec } => self.register(now, node, spec)?,
             Event::Heartbeat { node } => self.heartbeat(now, node)?,
             Event::Claim { node, job } => self.claim(now, node, job, &mut out)?,
+            Event::Handed {
+                job,
+                node,
+                attempt,
+                claim,
+            } => self.handed(job, node, attempt, claim)?,
+            Event::Holds { node, settled, held } => self.holds(node, settled, &held, &mut out)?,
             Event::Started { job, node, attempt } => self.started(now, job, node, attempt)?,
             Event::Committed { job, node, attempt } => self.committed(now, job, node, attempt)?,
             Event::Answered {
@@ -161,7 +168,8 @@ impl Pool {
             leases: Vec::new(),
             answers: Vec::new(),
             retries_left: if policy.retries {
-                self.settings.max_retries
+                let most = self.settings.max_retries;
+                spec.retries.map_or(most, |retries| retries.min(most))
             } else {
                 0
             },

@@ -44,4 +44,4 @@ pub use queue::Level;
 pub use read::NodeView;
 pub use snapshot::{JobLife, JobSnapshot, NodeSnapshot, OpenJob};
 pub use touch::{Counts, Touched};
-pub use words::{ClientNumber, Illegal, JobNumber, NodeNumber, Priority};
+pub use words::{ClaimNumber, ClientNumber, Illegal, JobNumber, NodeNumber, Priority};

@@ -55,6 +55,21 @@ impl Pool {
         Ok(())
     }
 
+    /// Lets a lost node out of memory, whoever it was; one that is not lost, or still has leases, stays. Whether it is
+    /// gone.
+    pub fn drop_node(&mut self, node: NodeNumber) -> bool {
+        let is_lost = self
+            .nodes
+            .get(&node)
+            .is_none_or(|it| it.status == NodeStatus::Lost);
+        if !is_lost || self.held.contains_key(&node) {
+            return false;
+        }
+        self.nodes.remove(&node);
+        self.touched.nodes.remove(&node);
+        true
+    }
+
     /// A lost node, or one that has just come, is up.
     fn revive(&mut self, now: UnixSeconds, node: NodeNumber) {
         if let Some(known) = self.nodes.get_mut(&node)

@@ -29,6 +29,10 @@ number!(
     NodeNumber(u32)
 );
 number!(
+    /// A node's own number of one of its claims, higher than those of all claims that it made before.
+    ClaimNumber(u64)
+);
+number!(
     /// Whoever submits: what fair share is between.
     ClientNumber(u32)
 );

@@ -50,6 +50,17 @@ pub(crate) enum Step {
     Start {
         which: u16,
     },
+    /// The answer to a numbered claim.
+    Hand {
+        which: u16,
+        claim: u8,
+    },
+    /// The node has those of the leases given so far whose bits are set.
+    Hold {
+        node: u8,
+        settled: u8,
+        keeps: u16,
+    },
     Commit {
         which: u16,
     },
@@ -94,6 +105,9 @@ pub(crate) fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(node, slots, announced)| Step::Register { node, slots, announced }),
         10 => (0u8..6, 0u8..12).prop_map(|(node, job)| Step::Claim { node, job }),
         3 => any::<u16>().prop_map(|which| Step::Start { which }),
+        4 => (any::<u16>(), 0u8..20).prop_map(|(which, claim)| Step::Hand { which, claim }),
+        2 => (0u8..6, 0u8..20, any::<u16>())
+            .prop_map(|(node, settled, keeps)| Step::Hold { node, settled, keeps }),
         10 => any::<u16>().prop_map(|which| Step::Commit { which }),
         12 => (any::<u16>(), 0u8..3, 0u8..6)
             .prop_map(|(which, digest, signature)| Step::Answer { which, digest, signature }),
@@ -183,6 +197,7 @@ impl Script {
                         replicas,
                         quorum,
                         lease_seconds: 30,
+                        retries: None,
                         parents,
                     },
                 }
@@ -218,6 +233,28 @@ impl Script {
             Step::Start { which } => {
                 let (job, node, attempt) = self.lease(which)?;
                 Event::Started { job, node, attempt }
+            }
+            Step::Hand { which, claim } => {
+                let (job, node, attempt) = self.lease(which)?;
+                let claim = ClaimNumber(claim.into());
+                Event::Handed {
+                    job,
+                    node,
+                    attempt,
+                    claim,
+                }
+            }
+            Step::Hold { node, settled, keeps } => {
+                let node = NodeNumber(node.into());
+                let latest = self.given.iter().rev().take(16).enumerate();
+                let held = latest
+                    .filter(|(at, it)| keeps >> at & 1 == 1 && it.1 == node)
+                    .map(|(_, (job, _, attempt))| (*job, *attempt));
+                Event::Holds {
+                    node,
+                    settled: ClaimNumber(settled.into()),
+                    held: held.collect(),
+                }
             }
             Step::Commit { which } => {
                 let (job, node, attempt) = self.lease(which)?;

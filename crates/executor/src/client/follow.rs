@@ -24,6 +24,17 @@ pub struct FollowedRun {
     pub receipt: Option<SignedReceipt>,
 }
 
+/// A run that was submitted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BegunRun {
+    /// The executor's name of it.
+    pub id: String,
+    /// What became of it so far, from its beginning; `None` from an executor of old.
+    pub followed: Option<FollowedRun>,
+    /// Whether all that there is was said, and the executor has deleted and forgotten it.
+    pub is_forgotten: bool,
+}
+
 /// A receipt as the executor sent it, not yet believed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignedReceipt {
@@ -67,29 +78,33 @@ impl ExecutorClient {
             ("from", from),
             ("wait", wait.as_secs().min(ANSWER.as_secs() - 10)),
         ];
-        let followed: Followed = self.json(self.get(&["follow", job]).query(&query)).await?;
-        let bad = |what: &str| ClientError::BadReceipt {
-            job: job.to_owned(),
-            why: format!("{what} is not base64"),
-        };
-        let bytes = |text: &str, what: &str| STANDARD.decode(text).map_err(|_| bad(what));
-        let signature = match &followed.signature {
-            Some(text) => Some(decode_signature(text).ok_or_else(|| bad("the signature"))?),
-            None => None,
-        };
-        let receipt = match &followed.receipt {
-            Some(text) => Some(SignedReceipt {
-                bytes: bytes(text, "the receipt")?,
-                signature,
-            }),
-            None => None,
-        };
-        Ok(FollowedRun {
-            state: followed.status,
-            next: followed.next,
-            stdout: bytes(&followed.stdout, "the output")?,
-            stderr: bytes(&followed.stderr, "the output")?,
-            receipt,
-        })
+        read(job, &self.json(self.get(&["follow", job]).query(&query)).await?)
     }
+}
+
+/// Reads what an executor says about a run.
+pub(super) fn read(job: &str, followed: &Followed) -> Result<FollowedRun, ClientError> {
+    let bad = |what: &str| ClientError::BadReceipt {
+        job: job.to_owned(),
+        why: format!("{what} is not base64"),
+    };
+    let bytes = |text: &str, what: &str| STANDARD.decode(text).map_err(|_| bad(what));
+    let signature = match &followed.signature {
+        Some(text) => Some(decode_signature(text).ok_or_else(|| bad("the signature"))?),
+        None => None,
+    };
+    let receipt = match &followed.receipt {
+        Some(text) => Some(SignedReceipt {
+            bytes: bytes(text, "the receipt")?,
+            signature,
+        }),
+        None => None,
+    };
+    Ok(FollowedRun {
+        state: followed.status,
+        next: followed.next,
+        stdout: bytes(&followed.stdout, "the output")?,
+        stderr: bytes(&followed.stderr, "the output")?,
+        receipt,
+    })
 }

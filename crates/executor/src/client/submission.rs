@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use sandrun_types::{BundlePath, Manifest};
+use sandrun_types::{Attempt, BundlePath, Manifest};
+
+use crate::origin::Origin;
 
 /// The bytes of one file.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub enum FileContent {
 pub struct Submission {
     pub(super) files: Vec<(BundlePath, FileContent)>,
     pub(super) manifest: Option<String>,
+    pub(super) key: Option<String>,
+    pub(super) origin: Origin,
 }
 
 impl Submission {
@@ -39,6 +43,27 @@ impl Submission {
     pub fn manifest(self, manifest: &Manifest) -> Self {
         let text = String::from_utf8_lossy(&manifest.canonical_bytes()).into_owned();
         self.manifest_text(text)
+    }
+
+    /// Names the submission: an executor that was sent the same name before answers with the run that it has, or with 409
+    /// as long as that upload is under way; an executor of old runs it once more. 32 to 128 letters and digits that
+    /// nobody guesses: whoever knows them knows the run.
+    #[must_use]
+    pub fn idempotency_key(mut self, key: String) -> Self {
+        self.key = Some(key);
+        self
+    }
+
+    /// Says for whom it is: a job, an attempt and a node as the service knows them that this comes from. The executor puts
+    /// them into its log.
+    #[must_use]
+    pub fn origin(mut self, job: String, attempt: Attempt, node: String) -> Self {
+        self.origin = Origin {
+            job: Some(job),
+            attempt: Some(attempt.0),
+            node: Some(node),
+        };
+        self
     }
 
     /// Sets the manifest as it was written, for the service to check.

@@ -9,19 +9,23 @@ use axum::extract::{Query, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
+use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::path::Path;
 use super::status::find;
 use super::submit::blocking;
-use super::{ApiError, Shared};
-use crate::job::Stage;
+use super::{ApiError, App, Shared};
+use crate::id::RunId;
+use crate::job::{Job, Stage};
 use crate::log::{LogReader, Piece, Stream};
-use crate::service::CancelRefused;
+use crate::service::{CancelRefused, Snapshot};
 use crate::wire::{Cancelled, Followed};
 
 /// Longest wait for something new.
 const LONGEST: Duration = Duration::from_secs(30);
+/// How much longer who waits for a run from its beginning waits for its end, once it has printed something.
+const LONGER: Duration = Duration::from_millis(100);
 /// Longest wait for a cancelled job's processes to be dead.
 const DYING: Duration = Duration::from_secs(5);
 /// Bytes of log in one answer, about.
@@ -41,25 +45,62 @@ pub(super) async fn follow(
     since: Result<Query<Since>, QueryRejection>,
 ) -> Result<Json<Followed>, ApiError> {
     let since = since?;
-    let deadline = Instant::now() + Duration::from_secs(since.wait).min(LONGEST);
+    let wait = Duration::from_secs(since.wait).min(LONGEST);
     let found = find(&app, &id).await?.data()?;
-    let (mut log, mut stage) = (found.job.log.clone(), found.job.stage.subscribe());
+    let (log, stage) = (found.job.log.clone(), found.job.stage.subscribe());
     drop(found);
+    changed(&app, log, stage, since.from, (wait, Duration::ZERO)).await;
+    let found = find(&app, &id).await?.data()?;
+    Ok(Json(tell(found, since.from).await?))
+}
+
+/// Waits until a run has printed more or is over, so long at most; and where it has printed more, for its end a little
+/// longer. Nothing new in time is an answer too.
+async fn changed(
+    app: &App,
+    mut log: LogReader,
+    mut stage: watch::Receiver<Stage>,
+    from: u64,
+    (wait, longer): (Duration, Duration),
+) {
+    let is_over = |stage: &Stage| matches!(stage, Stage::Ended(_));
     let changed = async {
-        let is_over = matches!(*stage.borrow_and_update(), Stage::Ended(_));
-        if !is_over {
-            tokio::select! {
-                () = log.grown_beyond(since.from) => {}
-                _ = stage.wait_for(|stage| matches!(stage, Stage::Ended(_))) => {}
-                () = app.shutdown.cancelled() => {}
-            }
+        let has_printed = tokio::select! {
+            biased;
+            _ = stage.wait_for(is_over) => false,
+            () = log.grown_beyond(from) => true,
+            () = app.shutdown.cancelled() => false,
+        };
+        if has_printed && !longer.is_zero() {
+            drop(timeout_at(Instant::now() + longer, stage.wait_for(is_over)).await);
         }
     };
-    // nothing new in time is an answer too
-    drop(timeout_at(deadline, changed).await);
-    // asked before the log is read: what is printed until the end is all in the log by then
-    let found = find(&app, &id).await?.data()?;
-    let (pieces, next) = read(log.clone(), since.from).await?;
+    drop(timeout_at(Instant::now() + wait, changed).await);
+}
+
+/// What became of a job that was just submitted, for whoever waits for it.
+pub(super) async fn begin(app: &App, job: &Job, wait: Duration) -> Result<Followed, ApiError> {
+    let (log, stage) = (job.log.clone(), job.stage.subscribe());
+    changed(app, log, stage, 0, (wait.min(LONGEST), LONGER)).await;
+    let found = app
+        .service
+        .look(job.id)
+        .await?
+        .ok_or_else(ApiError::unknown_job)?;
+    tell(found.data()?, 0).await
+}
+
+/// Whether an ended run has left no files.
+pub(super) async fn has_no_files(app: &App, id: RunId) -> Result<bool, ApiError> {
+    let found = app.service.look(id).await?;
+    let ended = found.as_ref().and_then(|found| found.phase.report());
+    Ok(ended.is_some_and(|ended| ended.receipt.output_files.is_empty()))
+}
+
+/// `found` was asked for before the log is read: what is printed until the end is all in the log by then.
+async fn tell(found: Snapshot, from: u64) -> Result<Followed, ApiError> {
+    let log = found.job.log.clone();
+    let (pieces, next) = read(log.clone(), from).await?;
     let text = |stream: Stream| {
         let bytes: Vec<u8> = pieces
             .iter()
@@ -69,14 +110,14 @@ pub(super) async fn follow(
         STANDARD.encode(bytes)
     };
     let ended = found.phase.report().filter(|_| next == log.length());
-    Ok(Json(Followed {
+    Ok(Followed {
         status: found.state(),
         next,
         stdout: text(Stream::Stdout),
         stderr: text(Stream::Stderr),
         receipt: ended.map(|ended| STANDARD.encode(&ended.receipt_bytes)),
         signature: ended.and_then(|ended| ended.signature.map(|signature| STANDARD.encode(signature))),
-    }))
+    })
 }
 
 async fn read(log: LogReader, from: u64) -> Result<(Vec<Piece>, u64), ApiError> {

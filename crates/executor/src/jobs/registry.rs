@@ -39,6 +39,8 @@ pub(crate) enum Event<J, R> {
     },
     /// All outputs were sent.
     Delivered { id: RunId },
+    /// All that there is was sent, and nobody will ask for the job again.
+    Discarded { id: RunId },
     /// Time passed.
     Tick,
 }
@@ -84,6 +86,8 @@ pub(crate) struct Registry<J, R> {
     expiries: BTreeSet<(Moment, RunId)>,
     /// What the data of each job takes that has ended and was not delivered, by when it ended.
     kept: BTreeMap<(Moment, RunId), u64>,
+    /// All of `kept` together.
+    kept_bytes: u64,
     queue: VecDeque<RunId>,
     running: usize,
     clients: HashMap<IpAddr, ClientUse>,
@@ -96,6 +100,7 @@ impl<J, R> Registry<J, R> {
             jobs: BTreeMap::new(),
             expiries: BTreeSet::new(),
             kept: BTreeMap::new(),
+            kept_bytes: 0,
             queue: VecDeque::new(),
             running: 0,
             clients: HashMap::new(),
@@ -117,6 +122,7 @@ impl<J, R> Registry<J, R> {
                 self.keep(now, id, bytes)
             }
             Event::Delivered { id } => self.delivered(id)?,
+            Event::Discarded { id } => self.discarded(id)?,
             Event::Tick => Vec::new(),
         };
         actions.extend(self.forget_old(now));
@@ -190,17 +196,38 @@ impl<J, R> Registry<J, R> {
     /// Counts what a job keeps, and makes room for it: the data of the jobs that ended first goes.
     fn keep(&mut self, now: Moment, id: RunId, bytes: u64) -> Vec<Action> {
         self.kept.insert((now, id), bytes);
-        let mut total: u64 = self.kept.values().sum();
+        self.kept_bytes = self.kept_bytes.saturating_add(bytes);
         let mut actions = Vec::new();
-        while total > self.rules.kept_bytes
-            && let Some((&(ended, oldest), &bytes)) = self.kept.first_key_value()
+        while self.kept_bytes > self.rules.kept_bytes
+            && let Some((&(ended, oldest), _)) = self.kept.first_key_value()
             && oldest != id
         {
-            total -= bytes;
-            self.kept.remove(&(ended, oldest));
+            self.keep_no_more(ended, oldest);
             actions.extend(self.delivered(oldest).unwrap_or_default());
         }
         actions
+    }
+
+    fn keep_no_more(&mut self, ended: Moment, id: RunId) {
+        if let Some(bytes) = self.kept.remove(&(ended, id)) {
+            self.kept_bytes = self.kept_bytes.saturating_sub(bytes);
+        }
+    }
+
+    /// Forgets an ended job; its data goes with what it brought along.
+    fn discarded(&mut self, id: RunId) -> Result<Vec<Action>, RegistryError> {
+        let known = self.jobs.get(&id).ok_or(RegistryError::Unknown(id))?;
+        let (at, verdict) = match &known.phase {
+            Phase::Ended { at, verdict, .. } | Phase::Delivered { at, verdict, .. } => (*at, *verdict),
+            Phase::Queued | Phase::Running => {
+                let (from, step) = (known.phase.name(), Step::Deliver);
+                return Err(IllegalStep { from, step }.into());
+            }
+        };
+        self.expiries.remove(&(self.expiry(at, verdict), id));
+        self.keep_no_more(at, id);
+        self.jobs.remove(&id);
+        Ok(Vec::new())
     }
 
     fn delivered(&mut self, id: RunId) -> Result<Vec<Action>, RegistryError> {
@@ -209,8 +236,8 @@ impl<J, R> Registry<J, R> {
         // Queued stands in for a moment: a phase is moved out of whole.
         match std::mem::replace(&mut known.phase, Phase::Queued) {
             Phase::Ended { at, verdict, report } => {
-                self.kept.remove(&(at, id));
                 known.phase = Phase::Delivered { at, verdict, report };
+                self.keep_no_more(at, id);
             }
             other @ (Phase::Queued | Phase::Running | Phase::Delivered { .. }) => known.phase = other,
         }
@@ -234,7 +261,7 @@ impl<J, R> Registry<J, R> {
             if let Some(known) = self.jobs.remove(&id)
                 && let Phase::Ended { at, .. } = known.phase
             {
-                self.kept.remove(&(at, id));
+                self.keep_no_more(at, id);
             }
             actions.push(Action::DeleteData(id));
         }
@@ -319,6 +346,7 @@ impl<J, R> Registry<J, R> {
             assert_eq!(self.jobs[id].phase.name(), PhaseName::Queued);
         }
         assert_eq!(self.kept.len(), count(PhaseName::Ended));
+        assert_eq!(self.kept_bytes, self.kept.values().sum::<u64>());
         assert!(self.kept.len() <= 1 || self.kept.values().sum::<u64>() <= self.rules.kept_bytes);
         let ended = count(PhaseName::Ended) + count(PhaseName::Delivered);
         assert_eq!(self.expiries.len(), ended);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufReader, Read as _, Seek as _};
+use std::io::{self, BufReader, Read, Seek as _};
 use std::path::Path;
 
 use sandrun_types::{BundlePath, Entry, InputFile, Manifest, ManifestError, Sha256Hex, job_hash};
@@ -11,7 +11,7 @@ use thiserror::Error;
 use super::archive::{ArchiveError, unpack_tar_gz, unpack_zip};
 use super::bundle::{BundleError, BundleLimits, BundleWriter};
 use super::quirk::{self, QuirkError};
-use super::receive::{Part, Received};
+use super::receive::{Content, Part, Received};
 
 /// The name of a manifest among the files.
 const MANIFEST_FILE: &str = "job.json";
@@ -81,7 +81,6 @@ pub(crate) fn assemble(
     let mut bundle = BundleWriter::new(root, limits);
     for part in &received.parts {
         add_part(part, &mut bundle)?;
-        fs::remove_file(&part.spool).map_err(AssembleError::Spool)?;
     }
     let files = bundle.into_files();
     let manifest = match given {
@@ -99,7 +98,22 @@ pub(crate) fn assemble(
 }
 
 fn add_part(part: &Part, bundle: &mut BundleWriter) -> Result<(), AssembleError> {
-    let mut file = File::open(&part.spool).map_err(AssembleError::Spool)?;
+    match &part.content {
+        Content::Memory(bytes) => add_plain(part, &mut bytes.as_slice(), bundle),
+        Content::Spooled(path) => {
+            let file = File::open(path).map_err(AssembleError::Spool)?;
+            add_file(part, file, bundle)?;
+            fs::remove_file(path).map_err(AssembleError::Spool)
+        }
+    }
+}
+
+fn add_plain(part: &Part, content: &mut dyn Read, bundle: &mut BundleWriter) -> Result<(), AssembleError> {
+    let path = BundlePath::parse(&part.name).map_err(BundleError::Name)?;
+    Ok(bundle.add_file(path, content)?)
+}
+
+fn add_file(part: &Part, mut file: File, bundle: &mut BundleWriter) -> Result<(), AssembleError> {
     let name = part.name.to_ascii_lowercase();
     let is_tar_gz = name.ends_with(".tar.gz") || name.ends_with(".tgz");
     if is_tar_gz && begins_with(&mut file, quirk::MAGIC).map_err(AssembleError::Spool)? {
@@ -112,8 +126,7 @@ fn add_part(part: &Part, bundle: &mut BundleWriter) -> Result<(), AssembleError>
     } else if name.ends_with(".zip") {
         unpack_zip(&part.name, file, bundle)?;
     } else {
-        let path = BundlePath::parse(&part.name).map_err(BundleError::Name)?;
-        bundle.add_file(path, &mut file)?;
+        add_plain(part, &mut file, bundle)?;
     }
     Ok(())
 }

@@ -9,7 +9,7 @@ use thiserror::Error;
 
 use super::assemble::{AssembleError, assemble};
 use super::bundle::BundleLimits;
-use super::receive::{Part, Received};
+use super::receive::{Content, Part, Received};
 
 /// Most bytes of a bundle that is looked into; the executor's own limit is lower.
 const MAX_BYTES: u64 = 1 << 30;
@@ -55,7 +55,7 @@ pub fn commitment(
         .into_iter()
         .map(|file| Part {
             name: file.name,
-            spool: file.at,
+            content: Content::Spooled(file.at),
         })
         .collect();
     let limits = BundleLimits {

@@ -1,9 +1,10 @@
-//! Spools a multipart upload to disk, piece by piece, never whole in memory.
+//! Takes in a multipart upload, piece by piece: small files in memory, what is large or packed on disk.
 
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use axum::body::Bytes;
 use axum::extract::Multipart;
 use axum::extract::multipart::{Field, MultipartError};
 use sandrun_types::Manifest;
@@ -14,16 +15,34 @@ use super::overflow::Overflow;
 
 /// Most parts of one upload.
 const MAX_PARTS: usize = 10_000;
+/// Largest file that is kept in memory, bytes.
+const SMALL: usize = 64 * 1024;
+/// Bytes of files that are kept in memory of one upload.
+const IN_MEMORY: usize = 256 * 1024;
 /// Longest pause between two pieces of an upload.
 const IDLE: Duration = Duration::from_secs(30);
 
-/// One spooled file.
+/// One file.
 #[derive(Clone, Debug)]
 pub(crate) struct Part {
     /// The name that the client gave it; not checked yet.
     pub(crate) name: String,
-    /// Where it lies.
-    pub(crate) spool: PathBuf,
+    pub(crate) content: Content,
+}
+
+/// Where a file is until the bundle is made.
+#[derive(Clone, Debug)]
+pub(crate) enum Content {
+    /// In memory; no archive.
+    Memory(Vec<u8>),
+    /// On disk; it is removed.
+    Spooled(PathBuf),
+}
+
+/// Whether a file of this name is unpacked.
+pub(crate) fn is_archive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }
 
 /// An upload as it came in.
@@ -59,7 +78,7 @@ pub(crate) enum ReceiveError {
     Spool(#[source] io::Error),
 }
 
-/// Receives a whole upload into the existing folder `spool`. After an error the rest of the body is read and dropped
+/// Receives a whole upload; `spool` is a folder for what does not stay in memory, made where there is such. After an error the rest of the body is read and dropped
 /// (the body itself is bounded), so that the client gets to read the answer instead of a broken connection.
 pub(crate) async fn receive(
     mut body: Multipart,
@@ -85,7 +104,7 @@ async fn receive_parts(
     overflow: &Overflow,
 ) -> Result<Received, ReceiveError> {
     let mut received = Received::default();
-    let mut left = overflow.limit();
+    let (mut left, mut room) = (overflow.limit(), IN_MEMORY);
     while let Some(mut field) = in_time(body.next_field(), overflow).await? {
         match field.name() {
             Some("files") => {
@@ -94,12 +113,21 @@ async fn receive_parts(
                 if received.parts.len() >= MAX_PARTS {
                     return Err(ReceiveError::TooManyParts);
                 }
-                let path = spool.join(received.parts.len().to_string());
-                let size = spool_field(&mut field, &path, overflow, &mut left).await?;
-                match (name.is_empty(), size) {
-                    (true, 0) => tokio::fs::remove_file(&path).await.map_err(ReceiveError::Spool)?,
+                let is_packed = is_archive(&name);
+                let small = if is_packed { 0 } else { SMALL.min(room) };
+                let head = read_head(&mut field, small, overflow, &mut left).await?;
+                let content = if head.is_whole && !is_packed {
+                    room -= head.bytes.len();
+                    Content::Memory(head.bytes)
+                } else {
+                    let path = spool.join(received.parts.len().to_string());
+                    spool_field(head.bytes, &mut field, &path, overflow, &mut left).await?;
+                    Content::Spooled(path)
+                };
+                match (name.is_empty(), &content) {
+                    (true, Content::Memory(bytes)) if bytes.is_empty() => {}
                     (true, _) => return Err(ReceiveError::Nameless),
-                    (false, _) => received.parts.push(Part { name, spool: path }),
+                    (false, _) => received.parts.push(Part { name, content }),
                 }
             }
             Some("manifest") => {
@@ -125,25 +153,68 @@ async fn receive_parts(
     Ok(received)
 }
 
+/// The beginning of a file.
+struct Head {
+    bytes: Vec<u8>,
+    /// Whether it is the whole file.
+    is_whole: bool,
+}
+
+/// Reads until there are more than `most` bytes, or no more.
+async fn read_head(
+    field: &mut Field<'_>,
+    most: usize,
+    overflow: &Overflow,
+    left: &mut u64,
+) -> Result<Head, ReceiveError> {
+    let mut bytes = Vec::new();
+    while let Some(piece) = next_piece(field, overflow, left).await? {
+        bytes.extend_from_slice(&piece);
+        if bytes.len() > most {
+            let is_whole = false;
+            return Ok(Head { bytes, is_whole });
+        }
+    }
+    Ok(Head {
+        bytes,
+        is_whole: true,
+    })
+}
+
+async fn next_piece(
+    field: &mut Field<'_>,
+    overflow: &Overflow,
+    left: &mut u64,
+) -> Result<Option<Bytes>, ReceiveError> {
+    let Some(piece) = in_time(field.chunk(), overflow).await? else {
+        return Ok(None);
+    };
+    *left = left
+        .checked_sub(piece.len() as u64)
+        .ok_or(ReceiveError::TooLarge(overflow.limit()))?;
+    Ok(Some(piece))
+}
+
 async fn spool_field(
+    head: Vec<u8>,
     field: &mut Field<'_>,
     path: &Path,
     overflow: &Overflow,
     left: &mut u64,
-) -> Result<u64, ReceiveError> {
+) -> Result<(), ReceiveError> {
+    if let Some(folder) = path.parent() {
+        tokio::fs::create_dir_all(folder)
+            .await
+            .map_err(ReceiveError::Spool)?;
+    }
     let mut file = tokio::fs::File::create_new(path)
         .await
         .map_err(ReceiveError::Spool)?;
-    let mut size = 0;
-    while let Some(piece) = in_time(field.chunk(), overflow).await? {
-        *left = left
-            .checked_sub(piece.len() as u64)
-            .ok_or(ReceiveError::TooLarge(overflow.limit()))?;
-        size += piece.len() as u64;
+    file.write_all(&head).await.map_err(ReceiveError::Spool)?;
+    while let Some(piece) = next_piece(field, overflow, left).await? {
         file.write_all(&piece).await.map_err(ReceiveError::Spool)?;
     }
-    file.flush().await.map_err(ReceiveError::Spool)?;
-    Ok(size)
+    file.flush().await.map_err(ReceiveError::Spool)
 }
 
 async fn in_time<T>(

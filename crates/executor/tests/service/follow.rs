@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use sandrun_executor::ClientError;
 use sandrun_executor::wire::JobState;
-use sandrun_types::RunOutcome;
+use sandrun_executor::{ClientError, FileContent, Submission};
+use sandrun_types::{BundlePath, RunOutcome};
 
-use crate::support::Service;
+use crate::support::{Service, eventually};
 
 const WAIT: Duration = Duration::from_secs(10);
 
@@ -90,5 +90,94 @@ async fn a_run_can_be_ended_while_it_waits_and_while_it_runs_and_its_data_be_del
         service.client.status(&done).await.unwrap().status,
         JobState::Completed
     );
+    service.stop().await.unwrap();
+}
+
+fn script(code: &str) -> Submission {
+    let name = BundlePath::parse("run.sh").unwrap();
+    Submission::new().file(name, FileContent::Bytes(code.as_bytes().to_vec()))
+}
+
+#[tokio::test]
+async fn a_short_run_is_answered_with_its_end_and_forgotten() {
+    let service = Service::start().await;
+    for (code, printed) in [("true", ""), ("echo one; echo two >&2", "one\n")] {
+        let run = service
+            .client
+            .submit_and_follow(script(code), WAIT)
+            .await
+            .unwrap();
+        let followed = run.followed.unwrap();
+        assert_eq!(followed.stdout, printed.as_bytes());
+        let receipt = followed.receipt.unwrap().check(&run.id, Some(service.worker));
+        assert_eq!(receipt.unwrap().exit_code, 0);
+        assert!(run.is_forgotten);
+        eventually("it is forgotten", async || {
+            is_unknown(service.client.status(&run.id).await) && service.job_folders().is_empty()
+        })
+        .await;
+    }
+    // what it leaves is still to be fetched
+    let run = service
+        .client
+        .submit_and_follow(script("echo 42 > answer.txt"), WAIT);
+    let run = run.await.unwrap();
+    assert!(!run.is_forgotten && run.followed.unwrap().receipt.is_some());
+    assert_eq!(
+        service.get(&format!("/outputs/{}/answer.txt", run.id)).await.0,
+        200
+    );
+    service.client.cancel(&run.id).await.unwrap();
+    assert!(is_unknown(service.client.status(&run.id).await));
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_run_that_goes_on_is_answered_with_its_beginning_and_ends_with_a_client_that_goes_away() {
+    let service = Service::start().await;
+    let endless = "echo begun; while :; do sleep 1; done";
+    let run = service
+        .client
+        .submit_and_follow(script(endless), WAIT)
+        .await
+        .unwrap();
+    let followed = run.followed.unwrap();
+    assert_eq!(followed.stdout, b"begun\n");
+    assert!(followed.receipt.is_none() && !run.is_forgotten);
+    assert_eq!(
+        service.client.status(&run.id).await.unwrap().status,
+        JobState::Running
+    );
+    service.client.cancel(&run.id).await.unwrap();
+    let active = async || service.client.stats().await.unwrap().system.active_jobs;
+    {
+        // silent: nothing is answered until it ends
+        let asked = service
+            .client
+            .submit_and_follow(script("while :; do sleep 1; done"), WAIT);
+        let mut asked = Box::pin(asked);
+        tokio::select! {
+            answer = &mut asked => panic!("answered: {answer:?}"),
+            () = eventually("it runs", async || active().await == 1) => {}
+        }
+    }
+    eventually("it is ended", async || active().await == 0).await;
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn ended_jobs_hold_no_files_open() {
+    let service = Service::start().await;
+    let mut jobs = Vec::new();
+    for _ in 0..3 {
+        jobs.push(service.run("", &[("run.sh", "echo text")]).await.job_id);
+    }
+    let log = |id: &String| service.folder.path().join(format!("data/jobs/{id}/log"));
+    for job in &jobs {
+        let log = std::fs::canonicalize(log(job)).unwrap();
+        let held = std::fs::read_dir("/proc/self/fd").unwrap().flatten();
+        let held = held.filter(|fd| std::fs::read_link(fd.path()).is_ok_and(|to| to == log));
+        assert_eq!(held.count(), 0, "{}", log.display());
+    }
     service.stop().await.unwrap();
 }

@@ -137,6 +137,8 @@ async fn uploads_that_trickle_keep_others_waiting_for_two_seconds_at_most() {
     for _ in 0..4 {
         let mut connection = tokio::net::TcpStream::connect(address).await.unwrap();
         connection.write_all(head.as_bytes()).await.unwrap();
+        // more than is kept in memory
+        connection.write_all(&[b'p'; 70_000]).await.unwrap();
         slow.push(connection);
     }
     eventually("the uploads begin", async || service.job_folders().len() == 4).await;

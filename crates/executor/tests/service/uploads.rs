@@ -212,6 +212,8 @@ async fn a_client_that_goes_away_leaves_nothing() {
                 Content-Length: 100000\r\n\r\n--b\r\n\
                 Content-Disposition: form-data; name=\"files\"; filename=\"main.py\"\r\n\r\nprint(";
     connection.write_all(head.as_bytes()).await.unwrap();
+    // more than is kept in memory
+    connection.write_all(&[b'x'; 70_000]).await.unwrap();
     eventually("the upload begins", async || service.job_folders().len() == 1).await;
     drop(connection);
     eventually("the draft goes", async || service.job_folders().is_empty()).await;
@@ -231,4 +233,45 @@ async fn names_are_kept_as_they_were_sent() {
         "./main.py\n./a b/ü.txt\n./d/e/f.txt\n",
         "{job:?}"
     );
+}
+
+#[tokio::test]
+async fn what_is_sent_twice_under_one_key_runs_once() {
+    let service = Service::start().await;
+    let send = async |key: &str| {
+        let request = service.http.post(service.url("/submit"));
+        let form = form(r#"{"entrypoint":"run.sh"}"#, &[("run.sh", "echo once")]);
+        let answer = request
+            .header("Idempotency-Key", key)
+            .multipart(form)
+            .send()
+            .await
+            .unwrap();
+        let status = answer.status().as_u16();
+        (status, answer.json::<serde_json::Value>().await.unwrap())
+    };
+    let (one, other) = ("a".repeat(32), "b".repeat(128));
+    // at the same time: the one that comes second is told to wait, or gets the run
+    let (first, second) = tokio::join!(send(&one), send(&one));
+    let (first, second) = if first.0 == 200 {
+        (first, second)
+    } else {
+        (second, first)
+    };
+    assert_eq!(first.0, 200, "{first:?}");
+    assert!(
+        second.0 == 409 || second == first || second.1["job_id"] == first.1["job_id"],
+        "{second:?}"
+    );
+    let run = first.1["job_id"].as_str().unwrap().to_owned();
+    assert_eq!(service.ended(&run).await.status, JobState::Completed);
+    let (status, again) = send(&one).await;
+    assert_eq!((status, again["job_id"].as_str()), (200, Some(run.as_str())));
+    let (_, different) = send(&other).await;
+    assert_ne!(different["job_id"].as_str(), Some(run.as_str()));
+    assert_eq!(service.job_folders().len(), 2);
+    for bad in ["", "short", &"a".repeat(129), &format!("{}/", "a".repeat(40))] {
+        let (status, words) = send(bad).await;
+        assert_eq!(status, 400, "{bad}: {words}");
+    }
 }

@@ -121,7 +121,8 @@ fn spread(node: &Arc<Node>, node_id: NodeId, claimed: Claimed, took: Duration, j
             debug!(job = %held.id, "claimed again while it is under way");
             continue;
         };
-        let span = info_span!("job", job = %held.id, attempt = held.attempt.map_or(0, |it| it.0));
+        let attempt = held.attempt.map(|it| it.0);
+        let span = info_span!("job", job = %held.id, attempt, node = %node_id);
         let task = Task {
             node: Arc::clone(node),
             node_id: node_id.clone(),

@@ -99,7 +99,8 @@ pub(crate) async fn deliver(task: &Task, mut answer: Answer) {
 /// Tells the broker what a former process of this node could not.
 pub(crate) async fn resend(node: Arc<Node>, spooled: Spooled) {
     let held = spooled.completion.held();
-    let span = info_span!("job", job = %held.id, attempt = held.attempt.map_or(0, |it| it.0));
+    let attempt = held.attempt.map(|it| it.0);
+    let span = info_span!("job", job = %held.id, attempt, node = %spooled.completion.node_id);
     keep_telling(&node, Answer::of_disk(spooled), 0)
         .instrument(span)
         .await;
@@ -110,7 +111,8 @@ pub(crate) async fn give_back(node: Arc<Node>, orphan: Taken) {
     let Taken {
         node_id, held, run, ..
     } = orphan;
-    let span = info_span!("job", job = %held.id, attempt = held.attempt.map_or(0, |it| it.0));
+    let attempt = held.attempt.map(|it| it.0);
+    let span = info_span!("job", job = %held.id, attempt, node = %node_id);
     let give = async {
         if let Some(run) = run
             && let Err(error) = node.executor.cancel(&run).await
@@ -208,7 +210,7 @@ async fn try_to_tell(node: &Node, answer: &mut Answer) -> Result<(), BrokerError
 async fn conclude(node: &Arc<Node>, answer: &Answer, told: Told) {
     let held = answer.completion.held();
     match told {
-        Told::Accepted => info!(
+        Told::Accepted => debug!(
             exit_code = answer.completion.exit_code,
             "the broker has the answer"
         ),

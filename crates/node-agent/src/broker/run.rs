@@ -9,10 +9,12 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sandrun_executor::wire::JobState;
 use sandrun_executor::{ClientError, FileContent, SignedReceipt, Submission};
-use sandrun_types::{BundlePath, BundlePathError, InputFile, Receipt, RunOutcome, Sha256Hex, output_root};
+use sandrun_types::{
+    Attempt, BundlePath, BundlePathError, InputFile, Receipt, RunOutcome, Sha256Hex, output_root,
+};
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, warn};
 
 use super::error::{BrokerError, Meaning};
 use super::feed::LogFeed;
@@ -196,7 +198,9 @@ impl<'a> Run<'a> {
     }
 
     async fn submission(&self, bundle: &Bundle) -> Result<Submission, Trouble> {
-        let mut submission = Submission::new();
+        let Task { held, node_id, .. } = self.task;
+        let attempt = held.attempt.unwrap_or(Attempt::FIRST);
+        let mut submission = Submission::new().origin(held.id.to_string(), attempt, node_id.to_string());
         if let Some(manifest) = &self.program.manifest {
             submission = submission.manifest(manifest);
         }
@@ -338,7 +342,7 @@ impl<'a> Run<'a> {
                 outputs = self.fetch_outputs(&receipt).await?;
             }
         }
-        info!(
+        debug!(
             run,
             outcome = %receipt.outcome,
             exit_code = receipt.exit_code,

@@ -86,17 +86,55 @@ pub(super) fn unread(rejection: BytesRejection) -> ApiError {
     ApiError::new(status, text)
 }
 
+/// Largest whole number that every JSON library reads as itself (RFC 8259, section 6).
+const MAX_WHOLE: f64 = 9_007_199_254_740_991.0;
+
+/// Writes whole numbers as such wherever they stand: to JSON `348.0` is the same number as `348`, and some clients send
+/// it so.
+pub(super) fn make_whole(value: &mut Value) {
+    match value {
+        Value::Number(number) => {
+            let float = number.as_f64().filter(|_| number.is_f64());
+            if let Some(whole) = float.and_then(whole) {
+                *number = whole.into();
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(make_whole),
+        Value::Object(fields) => fields.values_mut().for_each(make_whole),
+        Value::Null | Value::Bool(_) | Value::String(_) => {}
+    }
+}
+
+/// A number without a fraction, as such.
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "bounded on both sides just before"
+)]
+pub(super) fn whole(number: f64) -> Option<i64> {
+    (number.fract() == 0.0 && number.abs() <= MAX_WHOLE).then_some(number as i64)
+}
+
 /// Reads a JSON object.
 pub(super) fn object<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // a list would fill a struct's fields in their order
     if bytes.iter().find(|it| !it.is_ascii_whitespace()) != Some(&b'{') {
         return Err(ApiError::bad_request("the body is no JSON object; send one"));
     }
-    serde_json::from_slice(bytes).map_err(|error| ApiError::bad_request(format!("the body: {error}")))
+    serde_json::from_slice(bytes).or_else(|error| {
+        // seldom: only what does not fit as it is
+        let mut value: Value = serde_json::from_slice(bytes).map_err(|error| refused(&error))?;
+        make_whole(&mut value);
+        serde_json::from_value(value).map_err(|_| refused(&error))
+    })
+}
+
+fn refused(error: &serde_json::Error) -> ApiError {
+    ApiError::bad_request(format!("the body: {error}"))
 }
 
 /// As [`object`], from a value.
-pub(super) fn object_of<T: DeserializeOwned>(value: Value) -> Result<T, ApiError> {
+pub(super) fn object_of<T: DeserializeOwned>(mut value: Value) -> Result<T, ApiError> {
+    make_whole(&mut value);
     if !value.is_object() {
         return Err(ApiError::bad_request("this is no JSON object; send one"));
     }
@@ -110,4 +148,45 @@ where
     T: Deserialize<'de> + Default,
 {
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    #[derive(Debug, PartialEq, Deserialize)]
+    struct Fields {
+        count: u8,
+        seconds: Option<f64>,
+    }
+
+    #[test]
+    fn a_whole_number_is_one_however_it_is_written() {
+        for (text, count) in [
+            (r#"{"count": 3}"#, 3),
+            (r#"{"count": 3.0}"#, 3),
+            (r#"{"count": 30e-1, "seconds": 2}"#, 3),
+            (r#"{"count": -0.0}"#, 0),
+        ] {
+            let fields: Fields = object(text.as_bytes()).unwrap();
+            assert_eq!(fields.count, count, "{text}");
+        }
+        for bad in [
+            r#"{"count": 3.5}"#,
+            r#"{"count": -3.0}"#,
+            r#"{"count": -3}"#,
+            r#"{"count": 256.0}"#,
+            r#"{"count": 1e300}"#,
+            r#"{"count": 1e999}"#,
+            r#"{"count": "3"}"#,
+            "{",
+            "[3]",
+        ] {
+            assert!(object::<Fields>(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let mut nested = json!({"a": [1.0, 1.5, {"b": -2.0}], "c": "1.0", "d": 1e17});
+        make_whole(&mut nested);
+        assert_eq!(nested, json!({"a": [1, 1.5, {"b": -2}], "c": "1.0", "d": 1e17}));
+    }
 }

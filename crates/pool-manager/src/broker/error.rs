@@ -8,6 +8,7 @@ use sandrun_core::pool::Illegal;
 use sandrun_store::queue::QueueStoreError;
 use serde_json::json;
 
+use super::metrics::DatabaseFailed;
 use crate::queue::QueueError;
 
 /// A refused or failed request.
@@ -15,12 +16,17 @@ use crate::queue::QueueError;
 pub(crate) struct ApiError {
     pub(super) status: StatusCode,
     pub(crate) message: String,
+    is_database: bool,
 }
 
 impl ApiError {
     pub(super) fn new(status: StatusCode, message: impl Into<String>) -> Self {
         let message = message.into();
-        Self { status, message }
+        Self {
+            status,
+            message,
+            is_database: false,
+        }
     }
 
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
@@ -49,6 +55,9 @@ impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
         let retry = self.status == StatusCode::SERVICE_UNAVAILABLE;
         let mut response = (self.status, Json(json!({"error": self.message}))).into_response();
+        if self.is_database {
+            response.extensions_mut().insert(DatabaseFailed);
+        }
         if retry {
             let headers = response.headers_mut();
             headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
@@ -105,14 +114,20 @@ impl From<Illegal> for ApiError {
 impl From<QueueStoreError> for ApiError {
     fn from(error: QueueStoreError) -> Self {
         if matches!(error, QueueStoreError::Full { .. }) {
-            return Self::from(QueueError::Full);
+            return Self {
+                is_database: true,
+                ..Self::from(QueueError::Full)
+            };
         }
         if matches!(error, QueueStoreError::Body(_)) {
             return Self::bad_request("the body broke off; send it again");
         }
         tracing::error!(error = &error as &dyn std::error::Error, "the store failed");
         let text = "the service can't reach its store at the moment; try again";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        Self {
+            is_database: true,
+            ..Self::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        }
     }
 }
 

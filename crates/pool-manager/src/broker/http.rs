@@ -7,6 +7,7 @@ use axum::extract::DefaultBodyLimit;
 use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
+use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use sandrun_store::queue::QueueReader;
@@ -15,6 +16,7 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use super::error::ApiError;
+use super::metrics::{Meters, measure};
 use super::{classic, jobs, logs, metrics, nodes, outputs, submit, work};
 use crate::queue::Queue;
 
@@ -31,6 +33,7 @@ pub(crate) struct App {
     /// Streams that are open.
     pub(super) streams: TaskTracker,
     pub(super) face: Face,
+    pub(crate) meters: Meters,
 }
 
 /// In what the services that share these calls differ towards their clients.
@@ -91,6 +94,7 @@ pub(crate) fn dress(routes: Router<Shared>, app: Shared) -> Router {
             response
         }))
         .layer(cors)
+        .layer(from_fn_with_state(Arc::clone(&app), measure))
         .with_state(app)
 }
 
@@ -134,6 +138,10 @@ fn node_clients() -> Router<Shared> {
         .route(
             "/complete",
             post(work::complete).layer(DefaultBodyLimit::max(64 * MIB)),
+        )
+        .route(
+            "/v1/work/complete",
+            post(work::complete_all).layer(DefaultBodyLimit::max(64 * MIB)),
         )
         .route("/v1/work/{id}/{attempt}/files/{sha256}", get(work::file))
         .route(

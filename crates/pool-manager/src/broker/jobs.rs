@@ -7,7 +7,7 @@ use sandrun_store::queue::{Answer, JobFilter, JobRow};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::body::At;
+use super::body::{At, whole};
 use super::error::ApiError;
 use super::found::{find, number, parse_word, request, result, word};
 use super::http::{App, Shared};
@@ -24,7 +24,7 @@ const LIMIT: u32 = 50;
 pub(super) struct ListQuery {
     status: Option<String>,
     client: Option<String>,
-    limit: Option<u32>,
+    limit: Option<f64>,
     after: Option<String>,
 }
 
@@ -42,7 +42,13 @@ pub(super) async fn list(
         let job = app.queue.ids().job(&it);
         job.ok_or_else(|| ApiError::bad_request("`after` has to be the `next` of the page before"))
     });
-    let limit = query.limit.unwrap_or(LIMIT).clamp(1, MAX_LIMIT);
+    let limit = match query.limit {
+        None => LIMIT,
+        Some(limit) => whole(limit)
+            .and_then(|it| u32::try_from(it).ok())
+            .ok_or_else(|| ApiError::bad_request("`limit` has to be a whole number, not below 0"))?
+            .clamp(1, MAX_LIMIT),
+    };
     let filter = JobFilter {
         word: word.transpose()?,
         client: query.client,
@@ -103,6 +109,7 @@ fn fields(app: &App, row: &JobRow) -> Map<String, Value> {
         "parents": parents,
         "replicas": request.as_ref().map(|it| it.replicas),
         "quorum": request.as_ref().map(|it| it.quorum),
+        "retries": request.as_ref().map(|it| it.retries.unwrap_or(app.queue.settings().max_retries)),
     });
     match view {
         Value::Object(fields) => fields,

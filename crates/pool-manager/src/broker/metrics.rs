@@ -1,128 +1,159 @@
-//! `GET /metrics`: the queue's numbers in Prometheus' text format (version 0.0.4).
+//! `GET /metrics`: the service's numbers in Prometheus' text format (version 0.0.4), named by its conventions: base
+//! units, `_total` for counters. A label has a fixed set of values; clients, jobs and nodes are never among them.
+//!
+//! Counters and histograms are this process's, since it started. Jobs and nodes by how they stand are the queue's: all
+//! replicas of it say the same.
 
-use std::fmt::Write as _;
+mod meters;
+mod process;
+mod requests;
+mod text;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
-use super::http::Shared;
-use crate::queue::{COMMIT_BOUNDS, QueueStats};
+use super::http::{App, Shared};
+use crate::queue::QueueStats;
+pub(super) use meters::{During, Meters};
+pub(super) use requests::{DatabaseFailed, measure};
+use text::{Exposition, Kind, Sample};
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
-    let text = text(&app.queue.stats());
-    ([(CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
+    let mut out = Exposition::default();
+    let info = [
+        ("service", app.face.service),
+        ("version", env!("CARGO_PKG_VERSION")),
+    ];
+    let samples = [Sample::labelled(&info, 1)];
+    out.family("sandrun_build_info", Kind::Gauge, "What this is.", &samples);
+    let stats = app.queue.stats();
+    standing(&mut out, &stats);
+    age(&mut out, &app).await;
+    let streams = [Sample::of(app.streams.len() as u64)];
+    let help = "Streams of jobs' output that are open: server-sent events and WebSockets.";
+    out.family("sandrun_open_streams", Kind::Gauge, help, &streams);
+    done(&mut out, &stats);
+    times(&mut out, &stats);
+    app.meters.expose(&mut out);
+    process::expose(&mut out);
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
+    ([(CONTENT_TYPE, kind)], out.finish()).into_response()
 }
 
-fn text(stats: &QueueStats) -> String {
+/// How the queue stands.
+fn standing(out: &mut Exposition, stats: &QueueStats) {
     let counts = &stats.counts;
-    let mut out = String::new();
-    let mut family = |name: &str, kind: &str, help: &str, samples: &[(&str, u64)]| {
-        // writing to a string never fails
-        let _ = writeln!(out, "# HELP sandrun_{name} {help}\n# TYPE sandrun_{name} {kind}");
-        for (labels, value) in samples {
-            let _ = writeln!(out, "sandrun_{name}{labels} {value}");
+    let by_status = |values: [(&'static str, usize); 3]| {
+        values.map(|(status, count)| Sample::labelled(&[("status", status)], count as u64))
+    };
+    let jobs = by_status([
+        ("blocked", counts.blocked),
+        ("queued", counts.queued),
+        ("running", counts.running),
+    ]);
+    let help = "Jobs that have not ended, by how they stand.";
+    out.family("sandrun_jobs", Kind::Gauge, help, &jobs);
+    let nodes = by_status([
+        ("up", counts.up),
+        ("draining", counts.draining),
+        ("lost", counts.lost),
+    ]);
+    out.family("sandrun_nodes", Kind::Gauge, "Nodes by how they stand.", &nodes);
+    let help = "Claims that wait for work at this service.";
+    out.family(
+        "sandrun_waiting_claims",
+        Kind::Gauge,
+        help,
+        &[Sample::of(stats.waiters)],
+    );
+}
+
+/// How long the oldest job waits that nobody works on. It stands in the store; where that does not answer there is none.
+async fn age(out: &mut Exposition, app: &App) {
+    let seconds = match app.reader.oldest_pending().await {
+        Ok(Some(created)) => seconds(app.queue.clock().now().saturating_sub(created)),
+        Ok(None) => 0.0,
+        Err(error) => {
+            tracing::debug!(%error, "the age of the oldest job can't be read");
+            app.meters.database_failed(During::Scrape);
+            return;
         }
     };
-    let jobs = [
-        ("{status=\"blocked\"}", counts.blocked as u64),
-        ("{status=\"queued\"}", counts.queued as u64),
-        ("{status=\"running\"}", counts.running as u64),
-    ];
-    family("jobs", "gauge", "Open jobs by where they stand.", &jobs);
-    let nodes = [
-        ("{status=\"up\"}", counts.up as u64),
-        ("{status=\"draining\"}", counts.draining as u64),
-        ("{status=\"lost\"}", counts.lost as u64),
-    ];
-    family("nodes", "gauge", "Nodes by how they stand.", &nodes);
-    family(
-        "waiting_claims",
-        "gauge",
-        "Claims that wait for work.",
-        &[("", stats.waiters)],
-    );
+    let help = "How long the oldest job waits that nobody works on; 0 where none does.";
+    let name = "sandrun_oldest_pending_job_age_seconds";
+    out.family(name, Kind::Gauge, help, &[Sample::of(seconds)]);
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "milliseconds of our days are exact in a double"
+)]
+fn seconds(millis: u64) -> f64 {
+    millis as f64 / 1_000.0
+}
+
+/// What the queue has done.
+fn done(out: &mut Exposition, stats: &QueueStats) {
     let ended = [
-        ("{status=\"completed\"}", stats.completed),
-        ("{status=\"failed\"}", stats.failed),
+        ("completed", stats.completed),
+        ("failed", stats.failed.saturating_sub(stats.cancelled)),
+        ("cancelled", stats.cancelled),
     ];
-    family("jobs_ended_total", "counter", "Jobs that ended.", &ended);
+    let ended = ended.map(|(status, count)| Sample::labelled(&[("status", status)], count));
+    out.family(
+        "sandrun_jobs_ended_total",
+        Kind::Counter,
+        "Jobs that ended.",
+        &ended,
+    );
+    let by_reason = stats.retries.by_reason();
+    let retries: Vec<Sample> = by_reason
+        .map(|(reason, count)| Sample::labelled(&[("reason", reason)], count))
+        .collect();
+    let help = "Attempts that came to nothing and were made again.";
+    out.family("sandrun_retries_total", Kind::Counter, help, &retries);
     for (name, help, value) in [
         (
-            "jobs_submitted_total",
+            "sandrun_jobs_submitted_total",
             "Jobs that were accepted.",
             stats.submitted,
         ),
-        ("leases_total", "Jobs that were given to nodes.", stats.leased),
         (
-            "empty_claims_total",
-            "Claims that found no work.",
+            "sandrun_leases_total",
+            "Attempts that were given to nodes.",
+            stats.leased,
+        ),
+        (
+            "sandrun_empty_claims_total",
+            "Claims that found no work in the time that they wait.",
             stats.empty_claims,
         ),
         (
-            "retries_total",
-            "Attempts that were lost and made again.",
-            stats.retries,
-        ),
-        (
-            "nodes_lost_total",
+            "sandrun_nodes_lost_total",
             "Nodes that were not heard of for too long.",
             stats.nodes_lost,
         ),
-        ("commands_total", "Commands of all batches.", stats.commands),
         (
-            "failed_commits_total",
+            "sandrun_commands_total",
+            "What the queue was asked, in all batches that were written.",
+            stats.commands,
+        ),
+        (
+            "sandrun_failed_commits_total",
             "Batches that could not be written.",
             stats.failed_commits,
         ),
     ] {
-        family(name, "counter", help, &[("", value)]);
+        out.family(name, Kind::Counter, help, &[Sample::of(value)]);
     }
-    histogram(&mut out, stats);
-    out
 }
 
-fn histogram(out: &mut String, stats: &QueueStats) {
-    let name = "sandrun_commit_seconds";
-    let _ = writeln!(
-        out,
-        "# HELP {name} How long a batch took, from its first command to the disk."
-    );
-    let _ = writeln!(out, "# TYPE {name} histogram");
-    let mut below = 0;
-    for (bound, count) in COMMIT_BOUNDS.iter().zip(stats.commit_buckets) {
-        below += count;
-        let _ = writeln!(out, "{name}_bucket{{le=\"{bound}\"}} {below}");
-    }
-    let _ = writeln!(out, "{name}_bucket{{le=\"+Inf\"}} {}", stats.commits);
-    let _ = writeln!(out, "{name}_sum {}", stats.commit_seconds);
-    let _ = writeln!(out, "{name}_count {}", stats.commits);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_histogram_counts_what_is_below() {
-        let mut stats = QueueStats {
-            commits: 4,
-            commit_seconds: 3.5,
-            ..QueueStats::default()
-        };
-        stats.commit_buckets[0] = 2;
-        stats.commit_buckets[2] = 1;
-        let text = text(&stats);
-        for line in [
-            "sandrun_commit_seconds_bucket{le=\"0.001\"} 2",
-            "sandrun_commit_seconds_bucket{le=\"0.005\"} 3",
-            "sandrun_commit_seconds_bucket{le=\"2.5\"} 3",
-            "sandrun_commit_seconds_bucket{le=\"+Inf\"} 4",
-            "sandrun_commit_seconds_sum 3.5",
-            "sandrun_jobs{status=\"queued\"} 0",
-        ] {
-            assert!(text.lines().any(|it| it == line), "{line}\n{text}");
-        }
-    }
+/// How long that took.
+fn times(out: &mut Exposition, stats: &QueueStats) {
+    let help = "How long a batch took, from its first command to the disk.";
+    out.histogram("sandrun_commit_seconds", help, &[(&[], stats.commits)]);
+    let help = "How long jobs took that have a result, from their last lease to its answer.";
+    out.histogram("sandrun_job_run_seconds", help, &[(&[], stats.runs)]);
 }

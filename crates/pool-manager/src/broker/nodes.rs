@@ -5,12 +5,12 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use sandrun_core::pool::{JobNumber, NodeStatus};
+use sandrun_core::pool::{ClaimNumber, JobNumber, NodeStatus};
 use sandrun_types::Attempt;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::body::{At, JsonBody, or_default};
+use super::body::{At, JsonBody, make_whole, or_default};
 use super::error::ApiError;
 use super::found::{parents, request};
 use super::http::{App, Shared};
@@ -48,6 +48,8 @@ pub(super) async fn register(
         let text = format!("`endpoint` has to be the executor's URL, of at most {MAX_ENDPOINT} bytes");
         return Err(ApiError::bad_request(text));
     }
+    let mut fields = fields;
+    fields.offer.as_mut().into_iter().for_each(make_whole);
     let offer = offer(fields.offer.as_ref(), fields.capabilities.as_ref())?;
     let announced = Announced {
         protocol: fields.protocol.unwrap_or(1),
@@ -76,6 +78,8 @@ pub(super) struct HeartbeatFields {
     node_id: String,
     #[serde(default, deserialize_with = "or_default")]
     jobs: Vec<HeldFields>,
+    #[serde(default)]
+    claims_answered_up_to: Option<ClaimNumber>,
 }
 
 /// `POST /heartbeat`.
@@ -84,13 +88,18 @@ pub(super) async fn heartbeat(
     JsonBody(fields): JsonBody<HeartbeatFields>,
 ) -> Result<Json<Value>, ApiError> {
     let ids = app.queue.ids();
+    let settled = fields.claims_answered_up_to;
+    if settled.is_some() && fields.jobs.iter().any(|it| it.attempt.is_none()) {
+        let text = "with `claims_answered_up_to` each of `jobs` has to say its `attempt`";
+        return Err(ApiError::bad_request(text));
+    }
     let held = |it: &HeldFields| Some((ids.job(&it.id)?, it.attempt?));
     let jobs: Vec<(JobNumber, Attempt)> = fields.jobs.iter().filter_map(held).collect();
     let Orders {
         speaks,
         cancel,
         drain,
-    } = app.queue.heartbeat(fields.node_id, jobs).await?;
+    } = app.queue.heartbeat_after(fields.node_id, jobs, settled).await?;
     if !speaks {
         return Ok(Json(json!({"status": "ok"})));
     }
@@ -105,6 +114,9 @@ pub(super) struct ClaimFields {
     node_id: String,
     #[serde(default)]
     max: Option<u32>,
+    /// The node's own number of it.
+    #[serde(default)]
+    claim: Option<ClaimNumber>,
 }
 
 /// Query of `POST /claim`.
@@ -129,6 +141,7 @@ pub(super) async fn claim(
         node: fields.node_id,
         max: fields.max.unwrap_or(1).clamp(1, MAX_CLAIM),
         wait: u64::try_from(wait.as_millis()).unwrap_or(0),
+        number: fields.claim,
     };
     let work = tokio::select! {
         work = app.queue.claim(claim) => work?,
@@ -150,6 +163,8 @@ async fn view(app: &App, work: &Work) -> Result<Option<Value>, ApiError> {
     let Some(request) = request(&work.request) else {
         return Ok(None);
     };
+    let waited = request.waited(work.attempt, app.queue.clock().now());
+    waited.into_iter().for_each(|it| app.meters.waited(it));
     let parents = parents(app, &request).await?;
     let id = app.queue.ids().job_id(work.job);
     Ok(Some(request.work(&id, work.attempt, &parents)))

@@ -1,6 +1,8 @@
 //! A job's request as it is stored, and as nodes get it. Owns both JSON forms.
 
-use sandrun_store::queue::OutputRef;
+use std::time::Duration;
+
+use sandrun_store::queue::{OutputRef, UnixMillis};
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -8,8 +10,14 @@ use serde_json::{Value, json};
 /// A request. Plain code has `code` and no manifest; everything else is a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct StoredRequest {
+    /// When it was submitted; `None` in requests of earlier versions.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) submitted: Option<UnixMillis>,
     /// Seconds that it may run.
     pub(crate) timeout: u32,
+    /// How many attempts may be lost, where it says so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) retries: Option<u8>,
     /// How many nodes run it.
     pub(crate) replicas: u8,
     /// How many have to agree.
@@ -65,6 +73,12 @@ impl StoredRequest {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
+    /// How long it waited until `now`, where this is its first attempt.
+    pub(crate) fn waited(&self, attempt: Attempt, now: UnixMillis) -> Option<Duration> {
+        let submitted = self.submitted.filter(|_| attempt == Attempt::FIRST)?;
+        Some(Duration::from_millis(now.saturating_sub(submitted)))
+    }
+
     /// The files that came with it.
     pub(super) fn files(&self) -> &[OutputRef] {
         match &self.program {
@@ -118,7 +132,9 @@ mod tests {
         };
         for program in [code, bundle, bare] {
             let request = StoredRequest {
+                submitted: Some(1_700_000_000_123),
                 timeout: 60,
+                retries: Some(1),
                 replicas: 1,
                 quorum: 1,
                 program,
@@ -135,7 +151,9 @@ mod tests {
     #[test]
     fn plain_code_is_given_out_as_existing_nodes_read_it() {
         let request = StoredRequest {
+            submitted: None,
             timeout: 60,
+            retries: None,
             replicas: 1,
             quorum: 1,
             program: Program::Code {

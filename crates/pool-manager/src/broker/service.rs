@@ -5,14 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::serve::ListenerExt as _;
-use sandrun_store::queue::{QueueAddress, QueueReader, QueueStoreError, open_queue};
+use sandrun_serve::Bounds;
+use sandrun_store::queue::{QueueAddress, QueueReader, QueueStoreError, ReplicaId, open_queue};
 use tokio::net::TcpListener;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::http::{App, Face, Shared, router};
+use super::metrics::{During, Meters};
 use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
 
 /// How long answers and streams under way may take to end after the shutdown began.
@@ -50,9 +51,6 @@ pub enum BrokerError {
         /// Why.
         source: std::io::Error,
     },
-    /// The HTTP server failed.
-    #[error("the HTTP server failed")]
-    Http(#[source] std::io::Error),
     /// A thread or task of the service died.
     #[error("a task of the service died")]
     Task(#[from] tokio::task::JoinError),
@@ -65,6 +63,7 @@ pub struct Broker {
     address: SocketAddr,
     app: Arc<App>,
     thread: QueueThread,
+    bounds: Bounds,
 }
 
 impl Broker {
@@ -78,6 +77,15 @@ impl Broker {
 
     /// As [`Self::start`], as the service that it is towards its clients.
     pub(crate) async fn open(config: BrokerConfig, face: Face) -> Result<Self, BrokerError> {
+        Self::open_replica(config, face, None).await
+    }
+
+    /// As [`Self::open`], as this replica of a service that carries leases.
+    pub(crate) async fn open_replica(
+        config: BrokerConfig,
+        face: Face,
+        me: Option<ReplicaId>,
+    ) -> Result<Self, BrokerError> {
         let listen = |source| BrokerError::Listen {
             address: config.listen,
             source,
@@ -86,7 +94,7 @@ impl Broker {
         let address = listener.local_addr().map_err(listen)?;
         let (store, reader) = open_queue(&config.database).await?;
         let settings = config.settings;
-        let start = move || Queue::start(store, settings, Clock::system());
+        let start = move || Queue::start_replica(store, settings, Clock::system(), me);
         let (queue, thread) = tokio::task::spawn_blocking(start).await??;
         let app = App {
             queue,
@@ -94,13 +102,22 @@ impl Broker {
             shutdown: CancellationToken::new(),
             streams: TaskTracker::new(),
             face,
+            meters: Meters::default(),
         };
         Ok(Self {
             listener,
             address,
             app: Arc::new(app),
             thread,
+            bounds: Bounds::fleet(),
         })
+    }
+
+    /// With other bounds on connections than [`Bounds::fleet`].
+    #[must_use]
+    pub const fn with_bounds(mut self, bounds: Bounds) -> Self {
+        self.bounds = bounds;
+        self
     }
 
     /// Where it listens.
@@ -112,7 +129,7 @@ impl Broker {
     /// Serves until `shutdown` is done, then ends waiting claims, streams and requests, and returns within seconds.
     ///
     /// # Errors
-    /// [`BrokerError::Http`] or [`BrokerError::Task`].
+    /// [`BrokerError::Task`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BrokerError> {
         let router = router(self.app());
         self.serve(router, shutdown).await
@@ -134,20 +151,13 @@ impl Broker {
             address,
             app,
             thread,
+            bounds,
         } = self;
-        tracing::info!(%address, "serving");
-        let stop = app.shutdown.clone();
-        let listener = listener.tap_io(|connection| {
-            if let Err(error) = connection.set_nodelay(true) {
-                tracing::debug!(%error, "cannot switch Nagle's algorithm off");
-            }
-        });
-        let service = router.into_make_service_with_connect_info::<SocketAddr>();
-        let server = axum::serve(listener, service);
-        let server = server.with_graceful_shutdown(async move { stop.cancelled().await });
-        let mut server = tokio::spawn(server.into_future());
+        tracing::info!(%address, connections = bounds.connections, "serving");
+        let server = sandrun_serve::serve(listener, router, bounds, app.shutdown.clone());
+        let mut server = tokio::spawn(server);
         let chores = [
-            tokio::spawn(sweep(app.reader.clone(), app.queue.clone())),
+            tokio::spawn(sweep(Arc::clone(&app))),
             tokio::spawn(watch(app.reader.clone(), app.queue.clone())),
         ];
         let served = tokio::select! {
@@ -168,14 +178,15 @@ impl Broker {
         let queue_ended = timeout_at(deadline, joined).await.is_ok();
         tracing::info!(streams_ended, requests_ended = is_over, queue_ended, "stopped");
         match served {
-            Some(served) => served?.map_err(BrokerError::Http),
+            Some(served) => Ok(served?),
             None => Ok(()),
         }
     }
 }
 
 /// Removes what is not kept any longer, now and then.
-async fn sweep(reader: QueueReader, queue: Queue) {
+async fn sweep(app: Shared) {
+    let App { queue, reader, .. } = &*app;
     let ttl = Duration::from_secs(queue.settings().result_ttl.into());
     let mut jobs = interval((ttl / 4).clamp(Duration::from_secs(1), SWEEP_JOBS));
     jobs.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -186,11 +197,15 @@ async fn sweep(reader: QueueReader, queue: Queue) {
         match reader.sweep_jobs(queue.clock().now(), millis).await {
             Ok(0) => {}
             Ok(removed) => tracing::debug!(removed, "removed ended jobs"),
-            Err(error) => tracing::warn!(%error, "ended jobs can't be removed; it is tried again"),
+            Err(error) => {
+                app.meters.database_failed(During::Sweep);
+                tracing::warn!(%error, "ended jobs can't be removed; it is tried again");
+            }
         }
         if Instant::now() >= blobs_at {
             blobs_at = Instant::now() + SWEEP_BLOBS;
             if let Err(error) = reader.sweep_blobs(queue.clock().now()).await {
+                app.meters.database_failed(During::Sweep);
                 tracing::warn!(%error, "unused files can't be removed; it is tried again");
             }
         }

@@ -4,12 +4,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_core::pool::{Needs, Priority};
-use sandrun_store::queue::OutputRef;
+use sandrun_store::queue::{OutputRef, UnixMillis};
 use sandrun_types::{BundlePath, Interpreter, Manifest, Requirements};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::body::or_default;
+use super::body::{make_whole, or_default};
 use super::error::ApiError;
 use super::request::{After, Program, StoredRequest};
 use crate::queue::{IdKey, QueueSettings, Submission};
@@ -80,6 +80,7 @@ pub(super) struct Context<'a> {
     pub(super) client: &'a str,
     pub(super) settings: &'a QueueSettings,
     pub(super) ids: &'a IdKey,
+    pub(super) now: UnixMillis,
 }
 
 impl JobFields {
@@ -143,10 +144,12 @@ impl JobFields {
                 "`priority` has to be 0 to {MAX_PRIORITY}, {MAX_PRIORITY} is the most urgent"
             )));
         }
-        if self.retries.is_some() {
-            return Err(bad(
-                "`retries` is the service's to set (MAX_RETRIES); leave it out",
-            ));
+        let most = context.settings.max_retries;
+        let retries = self.retries.map(|it| u8::try_from(it).unwrap_or(u8::MAX));
+        if retries.is_some_and(|it| it > most) {
+            return Err(bad(format!(
+                "`retries` has to be 0 to {most}, which this service allows at most (MAX_RETRIES)"
+            )));
         }
         let idempotency = self.idempotency_key.clone();
         if idempotency
@@ -169,7 +172,9 @@ impl JobFields {
             None => self.bundle(files, !parents.is_empty(), timeout, context.settings, &mut needs)?,
         };
         let request = StoredRequest {
+            submitted: Some(context.now),
             timeout,
+            retries,
             replicas,
             quorum,
             program,
@@ -182,6 +187,7 @@ impl JobFields {
             replicas,
             quorum,
             timeout,
+            retries,
             request: request.to_bytes(),
             blobs,
             parents,
@@ -318,7 +324,9 @@ impl JobFields {
                 fields.entry(name).or_insert(value);
             }
         }
-        let bytes = Value::Object(fields).to_string();
+        let mut manifest = Value::Object(fields);
+        make_whole(&mut manifest);
+        let bytes = manifest.to_string();
         Manifest::parse(bytes.as_bytes()).map_err(|error| bad(error.to_string()))
     }
 }

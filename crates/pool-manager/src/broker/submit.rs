@@ -156,6 +156,7 @@ fn prepare(
         client: &caller.0,
         settings: app.queue.settings(),
         ids: app.queue.ids(),
+        now: app.queue.clock().now(),
     };
     let submission = fields.check(files, context)?;
     Ok(Prepared { submission, bodies })

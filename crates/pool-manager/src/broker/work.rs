@@ -26,6 +26,8 @@ use crate::queue::{Completion, Failure, Printed};
 
 /// Most files that one job leaves.
 const MAX_OUTPUTS: usize = 10_000;
+/// Most completions of one request.
+const MAX_COMPLETIONS: usize = 1_000;
 
 fn ok() -> Json<Value> {
     Json(json!({"status": "ok"}))
@@ -60,8 +62,43 @@ pub(super) async fn complete(
     State(app): State<Shared>,
     JsonBody(fields): JsonBody<CompleteFields>,
 ) -> Result<Json<Value>, ApiError> {
-    let job = number(&app, &fields.job_id)?;
-    check_outputs(&app, &fields.outputs).await?;
+    accept(&app, fields).await?;
+    Ok(ok())
+}
+
+/// Body of `POST /v1/work/complete`.
+#[derive(Debug, Deserialize)]
+pub(super) struct CompleteAllFields {
+    completions: Vec<Value>,
+}
+
+/// `POST /v1/work/complete`: each as by itself, written together.
+pub(super) async fn complete_all(
+    State(app): State<Shared>,
+    JsonBody(fields): JsonBody<CompleteAllFields>,
+) -> Result<Json<Value>, ApiError> {
+    if fields.completions.len() > MAX_COMPLETIONS {
+        let text = format!("`completions` has more than {MAX_COMPLETIONS} entries");
+        return Err(ApiError::bad_request(text));
+    }
+    let each = fields.completions.into_iter().map(async |fields| {
+        let fields = serde_json::from_value(fields);
+        let fields = fields.map_err(|error| ApiError::bad_request(error.to_string()))?;
+        accept(&app, fields).await
+    });
+    let results = futures::future::join_all(each).await;
+    let view = |result: Result<(), ApiError>| match result {
+        Ok(()) => json!({"status": 200}),
+        Err(error) => json!({"status": error.status.as_u16(), "error": error.message}),
+    };
+    let results: Vec<Value> = results.into_iter().map(view).collect();
+    Ok(Json(json!({"results": results})))
+}
+
+/// Takes the answer of an attempt.
+async fn accept(app: &App, fields: CompleteFields) -> Result<(), ApiError> {
+    let job = number(app, &fields.job_id)?;
+    check_outputs(app, &fields.outputs).await?;
     let receipt = fields
         .receipt
         .as_deref()
@@ -98,8 +135,7 @@ pub(super) async fn complete(
         check,
         details: Value::Object(details).to_string().into_bytes(),
     };
-    app.queue.complete(completion).await?;
-    Ok(ok())
+    Ok(app.queue.complete(completion).await?)
 }
 
 fn base64(name: &str, text: &str) -> Result<Vec<u8>, ApiError> {

@@ -20,12 +20,16 @@ use super::fleet::Fleet;
 use super::pace::{before_question, is_long};
 use super::worker::{Worker, words};
 use crate::broker::StoredRequest;
-use crate::queue::{Assignment, Begun, Completion, Printed, QueueError};
+use crate::queue::{Assignment, Begun, Completion, Printed};
 
 /// Longest wait for new output of a running job.
 const LIVE_WAIT: Duration = Duration::from_secs(1);
 /// Shortest pause between two pieces of output of a running job.
 const LIVE_PAUSE: Duration = Duration::from_millis(200);
+/// How long an upload of the same attempt by another replica is waited for, which may hang or have died.
+const SENT_ELSEWHERE: Duration = Duration::from_secs(60);
+/// Pause before it is tried again.
+const LOOK_AGAIN: Duration = Duration::from_millis(200);
 /// Questions about a run that may fail in a row.
 const MAX_SILENCE: u32 = 3;
 /// Output files that are fetched at once.
@@ -101,6 +105,11 @@ impl Trip {
         let bundle = bundle(&self.fleet.app, &request).await?;
         let job_hash = bundle.job_hash;
         let is_known = self.assignment.run.is_some();
+        if !is_known {
+            let app = &self.fleet.app;
+            let waited = request.waited(self.assignment.attempt, app.queue.clock().now());
+            waited.into_iter().for_each(|it| app.meters.waited(it));
+        }
         let run = match self.assignment.run.clone() {
             Some(run) => run,
             None => self.submit(bundle).await?,
@@ -109,17 +118,32 @@ impl Trip {
         self.fetch(&run, status, job_hash).await
     }
 
+    /// Sends the job. Under one key an executor runs it once: what another replica has sent before it died is found, and
+    /// what it still sends is waited for.
     async fn submit(&self, bundle: Bundle) -> Result<String, Trouble> {
-        match self.worker.client.submit(bundle.submission.clone()).await {
-            Ok(submitted) => {
-                self.load.set_run(&submitted.job_id);
-                Ok(submitted.job_id)
+        let Assignment { job, attempt, .. } = self.assignment;
+        let ids = self.fleet.app.queue.ids();
+        let submission = bundle.submission.clone();
+        let submission = submission.idempotency_key(ids.attempt_key(job, attempt));
+        let submission = submission.origin(ids.job_id(job), attempt, self.assignment.node.clone());
+        let began = Instant::now();
+        loop {
+            match self.worker.client.submit(submission.clone()).await {
+                Ok(submitted) => {
+                    self.load.set_run(&submitted.job_id);
+                    let worker = self.worker.key.as_str();
+                    tracing::debug!(worker, run = submitted.job_id, "sent to the worker");
+                    return Ok(submitted.job_id);
+                }
+                Err(ClientError::Refused {
+                    status: 400 | 413,
+                    words,
+                }) => return Err(Trouble::Refused(words)),
+                Err(ClientError::Refused { status: 409, .. }) if began.elapsed() < SENT_ELSEWHERE => {
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                }
+                Err(error) => return Err(error.into()),
             }
-            Err(ClientError::Refused {
-                status: 400 | 413,
-                words,
-            }) => Err(Trouble::Refused(words)),
-            Err(error) => Err(error.into()),
         }
     }
 
@@ -176,11 +200,11 @@ impl Trip {
             attempt: self.assignment.attempt,
             run: run.to_owned(),
         };
-        let (queue, over) = (self.fleet.app.queue.clone(), self.load.over.clone());
+        let queue = self.fleet.app.queue.clone();
         self.fleet.tasks.spawn(async move {
-            if let Err(QueueError::Illegal(_) | QueueError::HoldsNone) = queue.begin(begun).await {
-                // nobody waits for this attempt any more
-                over.cancel();
+            // whether it is not needed any more, or is another replica's now, the carrier is told
+            if let Err(error) = queue.begin(begun).await {
+                tracing::debug!(%error, "the id of a run was not kept");
             }
         });
     }

@@ -1,6 +1,6 @@
 //! Leases on their way: each is carried to its worker by a task of its own, until it is answered or nobody needs it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +9,7 @@ use sandrun_types::Attempt;
 use serde_json::Value;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
 
 use super::attempt::{Trip, Trouble};
 use super::fleet::Fleet;
@@ -26,7 +27,9 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub(super) struct Load {
     node: String,
     /// Nobody needs it any more.
-    pub(super) over: CancellationToken,
+    over: CancellationToken,
+    /// Another replica carries it from now on.
+    left: CancellationToken,
     run: Mutex<Option<String>>,
     status: Mutex<Option<Value>>,
 }
@@ -64,6 +67,7 @@ impl Carried {
         let load = Arc::new(Load {
             node: assignment.node.clone(),
             over: CancellationToken::new(),
+            left: CancellationToken::new(),
             run: Mutex::new(assignment.run.clone()),
             status: Mutex::new(None),
         });
@@ -71,8 +75,12 @@ impl Carried {
         Some(load)
     }
 
-    fn remove(&self, job: JobNumber, attempt: Attempt) {
-        self.lock().remove(&(job, attempt));
+    /// Takes out a load that is carried no more; another one in its place stays.
+    fn remove(&self, key: (JobNumber, Attempt), load: &Arc<Load>) {
+        let mut loads = self.lock();
+        if loads.get(&key).is_some_and(|it| Arc::ptr_eq(it, load)) {
+            loads.remove(&key);
+        }
     }
 
     fn stop(&self, job: JobNumber, attempt: Attempt) {
@@ -81,12 +89,23 @@ impl Carried {
         }
     }
 
-    /// Nobody needs what this node has any more.
-    pub(super) fn stop_all(&self, node: &str) {
-        self.lock()
-            .values()
-            .filter(|it| it.node == node)
-            .for_each(|it| it.over.cancel());
+    /// Lets go of a load at once, so that it may come back: another replica carries it.
+    fn leave(&self, job: JobNumber, attempt: Attempt) {
+        if let Some(load) = self.lock().remove(&(job, attempt)) {
+            load.left.cancel();
+        }
+    }
+
+    /// Goes on with `own` alone: what others carry is left to them, the rest is not needed any more.
+    fn keep(&self, own: &BTreeSet<(JobNumber, Attempt)>, others: &BTreeSet<(JobNumber, Attempt)>) {
+        let carried: Vec<(JobNumber, Attempt)> = self.lock().keys().copied().collect();
+        for (job, attempt) in carried {
+            if others.contains(&(job, attempt)) {
+                self.leave(job, attempt);
+            } else if !own.contains(&(job, attempt)) {
+                self.stop(job, attempt);
+            }
+        }
     }
 
     /// Whether anything is carried to this node.
@@ -113,11 +132,21 @@ pub(super) async fn carry_all(fleet: Arc<Fleet>, mut pushes: UnboundedReceiver<P
         match push {
             Some(Push::Give(assignment)) => {
                 if let Some(load) = fleet.carried.add(&assignment) {
+                    let job = fleet.app.queue.ids().job_id(assignment.job);
+                    let (attempt, node) = (assignment.attempt.0, &assignment.node);
+                    let span = tracing::info_span!("job", job, attempt, node);
                     let task = carry(Arc::clone(&fleet), *assignment, load);
-                    fleet.tasks.spawn(task);
+                    fleet.tasks.spawn(task.instrument(span));
                 }
             }
             Some(Push::Stop { job, attempt }) => fleet.carried.stop(job, attempt),
+            Some(Push::Leave { job, attempt }) => fleet.carried.leave(job, attempt),
+            Some(Push::Anew { own, others }) => fleet.carried.keep(&own, &others),
+            Some(Push::Check { node }) => {
+                if let Some(worker) = fleet.known(&node) {
+                    worker.hurry.notify_one();
+                }
+            }
             None => break,
         }
     }
@@ -125,13 +154,18 @@ pub(super) async fn carry_all(fleet: Arc<Fleet>, mut pushes: UnboundedReceiver<P
 
 /// Carries one lease to its end.
 async fn carry(fleet: Arc<Fleet>, assignment: Assignment, load: Arc<Load>) {
-    let (job, attempt) = (assignment.job, assignment.attempt);
+    let key = (assignment.job, assignment.attempt);
     match fleet.worker(&assignment.node).await {
         Some(worker) => to(&fleet, &worker, assignment, &load).await,
-        // it was on the list of an earlier run: it is lost, and its lease with it
-        None => tracing::debug!(node = assignment.node, "a lease is of a worker that is gone"),
+        // it was on the list of an earlier run, or is on another replica's: not from here
+        None => {
+            tracing::debug!("the lease is of a worker that is not on the list");
+            if let Err(error) = fleet.app.queue.lose(assignment.node).await {
+                tracing::warn!(%error, "the queue could not be told of a worker that is not on the list");
+            }
+        }
     }
-    fleet.carried.remove(job, attempt);
+    fleet.carried.remove(key, &load);
 }
 
 async fn to(fleet: &Arc<Fleet>, worker: &Arc<Worker>, assignment: Assignment, load: &Arc<Load>) {
@@ -159,6 +193,7 @@ async fn to(fleet: &Arc<Fleet>, worker: &Arc<Worker>, assignment: Assignment, lo
         () = async { report(&trip, trip.go().await).await } => {}
         // the run goes on: the next start finds it
         () = fleet.app.shutdown.cancelled() => {}
+        () = load.left.cancelled() => {}
         () = load.over.cancelled() => cancel(worker, load).await,
         () = tokio::time::sleep(Duration::from_millis(left)) => cancel(worker, load).await,
     }
@@ -176,11 +211,17 @@ async fn cancel(worker: &Worker, load: &Load) {
 
 /// Tells the queue what came of an attempt.
 async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
-    let job = trip.fleet.app.queue.ids().job_id(trip.assignment.job);
     match result {
-        Ok(completion) => complete(trip, completion).await,
+        Ok(completion) => {
+            tracing::debug!(
+                worker = trip.worker.key,
+                exit_code = completion.exit_code,
+                "the worker has answered"
+            );
+            complete(trip, completion).await;
+        }
         Err(Trouble::Forged(why)) => {
-            tracing::error!(job, worker = trip.worker.key, why, "a result is not believed");
+            tracing::error!(worker = trip.worker.key, why, "a result is not believed");
             trip.fleet.close(&trip.worker).await;
             complete(trip, trip.forged()).await;
         }
@@ -199,7 +240,7 @@ async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
 /// Gives an attempt back; its slot stays taken for a while, so that the worker that refused is not asked again at once.
 async fn again(trip: &Trip, words: String, wish: Option<Duration>) {
     let attempt = trip.assignment.attempt;
-    tracing::warn!(worker = trip.worker.key, %attempt, words, "an attempt came to nothing");
+    tracing::warn!(worker = trip.worker.key, words, "an attempt came to nothing");
     tokio::time::sleep(after_refusal(attempt.0, wish)).await;
     fail(trip, words, true).await;
 }
@@ -212,15 +253,15 @@ async fn fail(trip: &Trip, words: String, retry: bool) {
         retry,
         words: words.chars().take(1_000).collect(),
     };
-    tell(trip, || trip.fleet.app.queue.fail(failure())).await;
+    tell(|| trip.fleet.app.queue.fail(failure())).await;
 }
 
 async fn complete(trip: &Trip, completion: Completion) {
-    tell(trip, || trip.fleet.app.queue.complete(completion.clone())).await;
+    tell(|| trip.fleet.app.queue.complete(completion.clone())).await;
 }
 
 /// Tells the queue until it is written, or refused.
-async fn tell<F: Future<Output = Result<(), QueueError>>>(trip: &Trip, say: impl Fn() -> F) {
+async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) {
     loop {
         match say().await {
             Ok(()) | Err(QueueError::Stopped | QueueError::BadSignature) => return,
@@ -229,8 +270,7 @@ async fn tell<F: Future<Output = Result<(), QueueError>>>(trip: &Trip, say: impl
                 tokio::time::sleep(AGAIN).await;
             }
             Err(error @ (QueueError::Illegal(_) | QueueError::UnknownNode(_) | QueueError::HoldsNone)) => {
-                let job = trip.fleet.app.queue.ids().job_id(trip.assignment.job);
-                tracing::info!(%error, job, "an answer comes too late");
+                tracing::info!(%error, "an answer comes too late");
                 return;
             }
         }

@@ -229,7 +229,8 @@ impl Fleet {
         Ok(())
     }
 
-    /// A worker that fails is lost: its jobs go to others.
+    /// A worker that fails is lost, and its jobs go to others, unless another replica reaches it: then that one carries
+    /// what it has.
     async fn dismiss(&self, worker: &Worker, why: &str) -> Result<(), QueueError> {
         let (before, node) = {
             let mut standing = worker.standing();
@@ -240,15 +241,11 @@ impl Fleet {
             tracing::warn!(
                 worker = worker.key,
                 why,
-                "not healthy: it gets nothing, its jobs go to others"
+                "not healthy from here: it gets nothing, its jobs go to others unless another replica reaches it"
             );
         }
         match node {
-            Some(node) => {
-                let told = self.app.queue.lose(node.clone()).await;
-                self.carried.stop_all(&node);
-                told
-            }
+            Some(node) => self.app.queue.lose(node).await,
             None => Ok(()),
         }
     }

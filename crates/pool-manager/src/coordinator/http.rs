@@ -1,6 +1,7 @@
 //! The calls of the trusted pool's existing clients, in its own shapes, beside the pool API.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::routing::get;
@@ -10,6 +11,10 @@ use serde_json::{Value, json};
 
 use super::fleet::Fleet;
 use crate::broker::{ApiError, At, Shared, details, dress, find, output_file, pool_api, result};
+use crate::queue::run_in_row;
+
+/// How long a worker may take to say how a job stands that another replica carries.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Every route of the coordinator.
 pub(super) fn router(fleet: Arc<Fleet>) -> Router {
@@ -44,10 +49,7 @@ async fn status(
     };
     let worker_status = match details.remove("worker_status") {
         Some(status) => Some(status),
-        None => row
-            .state
-            .attempt
-            .and_then(|it| fleet.carried.status(row.new.number, it)),
+        None => live_status(&app, &fleet, &row).await,
     };
     let worker = row.state.node.and_then(|node| {
         let worker = fleet.known(&app.queue.ids().node_id(node))?;
@@ -64,14 +66,28 @@ async fn status(
     })))
 }
 
+/// What the worker says about a job that runs: what was said last to this replica, which carries the job, or else what it
+/// says now.
+async fn live_status(app: &Shared, fleet: &Fleet, row: &JobRow) -> Option<Value> {
+    let attempt = row.state.attempt.filter(|_| row.state.open)?;
+    if let Some(status) = fleet.carried.status(row.new.number, attempt) {
+        return Some(status);
+    }
+    let run = run_in_row(&row.state.snapshot, attempt)?;
+    let worker = fleet.known(&app.queue.ids().node_id(row.state.node?))?;
+    let status = tokio::time::timeout(PATIENCE, worker.client.status(&run)).await;
+    Some(json!(status.ok()?.ok()?))
+}
+
 /// How a job stands. It runs once its worker says so.
 fn word(row: &JobRow, worker_status: Option<&Value>) -> &'static str {
     match row.state.word {
         JobWord::Pending => "queued",
         JobWord::Assigned | JobWord::Running => {
             match worker_status.and_then(|it| it.get("status")?.as_str()) {
-                None | Some("queued") => "dispatched",
-                Some(_) => "running",
+                Some("queued") => "dispatched",
+                None if row.state.word == JobWord::Assigned => "dispatched",
+                None | Some(_) => "running",
             }
         }
         JobWord::Completed => "completed",

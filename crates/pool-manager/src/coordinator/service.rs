@@ -1,12 +1,14 @@
 //! The coordinator as a service: start, what it does beside answering, end.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use sandrun_core::pool::{Policy, Verification};
-use sandrun_store::queue::QueueAddress;
+use sandrun_store::queue::{Living, Presence, QueueAddress, join_replicas};
+use tokio::sync::watch::Receiver;
 
 use super::allowlist::{Allowlist, NoAllowlist};
 use super::carry::carry_all;
@@ -71,6 +73,8 @@ pub struct Coordinator {
     workers: PathBuf,
     seen: Vec<u8>,
     list: Allowlist,
+    /// Where there can be several.
+    presence: Option<Presence>,
 }
 
 impl Coordinator {
@@ -109,7 +113,13 @@ impl Coordinator {
             database: config.database,
             settings,
         };
-        let service = Broker::open(service, Face::COORDINATOR).await?;
+        let joined = join_replicas(&service.database, rand::random).await;
+        let presence = joined.map_err(BrokerError::from)?;
+        let me = presence.as_ref().map(Presence::id);
+        let service = Broker::open_replica(service, Face::COORDINATOR, me).await?;
+        if let Some(presence) = &presence {
+            service.app().queue.living(presence.living().borrow().clone());
+        }
         let rules = HealthRules {
             interval: config.health_interval,
             allow_unproven: config.allow_unproven,
@@ -122,6 +132,7 @@ impl Coordinator {
             workers: path,
             seen,
             list,
+            presence,
         })
     }
 
@@ -143,18 +154,45 @@ impl Coordinator {
             workers,
             seen,
             list,
+            presence,
         } = self;
+        if let Some(presence) = &presence {
+            fleet.tasks.spawn(hear(Arc::clone(&fleet), presence.living()));
+        }
         fleet.begin(&list).await.map_err(BrokerError::from)?;
         let pushes = service.app().queue.assignments();
         let pushes = pushes.ok_or(BrokerError::from(QueueError::Stopped))?;
         fleet.tasks.spawn(carry_all(Arc::clone(&fleet), pushes));
         fleet.tasks.spawn(look(Arc::clone(&fleet), workers, seen));
+        let shutdown = async move {
+            shutdown.await;
+            // the others take over at once what goes on
+            drop(presence);
+        };
         let served = service.serve(router(Arc::clone(&fleet)), shutdown).await;
         fleet.tasks.close();
         if tokio::time::timeout(GRACE, fleet.tasks.wait()).await.is_err() {
             tracing::debug!("some answers were not told any more; the next start asks for them again");
         }
         Ok(served?)
+    }
+}
+
+/// Tells the queue which replicas live.
+async fn hear(fleet: Arc<Fleet>, mut living: Receiver<Living>) {
+    let shutdown = fleet.app.shutdown.clone();
+    let mut told = BTreeSet::new();
+    loop {
+        let now = living.borrow_and_update().clone();
+        if now.replicas != told || fleet.app.queue.awaits_look() {
+            told.clone_from(&now.replicas);
+            tracing::debug!(replicas = told.len(), "the replicas that live");
+            fleet.app.queue.living(now);
+        }
+        tokio::select! {
+            changed = living.changed() => if changed.is_err() { break },
+            () = shutdown.cancelled() => break,
+        }
     }
 }
 

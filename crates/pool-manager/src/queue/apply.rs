@@ -1,10 +1,11 @@
 //! From commands to the machine's events, and from its actions to rows and answers. Decides nothing.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use sandrun_core::pool::{
-    Action, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec, NodeStatus, Report,
-    SignatureCheck,
+    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
+    NodeStatus, Report, SignatureCheck,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -32,18 +33,24 @@ impl Memory {
                 let answer = self.register(*node, batch);
                 batch.answer(reply, answer);
             }
-            Command::Heartbeat { node, jobs, reply } => {
-                let answer = self.heartbeat(&node, &jobs, batch);
+            Command::Heartbeat {
+                node,
+                jobs,
+                settled,
+                reply,
+            } => {
+                let answer = self.heartbeat(&node, &jobs, settled, batch);
                 batch.answer(reply, answer);
             }
             Command::Claim(claim, reply) => match self.nodes.number(&claim.node) {
                 Ok(node) => {
                     let until = batch.now.saturating_add(claim.wait);
-                    let max = claim.max;
+                    let (max, number) = (claim.max, claim.number);
                     return Some(Waiter {
                         node,
                         max,
                         until,
+                        number,
                         reply,
                     });
                 }
@@ -82,7 +89,7 @@ impl Memory {
                 batch.answer(reply, answer);
             }
             Command::Nodes(reply) => batch.answer(reply, Ok(self.node_views())),
-            Command::Look | Command::Stop => {}
+            Command::Living(_) | Command::Look | Command::Stop => {}
         }
         None
     }
@@ -107,6 +114,7 @@ impl Memory {
                     });
                     self.perform(actions, batch);
                     let Some(lease) = lease else { break };
+                    self.hand(node, lease, waiter.number, batch);
                     leases.push(lease);
                 }
                 Err(error) => {
@@ -122,6 +130,26 @@ impl Memory {
         batch.leased.extend(leases.iter().map(|(job, _)| *job));
         batch.staged.push(stage_work(waiter.reply, leases));
         None
+    }
+
+    /// Notes in the answer to which claim a lease goes out.
+    fn hand(
+        &mut self,
+        node: NodeNumber,
+        (job, attempt): (JobNumber, Attempt),
+        claim: Option<ClaimNumber>,
+        batch: &Batch,
+    ) {
+        let Some(claim) = claim else { return };
+        let handed = Event::Handed {
+            job,
+            node,
+            attempt,
+            claim,
+        };
+        if let Err(error) = self.pool.apply(batch.seconds(), handed) {
+            tracing::error!(%error, "a lease that was just given is not there");
+        }
     }
 
     /// Applies an event and performs what follows from it.
@@ -142,38 +170,37 @@ impl Memory {
                     until,
                     ..
                 } => {
-                    self.push(batch, job, attempt, node, until);
+                    self.push(job, attempt, node, until);
                     self.started.insert(job, batch.now);
                     batch.tally.leased += 1;
-                    tracing::debug!(job = %self.ids.job_id(job), %attempt, node = self.node_id(node), "leased");
+                    self.say_leased(job, attempt, node);
                 }
                 Action::NoWork { .. } => {}
                 Action::Stop { job, node, attempt } => {
-                    if self.pushes() {
-                        batch.stopped.push((job, attempt));
-                        continue;
-                    }
-                    if let Some(entry) = self.nodes.get_mut(node) {
+                    // of what is carried, its carrier hears when the job's row is written
+                    if !self.pushes()
+                        && let Some(entry) = self.nodes.get_mut(node)
+                    {
                         entry.stop(job, attempt);
                     }
                 }
                 Action::Retry { job, attempt, reason } => {
-                    batch.tally.retries += 1;
-                    tracing::info!(job = %self.ids.job_id(job), %attempt, %reason, "the attempt is made again");
+                    batch.tally.retries.count(reason);
+                    self.say_retry(job, attempt, reason);
                 }
                 Action::ExtraPlaces { job, places } => {
-                    tracing::info!(job = %self.ids.job_id(job), places, "answers differ, more nodes are asked");
+                    self.say_more_places(job, places);
                 }
                 Action::End { job, end } => {
                     let success = matches!(end, JobEnd::Agreed(digest) if is_success(digest));
                     batch.tally.completed += u64::from(success);
                     batch.tally.failed += u64::from(!success);
-                    let job = self.ids.job_id(job);
-                    if success {
-                        tracing::debug!(%job, "completed");
-                    } else {
-                        tracing::info!(%job, ?end, "failed");
+                    batch.tally.cancelled += u64::from(end == JobEnd::Cancelled);
+                    if let (JobEnd::Agreed(_), Some(started)) = (&end, self.started.get(&job)) {
+                        let took = batch.now.saturating_sub(*started);
+                        batch.tally.runs.push(Duration::from_millis(took));
                     }
+                    self.say_end(job, end);
                 }
                 Action::NodeLost { node } => {
                     batch.tally.nodes_lost += 1;
@@ -201,6 +228,7 @@ impl Memory {
             replicas: submission.replicas,
             quorum: submission.quorum,
             lease_seconds: self.settings.lease_seconds(submission.timeout),
+            retries: submission.retries,
             parents: submission.parents.iter().copied().collect::<BTreeSet<_>>(),
         };
         let actions = self
@@ -209,6 +237,7 @@ impl Memory {
         self.last_job = number.0;
         self.perform(actions, batch);
         batch.tally.submitted += 1;
+        self.say_accepted(number);
         batch.writes.new_jobs.push(NewJob {
             number,
             client,
@@ -237,6 +266,7 @@ impl Memory {
             slots: announced.slots.unwrap_or(u32::MAX),
             admitted: true,
         };
+        self.reach(node);
         self.apply(Event::Register { node, spec }, batch)?;
         self.last_node = self.last_node.max(node.0);
         let ids = self.ids;
@@ -249,9 +279,11 @@ impl Memory {
         &mut self,
         node: &str,
         jobs: &[(JobNumber, Attempt)],
+        settled: Option<ClaimNumber>,
         batch: &mut Batch,
     ) -> Result<Orders, QueueError> {
         let node = self.nodes.number(node)?;
+        self.reach(node);
         self.apply(Event::Heartbeat { node }, batch)?;
         let mut cancel = BTreeSet::new();
         for (job, attempt) in jobs {
@@ -261,6 +293,10 @@ impl Memory {
                     cancel.insert((*job, *attempt));
                 }
             }
+        }
+        if let Some(settled) = settled {
+            let held = jobs.iter().copied().collect();
+            self.apply(Event::Holds { node, settled, held }, batch)?;
         }
         let status = self.pool.node(node).map(|(status, _)| status);
         let Some(entry) = self.nodes.get_mut(node) else {
@@ -305,6 +341,7 @@ impl Memory {
             .or(held)
             .or_else(|| self.answered(job, node))
             .ok_or(QueueError::HoldsNone)?;
+        self.may_tell(job, node, attempt)?;
         let digest = digest(&completion);
         let report = Report {
             digest,
@@ -317,6 +354,9 @@ impl Memory {
             attempt,
             report,
         };
+        if held == Some(attempt) {
+            self.forget_run(job, attempt);
+        }
         self.apply(event, batch)?;
         if held != Some(attempt) {
             // what was accepted before is said again
@@ -326,6 +366,7 @@ impl Memory {
             return Err(QueueError::BadSignature);
         }
         self.nodes.count(node, is_success(digest));
+        self.say_answered(job, attempt, node, completion.exit_code);
         batch.writes.answers.push(Answer {
             job,
             attempt,
@@ -349,10 +390,14 @@ impl Memory {
         }
         let held = self.held(job, node).map(|(attempt, _)| attempt);
         let attempt = failure.attempt.or(held).ok_or(QueueError::HoldsNone)?;
+        self.may_tell(job, node, attempt)?;
         if !failure.words.is_empty() {
             batch.words.insert(job, failure.words);
         }
         let retry = failure.retry;
+        if held == Some(attempt) {
+            self.forget_run(job, attempt);
+        }
         self.apply(
             Event::Failed {
                 job,
@@ -363,6 +408,7 @@ impl Memory {
             batch,
         )?;
         self.nodes.count(node, false);
+        self.say_given_up(job, attempt, node);
         Ok(())
     }
 
@@ -373,7 +419,10 @@ impl Memory {
             return Err(Illegal::UnknownJob(job).into());
         }
         match self.held(job, node) {
-            Some((held, step)) if held == attempt => self.begun(job, node, attempt, step, batch)?,
+            Some((held, step)) if held == attempt => {
+                self.may_tell(job, node, attempt)?;
+                self.begun(job, node, attempt, step, batch)?;
+            }
             Some(_) | None => return Err(Illegal::StaleAttempt { job, node, attempt }.into()),
         }
         for (stream, from, bytes) in printed.pieces {

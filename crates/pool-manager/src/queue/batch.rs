@@ -1,14 +1,15 @@
 //! One batch: what it writes, whose answers wait for its commit, and what there is to tell afterwards.
 
 use std::collections::{BTreeSet, HashMap};
+use std::time::Duration;
 
 use sandrun_core::pool::{ClientNumber, JobNumber};
 use sandrun_store::queue::{UnixMillis, Writes};
-use sandrun_types::{Attempt, UnixSeconds};
+use sandrun_types::UnixSeconds;
 
 use super::command::{Reply, Staged, stage};
 use super::error::QueueError;
-use super::push::Pushed;
+use super::stats::Retries;
 
 /// What a batch gathers before it is written.
 #[derive(Default)]
@@ -25,22 +26,22 @@ pub(super) struct Batch {
     pub(super) told: BTreeSet<JobNumber>,
     /// Nodes' own words about attempts that came to nothing in this batch.
     pub(super) words: HashMap<JobNumber, String>,
-    /// Leases that are to be carried, and attempts that are not any more.
-    pub(super) pushed: Vec<Pushed>,
-    pub(super) stopped: Vec<(JobNumber, Attempt)>,
     pub(super) tally: Tally,
 }
 
 /// What happened in a batch, for the statistics.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 pub(super) struct Tally {
     pub(super) submitted: u64,
     pub(super) leased: u64,
     pub(super) empty_claims: u64,
     pub(super) completed: u64,
     pub(super) failed: u64,
-    pub(super) retries: u64,
+    pub(super) cancelled: u64,
+    pub(super) retries: Retries,
     pub(super) nodes_lost: u64,
+    /// How long jobs took that have a result.
+    pub(super) runs: Vec<Duration>,
 }
 
 impl Batch {

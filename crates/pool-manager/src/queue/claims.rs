@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use sandrun_core::pool::NodeNumber;
+use sandrun_core::pool::{ClaimNumber, NodeNumber};
 use sandrun_store::queue::UnixMillis;
 
 use super::command::Reply;
@@ -14,6 +14,8 @@ pub(super) struct Waiter {
     pub(super) node: NodeNumber,
     pub(super) max: u32,
     pub(super) until: UnixMillis,
+    /// The node's own number of it.
+    pub(super) number: Option<ClaimNumber>,
     pub(super) reply: Reply<Vec<Work>>,
 }
 

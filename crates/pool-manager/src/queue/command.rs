@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sandrun_core::pool::JobNumber;
+use sandrun_core::pool::{ClaimNumber, JobNumber};
+use sandrun_store::queue::Living;
 use sandrun_types::Attempt;
 use tokio::sync::oneshot;
 
@@ -25,6 +26,8 @@ pub(super) enum Command {
     Heartbeat {
         node: String,
         jobs: Vec<(JobNumber, Attempt)>,
+        /// Up to which of its claims all are settled.
+        settled: Option<ClaimNumber>,
         reply: Reply<Orders>,
     },
     Claim(Claim, Reply<Vec<Work>>),
@@ -40,6 +43,8 @@ pub(super) enum Command {
     },
     Lose(String, Reply<()>),
     Nodes(Reply<Vec<NodeView>>),
+    /// These replicas live.
+    Living(Living),
     /// Look at the clock and at what others have written.
     Look,
     /// End.
@@ -62,6 +67,7 @@ impl Command {
             | Self::SetDraining { .. }
             | Self::Lose(..)
             | Self::Nodes(_)
+            | Self::Living(_)
             | Self::Look
             | Self::Stop => Vec::new(),
         }
@@ -85,7 +91,7 @@ impl Command {
             | Self::Lose(_, reply)
             | Self::SetDraining { reply, .. } => send(reply, error),
             Self::Nodes(reply) => send(reply, error),
-            Self::Look | Self::Stop => {}
+            Self::Living(_) | Self::Look | Self::Stop => {}
         }
     }
 }

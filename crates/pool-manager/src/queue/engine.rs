@@ -21,6 +21,7 @@ use super::follow::Followers;
 use super::ids::IdKey;
 use super::memory::Memory;
 use super::push::Pushes;
+use super::runs::Replicas;
 use super::settings::{Clock, QueueSettings};
 use super::stats::Board;
 
@@ -44,6 +45,8 @@ pub(super) struct Engine {
     pub(super) memory: Option<Memory>,
     pub(super) waiters: Waiters,
     pub(super) pushes: Pushes,
+    /// This service among its replicas.
+    pub(super) replicas: Replicas,
 }
 
 /// A memory of all that is open, with the ended jobs that others still wait for.
@@ -121,6 +124,7 @@ impl Engine {
         let mut batch = Batch::at(now);
         let mut commands = commands;
         let count = commands.len() as u64;
+        self.hear_of_replicas(&mut commands);
         let written = self.prepare(&commands, &mut batch).and_then(|mut memory| {
             let written = self.write(&mut memory, &mut commands, &mut batch);
             if written.is_ok() {
@@ -139,13 +143,37 @@ impl Engine {
             commands.drain(..).for_each(|command| command.refuse(error));
         }
         self.publish(&batch, &outcome, count, began.elapsed());
-        self.pushes.hand_out(&mut batch, &outcome, self.memory.as_ref());
+        self.pushes.hand_out(&outcome, self.memory.as_mut());
         for answer in batch.staged {
             answer(&outcome);
         }
         if matches!(outcome, Outcome::Committed(_)) {
             self.followers.tell(batch.told);
         }
+    }
+
+    /// Takes in who lives: it holds also where this batch is not written.
+    fn hear_of_replicas(&mut self, commands: &mut Vec<Command>) {
+        commands.retain_mut(|command| match command {
+            Command::Living(living) => {
+                self.replicas.hear(std::mem::take(living));
+                false
+            }
+            Command::Submit(..)
+            | Command::Register(..)
+            | Command::Heartbeat { .. }
+            | Command::Claim(..)
+            | Command::Complete(..)
+            | Command::Fail(..)
+            | Command::Begin(..)
+            | Command::Print(..)
+            | Command::Cancel(..)
+            | Command::SetDraining { .. }
+            | Command::Lose(..)
+            | Command::Nodes(_)
+            | Command::Look
+            | Command::Stop => true,
+        });
     }
 
     /// The memory, loaded anew where it has to be, with all ended jobs that the commands are about.
@@ -158,6 +186,7 @@ impl Engine {
                 remember(self.store.as_mut(), self.settings, self.ids, &all, at_once)?
             }
         };
+        memory.replicas.clone_from(&self.replicas);
         match self.fetch(&memory, commands, batch) {
             Ok(rows) => {
                 rows.iter().try_for_each(|row| memory.put(row))?;
@@ -226,13 +255,14 @@ impl Engine {
                 .drain(..)
                 .filter_map(|command| memory.obey(command, batch))
                 .collect();
+            memory.heed_replicas(batch);
             memory.tick(batch);
             for waiter in waiters.take().into_iter().chain(claims) {
                 if let Some(waiter) = memory.serve(waiter, batch) {
                     waiters.wait(waiter);
                 }
             }
-            memory.push_all(batch);
+            memory.push_all();
             memory.write(batch);
             std::mem::take(&mut batch.writes)
         });

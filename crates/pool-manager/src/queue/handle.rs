@@ -1,11 +1,13 @@
 //! The handle: how everybody else asks the engine. Clones are the same queue.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
-use sandrun_core::pool::JobNumber;
-use sandrun_store::queue::QueueStore;
+use sandrun_core::pool::{ClaimNumber, JobNumber};
+use sandrun_store::queue::{Living, QueueStore, ReplicaId};
 use sandrun_types::{Attempt, UnixSeconds};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::{oneshot, watch};
@@ -17,6 +19,7 @@ use super::error::QueueError;
 use super::follow::Followers;
 use super::ids::IdKey;
 use super::push::{Begun, Push, Pushes};
+use super::runs::Replicas;
 use super::settings::{Clock, QueueSettings};
 use super::stats::{Board, QueueStats};
 use super::words::{Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work};
@@ -33,6 +36,7 @@ pub struct Queue {
     clock: Clock,
     board: Arc<Board>,
     followers: Followers,
+    awaits_look: Arc<AtomicBool>,
     pushes: Pushes,
 }
 
@@ -55,9 +59,23 @@ impl Queue {
     /// # Errors
     /// [`QueueError::Store`] where the store can't be read, or no thread can be started.
     pub fn start(
+        store: Box<dyn QueueStore>,
+        settings: QueueSettings,
+        clock: Clock,
+    ) -> Result<(Self, QueueThread), QueueError> {
+        Self::start_replica(store, settings, clock, None)
+    }
+
+    /// As [`Self::start`], as this replica of a service whose leases are carried: each of its runs is carried by one of
+    /// them. [`Self::living`] says which ones there are.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub fn start_replica(
         mut store: Box<dyn QueueStore>,
         settings: QueueSettings,
         clock: Clock,
+        me: Option<ReplicaId>,
     ) -> Result<(Self, QueueThread), QueueError> {
         // the first call: it is what connects
         let all = store.load().map_err(|error| QueueError::from(&error))?;
@@ -78,6 +96,7 @@ impl Queue {
         let (commands, receiver) = channel();
         let (board, followers) = (Arc::new(Board::default()), Followers::default());
         board.write(|stats| stats.counts = memory.pool.counts());
+        let awaits_look = Arc::new(AtomicBool::new(false));
         let pushes = Pushes::default();
         let engine = Engine {
             store,
@@ -90,6 +109,7 @@ impl Queue {
             memory: Some(memory),
             waiters: Waiters::default(),
             pushes: pushes.clone(),
+            replicas: Replicas::new(me, Arc::clone(&awaits_look)),
         };
         let thread = std::thread::Builder::new()
             .name("queue".to_owned())
@@ -102,6 +122,7 @@ impl Queue {
             clock,
             board,
             followers,
+            awaits_look,
             pushes,
         };
         Ok((queue, QueueThread(thread)))
@@ -140,7 +161,27 @@ impl Queue {
         node: String,
         jobs: Vec<(JobNumber, Attempt)>,
     ) -> Result<Orders, QueueError> {
-        self.ask(|reply| Command::Heartbeat { node, jobs, reply }).await
+        self.heartbeat_after(node, jobs, None).await
+    }
+
+    /// As [`Self::heartbeat`]; of what the node was given in its claims up to `settled` it has these attempts and no
+    /// others.
+    ///
+    /// # Errors
+    /// As [`Self::heartbeat`].
+    pub async fn heartbeat_after(
+        &self,
+        node: String,
+        jobs: Vec<(JobNumber, Attempt)>,
+        settled: Option<ClaimNumber>,
+    ) -> Result<Orders, QueueError> {
+        self.ask(|reply| Command::Heartbeat {
+            node,
+            jobs,
+            settled,
+            reply,
+        })
+        .await
     }
 
     /// Work for a node: as soon as there is some, or none after it has waited as long as it wants to. Dropping the
@@ -213,7 +254,21 @@ impl Queue {
         self.ask(|reply| Command::Begin(begun, reply)).await
     }
 
-    /// A node is gone: what it has goes to others. Nothing happens if it was lost before.
+    /// These replicas live: what others carried is taken over, and a node that none of them reaches is lost.
+    pub fn living(&self, replicas: Living) {
+        // an engine that has stopped carries nothing
+        drop(self.commands.send(Command::Living(replicas)));
+    }
+    /// Whether the next look at who lives is of interest, also if it is the same ones: somebody carries a run who was
+    /// never seen alive.
+    #[must_use]
+    pub fn awaits_look(&self) -> bool {
+        self.awaits_look.load(Ordering::Relaxed)
+    }
+
+
+    /// This service can't reach a node: what it has goes to others, where no other replica reaches it. Nothing happens
+    /// if it was lost before.
     ///
     /// # Errors
     /// [`QueueError::UnknownNode`].

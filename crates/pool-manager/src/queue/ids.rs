@@ -6,6 +6,7 @@
 use std::fmt;
 
 use sandrun_core::pool::{JobNumber, NodeNumber};
+use sandrun_types::Attempt;
 use sha2::{Digest as _, Sha256};
 
 /// What is permuted: a job's number and an equal node's number give different ids.
@@ -62,6 +63,17 @@ impl IdKey {
     #[must_use]
     pub fn node_id(&self, node: NodeNumber) -> String {
         format!("node-{:016x}", self.permute(Domain::Node, u64::from(node.0)))
+    }
+
+    /// A name for an attempt that its executor can tell a repeat by, and that nobody guesses: 64 hexadecimal digits.
+    #[must_use]
+    pub fn attempt_key(&self, job: JobNumber, attempt: Attempt) -> String {
+        let mut hasher = Sha256::new();
+        hasher.update(self.key);
+        hasher.update(b"attempt");
+        hasher.update(job.0.to_be_bytes());
+        hasher.update(attempt.0.to_be_bytes());
+        hex::encode(hasher.finalize())
     }
 
     fn permute(&self, domain: Domain, word: u64) -> u64 {

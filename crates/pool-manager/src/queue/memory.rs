@@ -1,11 +1,11 @@
 //! What the engine has in memory: the machine, and what its rows need beside it. All of it can be loaded anew.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sandrun_core::pool::{
     ClientNumber, Event, JobEnd, JobLife, JobNumber, JobStatus, LeaseStep, NodeNumber, Pool, Touched,
 };
-use sandrun_store::queue::{ClientRow, Foreign, JobState, JobWord, UnixMillis};
+use sandrun_store::queue::{ClientRow, Foreign, JobState, JobWord, ReplicaId, UnixMillis};
 use sandrun_types::{Attempt, UnixSeconds};
 
 use super::batch::Batch;
@@ -13,7 +13,8 @@ use super::digest::is_success;
 use super::error::QueueError;
 use super::ids::IdKey;
 use super::nodes::Nodes;
-use super::push::Runs;
+use super::push::News;
+use super::runs::{Replicas, Runs};
 use super::settings::QueueSettings;
 
 /// The state of one service.
@@ -33,6 +34,14 @@ pub(super) struct Memory {
     borrowed: BTreeSet<JobNumber>,
     /// Runs of leases that are carried to their nodes.
     pub(super) runs: Runs,
+    /// Jobs whose rows have changed beside the machine's part.
+    pub(super) changed: BTreeSet<JobNumber>,
+    /// What the carrier is to be told after the batch.
+    pub(super) news: Vec<News>,
+    /// This service among its replicas.
+    pub(super) replicas: Replicas,
+    /// Owners of runs that were never seen alive, and the latest look when their rows were read.
+    pub(super) strangers: BTreeMap<ReplicaId, u64>,
     /// Whether no batch has been written since it was loaded.
     pub(super) is_fresh: bool,
     /// Before this nothing times out: after a restart nobody could be heard for a while.
@@ -59,6 +68,10 @@ impl Memory {
             started: HashMap::new(),
             borrowed: BTreeSet::new(),
             runs: Runs::new(),
+            changed: BTreeSet::new(),
+            news: Vec::new(),
+            replicas: Replicas::default(),
+            strangers: BTreeMap::new(),
             is_fresh: true,
             patient_until,
         };
@@ -77,7 +90,10 @@ impl Memory {
             self.clients.insert(client.name.clone(), client.number);
         }
         for row in &foreign.nodes {
-            self.nodes.take_in(row);
+            let is_doubted = self.nodes.take_in(row);
+            if is_doubted && !self.is_fresh {
+                self.doubt(row.number);
+            }
             self.pool.put_node(row.number, read("a node", &row.snapshot)?);
         }
         for row in &foreign.jobs {
@@ -159,7 +175,8 @@ impl Memory {
     /// Puts what has changed into the batch's writes, and lets go of what has ended.
     pub(super) fn write(&mut self, batch: &mut Batch) {
         let Touched { jobs, nodes } = self.pool.take_touched();
-        for job in jobs {
+        let jobs = std::mem::take(&mut self.changed).into_iter().chain(jobs);
+        for job in jobs.collect::<BTreeSet<_>>() {
             if let Some(mut state) = self.job_state(job, batch) {
                 self.add_runs(&mut state);
                 if !state.open {
@@ -175,6 +192,7 @@ impl Memory {
                 batch.writes.nodes.push(entry.row(*number, bytes(&snapshot)));
             }
         }
+        batch.leased.extend(self.given());
         for job in std::mem::take(&mut self.borrowed) {
             self.started.remove(&job);
             self.pool.drop_job(job);

@@ -15,20 +15,25 @@ mod engine;
 mod error;
 mod follow;
 mod handle;
+mod histogram;
 mod ids;
+mod lines;
 mod memory;
 mod nodes;
 mod push;
+mod runs;
 mod settings;
 mod stats;
 mod words;
 
 pub use error::QueueError;
 pub use handle::{Queue, QueueThread};
+pub use histogram::Histogram;
 pub use ids::IdKey;
 pub use push::{Assignment, Begun, Push};
+pub(crate) use runs::run_in_row;
 pub use settings::{Clock, QueueSettings};
-pub use stats::{COMMIT_BOUNDS, QueueStats};
+pub use stats::{QueueStats, Retries};
 pub use words::{
     Announced, Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work,
 };

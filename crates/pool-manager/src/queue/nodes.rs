@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use sandrun_core::pool::{JobNumber, NodeNumber};
-use sandrun_store::queue::{NodeRow, UnixMillis};
+use sandrun_store::queue::{NodeRow, ReplicaId, UnixMillis};
 use sandrun_types::Attempt;
+use serde::{Deserialize, Serialize};
 
 use super::error::QueueError;
 use super::ids::IdKey;
@@ -24,6 +25,24 @@ pub(super) struct NodeEntry {
     pub(super) failed: u64,
     /// Attempts that nobody needs any more and that it was not told of.
     stops: BTreeSet<(JobNumber, Attempt)>,
+    /// Replicas that can't reach it.
+    away: BTreeSet<ReplicaId>,
+}
+
+/// What a node's row says beside the machine's part.
+#[derive(Serialize)]
+struct RowAnnounced<'a> {
+    #[serde(flatten)]
+    announced: &'a Announced,
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    away: &'a BTreeSet<ReplicaId>,
+}
+
+/// Who can't reach a node, as its row says.
+#[derive(Default, Deserialize)]
+struct RowAway {
+    #[serde(default)]
+    away: BTreeSet<ReplicaId>,
 }
 
 impl NodeEntry {
@@ -41,12 +60,16 @@ impl NodeEntry {
 
     /// Its row.
     pub(super) fn row(&self, number: NodeNumber, snapshot: Vec<u8>) -> NodeRow {
+        let announced = RowAnnounced {
+            announced: &self.announced,
+            away: &self.away,
+        };
         NodeRow {
             number,
             id: self.id.clone(),
             endpoint: self.endpoint.clone(),
             // a struct of plain data: there is always a JSON form
-            announced: serde_json::to_vec(&self.announced).unwrap_or_default(),
+            announced: serde_json::to_vec(&announced).unwrap_or_default(),
             heard: self.heard,
             completed: self.completed,
             failed: self.failed,
@@ -66,9 +89,14 @@ pub(super) struct Nodes {
 }
 
 impl Nodes {
-    /// Takes a row from elsewhere.
-    pub(super) fn take_in(&mut self, row: &NodeRow) {
-        let stops = self.entries.get_mut(&row.number).map(NodeEntry::take_stops);
+    /// Takes a row from elsewhere; whether somebody can't reach the node who could.
+    pub(super) fn take_in(&mut self, row: &NodeRow) -> bool {
+        let known = self.entries.get_mut(&row.number);
+        let (stops, before) = known
+            .map(|it| (it.take_stops(), std::mem::take(&mut it.away)))
+            .unwrap_or_default();
+        let RowAway { away } = serde_json::from_slice(&row.announced).unwrap_or_default();
+        let is_doubted = !away.is_subset(&before);
         self.insert(
             row.number,
             NodeEntry {
@@ -78,9 +106,42 @@ impl Nodes {
                 heard: row.heard,
                 completed: row.completed,
                 failed: row.failed,
-                stops: stops.unwrap_or_default(),
+                stops,
+                away,
             },
         );
+        is_doubted
+    }
+
+    /// Replicas that can't reach a node; `None` for a node that is not here.
+    pub(super) fn away(&self, number: NodeNumber) -> Option<&BTreeSet<ReplicaId>> {
+        self.entries.get(&number).map(|entry| &entry.away)
+    }
+
+    /// A replica can't reach a node. Those that do not live any more are forgotten.
+    pub(super) fn set_away(&mut self, number: NodeNumber, me: ReplicaId, living: &BTreeSet<ReplicaId>) {
+        if let Some(entry) = self.entries.get_mut(&number)
+            && entry.away.insert(me)
+        {
+            entry.away.retain(|it| *it == me || living.contains(it));
+            self.dirty.insert(number);
+        }
+    }
+
+    /// A replica reaches a node.
+    pub(super) fn set_near(&mut self, number: NodeNumber, me: ReplicaId) {
+        if let Some(entry) = self.entries.get_mut(&number)
+            && entry.away.remove(&me)
+        {
+            self.dirty.insert(number);
+        }
+    }
+
+    /// Nodes that none of these replicas reaches.
+    pub(super) fn out_of_reach(&self, me: ReplicaId, living: &BTreeSet<ReplicaId>) -> Vec<NodeNumber> {
+        let is_out = |entry: &NodeEntry| entry.away.contains(&me) && living.is_subset(&entry.away);
+        let out = self.entries.iter().filter(|(_, entry)| is_out(entry));
+        out.map(|(number, _)| *number).collect()
     }
 
     fn insert(&mut self, number: NodeNumber, entry: NodeEntry) {
@@ -111,6 +172,7 @@ impl Nodes {
     ) {
         let known = self.entries.get(&number);
         let (completed, failed) = known.map_or((0, 0), |it| (it.completed, it.failed));
+        let away = known.map(|it| it.away.clone()).unwrap_or_default();
         let entry = NodeEntry {
             id: ids.node_id(number),
             endpoint,
@@ -119,6 +181,7 @@ impl Nodes {
             completed,
             failed,
             stops: BTreeSet::new(),
+            away,
         };
         self.insert(number, entry);
         self.dirty.insert(number);

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use sandrun_core::pool::{JobNumber, Needs, NodeNumber, NodeStatus, Offer, Priority, SignatureCheck};
+use sandrun_core::pool::{
+    ClaimNumber, JobNumber, Needs, NodeNumber, NodeStatus, Offer, Priority, SignatureCheck,
+};
 use sandrun_store::queue::{BlobHash, LogStream, OutputRef, UnixMillis};
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
@@ -22,6 +24,8 @@ pub struct Submission {
     pub quorum: u8,
     /// Seconds that it may run.
     pub timeout: u32,
+    /// How many attempts may be lost before it fails; as many as the service allows where it does not say.
+    pub retries: Option<u8>,
     /// The request as it is stored and given to nodes, JSON.
     pub request: Vec<u8>,
     /// Bodies that the request refers to, stored already.
@@ -64,6 +68,8 @@ pub struct Claim {
     pub max: u32,
     /// Milliseconds that it waits for the first one.
     pub wait: u64,
+    /// The node's own number of this claim.
+    pub number: Option<ClaimNumber>,
 }
 
 /// A job that a node has got.

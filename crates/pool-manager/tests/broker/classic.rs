@@ -128,6 +128,27 @@ async fn bad_bodies_are_refused_and_leave_nothing() {
         ("/complete", json!({"node_id": node})),
         ("/complete", json!({"node_id": node, "job_id": "x"})),
         ("/v1/jobs/batch", json!({})),
+        ("/submit", json!({"code": "x", "priority": -1})),
+        ("/submit", json!({"code": "x", "priority": 2.5})),
+        ("/submit", json!({"code": "x", "requirements": {"cores": 1}})),
+        ("/submit", json!({"code": "x", "after": {}})),
+        ("/submit", json!({"code": "x", "after": ["0123456789abcdef"]})),
+        ("/submit", json!({"code": "x", "after": [{}]})),
+        ("/submit", json!({"code": "x", "after": [{"job": 1}]})),
+        ("/submit", json!({"code": "x", "after": [{"job": ""}]})),
+        (
+            "/submit",
+            json!({"code": "x", "after": [{"job": "0123456789abcdef", "onto": "x"}]}),
+        ),
+        (
+            "/heartbeat",
+            json!({"node_id": node, "claims_answered_up_to": -1}),
+        ),
+        ("/claim", json!({"node_id": node, "max": -1})),
+        (
+            "/complete",
+            json!({"node_id": node, "job_id": "x", "exit_code": 0.5}),
+        ),
     ] {
         let (status, answer) = broker.post(path, body.clone()).await;
         assert_eq!(status, StatusCode::BAD_REQUEST, "{path} {body}: {answer}");

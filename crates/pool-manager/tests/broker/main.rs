@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod claims;
 mod classic;
+mod connections;
 mod life;
 mod ours;
 #[path = "../../../../testnet/src/postgres.rs"]

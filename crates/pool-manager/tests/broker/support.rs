@@ -5,6 +5,7 @@ use std::time::Duration;
 use pool_manager::{Broker, BrokerConfig, BrokerError, QueueSettings};
 use reqwest::multipart::{Form, Part};
 use reqwest::{Method, StatusCode};
+use sandrun_serve::Bounds;
 use sandrun_store::queue::QueueAddress;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,6 +36,14 @@ impl Service {
         Self::open(tempfile::tempdir().unwrap(), settings).await
     }
 
+    /// With these bounds on connections.
+    pub(crate) async fn bounded(bounds: Bounds) -> Self {
+        drop(rustls::crypto::ring::default_provider().install_default());
+        let folder = tempfile::tempdir().unwrap();
+        let database = QueueAddress::Sqlite(folder.path().join("queue.db"));
+        Self::serve(database, folder, QueueSettings::BROKER, bounds).await
+    }
+
     async fn open(folder: TempDir, settings: QueueSettings) -> Self {
         let database = QueueAddress::Sqlite(folder.path().join("queue.db"));
         Self::open_at(database, folder, settings).await
@@ -47,12 +56,16 @@ impl Service {
     }
 
     async fn open_at(database: QueueAddress, folder: TempDir, settings: QueueSettings) -> Self {
+        Self::serve(database, folder, settings, Bounds::fleet()).await
+    }
+
+    async fn serve(database: QueueAddress, folder: TempDir, settings: QueueSettings, bounds: Bounds) -> Self {
         let config = BrokerConfig {
             listen: "127.0.0.1:0".parse().unwrap(),
             database,
             settings,
         };
-        let broker = Broker::start(config).await.unwrap();
+        let broker = Broker::start(config).await.unwrap().with_bounds(bounds);
         let base = format!("http://{}", broker.local_addr());
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(broker.run(async move { drop(stopped.await) }));

@@ -1,6 +1,7 @@
 //! A coordinator of its own for each test, and workers for it.
 
 use std::net::SocketAddr;
+use std::ops::Deref;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -21,7 +22,7 @@ use tokio::task::JoinHandle;
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 /// Within what a service has to end.
 const GRACE: Duration = Duration::from_secs(10);
-const PROCESS: &str = env!("CARGO_BIN_EXE_pool-test-process");
+pub(crate) const PROCESS: &str = env!("CARGO_BIN_EXE_pool-test-process");
 
 /// A worker that may be put on a list.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -70,6 +71,13 @@ impl Worker {
         }
     }
 
+    /// How many runs it has had: each leaves a folder.
+    pub(crate) fn runs(&self) -> usize {
+        std::fs::read_dir(self.folder.path().join("data/jobs"))
+            .unwrap()
+            .count()
+    }
+
     /// Ends it and what it runs: a run that goes on would hold the test up.
     pub(crate) async fn stop(self) {
         drop(self.stop);
@@ -113,8 +121,7 @@ impl Mortal {
 
 /// A coordinator in this process.
 pub(crate) struct Service {
-    pub(crate) base: String,
-    pub(crate) http: reqwest::Client,
+    client: Asked,
     folder: TempDir,
     change: fn(&mut CoordinatorConfig),
     stop: Option<oneshot::Sender<()>>,
@@ -122,7 +129,7 @@ pub(crate) struct Service {
 }
 
 /// Writes a list in one step, as operators should.
-fn write_list(folder: &Path, workers: &[&Listed]) -> PathBuf {
+pub(crate) fn write_list(folder: &Path, workers: &[&Listed]) -> PathBuf {
     let entry = |it: &&Listed| {
         let mut entry = json!({"worker_id": it.id, "endpoint": it.endpoint});
         if let Some(slots) = it.slots {
@@ -165,8 +172,7 @@ impl Service {
         let (stop, stopped) = oneshot::channel::<()>();
         let task = tokio::spawn(service.run(async move { drop(stopped.await) }));
         Self {
-            base,
-            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            client: Asked::new(base),
             folder,
             change,
             stop: Some(stop),
@@ -184,6 +190,27 @@ impl Service {
 
     pub(crate) fn list(&self, workers: &[&Listed]) {
         write_list(self.folder.path(), workers);
+    }
+}
+
+impl Deref for Service {
+    type Target = Asked;
+
+    fn deref(&self) -> &Asked {
+        &self.client
+    }
+}
+
+/// A service that is asked over HTTP.
+pub(crate) struct Asked {
+    pub(crate) base: String,
+    pub(crate) http: reqwest::Client,
+}
+
+impl Asked {
+    pub(crate) fn new(base: String) -> Self {
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { base, http }
     }
 
     pub(crate) async fn get(&self, path: &str) -> (StatusCode, Value) {

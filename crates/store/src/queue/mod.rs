@@ -20,7 +20,7 @@ mod upload;
 
 pub use address::{QueueAddress, open_queue};
 pub use error::{DatabaseError, Doing, QueueStoreError};
-pub use presence::{Presence, ReplicaId, join_replicas};
+pub use presence::{Living, Presence, ReplicaId, join_replicas};
 pub use reader::{BlobBody, QueueChanges, QueueReader};
 pub use rows::{
     Answer, BlobHash, ClientRow, Foreign, JobFilter, JobRow, JobState, JobWord, KeyRow, LogPiece, LogStream,

@@ -20,6 +20,16 @@ impl fmt::Display for ReplicaId {
     }
 }
 
+/// Who lives, by one look.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Living {
+    /// They.
+    pub replicas: BTreeSet<ReplicaId>,
+    /// Number of the look. One with a number that is two higher than that of the latest one known at some moment began
+    /// after that moment.
+    pub look: u64,
+}
+
 /// This process as a replica, for as long as the value lives.
 ///
 /// Each replica holds an advisory lock of its own on a connection of its own: the lock goes with the connection, so the
@@ -31,16 +41,12 @@ impl fmt::Display for ReplicaId {
 #[derive(Debug)]
 pub struct Presence {
     id: ReplicaId,
-    living: watch::Receiver<BTreeSet<ReplicaId>>,
+    living: watch::Receiver<Living>,
     task: AbortHandle,
 }
 
 impl Presence {
-    pub(super) const fn new(
-        id: ReplicaId,
-        living: watch::Receiver<BTreeSet<ReplicaId>>,
-        task: AbortHandle,
-    ) -> Self {
+    pub(super) const fn new(id: ReplicaId, living: watch::Receiver<Living>, task: AbortHandle) -> Self {
         Self { id, living, task }
     }
 
@@ -50,9 +56,9 @@ impl Presence {
         self.id
     }
 
-    /// Who lives, itself among them but for the time that its own connection is broken; moves with every change.
+    /// Who lives, itself among them but for the time that its own connection is broken; moves with every look.
     #[must_use]
-    pub fn living(&self) -> watch::Receiver<BTreeSet<ReplicaId>> {
+    pub fn living(&self) -> watch::Receiver<Living> {
         self.living.clone()
     }
 }

@@ -185,7 +185,7 @@ fn what_the_table_does_not_list_is_illegal() {
 }
 
 fn events() -> impl Strategy<Value = (u64, u8, u8)> {
-    (0..400u64, 0..5u8, 0..12u8)
+    (0..400u64, 0..6u8, 0..12u8)
 }
 
 proptest! {
@@ -201,6 +201,7 @@ proptest! {
                 0 | 1 => submitted(n),
                 2 => finished(n, if n % 2 == 0 { Verdict::Completed } else { Verdict::Failed }),
                 3 => Event::Delivered { id: id(n) },
+                4 => Event::Discarded { id: id(n) },
                 _ => Event::Tick,
             };
             let before = registry.jobs.len();

@@ -2,6 +2,7 @@ use std::path::PathBuf;
 
 use sandrun_types::Interpreter;
 
+use super::super::receive::is_archive;
 use super::*;
 
 const LIMITS: BundleLimits = BundleLimits {
@@ -14,9 +15,14 @@ fn assembled(manifest: Option<&str>, parts: &[(&str, &[u8])]) -> Result<Assemble
     let spooled = |(at, (name, bytes)): (usize, &(&str, &[u8]))| {
         let spool: PathBuf = folder.path().join(at.to_string());
         fs::write(&spool, bytes).unwrap();
+        let content = if at % 2 == 0 || is_archive(name) {
+            Content::Spooled(spool)
+        } else {
+            Content::Memory(bytes.to_vec())
+        };
         Part {
             name: (*name).to_owned(),
-            spool,
+            content,
         }
     };
     let received = Received {

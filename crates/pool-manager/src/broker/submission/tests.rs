@@ -26,6 +26,7 @@ fn check(fields: Value, names: &[&str]) -> Result<Submission, ApiError> {
         client: "c",
         settings: &QueueSettings::BROKER,
         ids: &KEY,
+        now: 0,
     };
     fields.check(files, context)
 }
@@ -47,7 +48,7 @@ fn code_of_existing_clients_stays_code_and_needs_nothing_but_its_interpreter() {
     );
     assert_eq!(
         stored(&job),
-        json!({"code": "print(1)", "interpreter": "python3", "timeout": 300, "replicas": 1, "quorum": 1})
+        json!({"code": "print(1)", "interpreter": "python3", "timeout": 300, "replicas": 1, "quorum": 1, "submitted": 0})
     );
     let job = check(json!({"code": "", "interpreter": "sh", "timeout": 0.5}), &[]).unwrap();
     assert_eq!((job.timeout, job.needs.interpreter), (1, Some(Interpreter::Bash)));
@@ -118,7 +119,7 @@ fn what_makes_no_sense_is_refused_in_words() {
         (json!({"code": "x", "priority": 10}), vec![], "priority"),
         (json!({"code": "x", "replicas": 0}), vec![], "replicas"),
         (json!({"code": "x", "replicas": 4, "quorum": 2}), vec![], "quorum"),
-        (json!({"code": "x", "retries": 2}), vec![], "retries"),
+        (json!({"code": "x", "retries": 4}), vec![], "retries"),
         (json!({"code": "x", "idempotency_key": ""}), vec![], "idempotency"),
         (json!({"code": "x", "after": [{"job": "7"}]}), vec![], "after"),
         (

@@ -23,7 +23,7 @@ async fn who_comes_while_the_disk_is_busy_shares_the_next_commit() {
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (2..=101).map(JobNumber).collect::<Vec<_>>());
-    assert_eq!(world.queue.stats().commits, 2);
+    assert_eq!(world.queue.stats().commits.count, 2);
 }
 
 #[tokio::test]

@@ -90,7 +90,7 @@ async fn a_job_whose_nodes_die_fails_with_that_reason_after_its_retries() {
         (JobWord::Failed, Some(FailReason::NodeLost.to_string()))
     );
     let stats = world.queue.stats();
-    assert_eq!((stats.retries, stats.nodes_lost, stats.failed), (3, 4, 1));
+    assert_eq!((stats.retries.total(), stats.nodes_lost, stats.failed), (3, 4, 1));
 }
 
 #[tokio::test]

@@ -187,6 +187,7 @@ fn job() -> Submission {
         replicas: 1,
         quorum: 1,
         timeout: 10,
+        retries: None,
         request: b"{}".to_vec(),
         blobs: Vec::new(),
         parents: Vec::new(),
@@ -199,6 +200,7 @@ fn claim(node: &str, wait: u64) -> Claim {
         node: node.to_owned(),
         max: 1,
         wait,
+        number: None,
     }
 }
 

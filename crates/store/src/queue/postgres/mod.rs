@@ -6,6 +6,7 @@
 //! there too.
 
 mod listen;
+mod news;
 mod presence;
 mod read;
 mod rows;
@@ -15,8 +16,8 @@ mod sweep;
 mod write;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicI32;
 
+use tokio::sync::watch;
 use tokio_postgres::Config;
 
 pub(super) use self::presence::join;
@@ -78,15 +79,21 @@ const MIGRATIONS: &[&str] = &["
     );
     ALTER TABLE queue_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
     CREATE TABLE queue_use (job BIGINT NOT NULL, hash BYTEA NOT NULL, PRIMARY KEY (job, hash));
+", "
+    -- each change of a job's row writes into every index that it is in
+    DROP INDEX queue_job_by_client_and_word;
+", "
+    ALTER TABLE queue_answer ADD COLUMN output_root BYTEA;
+    CREATE INDEX queue_answer_by_output_root ON queue_answer (output_root, job) WHERE output_root IS NOT NULL;
 "];
 
 /// Brings the tables up to date and opens both sides.
 pub(super) async fn open(config: &Config) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
     let config = session::configured(config);
     migrate(&config).await?;
-    let own = Arc::new(AtomicI32::new(0));
-    let store = store::PostgresStore::new(config.clone(), Arc::clone(&own))?;
-    let reader = read::PostgresReader::new(config, own).await?;
+    let (wrote, written) = watch::channel(0);
+    let store = store::PostgresStore::new(config.clone(), wrote)?;
+    let reader = read::PostgresReader::new(config, written).await?;
     Ok((Box::new(store), QueueReader::new(Arc::new(reader))))
 }
 

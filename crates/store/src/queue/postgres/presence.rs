@@ -10,7 +10,7 @@ use tokio_postgres::{Config, Statement};
 use super::session::{Role, Session, configured};
 use crate::queue::codec::narrow;
 use crate::queue::error::DatabaseError;
-use crate::queue::{Doing, Presence, QueueStoreError, ReplicaId};
+use crate::queue::{Doing, Living, Presence, QueueStoreError, ReplicaId};
 
 const DOING: Doing = "say that this replica lives";
 /// Pause between two looks at who lives.
@@ -51,8 +51,8 @@ pub(in crate::queue) async fn join(
         let Some(seat) = Seat::take(&config, id).await? else {
             continue;
         };
-        let living = seat.living().await?;
-        let (told, receiver) = watch::channel(living);
+        let replicas = seat.living().await?;
+        let (told, receiver) = watch::channel(Living { replicas, look: 1 });
         let task = tokio::spawn(stay(config, id, seat, told));
         return Ok(Presence::new(id, receiver, task.abort_handle()));
     }
@@ -63,7 +63,7 @@ pub(in crate::queue) async fn join(
 }
 
 /// Says who lives, for ever.
-async fn stay(config: Config, id: ReplicaId, seat: Seat, told: watch::Sender<BTreeSet<ReplicaId>>) {
+async fn stay(config: Config, id: ReplicaId, seat: Seat, told: watch::Sender<Living>) {
     let mut seat = Some(seat);
     let mut since: Option<Instant> = None;
     loop {
@@ -82,11 +82,9 @@ async fn stay(config: Config, id: ReplicaId, seat: Seat, told: watch::Sender<BTr
         match looked {
             Ok(Some(seen)) => {
                 let is_patient = since.is_some_and(|it| it.elapsed() < GRACE);
-                told.send_if_modified(|known| {
-                    let now = if is_patient { &seen | known } else { seen };
-                    let is_news = *known != now;
-                    *known = now;
-                    is_news
+                told.send_modify(|known| {
+                    known.look += 1;
+                    known.replicas = if is_patient { &seen | &known.replicas } else { seen };
                 });
             }
             Ok(None) => {}

@@ -1,12 +1,12 @@
 //! The reading side in PostgreSQL: a few connections that many calls share, each call one statement.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use sandrun_core::pool::JobNumber;
-use sandrun_types::Attempt;
+use sandrun_types::{Attempt, OutputRoot};
 use tokio::sync::{Mutex, watch};
 use tokio_postgres::{Config, Row};
 
@@ -52,8 +52,11 @@ const LIST_BOTH: &str = jobs_where!(
      ORDER BY j.number DESC LIMIT $2"
 );
 const ANSWERS: &str =
-    "SELECT job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details
+    "SELECT job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root
     FROM queue_answer WHERE job = $1 ORDER BY attempt";
+const BY_OUTPUT_ROOT: &str = "SELECT a.job FROM queue_answer a
+    JOIN queue_job j ON j.number = a.job AND j.attempt = a.attempt
+    WHERE a.output_root = $1 AND NOT j.open AND j.word = $2 ORDER BY a.job DESC LIMIT 1";
 const NODES: &str = "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node ORDER BY number";
 /// Pieces may overlap: what covers the offset can begin a few pieces before it.
 const LOG: &str = "WITH latest AS (
@@ -92,6 +95,7 @@ const STATEMENTS: &[&str] = &[
     LIST_CLIENT,
     LIST_BOTH,
     ANSWERS,
+    BY_OUTPUT_ROOT,
     NODES,
     LOG,
     FIND_BLOB,
@@ -114,12 +118,12 @@ pub(super) struct PostgresReader {
 
 impl PostgresReader {
     /// Connects when it is asked something, but for the listener, which starts at once.
-    pub(super) async fn new(config: Config, own: Arc<AtomicI32>) -> Result<Self, QueueStoreError> {
+    pub(super) async fn new(config: Config, written: watch::Receiver<i64>) -> Result<Self, QueueStoreError> {
         Ok(Self {
             sessions: std::array::from_fn(|_| Mutex::new(None)),
             next: AtomicUsize::new(0),
             sweeper: Sweeper::new(config.clone()),
-            listener: Listener::start(config.clone(), own).await?,
+            listener: Listener::start(config.clone(), written).await?,
             config,
         })
     }
@@ -282,6 +286,18 @@ impl ReadSide for PostgresReader {
             0 => Err(QueueStoreError::Late),
             _ => Ok(()),
         }
+    }
+
+    async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError> {
+        const DOING: Doing = "look an output root up";
+        let (root, word) = (root.0.as_slice(), word_code(JobWord::Completed));
+        let rows = self.query(BY_OUTPUT_ROOT, &[&root, &word], DOING).await?;
+        let job = rows.first().map(|row| get(row, 0, DOING)).transpose()?;
+        Ok(job.map(|job: i64| JobNumber(unsigned(job))))
+    }
+
+    async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {
+        self.sweeper.nodes(signed(before)).await
     }
 
     async fn sweep_jobs(

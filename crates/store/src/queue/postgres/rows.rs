@@ -1,12 +1,12 @@
 //! Rows of PostgreSQL to ours.
 
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
-use sandrun_types::Attempt;
+use sandrun_types::{Attempt, OutputRoot};
 use tokio_postgres::Row;
 use tokio_postgres::types::FromSql;
 
 use crate::queue::codec::{narrow, unpack_blobs, unpack_outputs, unpack_parents, unsigned, word_of};
-use crate::queue::{Answer, ClientRow, Doing, JobRow, JobState, KeyRow, NewJob, NodeRow, QueueStoreError};
+use crate::queue::{Answer, ClientRow, Doing, JobRow, JobState, NewJob, NodeRow, QueueStoreError};
 
 /// The columns of [`job_state`].
 macro_rules! state_columns {
@@ -24,7 +24,8 @@ pub(super) fn get<'a, T: FromSql<'a>>(row: &'a Row, at: usize, doing: Doing) -> 
     })
 }
 
-fn optional<T>(
+/// As [`get`], for a number that may be missing.
+pub(super) fn optional<T>(
     row: &Row,
     at: usize,
     doing: Doing,
@@ -46,18 +47,6 @@ pub(super) fn job_state(row: &Row, doing: Doing) -> Result<JobState, QueueStoreE
         ended: optional(row, 7, doing, unsigned)?,
         snapshot: get(row, 8, doing)?,
     })
-}
-
-/// A job's state, and after it the columns client and key.
-pub(super) fn job_key(row: &Row, doing: Doing) -> Result<Option<KeyRow>, QueueStoreError> {
-    let Some(key) = get(row, 10, doing)? else {
-        return Ok(None);
-    };
-    Ok(Some(KeyRow {
-        client: ClientNumber(narrow(get(row, 9, doing)?)),
-        key,
-        job: JobNumber(unsigned(get(row, 0, doing)?)),
-    }))
 }
 
 /// A whole job: its state, then client, created, priority, request, blobs, parents, key, client's name.
@@ -102,7 +91,7 @@ pub(super) fn node_row(row: &Row, doing: Doing) -> Result<NodeRow, QueueStoreErr
     })
 }
 
-/// An answer: job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details.
+/// An answer: job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root.
 pub(super) fn answer_row(row: &Row, doing: Doing) -> Result<Answer, QueueStoreError> {
     Ok(Answer {
         job: JobNumber(unsigned(get(row, 0, doing)?)),
@@ -115,5 +104,8 @@ pub(super) fn answer_row(row: &Row, doing: Doing) -> Result<Answer, QueueStoreEr
         receipt: get(row, 7, doing)?,
         signature: get(row, 8, doing)?,
         details: get(row, 9, doing)?,
+        output_root: get::<Option<Vec<u8>>>(row, 10, doing)?
+            .and_then(|root| root.try_into().ok())
+            .map(OutputRoot),
     })
 }

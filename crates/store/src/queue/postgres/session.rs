@@ -19,6 +19,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How long a connection may take to end in order.
 const CLOSE: Duration = Duration::from_secs(2);
 
+/// A writer's statements all find their rows by index, whatever their values: planning them once is enough.
+const PLANNED_ONCE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
+
 /// What a connection is for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Role {
@@ -80,14 +83,14 @@ impl Session {
                 tracing::debug!(%error, "a connection to PostgreSQL broke");
             }
         });
-        let (commit, list) = match role {
-            Role::Writer(list) => ("on", list),
-            Role::Reader(list) => ("off", list),
-            Role::Bare => ("on", [].as_slice()),
+        let (commit, planning, list) = match role {
+            Role::Writer(list) => ("on", PLANNED_ONCE, list),
+            Role::Reader(list) => ("off", "", list),
+            Role::Bare => ("on", "", [].as_slice()),
         };
         let setup = format!(
             "SET synchronous_commit = {commit}; SET lock_timeout = '20s'; SET statement_timeout = '50s';
-             SET idle_in_transaction_session_timeout = '20s'"
+             SET idle_in_transaction_session_timeout = '20s'; SET jit = off; {planning}"
         );
         client.batch_execute(&setup).await.map_err(sql)?;
         let prepared = try_join_all(list.iter().map(|text| client.prepare(text)))

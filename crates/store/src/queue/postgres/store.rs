@@ -1,16 +1,15 @@
 //! The writing side in PostgreSQL: one connection, on a small runtime of its own.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI32, Ordering};
-
 use futures::try_join;
 use sandrun_core::pool::JobNumber;
 use tokio::runtime::Runtime;
+use tokio::sync::watch;
 use tokio_postgres::Config;
 
-use super::rows::{client_row, get, job_key, job_state, node_row, state_columns};
+use super::news::NEWS;
+use super::rows::{client_row, get, job_state, node_row, state_columns};
 use super::session::{Role, Session, Value, limited};
-use super::{WRITER_LOCK, write};
+use super::{WRITER_LOCK, news, write};
 use crate::queue::codec::{clean, narrow, signed, unsigned};
 use crate::queue::error::DatabaseError;
 use crate::queue::{Doing, Foreign, JobState, QueueStore, QueueStoreError, Writes};
@@ -19,28 +18,19 @@ const LOAD: Doing = "load the queue";
 const WRITE: Doing = "write a batch";
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
-const PID: &str = "SELECT pg_backend_pid()";
-const COUNTERS: &str = "SELECT seq, last_job, last_node, last_client FROM queue_counter";
+const COUNTERS: &str = "SELECT seq, last_job, last_node, last_client FROM queue_counter WHERE id = 1";
 const OPEN_JOBS: &str = concat!(
     "SELECT ",
     state_columns!(),
     " FROM queue_job j WHERE j.open ORDER BY j.number"
 );
-const CHANGED_JOBS: &str = concat!(
-    "SELECT ",
-    state_columns!(),
-    ", j.client, j.key FROM queue_job j WHERE j.changed > $1 ORDER BY j.number"
-);
-const CHANGED_CLIENTS: &str = "SELECT number, name FROM queue_client WHERE changed > $1 ORDER BY number";
-const CHANGED_NODES: &str =
-    "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node
-    WHERE changed > $1 ORDER BY number";
+const ALL_CLIENTS: &str = "SELECT number, name FROM queue_client ORDER BY number";
+const ALL_NODES: &str = "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node ORDER BY number";
 const JOB: &str = concat!(
     "SELECT ",
     state_columns!(),
     " FROM queue_job j WHERE j.number = $1"
 );
-const REQUESTS: &str = "SELECT job, body FROM queue_request WHERE job = ANY($1) ORDER BY job";
 const BY_KEY: &str = "SELECT MIN(number) FROM queue_job
     WHERE client = (SELECT number FROM queue_client WHERE name = $1) AND key = $2";
 const KEEP: &str = "INSERT INTO queue_kept (name, value) VALUES ($1, $2) ON CONFLICT DO NOTHING";
@@ -48,14 +38,13 @@ const KEPT: &str = "SELECT value FROM queue_kept WHERE name = $1";
 
 const STATEMENTS: &[&str] = &[
     LOCK,
-    PID,
     COUNTERS,
     OPEN_JOBS,
-    CHANGED_JOBS,
-    CHANGED_CLIENTS,
-    CHANGED_NODES,
+    ALL_CLIENTS,
+    ALL_NODES,
+    NEWS,
     JOB,
-    REQUESTS,
+    write::REQUESTS_OF,
     BY_KEY,
     KEEP,
     KEPT,
@@ -66,10 +55,10 @@ const STATEMENTS: &[&str] = &[
     write::USES,
     write::STATES,
     write::NODES,
+    write::BARE_ANSWERS,
     write::ANSWERS,
     write::LOGS,
     write::COUNT,
-    write::NOTIFY,
 ];
 
 /// One replica's writer.
@@ -82,19 +71,22 @@ pub(super) struct PostgresStore {
     session: Option<Session>,
     /// Up to where others' writes are known.
     seen: i64,
-    /// The server's number of this connection, by which the listener knows its own commits.
-    own: Arc<AtomicI32>,
+    /// Requests of the jobs that nodes got by the latest batch.
+    leased: Vec<(JobNumber, Vec<u8>)>,
+    /// Number of the latest batch of our own, for those who tell others of it.
+    wrote: watch::Sender<i64>,
 }
 
 impl PostgresStore {
-    pub(super) fn new(config: Config, own: Arc<AtomicI32>) -> Result<Self, QueueStoreError> {
+    pub(super) fn new(config: Config, wrote: watch::Sender<i64>) -> Result<Self, QueueStoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         Ok(Self {
             runtime: Some(runtime.map_err(|_| QueueStoreError::Ending(super::OPEN))?),
             config,
             session: None,
             seen: 0,
-            own,
+            leased: Vec::new(),
+            wrote,
         })
     }
 
@@ -132,15 +124,8 @@ impl PostgresStore {
         let Some(runtime) = &self.runtime else {
             return Err(QueueStoreError::Ending(LOAD));
         };
-        let connecting = async {
-            let session = Session::connect(&self.config, Role::Writer(STATEMENTS), LOAD).await?;
-            let rows = session.query(PID, &[], LOAD).await?;
-            let own = rows.first().map(|row| get::<i32>(row, 0, LOAD)).transpose()?;
-            Ok((session, own.unwrap_or_default()))
-        };
-        let (session, own) = runtime.block_on(limited(LOAD, connecting))?;
-        self.own.store(own, Ordering::Relaxed);
-        self.session = Some(session);
+        let connecting = Session::connect(&self.config, Role::Writer(STATEMENTS), LOAD);
+        self.session = Some(runtime.block_on(limited(LOAD, connecting))?);
         Ok(())
     }
 }
@@ -160,14 +145,13 @@ impl QueueStore for PostgresStore {
         self.connect()?;
         self.with(LOAD, async |session, seen| {
             // behind the lock: a batch of our own, whose connection broke, has come to its end then
-            let all: [Value<'_>; 1] = [&-1i64];
             let (.., counters, jobs, nodes, clients, ()) = try_join!(
                 session.simple("BEGIN", LOAD),
                 session.query(LOCK, &[&WRITER_LOCK], LOAD),
                 session.query(COUNTERS, &[], LOAD),
                 session.query(OPEN_JOBS, &[], LOAD),
-                session.query(CHANGED_NODES, &all, LOAD),
-                session.query(CHANGED_CLIENTS, &all, LOAD),
+                session.query(ALL_NODES, &[], LOAD),
+                session.query(ALL_CLIENTS, &[], LOAD),
                 session.simple("COMMIT", LOAD),
             )?;
             let (mut all, seq) = counted(&counters, LOAD)?;
@@ -189,18 +173,22 @@ impl QueueStore for PostgresStore {
     }
 
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
-        self.with(WRITE, async |session, seen| {
+        self.leased = Vec::new();
+        let wrote = self.wrote.clone();
+        self.leased = self.with(WRITE, async |session, seen| {
             let (foreign, seq) = begin(session, *seen).await?;
             let writes = work(foreign);
             if writes.is_empty() {
                 session.simple("COMMIT", WRITE).await?;
                 *seen = seq;
-                return Ok(());
+                return Ok(Vec::new());
             }
-            write::write(session, &writes, seq + 1, WRITE).await?;
+            let leased = write::write(session, &writes, seq + 1, WRITE).await?;
             *seen = seq + 1;
-            Ok(())
-        })
+            wrote.send_replace(seq + 1);
+            Ok(leased)
+        })?;
+        Ok(())
     }
 
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
@@ -213,14 +201,18 @@ impl QueueStore for PostgresStore {
 
     fn requests(&mut self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
         const DOING: Doing = "read requests";
-        let numbers: Vec<i64> = numbers.iter().map(|number| signed(number.0)).collect();
-        self.with(DOING, async |session, _| {
-            let rows = session.query(REQUESTS, &[&numbers], DOING).await?;
-            let found = rows
-                .iter()
-                .map(|row| Ok((JobNumber(unsigned(get(row, 0, DOING)?)), get(row, 1, DOING)?)));
-            found.collect()
-        })
+        let mut found = std::mem::take(&mut self.leased);
+        found.retain(|(job, _)| numbers.contains(job));
+        let is_found = |number: &JobNumber| found.binary_search_by_key(number, |(job, _)| *job).is_ok();
+        let missing = numbers.iter().filter(|number| !is_found(number));
+        let missing: Vec<i64> = missing.map(|number| signed(number.0)).collect();
+        if !missing.is_empty() {
+            found.extend(self.with(DOING, async |session, _| {
+                write::requests(session, &missing, DOING).await
+            })?);
+            found.sort_unstable_by_key(|(job, _)| *job);
+        }
+        Ok(found)
     }
 
     fn by_idempotency(&mut self, client: &str, key: &str) -> Result<Option<JobNumber>, QueueStoreError> {
@@ -248,31 +240,16 @@ impl QueueStore for PostgresStore {
     }
 }
 
-/// Begins a batch: takes the lock and reads what others wrote since `seen`, all in one round trip.
+/// Begins a batch: takes the lock and reads what others wrote since `seen`, all in one round trip. The lock has a
+/// statement of its own: the next one sees what its former holder wrote.
 async fn begin(session: &Session, seen: i64) -> Result<(Foreign, i64), QueueStoreError> {
-    let since: [Value<'_>; 1] = [&seen];
-    let (.., counters, jobs, nodes, clients) = try_join!(
+    let since: [Value<'_>; 2] = [&seen, &i64::MAX];
+    let (.., rows) = try_join!(
         session.simple("BEGIN", WRITE),
         session.query(LOCK, &[&WRITER_LOCK], WRITE),
-        session.query(COUNTERS, &[], WRITE),
-        session.query(CHANGED_JOBS, &since, WRITE),
-        session.query(CHANGED_NODES, &since, WRITE),
-        session.query(CHANGED_CLIENTS, &since, WRITE),
+        session.query(NEWS, &since, WRITE),
     )?;
-    let (mut foreign, seq) = counted(&counters, WRITE)?;
-    for row in &jobs {
-        foreign.jobs.push(job_state(row, WRITE)?);
-        foreign.keys.extend(job_key(row, WRITE)?);
-    }
-    foreign.nodes = nodes
-        .iter()
-        .map(|row| node_row(row, WRITE))
-        .collect::<Result<_, _>>()?;
-    foreign.clients = clients
-        .iter()
-        .map(|row| client_row(row, WRITE))
-        .collect::<Result<_, _>>()?;
-    Ok((foreign, seq))
+    news::foreign(&rows, WRITE)
 }
 
 /// The counters, and the number of the latest batch.

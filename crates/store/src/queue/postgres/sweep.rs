@@ -28,10 +28,11 @@ const LOGS: &str = "DELETE FROM queue_log WHERE job = ANY($1)";
 const ANSWERS: &str = "DELETE FROM queue_answer WHERE job = ANY($1)";
 const PARENTS: &str = "DELETE FROM queue_parent WHERE job = ANY($1)";
 const REQUESTS: &str = "DELETE FROM queue_request WHERE job = ANY($1)";
+const NODES: &str = "DELETE FROM queue_node WHERE heard < $1";
 const JOBS: &str = "DELETE FROM queue_job WHERE number = ANY($1)";
 
 const STATEMENTS: &[&str] = &[
-    DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS,
+    DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES,
 ];
 
 /// A connection for sweeps, one at a time.
@@ -76,6 +77,18 @@ impl Sweeper {
             }
             turn.commit().await?;
             Ok(gone.len() as u64)
+        })
+        .await
+    }
+
+    /// Removes nodes that were last heard of before `before`; how many.
+    pub(super) async fn nodes(&self, before: i64) -> Result<u64, QueueStoreError> {
+        const DOING: Doing = "remove nodes";
+        limited(DOING, async {
+            let turn = self.begin(DOING).await?;
+            let gone = turn.run(NODES, &[&before]).await?;
+            turn.commit().await?;
+            Ok(gone)
         })
         .await
     }

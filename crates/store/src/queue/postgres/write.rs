@@ -6,9 +6,12 @@ use std::collections::BTreeMap;
 use futures::try_join;
 use sandrun_core::pool::JobNumber;
 
+use super::rows::get;
 use super::session::{Session, Value};
-use crate::queue::codec::{clean, pack_blobs, pack_outputs, pack_parents, signed, stream_code, word_code};
-use crate::queue::{Answer, Doing, JobState, LogPiece, NewJob, NodeRow, QueueStoreError, Writes};
+use crate::queue::codec::{
+    clean, pack_blobs, pack_outputs, pack_parents, signed, stream_code, unsigned, word_code,
+};
+use crate::queue::{Answer, Doing, JobState, JobWord, LogPiece, NewJob, NodeRow, QueueStoreError, Writes};
 
 pub(super) const CLIENTS: &str = "INSERT INTO queue_client (number, name, changed)
     SELECT t.number, t.name, $3 FROM UNNEST($1::BIGINT[], $2::TEXT[]) AS t (number, name)
@@ -20,6 +23,7 @@ pub(super) const NEW_JOBS: &str = "INSERT INTO queue_job (number, client, create
         $15::BYTEA[]) AS t";
 pub(super) const REQUESTS: &str =
     "INSERT INTO queue_request (job, body) SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[])";
+pub(super) const REQUESTS_OF: &str = "SELECT job, body FROM queue_request WHERE job = ANY($1)";
 pub(super) const PARENTS: &str = "INSERT INTO queue_parent (parent, job)
     SELECT * FROM UNNEST($1::BIGINT[], $2::BIGINT[]) ON CONFLICT DO NOTHING";
 pub(super) const USES: &str = "WITH noted AS (
@@ -41,11 +45,21 @@ pub(super) const NODES: &str = "INSERT INTO queue_node (number, id, endpoint, an
     ON CONFLICT (number) DO UPDATE SET id = excluded.id, endpoint = excluded.endpoint, announced = excluded.announced,
         heard = excluded.heard, completed = excluded.completed, failed = excluded.failed, snapshot = excluded.snapshot,
         changed = excluded.changed";
+/// Of answers without files.
+pub(super) const BARE_ANSWERS: &str =
+    "INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs,
+        receipt, signature, details)
+    SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INT[], $5::BYTEA[], $6::BYTEA[],
+        $7::BYTEA[], $8::BYTEA[], $9::BYTEA[], $10::BYTEA[])
+        AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
+    JOIN queue_job j ON j.number = t.job
+    ON CONFLICT DO NOTHING";
 pub(super) const ANSWERS: &str = "WITH fresh AS (
-        INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
+        INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details,
+            output_root)
         SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INT[], $5::BYTEA[], $6::BYTEA[],
-            $7::BYTEA[], $8::BYTEA[], $9::BYTEA[], $10::BYTEA[])
-            AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
+            $7::BYTEA[], $8::BYTEA[], $9::BYTEA[], $10::BYTEA[], $14::BYTEA[])
+            AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root)
         JOIN queue_job j ON j.number = t.job
         ON CONFLICT DO NOTHING RETURNING job, attempt),
     noted AS (
@@ -62,9 +76,7 @@ pub(super) const LOGS: &str = "INSERT INTO queue_log AS l (job, stream, attempt,
     ON CONFLICT (job, stream, attempt, start) DO UPDATE SET bytes = excluded.bytes
         WHERE LENGTH(excluded.bytes) > LENGTH(l.bytes)";
 pub(super) const COUNT: &str = "UPDATE queue_counter SET seq = $1, last_job = GREATEST(last_job, $2),
-    last_node = GREATEST(last_node, $3), last_client = GREATEST(last_client, $4)";
-pub(super) const NOTIFY: &str = "SELECT pg_notify('queue_commit', '')";
-
+    last_node = GREATEST(last_node, $3), last_client = GREATEST(last_client, $4) WHERE id = 1";
 type Text<'a> = Option<Cow<'a, str>>;
 
 /// Columns of jobs' changing parts.
@@ -202,6 +214,8 @@ struct Answers<'a> {
     receipt: Vec<Option<&'a [u8]>>,
     signature: Vec<Option<&'a [u8]>>,
     details: Vec<&'a [u8]>,
+    /// Only answers with files have one.
+    output_root: Vec<Option<&'a [u8]>>,
     /// Job, attempt, hash.
     uses: (Vec<i64>, Vec<i64>, Vec<&'a [u8]>),
 }
@@ -219,6 +233,8 @@ impl<'a> Answers<'a> {
         self.receipt.push(answer.receipt.as_deref());
         self.signature.push(answer.signature.as_deref());
         self.details.push(&answer.details);
+        let root = answer.output_root.as_ref();
+        self.output_root.push(root.map(|root| root.0.as_slice()));
         for output in &answer.outputs {
             self.uses.0.push(job);
             self.uses.1.push(attempt);
@@ -227,8 +243,9 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    fn values(&self) -> Vec<Value<'_>> {
-        vec![
+    /// The statement that writes them, and its values.
+    fn statement(&self) -> (&'static str, Vec<Value<'_>>) {
+        let mut values: Vec<Value<'_>> = vec![
             &self.job,
             &self.attempt,
             &self.node,
@@ -239,10 +256,17 @@ impl<'a> Answers<'a> {
             &self.receipt,
             &self.signature,
             &self.details,
-            &self.uses.0,
+        ];
+        if self.uses.0.is_empty() {
+            return (BARE_ANSWERS, values);
+        }
+        values.extend([
+            &self.uses.0 as Value<'_>,
             &self.uses.1,
             &self.uses.2,
-        ]
+            &self.output_root,
+        ]);
+        (ANSWERS, values)
     }
 }
 
@@ -324,13 +348,14 @@ impl<'a> Columns<'a> {
     }
 }
 
-/// Writes a batch into the open transaction under the number `seq`, and commits it.
+/// Writes a batch into the open transaction under the number `seq`, and commits it. Gives back the requests of jobs that
+/// nodes got by it, which are asked for next: they come in the same round trip.
 pub(super) async fn write(
     session: &Session,
     writes: &Writes,
     seq: i64,
     doing: Doing,
-) -> Result<(), QueueStoreError> {
+) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
     let columns = Columns::of(writes, doing)?;
     let Columns {
         clients,
@@ -359,7 +384,9 @@ pub(super) async fn write(
     let mut state_values: Vec<Value<'_>> = vec![&states.number];
     state_values.extend(states.values());
     state_values.push(seq);
-    try_join!(
+    let (answer_text, answer_values) = answers.statement();
+    let leased = leased(writes);
+    let (.., requests) = try_join!(
         send(CLIENTS, clients.0.len(), vec![&clients.0, &clients.1, seq]),
         send(NEW_JOBS, news.client.len(), new_values),
         send(
@@ -371,13 +398,39 @@ pub(super) async fn write(
         send(USES, news.uses.0.len(), vec![&news.uses.0, &news.uses.1]),
         send(STATES, states.number.len(), state_values),
         send(NODES, nodes.number.len(), nodes.values(seq)),
-        send(ANSWERS, answers.job.len(), answers.values()),
+        send(answer_text, answers.job.len(), answer_values),
         send(LOGS, logs.job.len(), logs.values()),
         send(COUNT, 1, vec![seq, last_job, &last_node, &last_client]),
-        send(NOTIFY, 1, Vec::new()),
         session.simple("COMMIT", doing),
+        // behind the commit: nobody waits for it at the lock
+        requests(session, &leased, doing),
     )?;
-    Ok(())
+    Ok(requests)
+}
+
+/// Jobs that nodes have got and not begun.
+fn leased(writes: &Writes) -> Vec<i64> {
+    let states = writes.jobs.iter();
+    let given = states.filter(|state| state.open && state.word == JobWord::Assigned);
+    given.map(|state| signed(state.number.0)).collect()
+}
+
+/// Requests of these jobs, in the order of numbers; asks nothing for none.
+pub(super) async fn requests(
+    session: &Session,
+    jobs: &[i64],
+    doing: Doing,
+) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
+    if jobs.is_empty() {
+        return Ok(Vec::new());
+    }
+    let rows = session.query(REQUESTS_OF, &[&jobs], doing).await?;
+    let found = rows
+        .iter()
+        .map(|row| Ok((JobNumber(unsigned(get(row, 0, doing)?)), get(row, 1, doing)?)));
+    let mut found: Vec<(JobNumber, Vec<u8>)> = found.collect::<Result<_, QueueStoreError>>()?;
+    found.sort_unstable_by_key(|(job, _)| *job);
+    Ok(found)
 }
 
 /// Sends a statement, but for one without rows.

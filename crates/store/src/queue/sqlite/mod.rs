@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
+use rusqlite::config::DbConfig;
 
 use self::journal::{Journal, MARK};
 use self::settle::Settling;
@@ -72,6 +73,9 @@ const MIGRATIONS: &[Migration] = &["
         blob INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (blob, number)
     ) STRICT;
     CREATE TABLE blob_use (job INTEGER NOT NULL, hash BLOB NOT NULL, PRIMARY KEY (job, hash)) STRICT, WITHOUT ROWID;
+", "
+    ALTER TABLE answer ADD COLUMN output_root BLOB;
+    CREATE INDEX answer_by_output_root ON answer (output_root, job) WHERE output_root IS NOT NULL;
 ", "
     ALTER TABLE counter ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
     DROP INDEX job_by_client_and_word;
@@ -127,6 +131,8 @@ impl Shared {
 
 fn set_up(tables: &Connection) -> rusqlite::Result<()> {
     tables.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    // else many statements are planned anew whenever they get other values
+    tables.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     tables.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
     tables.pragma_update(None, "synchronous", "NORMAL")?;
     tables.set_prepared_statement_cache_capacity(64);

@@ -286,6 +286,19 @@ impl ReadSide for SqliteReader {
         .await
     }
 
+    async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError> {
+        const DOING: Doing = "look the oldest job up";
+        self.run(DOING, |connection| {
+            let oldest = "SELECT created FROM job WHERE word = ?1 ORDER BY number LIMIT 1";
+            let found = connection.prepare_cached(oldest).and_then(|mut statement| {
+                let row = statement.query_row([word_code(JobWord::Pending)], |row| row.get(0));
+                row.optional()
+            });
+            Ok(found.map_err(QueueStoreError::sqlite(DOING))?.map(unsigned))
+        })
+        .await
+    }
+
     async fn answers(&self, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError> {
         const DOING: Doing = "read a job's answers";
         let shared = Arc::clone(&self.pool.shared);
