@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::http::{App, Face, Shared, router};
 use super::metrics::{During, Meters};
+use super::recent::Recent;
 use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
 
 /// How long answers and streams under way may take to end after the shutdown began.
@@ -103,6 +104,7 @@ impl Broker {
             streams: TaskTracker::new(),
             face,
             meters: Meters::default(),
+            recent: Recent::default(),
         };
         Ok(Self {
             listener,

@@ -18,6 +18,7 @@ use super::caller::Caller;
 use super::charge::charge;
 use super::error::ApiError;
 use super::http::{App, Shared};
+use super::recent::Copy;
 use super::submission::{Context, JobFields};
 use crate::queue::{QueueError, Submission};
 
@@ -263,10 +264,13 @@ async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u6
         received.recv().await.map(|piece| (piece, received))
     });
     let put = app.reader.put_blob(Box::pin(body), app.queue.clock().now());
-    let feed = async move {
+    let mut copy = Copy::new();
+    let feed = async {
+        let pieces = pieces;
         loop {
             match field.chunk().await {
                 Ok(Some(piece)) => {
+                    copy.add(&piece);
                     if pieces.send(Ok(piece)).await.is_err() {
                         // the store has given up, and says why
                         return Ok(());
@@ -282,5 +286,7 @@ async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u6
     };
     let (fed, stored) = tokio::join!(feed, put);
     fed?;
-    Ok(stored?)
+    let (hash, size) = stored?;
+    copy.keep(hash, &app.recent);
+    Ok((hash, size))
 }
