@@ -59,7 +59,7 @@ pub(super) async fn submit(
         let bytes = read(request.into_body(), MAX_JSON).await?;
         let mut fields: JobFields = object(&bytes)?;
         fields.idempotency_key = key.or(fields.idempotency_key);
-        prepare(&app, &caller, fields, Vec::new())?
+        prepare_after(&app, &caller, fields, Vec::new()).await?
     };
     charge(&caller, std::slice::from_ref(&prepared.submission))?;
     let submission = store(&app, prepared).await?;
@@ -87,7 +87,10 @@ pub(super) async fn batch(
     let mut answers: Vec<Option<ApiError>> = Vec::with_capacity(bodies.len());
     let mut submissions = Vec::with_capacity(bodies.len());
     for body in bodies {
-        let prepared = object_of(body).and_then(|fields| prepare(&app, &caller, fields, Vec::new()));
+        let prepared = match object_of(body) {
+            Ok(fields) => prepare_after(&app, &caller, fields, Vec::new()).await,
+            Err(error) => Err(error),
+        };
         match prepared {
             Ok(prepared) => {
                 submissions.push(store(&app, prepared).await?);
@@ -122,6 +125,27 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = headers.get(KEY_HEADER).map(|it| it.to_str().map(str::to_owned));
     key.transpose()
         .map_err(|_| ApiError::bad_request("`Idempotency-Key` has to be printable ASCII"))
+}
+
+/// As [`prepare`], with parents that are named by their output root.
+async fn prepare_after(
+    app: &App,
+    caller: &Caller,
+    mut fields: JobFields,
+    stored: Vec<OutputRef>,
+) -> Result<Prepared, ApiError> {
+    for root in fields.roots() {
+        let Some(job) = app.reader.by_output_root(root).await? else {
+            let text = format!(
+                "no job here has ended well with the output root {}, which `after` names; ended ones are kept for a limited \
+                 time",
+                hex::encode(root.0)
+            );
+            return Err(ApiError::bad_request(text));
+        };
+        fields.name_parents(root, &app.queue.ids().job_id(job));
+    }
+    prepare(app, caller, fields, stored)
 }
 
 fn prepare(
@@ -230,7 +254,7 @@ async fn prepare_form(
         fields.set_manifest(object(&checked.canonical_bytes())?)?;
     }
     fields.idempotency_key = key.or(fields.idempotency_key);
-    prepare(app, caller, fields, files)
+    prepare_after(app, caller, fields, files).await
 }
 
 async fn short(

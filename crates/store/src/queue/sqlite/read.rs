@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
-use sandrun_types::Attempt;
+use sandrun_types::{Attempt, OutputRoot};
 use tokio::sync::{Semaphore, watch};
 
 use super::Shared;
@@ -175,8 +175,8 @@ fn answers(connection: &Connection, job: JobNumber) -> Result<Vec<Answer>, Queue
     const DOING: Doing = "read a job's answers";
     let found: Vec<(Answer, Vec<u8>)> = connection
         .prepare_cached(
-            "SELECT attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details FROM answer
-             WHERE job = ?1 ORDER BY attempt",
+            "SELECT attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root
+             FROM answer WHERE job = ?1 ORDER BY attempt",
         )
         .and_then(|mut statement| {
             let rows = statement.query_map([signed(job.0)], |row| {
@@ -191,6 +191,7 @@ fn answers(connection: &Connection, job: JobNumber) -> Result<Vec<Answer>, Queue
                     receipt: row.get(6)?,
                     signature: row.get(7)?,
                     details: row.get(8)?,
+                    output_root: row.get::<_, Option<[u8; 32]>>(9)?.map(OutputRoot),
                 };
                 Ok((answer, row.get(5)?))
             })?;
@@ -361,6 +362,27 @@ impl ReadSide for SqliteReader {
             })
             .await?;
         if named { Ok(()) } else { Err(QueueStoreError::Late) }
+    }
+
+    async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError> {
+        const DOING: Doing = "look an output root up";
+        let text = "SELECT job.number FROM answer JOIN job ON job.number = answer.job AND job.attempt = answer.attempt
+             WHERE answer.output_root = ?1 AND job.open = 0 AND job.word = ?2 ORDER BY answer.job DESC LIMIT 1";
+        self.run(DOING, move |connection| {
+            let found = connection.prepare_cached(text).and_then(|mut statement| {
+                let row =
+                    statement.query_row(params![root.0, word_code(JobWord::Completed)], |row| row.get(0));
+                row.optional()
+            });
+            let found = found.map_err(QueueStoreError::sqlite(DOING))?;
+            Ok(found.map(|number| JobNumber(unsigned(number))))
+        })
+        .await
+    }
+
+    async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {
+        self.write("remove nodes", move |connection| sweep::nodes(connection, before))
+            .await
     }
 
     async fn sweep_jobs(

@@ -331,8 +331,9 @@ fn write_answer(connection: &Connection, answer: &Answer, outputs: &[u8]) -> rus
     let job = signed(answer.job.0);
     let written = connection
         .prepare_cached(
-            "INSERT INTO answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
-             SELECT number, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10 FROM job WHERE number = ?1
+            "INSERT INTO answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details,
+                 output_root)
+             SELECT number, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11 FROM job WHERE number = ?1
              ON CONFLICT DO NOTHING",
         )?
         .execute(params![
@@ -346,6 +347,7 @@ fn write_answer(connection: &Connection, answer: &Answer, outputs: &[u8]) -> rus
             answer.receipt,
             answer.signature,
             answer.details,
+            answer.output_root.map(|root| root.0),
         ])?;
     if written == 0 {
         return Ok(());
