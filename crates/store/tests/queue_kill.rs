@@ -79,6 +79,7 @@ fn batch(number: u64, output: OutputRef) -> Writes {
         receipt: None,
         signature: None,
         details: Vec::new(),
+        output_root: None,
     });
     writes
 }

@@ -141,6 +141,15 @@ pub(super) fn object_of<T: DeserializeOwned>(mut value: Value) -> Result<T, ApiE
     serde_json::from_value(value).map_err(|error| ApiError::bad_request(error.to_string()))
 }
 
+/// A field that is left out or has a value: `null` is none.
+pub(super) fn given<'de, D, T>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: Deserialize<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
 /// A field that existing clients may send as `null`: the default then.
 pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

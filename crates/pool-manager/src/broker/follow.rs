@@ -196,6 +196,7 @@ impl Follower {
                     self.print(STREAMS[at], rest);
                 }
             }
+            None if is_untouched(&row) => {}
             None => self.read(row.state.open).await?,
         }
         if !row.state.open {
@@ -255,6 +256,11 @@ impl Follower {
                 .push_back(LogEvent::Text(stream, text, Mark { attempt, sent }));
         }
     }
+}
+
+/// Whether nothing can have been printed yet: the first attempt is given and not begun.
+fn is_untouched(row: &JobRow) -> bool {
+    row.state.word == JobWord::Assigned && row.state.attempt == Some(Attempt::FIRST)
 }
 
 /// As much of these bytes as is whole characters, and how many bytes that is; all of it where nothing follows. What is no

@@ -17,6 +17,7 @@ use tower_http::cors::{Any, CorsLayer};
 
 use super::error::ApiError;
 use super::metrics::{Meters, measure};
+use super::recent::Recent;
 use super::{classic, jobs, logs, metrics, nodes, outputs, submit, work};
 use crate::queue::Queue;
 
@@ -34,6 +35,7 @@ pub(crate) struct App {
     pub(super) streams: TaskTracker,
     pub(super) face: Face,
     pub(crate) meters: Meters,
+    pub(crate) recent: Recent,
 }
 
 /// In what the services that share these calls differ towards their clients.

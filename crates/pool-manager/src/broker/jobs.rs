@@ -81,6 +81,10 @@ pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Resul
     for name in ["output_root", "explanation"] {
         view.insert(name.to_owned(), details.get(name).cloned().unwrap_or_default());
     }
+    if view["output_root"].is_null() {
+        // no receipt says it
+        view["output_root"] = json!(answer.and_then(|it| it.output_root).map(|root| hex::encode(root.0)));
+    }
     Ok(Json(Value::Object(view)))
 }
 

@@ -19,6 +19,7 @@ mod metrics;
 mod nodes;
 mod offer;
 mod outputs;
+mod recent;
 mod request;
 mod service;
 mod submission;

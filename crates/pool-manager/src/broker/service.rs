@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::http::{App, Face, Shared, router};
 use super::metrics::{During, Meters};
+use super::recent::Recent;
 use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
 
 /// How long answers and streams under way may take to end after the shutdown began.
@@ -103,6 +104,7 @@ impl Broker {
             streams: TaskTracker::new(),
             face,
             meters: Meters::default(),
+            recent: Recent::default(),
         };
         Ok(Self {
             listener,
@@ -204,6 +206,11 @@ async fn sweep(app: Shared) {
         }
         if Instant::now() >= blobs_at {
             blobs_at = Instant::now() + SWEEP_BLOBS;
+            let node_ttl = queue.settings().node_ttl();
+            if let Err(error) = reader.sweep_nodes(queue.clock().now(), node_ttl).await {
+                app.meters.database_failed(During::Sweep);
+                tracing::warn!(%error, "lost nodes can't be removed; it is tried again");
+            }
             if let Err(error) = reader.sweep_blobs(queue.clock().now()).await {
                 app.meters.database_failed(During::Sweep);
                 tracing::warn!(%error, "unused files can't be removed; it is tried again");

@@ -5,11 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_core::pool::{Needs, Priority};
 use sandrun_store::queue::{OutputRef, UnixMillis};
-use sandrun_types::{BundlePath, Interpreter, Manifest, Requirements};
+use sandrun_types::{BundlePath, Interpreter, Manifest, OutputRoot, Requirements, Sha256Hex};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::body::{make_whole, or_default};
+use super::body::{given, make_whole, or_default};
 use super::error::ApiError;
 use super::request::{After, Program, StoredRequest};
 use crate::queue::{IdKey, QueueSettings, Submission};
@@ -69,7 +69,11 @@ struct RequirementFields {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct AfterFields {
-    job: String,
+    #[serde(default, deserialize_with = "given")]
+    job: Option<String>,
+    /// An output root.
+    #[serde(default, deserialize_with = "given")]
+    content: Option<Sha256Hex>,
     #[serde(default)]
     into: Option<String>,
 }
@@ -91,6 +95,22 @@ impl JobFields {
         }
         self.manifest = Some(manifest);
         Ok(())
+    }
+
+    /// Output roots by which parents are named.
+    pub(super) fn roots(&self) -> BTreeSet<OutputRoot> {
+        let roots = self.after.iter().filter_map(|it| it.content.as_ref());
+        roots.map(|root| OutputRoot(root.0)).collect()
+    }
+
+    /// Names parents by their jobs that were named by this output root, and by nothing else.
+    pub(super) fn name_parents(&mut self, root: OutputRoot, job: &str) {
+        for parent in &mut self.after {
+            if parent.job.is_none() && parent.content.is_some_and(|it| it.0 == root.0) {
+                parent.content = None;
+                parent.job = Some(job.to_owned());
+            }
+        }
     }
 
     /// The program's text as a file of a bundle, if it has to be one: its name and itself.
@@ -202,13 +222,17 @@ impl JobFields {
         let mut numbers = BTreeSet::new();
         let mut after = Vec::new();
         for parent in &self.after {
-            let number = ids.job(&parent.job);
+            let (Some(job), None) = (&parent.job, &parent.content) else {
+                let text = "each of `after` has to name either a `job` by its id or its `content` by its output root";
+                return Err(bad(text));
+            };
+            let number = ids.job(job);
             numbers.insert(number.ok_or_else(|| bad("a job in `after` is not known here"))?);
             let into = parent.into.as_deref().filter(|it| !it.is_empty() && *it != ".");
             let into = into.map(BundlePath::parse).transpose();
             let into = into.map_err(|error| bad(format!("`into` in `after`: {error}")))?;
             after.push(After {
-                job: parent.job.clone(),
+                job: job.clone(),
                 into: into.map(|it| it.as_str().to_owned()),
             });
         }

@@ -18,6 +18,7 @@ use super::caller::Caller;
 use super::charge::charge;
 use super::error::ApiError;
 use super::http::{App, Shared};
+use super::recent::Copy;
 use super::submission::{Context, JobFields};
 use crate::queue::{QueueError, Submission};
 
@@ -58,7 +59,7 @@ pub(super) async fn submit(
         let bytes = read(request.into_body(), MAX_JSON).await?;
         let mut fields: JobFields = object(&bytes)?;
         fields.idempotency_key = key.or(fields.idempotency_key);
-        prepare(&app, &caller, fields, Vec::new())?
+        prepare_after(&app, &caller, fields, Vec::new()).await?
     };
     charge(&caller, std::slice::from_ref(&prepared.submission))?;
     let submission = store(&app, prepared).await?;
@@ -86,7 +87,10 @@ pub(super) async fn batch(
     let mut answers: Vec<Option<ApiError>> = Vec::with_capacity(bodies.len());
     let mut submissions = Vec::with_capacity(bodies.len());
     for body in bodies {
-        let prepared = object_of(body).and_then(|fields| prepare(&app, &caller, fields, Vec::new()));
+        let prepared = match object_of(body) {
+            Ok(fields) => prepare_after(&app, &caller, fields, Vec::new()).await,
+            Err(error) => Err(error),
+        };
         match prepared {
             Ok(prepared) => {
                 submissions.push(store(&app, prepared).await?);
@@ -121,6 +125,27 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = headers.get(KEY_HEADER).map(|it| it.to_str().map(str::to_owned));
     key.transpose()
         .map_err(|_| ApiError::bad_request("`Idempotency-Key` has to be printable ASCII"))
+}
+
+/// As [`prepare`], with parents that are named by their output root.
+async fn prepare_after(
+    app: &App,
+    caller: &Caller,
+    mut fields: JobFields,
+    stored: Vec<OutputRef>,
+) -> Result<Prepared, ApiError> {
+    for root in fields.roots() {
+        let Some(job) = app.reader.by_output_root(root).await? else {
+            let text = format!(
+                "no job here has ended well with the output root {}, which `after` names; ended ones are kept for a limited \
+                 time",
+                hex::encode(root.0)
+            );
+            return Err(ApiError::bad_request(text));
+        };
+        fields.name_parents(root, &app.queue.ids().job_id(job));
+    }
+    prepare(app, caller, fields, stored)
 }
 
 fn prepare(
@@ -229,7 +254,7 @@ async fn prepare_form(
         fields.set_manifest(object(&checked.canonical_bytes())?)?;
     }
     fields.idempotency_key = key.or(fields.idempotency_key);
-    prepare(app, caller, fields, files)
+    prepare_after(app, caller, fields, files).await
 }
 
 async fn short(
@@ -263,10 +288,13 @@ async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u6
         received.recv().await.map(|piece| (piece, received))
     });
     let put = app.reader.put_blob(Box::pin(body), app.queue.clock().now());
-    let feed = async move {
+    let mut copy = Copy::new();
+    let feed = async {
+        let pieces = pieces;
         loop {
             match field.chunk().await {
                 Ok(Some(piece)) => {
+                    copy.add(&piece);
                     if pieces.send(Ok(piece)).await.is_err() {
                         // the store has given up, and says why
                         return Ok(());
@@ -282,5 +310,7 @@ async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u6
     };
     let (fed, stored) = tokio::join!(feed, put);
     fed?;
-    Ok(stored?)
+    let (hash, size) = stored?;
+    copy.keep(hash, &app.recent);
+    Ok((hash, size))
 }

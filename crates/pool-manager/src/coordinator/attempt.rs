@@ -16,12 +16,15 @@ use serde_json::{Value, json};
 use super::bundle::{Bundle, Unsendable, bundle};
 use super::carry::Load;
 use super::check::{Expected, Verdict, judge};
+use super::ended::Ended;
 use super::fleet::Fleet;
 use super::pace::{before_question, is_long};
 use super::worker::{Worker, words};
 use crate::broker::StoredRequest;
 use crate::queue::{Assignment, Begun, Completion, Printed};
 
+/// How long a worker is asked to wait with its answer to a submission: what is over by then is told with it.
+const SOON: Duration = Duration::from_millis(50);
 /// Longest wait for new output of a running job.
 const LIVE_WAIT: Duration = Duration::from_secs(1);
 /// Shortest pause between two pieces of output of a running job.
@@ -110,17 +113,23 @@ impl Trip {
             let waited = request.waited(self.assignment.attempt, app.queue.clock().now());
             waited.into_iter().for_each(|it| app.meters.waited(it));
         }
-        let run = match self.assignment.run.clone() {
-            Some(run) => run,
+        let (run, ended) = match self.assignment.run.clone() {
+            Some(run) => (run, None),
             None => self.submit(bundle).await?,
         };
-        let status = self.follow(&run, is_known).await?;
-        self.fetch(&run, status, job_hash).await
+        let ended = match ended {
+            Some(ended) => ended,
+            None => {
+                let status = self.follow(&run, is_known).await?;
+                self.gather(&run, status).await?
+            }
+        };
+        self.fetch(&run, ended, job_hash).await
     }
 
     /// Sends the job. Under one key an executor runs it once: what another replica has sent before it died is found, and
-    /// what it still sends is waited for.
-    async fn submit(&self, bundle: Bundle) -> Result<String, Trouble> {
+    /// what it still sends is waited for. Gives back the run, and how it ended where that was soon.
+    async fn submit(&self, bundle: Bundle) -> Result<(String, Option<Ended>), Trouble> {
         let Assignment { job, attempt, .. } = self.assignment;
         let ids = self.fleet.app.queue.ids();
         let submission = bundle.submission.clone();
@@ -128,12 +137,14 @@ impl Trip {
         let submission = submission.origin(ids.job_id(job), attempt, self.assignment.node.clone());
         let began = Instant::now();
         loop {
-            match self.worker.client.submit(submission.clone()).await {
-                Ok(submitted) => {
-                    self.load.set_run(&submitted.job_id);
+            let sent = self.worker.client.submit_and_follow(submission.clone(), SOON);
+            match sent.await {
+                Ok(begun) => {
+                    self.load.set_run(&begun.id);
                     let worker = self.worker.key.as_str();
-                    tracing::debug!(worker, run = submitted.job_id, "sent to the worker");
-                    return Ok(submitted.job_id);
+                    tracing::debug!(worker, run = begun.id, "sent to the worker");
+                    let ended = begun.followed.and_then(|it| Ended::of(&begun.id, it));
+                    return Ok((begun.id, ended));
                 }
                 Err(ClientError::Refused {
                     status: 400 | 413,
@@ -242,15 +253,31 @@ impl Trip {
         Some(live)
     }
 
-    /// Fetches logs, receipt and files, and checks them.
+    /// Fetches logs and receipt.
+    async fn gather(&self, run: &str, status: JobStatus) -> Result<Ended, Trouble> {
+        let (logs, receipt) = tokio::join!(self.logs(run), self.receipt(run, &status));
+        let ((stdout, stderr), receipt) = (logs?, receipt?);
+        Ok(Ended {
+            status,
+            stdout,
+            stderr,
+            receipt,
+        })
+    }
+
+    /// Checks all of it, and fetches the files.
     async fn fetch(
         &self,
         run: &str,
-        status: JobStatus,
+        ended: Ended,
         job_hash: sandrun_types::Sha256Hex,
     ) -> Result<Completion, Trouble> {
-        let (logs, receipt) = tokio::join!(self.logs(run), self.receipt(run, &status));
-        let ((stdout, stderr), signed) = (logs?, receipt?);
+        let Ended {
+            status,
+            stdout,
+            stderr,
+            receipt: signed,
+        } = ended;
         let expected = Expected {
             worker: self.worker.id,
             run,

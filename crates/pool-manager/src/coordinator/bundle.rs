@@ -126,6 +126,9 @@ impl Loader<'_> {
             sha256: Sha256Hex(blob.0),
             size_bytes: size,
         };
+        if let Some(bytes) = self.app.recent.get(blob) {
+            return self.add(name, FileContent::Bytes(bytes.to_vec()), fact);
+        }
         let found = self.app.reader.get_blob(blob).await?;
         let (_, mut body) =
             found.ok_or_else(|| Unsendable::Bad(format!("its file {name} is not kept any more")))?;

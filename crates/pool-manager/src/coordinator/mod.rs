@@ -9,6 +9,7 @@ mod attempt;
 mod bundle;
 mod carry;
 mod check;
+mod ended;
 mod fleet;
 mod http;
 mod pace;

@@ -13,7 +13,7 @@ use sandrun_types::Attempt;
 use super::batch::Batch;
 use super::claims::Waiter;
 use super::command::{Command, stage_work};
-use super::digest::{digest, is_success};
+use super::digest::{digest, is_success, output_root};
 use super::error::QueueError;
 use super::memory::Memory;
 use super::words::{Completion, Failure, NodeView, Orders, Printed, Registration, Submission};
@@ -45,6 +45,7 @@ impl Memory {
             Command::Claim(claim, reply) => match self.nodes.number(&claim.node) {
                 Ok(node) => {
                     let until = batch.now.saturating_add(claim.wait);
+                    self.nodes.hear(node, batch.now);
                     let (max, number) = (claim.max, claim.number);
                     return Some(Waiter {
                         node,
@@ -367,6 +368,7 @@ impl Memory {
         }
         self.nodes.count(node, is_success(digest));
         self.say_answered(job, attempt, node, completion.exit_code);
+        let output_root = output_root(&completion);
         batch.writes.answers.push(Answer {
             job,
             attempt,
@@ -378,6 +380,7 @@ impl Memory {
             receipt: completion.receipt,
             signature: completion.signature,
             details: completion.details,
+            output_root,
         });
         Ok(())
     }

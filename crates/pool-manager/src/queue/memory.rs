@@ -165,6 +165,11 @@ impl Memory {
         {
             self.perform(actions, batch);
         }
+        for node in self.nodes.silent(batch.now, self.settings.node_ttl()) {
+            if self.pool.drop_node(node) {
+                self.nodes.remove(node);
+            }
+        }
     }
 
     /// When time has to pass again.

@@ -14,6 +14,9 @@ use super::words::Announced;
 /// Most attempts that are remembered to be stopped at one node; it hears of the others when it lists them.
 const MAX_STOPS: usize = 1_024;
 
+/// How often in a node's time it is looked for those that are to be forgotten.
+const LOOKS: UnixMillis = 24;
+
 /// One node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct NodeEntry {
@@ -86,6 +89,8 @@ pub(super) struct Nodes {
     by_endpoint: HashMap<String, NodeNumber>,
     /// Nodes whose rows have changed beside the machine's part.
     dirty: BTreeSet<NodeNumber>,
+    /// When it is time to look for those that are to be forgotten.
+    next_look: UnixMillis,
 }
 
 impl Nodes {
@@ -185,6 +190,37 @@ impl Nodes {
         };
         self.insert(number, entry);
         self.dirty.insert(number);
+    }
+
+    /// A node was heard of.
+    pub(super) fn hear(&mut self, number: NodeNumber, now: UnixMillis) {
+        if let Some(entry) = self.entries.get_mut(&number) {
+            entry.heard = now;
+        }
+    }
+
+    /// Nodes that were not heard of for `ttl`; looked for now and then, none in between.
+    pub(super) fn silent(&mut self, now: UnixMillis, ttl: UnixMillis) -> Vec<NodeNumber> {
+        if now < self.next_look {
+            return Vec::new();
+        }
+        self.next_look = now.saturating_add(ttl / LOOKS);
+        let is_silent = |entry: &NodeEntry| entry.heard.saturating_add(ttl) < now;
+        let silent = self.entries.iter().filter(|(_, entry)| is_silent(entry));
+        silent.map(|(number, _)| *number).collect()
+    }
+
+    /// Forgets a node. Whoever comes from its endpoint is a new one.
+    pub(super) fn remove(&mut self, number: NodeNumber) {
+        let Some(entry) = self.entries.remove(&number) else {
+            return;
+        };
+        self.by_id.remove(&entry.id);
+        // another replica may have given the endpoint a number of its own meanwhile
+        if self.by_endpoint.get(&entry.endpoint) == Some(&number) {
+            self.by_endpoint.remove(&entry.endpoint);
+        }
+        self.dirty.remove(&number);
     }
 
     pub(super) fn get(&self, number: NodeNumber) -> Option<&NodeEntry> {

@@ -11,6 +11,9 @@ const LEASE_MARGIN: u32 = 60;
 /// Seconds of waiting that are worth one step of priority.
 const AGEING_STEP: u32 = 60;
 
+/// Seconds that a node may at least be away until it is forgotten.
+const FORGET: u32 = 86_400;
+
 /// Settings of one queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct QueueSettings {
@@ -53,6 +56,16 @@ impl QueueSettings {
     #[must_use]
     pub fn lease_seconds(&self, timeout: u32) -> u32 {
         self.job_timeout.max(timeout).saturating_add(LEASE_MARGIN)
+    }
+
+    /// Milliseconds without a word after which a node is forgotten: what its jobs left is gone long before.
+    #[must_use]
+    pub fn node_ttl(&self) -> UnixMillis {
+        let seconds = self
+            .result_ttl
+            .max(FORGET)
+            .max(self.node_timeout.saturating_mul(2));
+        UnixMillis::from(seconds) * 1_000
     }
 
     /// What the machine is told.

@@ -136,6 +136,11 @@ async fn bad_bodies_are_refused_and_leave_nothing() {
         ("/submit", json!({"code": "x", "after": [{}]})),
         ("/submit", json!({"code": "x", "after": [{"job": 1}]})),
         ("/submit", json!({"code": "x", "after": [{"job": ""}]})),
+        ("/submit", json!({"code": "x", "after": [{"content": "12"}]})),
+        (
+            "/submit",
+            json!({"code": "x", "after": [{"job": "0123456789abcdef", "content": "0".repeat(64)}]}),
+        ),
         (
             "/submit",
             json!({"code": "x", "after": [{"job": "0123456789abcdef", "onto": "x"}]}),

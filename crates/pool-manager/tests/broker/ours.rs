@@ -1,8 +1,11 @@
 //! Bundles, dependants, batches, lists: what is beside the existing broker's calls.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::StatusCode;
+use sandrun_types::{BundlePath, InputFile, Sha256Hex, output_root};
 use serde_json::{Value, json};
 
 use crate::support::Service;
@@ -201,6 +204,59 @@ async fn a_dependant_gets_its_parents_outputs_as_files() {
     let (_, view) = broker.get(&format!("/status/{last}")).await;
     assert_eq!(view["status"], "failed");
     assert!(view["reason"].as_str().unwrap().contains(&child), "{view}");
+}
+
+#[tokio::test]
+async fn a_parent_may_be_named_by_its_output_root() {
+    name_by_output_root(&Service::start().await).await;
+}
+
+/// A job, another one that fails, and children that name them by what they left.
+pub(crate) async fn name_by_output_root(broker: &Service) {
+    let node = broker.node("http://a").await;
+    let body = json!({"code": "x", "outputs": ["o"]});
+    let (parent, failed) = (broker.submit(body.clone()).await, broker.submit(body).await);
+    let mut roots = Vec::new();
+    for (id, exit_code, made) in [(&parent, 0, b"made"), (&failed, 1, b"more")] {
+        assert_eq!(broker.claim(&node).await["id"], *id);
+        let output = upload(broker, &node, id, "o", made).await;
+        let done = json!({"node_id": node, "job_id": id, "exit_code": exit_code, "output": "1\n", "outputs": [output]});
+        broker.ok("/complete", done).await;
+        let files = BTreeMap::from([(
+            BundlePath::parse("o").unwrap(),
+            InputFile {
+                sha256: Sha256Hex::of(made),
+                size_bytes: 4,
+            },
+        )]);
+        roots.push(hex::encode(output_root(b"1\n", b"", &files).0));
+    }
+    let view = broker.get(&format!("/v1/jobs/{parent}")).await.1;
+    assert_eq!(view["output_root"], json!(roots[0]), "{view}");
+    let child = |root: &str| json!({"code": "y", "after": [{"content": root, "into": "in"}]});
+    let id = broker.submit(child(&roots[0])).await;
+    let work = broker.claim(&node).await;
+    assert_eq!(
+        (&work["id"], &work["parents"][0]["files"][0]["path"]),
+        (&json!(id), &json!("o"))
+    );
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}")).await.1["parents"],
+        json!([parent])
+    );
+    // what came to nothing is nobody's parent, nor is what never was
+    for root in [&roots[1], &"0".repeat(64)] {
+        let (status, answer) = broker.post("/submit", child(root)).await;
+        assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+        assert!(
+            answer["error"].as_str().unwrap().contains(root.as_str()),
+            "{answer}"
+        );
+    }
+    let batch = json!([child(&roots[0]), child(&roots[1])]);
+    let answers = broker.ok("/v1/jobs/batch", batch).await;
+    assert_eq!(answers[0]["status"], "pending", "{answers}");
+    assert!(answers[1]["error"].is_string(), "{answers}");
 }
 
 #[tokio::test]

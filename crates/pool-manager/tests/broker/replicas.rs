@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use reqwest::StatusCode;
-use sandrun_store::queue::QueueAddress;
+use sandrun_store::queue::{QueueAddress, open_queue};
 use serde_json::{Value, json};
 
 use crate::postgres::PostgresServer;
@@ -149,4 +149,24 @@ async fn a_claim_that_waits_at_one_replica_gets_what_another_accepts() {
     one.stop().await;
     other.stop().await;
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn parents_are_found_by_their_output_root_and_silent_nodes_are_removed() {
+    let server = tokio::task::spawn_blocking(PostgresServer::start)
+        .await
+        .unwrap()
+        .unwrap();
+    let database: QueueAddress = server.url().parse().unwrap();
+    let broker = Service::replica(database.clone()).await;
+    crate::ours::name_by_output_root(&broker).await;
+    let (store, reader) = open_queue(&database).await.unwrap();
+    let now = reader.nodes().await.unwrap()[0].heard;
+    assert_eq!(reader.sweep_nodes(now, 0).await.unwrap(), 0);
+    assert_eq!(reader.sweep_nodes(now + 1, 0).await.unwrap(), 1);
+    assert_eq!(reader.nodes().await.unwrap(), []);
+    broker.stop().await;
+    drop(reader);
+    let ends = tokio::task::spawn_blocking(move || drop((store, server)));
+    ends.await.unwrap();
 }

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use sandrun_core::pool::JobNumber;
+use sandrun_types::OutputRoot;
 use tokio::sync::watch;
 
 use super::upload::{Cut, Cutter};
@@ -61,6 +62,8 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
     ) -> Result<(), QueueStoreError>;
 
     /// Removes up to `limit` jobs that ended before `before`; how many.
+    async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError>;
+    async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError>;
     async fn sweep_jobs(
         &self,
         before: UnixMillis,
@@ -214,6 +217,23 @@ impl QueueReader {
             }
         });
         Ok(Some((blob.size, Box::pin(body))))
+    }
+
+    /// The latest of the jobs that have ended well with this output root.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    pub async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError> {
+        self.0.by_output_root(root).await
+    }
+
+    /// Removes nodes that were heard of last more than `ttl` ago; how many. One that comes back while somebody still has
+    /// it in memory is written again.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    pub async fn sweep_nodes(&self, now: UnixMillis, ttl: UnixMillis) -> Result<u64, QueueStoreError> {
+        self.0.sweep_nodes(now.saturating_sub(ttl)).await
     }
 
     /// Removes jobs that ended more than `ttl` ago with all that belongs to them, but for parents of open jobs; how many.

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
-use sandrun_types::Attempt;
+use sandrun_types::{Attempt, OutputRoot};
 use serde::{Deserialize, Serialize};
 
 /// Milliseconds since 1970, UTC.
@@ -216,6 +216,8 @@ pub struct Answer {
     /// Anything else, JSON (the executor's own status for the coordinator).
     #[serde(with = "serde_bytes")]
     pub details: Vec<u8>,
+    /// What it is found by ([`super::QueueReader::by_output_root`]); nothing where it left no files.
+    pub output_root: Option<OutputRoot>,
 }
 
 /// As [`Answer`], read back.

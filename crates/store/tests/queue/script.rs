@@ -10,7 +10,7 @@ use sandrun_store::queue::{
     Answer, BLOB_TTL, BlobHash, CHUNK, ClientRow, JobFilter, JobState, JobWord, LogPiece, LogStream, NewJob,
     NodeRow, OutputRef, QueueAddress, QueueReader, QueueStore, QueueStoreError, Writes, open_queue,
 };
-use sandrun_types::Attempt;
+use sandrun_types::{Attempt, OutputRoot};
 use sha2::{Digest as _, Sha256};
 use tokio::runtime::Runtime;
 
@@ -354,16 +354,21 @@ impl<'a> Stage<'a> {
     }
 
     fn answer(&self, dice: &mut Dice) -> Answer {
-        let outputs = (0..dice.roll(5)).map(|at| {
-            let (blob, content) = dice.body();
-            OutputRef {
-                path: format!("out/{at}{}", dice.pick(&NAMES)),
-                size: content.len() as u64,
-                blob: *blob,
-            }
-        });
+        let outputs: Vec<OutputRef> = (0..dice.roll(5))
+            .map(|at| {
+                let (blob, content) = dice.body();
+                OutputRef {
+                    path: format!("out/{at}{}", dice.pick(&NAMES)),
+                    size: content.len() as u64,
+                    blob: *blob,
+                }
+            })
+            .collect();
         Answer {
-            outputs: outputs.collect(),
+            output_root: dice
+                .maybe(|dice| OutputRoot([dice.byte(); 32]))
+                .filter(|_| !outputs.is_empty()),
+            outputs,
             job: dice.job(&self.model),
             attempt: Attempt(1 + dice.small(3)),
             node: NodeNumber(dice.small(4)),

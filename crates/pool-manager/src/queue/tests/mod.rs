@@ -14,6 +14,7 @@ use sandrun_types::Attempt;
 use super::*;
 
 mod batching;
+mod forget;
 mod life;
 
 /// A store that fails, or waits, when it is told to.

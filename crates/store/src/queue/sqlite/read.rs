@@ -7,7 +7,7 @@ use bytes::Bytes;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
-use sandrun_types::Attempt;
+use sandrun_types::{Attempt, OutputRoot};
 use tokio::sync::{Semaphore, watch};
 
 use super::Shared;
@@ -187,8 +187,8 @@ pub(super) fn picked(filter: &JobFilter) -> (String, Vec<Value>) {
 fn answers(connection: &Connection, job: JobNumber, doing: Doing) -> Result<Vec<Answer>, QueueStoreError> {
     let found: Vec<(Answer, Vec<u8>)> = connection
         .prepare_cached(
-            "SELECT attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details FROM answer
-             WHERE job = ?1 ORDER BY attempt",
+            "SELECT attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root
+             FROM answer WHERE job = ?1 ORDER BY attempt",
         )
         .and_then(|mut statement| {
             let rows = statement.query_map([signed(job.0)], |row| {
@@ -203,6 +203,7 @@ fn answers(connection: &Connection, job: JobNumber, doing: Doing) -> Result<Vec<
                     receipt: row.get(6)?,
                     signature: row.get(7)?,
                     details: row.get(8)?,
+                    output_root: row.get::<_, Option<[u8; 32]>>(9)?.map(OutputRoot),
                 };
                 Ok((answer, row.get(5)?))
             })?;
@@ -269,19 +270,6 @@ impl ReadSide for SqliteReader {
         self.run(DOING, move |connection| {
             shared.settling.settle_all(DOING)?;
             jobs(connection, &rest, &values, DOING)
-        })
-        .await
-    }
-
-    async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError> {
-        const DOING: Doing = "look the oldest job up";
-        self.run(DOING, |connection| {
-            let oldest = "SELECT created FROM job WHERE word = ?1 ORDER BY number LIMIT 1";
-            let found = connection.prepare_cached(oldest).and_then(|mut statement| {
-                let row = statement.query_row([word_code(JobWord::Pending)], |row| row.get(0));
-                row.optional()
-            });
-            Ok(found.map_err(QueueStoreError::sqlite(DOING))?.map(unsigned))
         })
         .await
     }
@@ -401,6 +389,29 @@ impl ReadSide for SqliteReader {
             })
             .await?;
         if named { Ok(()) } else { Err(QueueStoreError::Late) }
+    }
+
+    async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError> {
+        const DOING: Doing = "look an output root up";
+        let text = "SELECT job.number FROM answer JOIN job ON job.number = answer.job AND job.attempt = answer.attempt
+             WHERE answer.output_root = ?1 AND job.open = 0 AND job.word = ?2 ORDER BY answer.job DESC LIMIT 1";
+        let shared = Arc::clone(&self.pool.shared);
+        self.run(DOING, move |connection| {
+            shared.settling.settle_all(DOING)?;
+            let found = connection.prepare_cached(text).and_then(|mut statement| {
+                let row =
+                    statement.query_row(params![root.0, word_code(JobWord::Completed)], |row| row.get(0));
+                row.optional()
+            });
+            let found = found.map_err(QueueStoreError::sqlite(DOING))?;
+            Ok(found.map(|number| JobNumber(unsigned(number))))
+        })
+        .await
+    }
+
+    async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {
+        self.sweep("remove nodes", move |connection| sweep::nodes(connection, before))
+            .await
     }
 
     async fn sweep_jobs(

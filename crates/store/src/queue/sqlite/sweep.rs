@@ -43,6 +43,14 @@ pub(super) fn jobs(
     Ok(gone.len() as u64)
 }
 
+/// Removes nodes that were last heard of before `before`; how many.
+pub(super) fn nodes(connection: &Connection, before: UnixMillis) -> rusqlite::Result<u64> {
+    let gone = connection
+        .prepare_cached("DELETE FROM node WHERE heard < ?1")?
+        .execute([signed(before)])?;
+    Ok(gone as u64)
+}
+
 /// Takes the names off some bodies that nobody refers to; their chunks go later, a few at a time.
 pub(super) fn disown(connection: &Connection, before: UnixMillis) -> rusqlite::Result<u64> {
     let disowned = connection
