@@ -67,7 +67,8 @@ impl Trouble {
         let retry = match self {
             Self::Unwanted => return End::Unwanted,
             Self::Broker(error) if error.meaning() == Meaning::NotOurs => return End::Unwanted,
-            Self::Executor(ClientError::Refused { .. }) => false,
+            // with 404 it has lost the run and its files, as after a restart; else no other node does better
+            Self::Executor(ClientError::Refused { status, .. }) => *status == 404,
             Self::Broker(_)
             | Self::Executor(_)
             | Self::Check(_)
