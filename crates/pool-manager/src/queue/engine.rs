@@ -142,7 +142,7 @@ impl Engine {
         if let Outcome::Lost(error) = &outcome {
             commands.drain(..).for_each(|command| command.refuse(error));
         }
-        self.publish(&batch, &outcome, count, began.elapsed());
+        self.publish(&batch, &outcome, began.elapsed());
         self.pushes.hand_out(&outcome, self.memory.as_mut());
         for answer in batch.staged {
             answer(&outcome);
@@ -219,10 +219,13 @@ impl Engine {
                 continue;
             };
             for submission in submissions {
-                let Some(key) = &submission.idempotency else {
-                    continue;
-                };
-                let Some(client) = memory.known_client(&submission.client) else {
+                let name = &submission.client;
+                let mut client = memory.known_client(name).or(batch.clients.get(name).copied());
+                if client.is_none() {
+                    client = self.store.client(name)?;
+                    batch.clients.extend(client.map(|client| (name.clone(), client)));
+                }
+                let (Some(key), Some(client)) = (&submission.idempotency, client) else {
                     continue;
                 };
                 if let Some(job) = self.store.by_idempotency(&submission.client, key)? {
