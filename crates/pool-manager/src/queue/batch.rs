@@ -16,6 +16,8 @@ use super::stats::Retries;
 pub(super) struct Batch {
     /// When it happens.
     pub(super) now: UnixMillis,
+    /// How many commands it does.
+    pub(super) commands: u64,
     pub(super) writes: Writes,
     pub(super) staged: Vec<Staged>,
     /// Jobs whose requests are needed after the commit.

@@ -101,6 +101,7 @@ impl Queue {
         let engine = Engine {
             store,
             commands: receiver,
+            late: Vec::new(),
             settings,
             ids,
             clock: clock.clone(),

@@ -10,6 +10,7 @@ use sandrun_types::{Attempt, UnixSeconds};
 
 use super::batch::Batch;
 use super::clients::Clients;
+use super::command::Command;
 use super::digest::is_success;
 use super::error::QueueError;
 use super::ids::IdKey;
@@ -164,6 +165,29 @@ impl Memory {
             JobLife::Ended { accepted, .. } => accepted,
         };
         answers.iter().find(|it| it.node == node).map(|it| it.attempt)
+    }
+
+    /// Whether a command can be done with what is in memory now; one of a kind that is rare waits for its turn.
+    pub(super) fn knows_all_of(&self, command: &Command) -> bool {
+        match command {
+            Command::Submit(jobs, _) => jobs
+                .iter()
+                .all(|it| it.idempotency.is_none() && it.parents.is_empty() && self.known_client(&it.client).is_some()),
+            Command::Claim(..) | Command::Heartbeat { .. } => true,
+            Command::Complete(..) | Command::Print(..) | Command::Begin(..) => {
+                let mut jobs = command.jobs().into_iter();
+                jobs.all(|job| self.pool.job(job).is_some())
+            }
+            Command::Register(..)
+            | Command::Fail(..)
+            | Command::Cancel(..)
+            | Command::SetDraining { .. }
+            | Command::Lose(..)
+            | Command::Nodes(_)
+            | Command::Living(_)
+            | Command::Look
+            | Command::Stop => false,
+        }
     }
 
     /// Lets time pass.
