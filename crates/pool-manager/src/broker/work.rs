@@ -81,9 +81,10 @@ pub(super) async fn complete_all(
         let text = format!("`completions` has more than {MAX_COMPLETIONS} entries");
         return Err(ApiError::bad_request(text));
     }
-    let each = fields.completions.into_iter().map(async |fields| {
-        accept(&app, object_of(fields)?).await
-    });
+    let each = fields
+        .completions
+        .into_iter()
+        .map(async |fields| accept(&app, object_of(fields)?).await);
     let results = futures::future::join_all(each).await;
     let view = |result: Result<(), ApiError>| match result {
         Ok(()) => json!({"status": 200}),

@@ -170,9 +170,9 @@ impl Memory {
     /// Whether a command can be done with what is in memory now; one of a kind that is rare waits for its turn.
     pub(super) fn knows_all_of(&self, command: &Command) -> bool {
         match command {
-            Command::Submit(jobs, _) => jobs
-                .iter()
-                .all(|it| it.idempotency.is_none() && it.parents.is_empty() && self.known_client(&it.client).is_some()),
+            Command::Submit(jobs, _) => jobs.iter().all(|it| {
+                it.idempotency.is_none() && it.parents.is_empty() && self.known_client(&it.client).is_some()
+            }),
             Command::Claim(..) | Command::Heartbeat { .. } => true,
             Command::Complete(..) | Command::Print(..) | Command::Begin(..) => {
                 let mut jobs = command.jobs().into_iter();
