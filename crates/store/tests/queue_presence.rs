@@ -20,7 +20,7 @@ use tokio::sync::watch::Receiver;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn join(address: &QueueAddress, numbers: &[u32]) -> Presence {
-    let mut numbers = numbers.to_vec().into_iter();
+    let mut numbers = numbers.iter().copied();
     let joined = join_replicas(address, move || numbers.next().unwrap() << 1).await;
     joined.unwrap().unwrap()
 }
