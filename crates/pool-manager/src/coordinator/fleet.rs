@@ -302,7 +302,6 @@ fn anything(place: &Place) -> Offer {
             interpreters: Interpreter::PROGRAMS.into_iter().map(installed).collect(),
             region: place.region.clone(),
             labels: place.labels.clone(),
-            ..Capabilities::default()
         }),
         features: ["bundle", "logs", "outputs"].map(str::to_owned).into(),
     }
