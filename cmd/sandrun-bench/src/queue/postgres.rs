@@ -82,7 +82,7 @@ fn peer(server: &PostgresServer) -> anyhow::Result<Option<f64>> {
     }
     let text = said(
         std::process::Command::new(&pgbench)
-            .args(["-n", "-M", "prepared", "-j", "2", "-c", &CLAIMERS.to_string()])
+            .args(["-n", "-j", "2", "-c", &CLAIMERS.to_string()])
             .args(["-t", &PEER_CYCLES.to_string(), "-f"])
             .arg(&script)
             .arg(server.url()),
