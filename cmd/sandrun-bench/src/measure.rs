@@ -37,10 +37,12 @@ pub(crate) enum Measure {
     PoolEndToEnd,
     /// `queue.postgres` and `queue.postgres.wrong`.
     QueuePostgres,
+    /// `node.tasks`.
+    NodeTasks,
 }
 
 impl Measure {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 14] = [
         Self::GasSlow(Redundancy::One),
         Self::GasSlow(Redundancy::Two),
         Self::GasSlow(Redundancy::Three),
@@ -54,6 +56,7 @@ impl Measure {
         Self::QueueMemory,
         Self::PoolEndToEnd,
         Self::QueuePostgres,
+        Self::NodeTasks,
     ];
 
     /// The row's name.
@@ -70,6 +73,7 @@ impl Measure {
             Self::QueueMemory => "queue.memory".to_owned(),
             Self::QueuePostgres => "queue.postgres".to_owned(),
             Self::PoolEndToEnd => "pool.end_to_end".to_owned(),
+            Self::NodeTasks => "node.tasks".to_owned(),
         }
     }
 
@@ -90,7 +94,8 @@ impl Measure {
             | Self::SandboxPython
             | Self::JobsPerSecond
             | Self::QueueCycleMillion
-            | Self::QueueMemory => &[],
+            | Self::QueueMemory
+            | Self::NodeTasks => &[],
         }
     }
 
@@ -184,6 +189,10 @@ impl Measure {
                     rate.beside("two bare statements by pgbench", measured.peer, goal),
                     wrong,
                 ]
+            }
+            Self::NodeTasks => {
+                let rate = runtime.block_on(queue::node_tasks(program))?;
+                vec![self.rate(rate, "the sandbox alone, in parallel", 0.6)]
             }
         })
     }
