@@ -8,7 +8,7 @@ QUICK := target/quick/sandrun-pool
 export PATH := $(CURDIR)/.toolchain/bin:$(PATH)
 export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
 
-.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard mutants snapshot artifacts fmt clean
+.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard api-check mutants snapshot artifacts fmt clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -72,6 +72,11 @@ dashboard: ## try every query of the Grafana dashboard on a real run with Promet
 	tools/setup.sh dashboard
 	$(MAKE) --no-print-directory quick
 	node tools/dashboard.mjs $(QUICK) .toolchain/prometheus/usr/bin
+
+api-check: ## hold broker and coordinator to their OpenAPI documents; EXAMPLES=100 for each call, SEED=1
+	tools/setup.sh api
+	$(MAKE) --no-print-directory quick
+	.toolchain/schemathesis/bin/python tools/schemathesis/check.py $(QUICK) $(or $(EXAMPLES),100) $(or $(SEED),1)
 
 fmt: ## format everything
 	tools/setup.sh test

@@ -160,6 +160,29 @@ fetch_prometheus() {
     return 1
 }
 
+# python: the first Python 3.11 or later.
+python() {
+    local candidate
+    for candidate in python3 python3.14 python3.13 python3.12 python3.11 /usr/bin/python3; do
+        "$candidate" -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$candidate" && return 0
+    done
+    die "Schemathesis needs Python 3.11 or later with venv: install the packages python3 and python3-venv"
+}
+
+setup_schemathesis() {
+    local to=$dir/schemathesis hash found
+    hash=$(sha256sum <"$here/schemathesis/requirements.txt")
+    [ -f "$to/.stamp" ] && [ "$(cat "$to/.stamp")" = "$hash" ] && return 0
+    found=$(python)
+    echo "setup: installing schemathesis (pip)" >&2
+    rm -rf "$to"
+    "$found" -m venv "$to"
+    "$to/bin/pip" install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --require-hashes \
+        --requirement "$here/schemathesis/requirements.txt" >&2 ||
+        die "pip could not install the packages of tools/schemathesis; is PyPI reachable?"
+    printf '%s' "$hash" >"$to/.stamp"
+}
+
 goal=${1:-}
 need cargo "Rust 1.95 or later: https://rustup.rs"
 need node "Node.js 20 or later: https://nodejs.org, or the package nodejs"
@@ -174,5 +197,6 @@ contracts) setup_foundry ;;
 test) setup_anvil && setup_foundry && setup_postgres ;;
 bench) setup_anvil && setup_peers ;;
 dashboard) setup_prometheus ;;
+api) setup_schemathesis ;;
 *) die "usage: tools/setup.sh demo|contracts|test|bench|dashboard|api" ;;
 esac

@@ -33,10 +33,16 @@ pub(crate) enum Measure {
     QueueCycleMillion,
     /// `queue.memory`.
     QueueMemory,
+    /// `pool.end_to_end`, `pool.end_to_end.p50`, and both for clients that poll.
+    PoolEndToEnd,
+    /// `queue.postgres` and `queue.postgres.wrong`.
+    QueuePostgres,
+    /// `node.tasks`.
+    NodeTasks,
 }
 
 impl Measure {
-    const ALL: [Self; 11] = [
+    const ALL: [Self; 14] = [
         Self::GasSlow(Redundancy::One),
         Self::GasSlow(Redundancy::Two),
         Self::GasSlow(Redundancy::Three),
@@ -48,6 +54,9 @@ impl Measure {
         Self::QueueCycle,
         Self::QueueCycleMillion,
         Self::QueueMemory,
+        Self::PoolEndToEnd,
+        Self::QueuePostgres,
+        Self::NodeTasks,
     ];
 
     /// The row's name.
@@ -62,6 +71,9 @@ impl Measure {
             Self::QueueCycle => "queue.cycle".to_owned(),
             Self::QueueCycleMillion => "queue.cycle_1m".to_owned(),
             Self::QueueMemory => "queue.memory".to_owned(),
+            Self::QueuePostgres => "queue.postgres".to_owned(),
+            Self::PoolEndToEnd => "pool.end_to_end".to_owned(),
+            Self::NodeTasks => "node.tasks".to_owned(),
         }
     }
 
@@ -70,13 +82,20 @@ impl Measure {
         match self {
             Self::QueueSubmit => &["queue.submit.p99"],
             Self::QueueCycle => &["queue.cycle.wrong"],
+            Self::QueuePostgres => &["queue.postgres.wrong"],
+            Self::PoolEndToEnd => &[
+                "pool.end_to_end.p50",
+                "pool.end_to_end.polled",
+                "pool.end_to_end.polled.p50",
+            ],
             Self::GasSlow(_)
             | Self::BlocksToPaid
             | Self::SandboxStart
             | Self::SandboxPython
             | Self::JobsPerSecond
             | Self::QueueCycleMillion
-            | Self::QueueMemory => &[],
+            | Self::QueueMemory
+            | Self::NodeTasks => &[],
         }
     }
 
@@ -145,6 +164,35 @@ impl Measure {
             Self::QueueMemory => {
                 let bytes = runtime.block_on(queue::bytes_per_job(program))?;
                 vec![row(bytes, "bytes", Goal::AtMost(1_024.0))]
+            }
+            Self::PoolEndToEnd => {
+                let (followed, polled) = runtime.block_on(queue::end_to_end(program))?;
+                let beside = |name, value, unit, goal| Row::new(name, value, unit, goal);
+                vec![
+                    row(followed.rate, "1/s", Goal::AtLeast(2_300.0)),
+                    beside("pool.end_to_end.p50", followed.p50, "ms", Goal::AtMost(7.0)),
+                    beside("pool.end_to_end.polled", polled.rate, "1/s", Goal::None),
+                    beside("pool.end_to_end.polled.p50", polled.p50, "ms", Goal::None),
+                ]
+            }
+            Self::QueuePostgres => {
+                let measured = runtime.block_on(queue::cycle_of_replicas(program))?;
+                let goal = Goal::AtLeastTimesPeer(0.5);
+                let rate = row(measured.rate, "1/s", Goal::None);
+                let wrong = Row::new(
+                    "queue.postgres.wrong",
+                    measured.wrong,
+                    "claims",
+                    Goal::AtMost(0.0),
+                );
+                vec![
+                    rate.beside("two bare statements by pgbench", measured.peer, goal),
+                    wrong,
+                ]
+            }
+            Self::NodeTasks => {
+                let rate = runtime.block_on(queue::node_tasks(program))?;
+                vec![self.rate(rate, "the sandbox alone, in parallel", 0.6)]
             }
         })
     }

@@ -11,6 +11,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) enum Goal {
     /// At most this value.
     AtMost(f64),
+    /// At least this value.
+    AtLeast(f64),
     /// At most this multiple of the peer's value.
     AtMostTimesPeer(f64),
     /// At least this multiple of the peer's value.
@@ -64,6 +66,7 @@ impl Row {
     fn judged(mut self, goal: Goal) -> Self {
         (self.goal, self.met) = match goal {
             Goal::AtMost(most) => (format!("≤ {most}"), Some(self.value <= most)),
+            Goal::AtLeast(least) => (format!("≥ {least}"), Some(self.value >= least)),
             Goal::AtMostTimesPeer(times) => (
                 format!("≤ {times} × peer"),
                 self.peer_value.map(|peer| self.value <= times * peer),

@@ -15,7 +15,8 @@ pub(crate) fn start(global: &Global, service: bool) {
     let level = match (global.verbose, service) {
         (0, false) => "error",
         (0, true) => "info",
-        (1, _) => "info,sandrun=debug",
+        // a prefix: all crates whose names begin with it
+        (1, _) => "info,sandrun=debug,pool_manager=debug,node_agent=debug,client_sdk=debug",
         (2.., _) => "debug",
     };
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(level));

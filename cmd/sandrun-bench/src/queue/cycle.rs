@@ -12,7 +12,8 @@ use super::broker::Broker;
 use super::wire::Wire;
 use super::{Rate, floor, load};
 
-const CLAIMERS: usize = 8;
+/// Nodes that claim.
+pub(super) const CLAIMERS: usize = 8;
 /// Jobs that are measured.
 const JOBS: usize = 20_000;
 /// Jobs that wait while the same number is measured.
@@ -27,7 +28,7 @@ pub(crate) async fn cycle(program: &Path) -> anyhow::Result<(Rate, f64)> {
     let broker = Broker::start(program).await?;
     let peer = floor::commits_per_second(&broker.directory)?;
     load::fill(&broker.url, JOBS, false).await?;
-    let (rate, wrong) = run(&broker.url, JOBS).await?;
+    let (rate, wrong) = run(&[&broker.url], JOBS).await?;
     broker.stop().await;
     Ok((Rate { rate, peer }, wrong))
 }
@@ -40,7 +41,7 @@ pub(crate) async fn cycle_of_a_million(program: &Path) -> anyhow::Result<Rate> {
     let (plain, _) = cycle(program).await?;
     let broker = Broker::start(program).await?;
     load::fill(&broker.url, MILLION, true).await?;
-    let (rate, _) = run(&broker.url, JOBS).await?;
+    let (rate, _) = run(&[&broker.url], JOBS).await?;
     broker.stop().await;
     Ok(Rate {
         rate,
@@ -48,12 +49,14 @@ pub(crate) async fn cycle_of_a_million(program: &Path) -> anyhow::Result<Rate> {
     })
 }
 
-/// Claims and completes so many of the jobs that wait.
-async fn run(url: &str, jobs: usize) -> anyhow::Result<(f64, f64)> {
+/// Claims and completes so many of the jobs that wait, the claimers spread over the services at these addresses: how many
+/// a second, and how many claims were wrongly told that there is none.
+pub(super) async fn run(urls: &[&str], jobs: usize) -> anyhow::Result<(f64, f64)> {
     let (left, wrong) = (Arc::new(AtomicUsize::new(jobs)), Arc::new(AtomicUsize::new(0)));
     let mut tasks = tokio::task::JoinSet::new();
     let mut wires = Vec::new();
     for number in 0..CLAIMERS {
+        let url = urls[number % urls.len()];
         let mut wire = Wire::open(url).await?;
         let capabilities =
             json!({"cpu_cores": 8, "memory_gb": 64, "gpu": false, "interpreters": ["python3"]});

@@ -52,8 +52,42 @@ impl Wire {
         if let Some(client) = client {
             request = request.header("x-client", client);
         }
+        self.send(path, request.body(Full::new(body))?).await
+    }
+
+    /// Posts a form whose parts are already in place, between `boundary`s.
+    ///
+    /// # Errors
+    /// As [`Wire::post`].
+    pub(super) async fn post_form(
+        &mut self,
+        path: &str,
+        boundary: &str,
+        body: Bytes,
+    ) -> anyhow::Result<Bytes> {
+        let request = Request::builder()
+            .method(Method::POST)
+            .uri(path)
+            .header("host", &self.host)
+            .header(
+                "content-type",
+                format!("multipart/form-data; boundary={boundary}"),
+            );
+        self.send(path, request.body(Full::new(body))?).await
+    }
+
+    /// Gets an answer's bytes.
+    ///
+    /// # Errors
+    /// As [`Wire::post`].
+    pub(super) async fn get(&mut self, path: &str) -> anyhow::Result<Bytes> {
+        let request = Request::builder().uri(path).header("host", &self.host);
+        self.send(path, request.body(Full::default())?).await
+    }
+
+    async fn send(&mut self, path: &str, request: Request<Full<Bytes>>) -> anyhow::Result<Bytes> {
         self.sender.ready().await?;
-        let answer = self.sender.send_request(request.body(Full::new(body))?).await?;
+        let answer = self.sender.send_request(request).await?;
         let status = answer.status();
         let body = answer.into_body().collect().await?.to_bytes();
         anyhow::ensure!(

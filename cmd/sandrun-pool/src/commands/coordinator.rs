@@ -25,7 +25,8 @@ pub(crate) struct Arguments {
     /// Port; 0 takes any free one
     #[arg(long, default_value_t = 9000, env = "COORDINATOR_PORT")]
     port: u16,
-    /// List of workers, JSON: worker_id, endpoint, max_concurrent_jobs; read again when it changes
+    /// List of workers, JSON: worker_id, endpoint, and as far as there are any max_concurrent_jobs, region, labels; read
+    /// again when it changes
     #[arg(long, value_name = "FILE", env = "COORDINATOR_WORKERS")]
     workers: PathBuf,
     /// Queue: a file, or postgres://user@host/database

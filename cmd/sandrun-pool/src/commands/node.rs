@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use node_agent::{BrokerNodeConfig, BrokerNodeError, StatedCapabilities};
+use node_agent::{BrokerNodeConfig, BrokerNodeError, Detection, StatedCapabilities};
 
 use crate::args::shutdown;
 use crate::config::home;
@@ -60,6 +60,18 @@ pub(crate) struct Arguments {
     /// How much longer than that to wait for the executor to end it
     #[arg(long, value_name = "SECONDS", env = "TIMEOUT_BUFFER", default_value = "10", value_parser = seconds)]
     timeout_buffer: Duration,
+    /// Most memory that the executor gives a job, MiB, as its own --max-memory: no more is announced
+    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    max_memory: u32,
+    /// Where the machine stands, for jobs that ask for a region
+    #[arg(long, value_name = "NAME", env = "NODE_REGION")]
+    region: Option<String>,
+    /// What jobs may ask for besides, as KEY=VALUE; may be given several times
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = label)]
+    labels: Vec<(String, String)>,
+    /// Announce no graphics card
+    #[arg(long)]
+    no_gpu: bool,
     /// What to announce in the place of what is found: JSON with cpu_cores, memory_gb, gpu, interpreters
     #[arg(long, value_name = "JSON", value_parser = capabilities)]
     capabilities: Option<StatedCapabilities>,
@@ -89,6 +101,16 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(time)
 }
 
+fn label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or_else(|| format!("`{text}` is not KEY=VALUE"))?;
+    if key.is_empty() {
+        return Err(format!("`{text}` has no key before the ="));
+    }
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 fn capabilities(text: &str) -> Result<StatedCapabilities, serde_json::Error> {
     serde_json::from_str(text)
 }
@@ -99,6 +121,10 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         Some(folder) => folder,
         None => default_folder(&arguments.broker, &arguments.sandrun)?,
     };
+    let mut capabilities = arguments.capabilities;
+    if arguments.no_gpu {
+        capabilities.get_or_insert_default().gpu = Some(false);
+    }
     let config = BrokerNodeConfig {
         endpoint: arguments.endpoint,
         poll_interval: arguments.poll_interval,
@@ -106,7 +132,13 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         max_concurrent_jobs: arguments.max_concurrent_jobs,
         job_timeout: arguments.job_timeout,
         timeout_buffer: arguments.timeout_buffer,
-        capabilities: arguments.capabilities,
+        max_memory_mib: Some(arguments.max_memory),
+        detection: Detection {
+            region: arguments.region,
+            labels: arguments.labels.into_iter().collect(),
+            ..Detection::default()
+        },
+        capabilities,
         ..BrokerNodeConfig::new(arguments.broker, arguments.sandrun, data_dir)
     };
     let ready = |node: &str| announce(&format!("ready: node {node}"));
@@ -116,7 +148,8 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
             BrokerNodeError::BrokerAddress { .. }
             | BrokerNodeError::Executor(_)
             | BrokerNodeError::Folder { .. }
-            | BrokerNodeError::Locked(_) => Status::BadInput,
+            | BrokerNodeError::Locked(_)
+            | BrokerNodeError::Twin { .. } => Status::BadInput,
             BrokerNodeError::Setup(_) | BrokerNodeError::Task(_) => Status::Failure,
         };
         Failure::new(status, words(&error.into()))
@@ -142,6 +175,8 @@ mod tests {
     fn seconds_are_positive_and_at_most_a_day() {
         assert_eq!(seconds("5"), Ok(Duration::from_secs(5)));
         assert_eq!(seconds("0.5"), Ok(Duration::from_millis(500)));
+        assert_eq!(label("disk=ssd=1"), Ok(("disk".to_owned(), "ssd=1".to_owned())));
+        assert!(label("disk").is_err() && label("=ssd").is_err());
         for bad in ["0", "-1", "NaN", "inf", "1e9", "soon", ""] {
             assert!(seconds(bad).is_err(), "{bad}");
         }

@@ -144,11 +144,11 @@ impl Drop for Own {
 async fn reserve(app: &App, id: RunId) -> Result<JobFolder, ApiError> {
     let jobs = app.jobs.clone();
     let made = blocking(move || JobFolder::create(&jobs, id)).await?;
-    made.map_err(|error| match error.kind() {
-        ErrorKind::AlreadyExists => {
-            ApiError::conflict("this very submission is being received; send it again in a moment")
+    made.map_err(|error| {
+        if error.kind() == ErrorKind::AlreadyExists {
+            return ApiError::conflict("this very submission is being received; send it again in a moment");
         }
-        _ => ApiError::internal("a job's folder could not be made", &error),
+        ApiError::internal("a job's folder could not be made", &error)
     })
 }
 

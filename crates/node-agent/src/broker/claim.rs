@@ -11,7 +11,7 @@ use super::error::BrokerError;
 use super::node::Node;
 use super::pace::{Last, Step, next_step};
 use super::task::{Task, handle};
-use super::wire::{Claimed, NodeId};
+use super::wire::{Claim, Claimed, NodeId};
 
 /// Claims until the node is to end; each job is a task of `jobs`.
 pub(crate) async fn claim(node: Arc<Node>, jobs: TaskTracker) {
@@ -75,8 +75,9 @@ async fn take(node: &Arc<Node>, step: Step, jobs: &TaskTracker) -> Result<Last, 
         },
         Step::Claim { max, wait } => {
             let asked = Instant::now();
+            node.state().free_since = None;
             match ask(node, max, wait).await {
-                Ok((node_id, claimed)) => Ok(spread(node, node_id, claimed, asked.elapsed(), jobs)),
+                Ok(asked_for) => Ok(spread(node, asked_for, asked.elapsed(), jobs)),
                 Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "no answer about work");
                     Err(Trouble::Failed)
@@ -86,25 +87,53 @@ async fn take(node: &Arc<Node>, step: Step, jobs: &TaskTracker) -> Result<Last, 
     }
 }
 
-async fn ask(node: &Node, max: u32, wait: Duration) -> Result<(NodeId, Claimed), BrokerError> {
+/// The answer to a claim.
+struct Asked {
+    node_id: NodeId,
+    /// The claim's number, to be settled when all that it brought is held.
+    claim: u64,
+    claimed: Claimed,
+}
+
+async fn ask(node: &Node, max: u32, wait: Duration) -> Result<Asked, BrokerError> {
     let node_id = node.register(None).await?;
-    let claimed = node.broker.claim(&node_id, max, wait).await;
-    match claimed {
+    match ask_as(node, &node_id, max, wait).await {
         Err(error) if error.status() == Some(404) => {
             info!(node = %node_id, "the broker has forgotten this node");
             let node_id = node.register(Some(&node_id)).await?;
-            let claimed = node.broker.claim(&node_id, max, wait).await?;
-            Ok((node_id, claimed))
+            ask_as(node, &node_id, max, wait).await
         }
-        other => Ok((node_id, other?)),
+        other => other,
+    }
+}
+
+async fn ask_as(node: &Node, node_id: &NodeId, max: u32, wait: Duration) -> Result<Asked, BrokerError> {
+    let claim = node.state().next_claim();
+    match node.broker.claim(&Claim { node_id, max, claim }, wait).await {
+        Ok(claimed) => Ok(Asked {
+            node_id: node_id.clone(),
+            claim,
+            claimed,
+        }),
+        Err(error) => {
+            // nobody will read its answer any more: what was given comes back with the next sign of life
+            node.state().settle(claim);
+            Err(error)
+        }
     }
 }
 
 /// Begins with what was claimed.
-fn spread(node: &Arc<Node>, node_id: NodeId, claimed: Claimed, took: Duration, jobs: &TaskTracker) -> Last {
+fn spread(node: &Arc<Node>, asked: Asked, took: Duration, jobs: &TaskTracker) -> Last {
+    let Asked {
+        node_id,
+        claim,
+        claimed,
+    } = asked;
     let protocol = claimed.protocol;
     node.state().protocol = protocol;
     let is_empty = claimed.jobs.is_empty();
+    let mut begun = Vec::new();
     for job in claimed.jobs {
         let held = match &job {
             Ok(job) => job.held.clone(),
@@ -116,8 +145,7 @@ fn spread(node: &Arc<Node>, node_id: NodeId, claimed: Claimed, took: Duration, j
                 }
             },
         };
-        let begun = node.state().begin(&held);
-        let Some(cancel) = begun else {
+        let Some(cancel) = node.state().begin(&held) else {
             debug!(job = %held.id, "claimed again while it is under way");
             continue;
         };
@@ -130,7 +158,12 @@ fn spread(node: &Arc<Node>, node_id: NodeId, claimed: Claimed, took: Duration, j
             protocol,
             cancel,
         };
-        jobs.spawn(handle(task, job).instrument(span));
+        begun.push(handle(task, job).instrument(span));
+    }
+    // a sign of life that calls the claim settled lists all that it brought
+    node.state().settle(claim);
+    for job in begun {
+        jobs.spawn(job);
     }
     if is_empty {
         Last::Empty { protocol, took }

@@ -12,8 +12,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::error::{BrokerError, BrokerNodeError};
 use super::wire::{
-    Claim, Claimed, Completion, FailedAttempt, FileRef, Heartbeat, Held, LogUpdate, NodeId, Registered,
-    Registration, Wishes,
+    Claim, Claimed, Completion, CompletionAnswer, CompletionAnswers, Completions, FailedAttempt, FileRef,
+    Heartbeat, Held, LogUpdate, NodeId, Registered, Registration, Wishes,
 };
 
 /// Longest wait for a connection.
@@ -114,14 +114,9 @@ impl BrokerClient {
     }
 
     /// `POST /claim?wait=`: the broker may take so long where it has no job.
-    pub(crate) async fn claim(
-        &self,
-        node_id: &NodeId,
-        max: u32,
-        wait: Duration,
-    ) -> Result<Claimed, BrokerError> {
+    pub(crate) async fn claim(&self, claim: &Claim<'_>, wait: Duration) -> Result<Claimed, BrokerError> {
         let request = self
-            .post(&["claim"], &Claim { node_id, max })
+            .post(&["claim"], claim)
             .query(&[("wait", wait.as_secs())])
             .timeout(wait + ANSWER);
         let body = bounded(Self::send(request).await?, MAX_JSON).await?;
@@ -131,6 +126,23 @@ impl BrokerClient {
     /// `POST /complete`.
     pub(crate) async fn complete(&self, completion: &Completion) -> Result<(), BrokerError> {
         Self::send(self.post(&["complete"], completion)).await.map(drop)
+    }
+
+    /// `POST /v1/work/complete`: what became of each, in their order.
+    pub(crate) async fn complete_all(
+        &self,
+        completions: &[Completion],
+    ) -> Result<Vec<Result<(), BrokerError>>, BrokerError> {
+        let request = self.post(&["v1", "work", "complete"], &Completions { completions });
+        let answers: CompletionAnswers = Self::json(request).await?;
+        let read = |it: CompletionAnswer| match it.status {
+            200 => Ok(()),
+            status => Err(BrokerError::Status {
+                status,
+                words: it.error.chars().take(MAX_WORDS).collect(),
+            }),
+        };
+        Ok(answers.results.into_iter().map(read).collect())
     }
 
     /// `POST /v1/work/{id}/{attempt}/fail`.

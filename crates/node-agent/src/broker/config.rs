@@ -30,6 +30,8 @@ pub struct BrokerNodeConfig {
     pub job_timeout: Duration,
     /// How much longer than a job's own time the node waits for its executor to end it.
     pub timeout_buffer: Duration,
+    /// Most memory in MiB that the executor gives a job: no more of what is found is announced. `None` announces all of it.
+    pub max_memory_mib: Option<u32>,
     /// What is announced in the place of what is found.
     pub capabilities: Option<StatedCapabilities>,
     /// How to look at the machine.
@@ -50,6 +52,7 @@ impl BrokerNodeConfig {
             max_concurrent_jobs: 1,
             job_timeout: Duration::from_secs(300),
             timeout_buffer: Duration::from_secs(10),
+            max_memory_mib: None,
             capabilities: None,
             detection: Detection::default(),
         }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sandrun_executor::ClientError;
 use thiserror::Error;
@@ -36,6 +37,17 @@ pub enum BrokerNodeError {
     /// Another node works in the folder.
     #[error("another node uses the folder {}; stop it, or give this one a folder of its own with --data-dir", .0.display())]
     Locked(PathBuf),
+    /// Another node of this machine has the same name with the same broker.
+    #[error(
+        "another node on this machine works for {broker} as {endpoint}, and would get this one's jobs; stop it, or give \
+         this one an executor and a name of its own with --sandrun and --endpoint"
+    )]
+    Twin {
+        /// The broker's address.
+        broker: String,
+        /// The name that both have.
+        endpoint: String,
+    },
     /// A thread of the node died.
     #[error("a task of the node died")]
     Task(#[from] tokio::task::JoinError),
@@ -61,6 +73,12 @@ pub(crate) enum BrokerError {
     /// Its answer is longer than is taken.
     #[error("the broker's answer has more than {0} bytes")]
     TooLong(u64),
+    /// A request about several attempts failed.
+    #[error(transparent)]
+    Together(Arc<Self>),
+    /// The broker's answer says nothing about this attempt.
+    #[error("the broker does not say what became of it")]
+    Interrupted,
     /// A file that is not what the job says.
     #[error("the broker's file {0} is not what the job says")]
     OtherFile(String),
@@ -76,10 +94,12 @@ pub(crate) enum BrokerError {
 
 impl BrokerError {
     /// The HTTP status, where there is one.
-    pub(crate) const fn status(&self) -> Option<u16> {
+    pub(crate) fn status(&self) -> Option<u16> {
         match self {
             Self::Status { status, .. } => Some(*status),
-            Self::Unreachable(_)
+            Self::Together(error) => error.status(),
+            Self::Interrupted
+            | Self::Unreachable(_)
             | Self::NotUnderstood(_)
             | Self::TooLong(_)
             | Self::OtherFile(_)
@@ -88,8 +108,10 @@ impl BrokerError {
     }
 
     /// What is to be made of it by somebody who answers for an attempt.
-    pub(crate) const fn meaning(&self) -> Meaning {
+    pub(crate) fn meaning(&self) -> Meaning {
         match self {
+            // what is wrong with the whole request may be wrong with another part of it
+            Self::Together(_) | Self::Interrupted => Meaning::Later,
             Self::Status {
                 status: 404 | 409, ..
             } => Meaning::NotOurs,

@@ -65,12 +65,17 @@ async fn beat(node: &Node) {
 
 async fn ask(node: &Node) -> Result<Wishes, BrokerError> {
     let node_id = node.register(None).await?;
-    let jobs = node.state().held();
+    let (jobs, claims_answered_up_to) = {
+        // under one lock: the list is never older than what it is said to be complete for
+        let state = node.state();
+        (state.held(), state.answered_up_to())
+    };
     let answer = node
         .broker
         .heartbeat(&Heartbeat {
             node_id: &node_id,
             jobs,
+            claims_answered_up_to,
         })
         .await;
     match answer {

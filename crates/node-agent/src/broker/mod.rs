@@ -12,12 +12,15 @@
 //! **Invariant**: an answer that exists is told until the broker has it or refuses it, also by the node's next process.
 //! **Invariant**: an attempt is answered at most once, by its number.
 
+mod alone;
 mod claim;
 mod client;
+mod complete;
 mod config;
 mod error;
 mod feed;
 mod heartbeat;
+mod journal;
 mod node;
 mod offer;
 mod pace;
@@ -39,6 +42,7 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::detect::detect;
+use alone::Alone;
 use client::BrokerClient;
 use node::Node;
 use pace::Backoff;
@@ -69,12 +73,14 @@ pub async fn run_for_broker(
         .map_err(|error| BrokerNodeError::Executor(Box::new(error)))?;
     let (folder, url) = (config.data_dir.clone(), config.broker_url.clone());
     let (spool, left) = tokio::task::spawn_blocking(move || Spool::open(&folder, &url)).await??;
-    let found = detect(&config.detection).await;
+    let mut found = detect(&config.detection).await;
+    found.memory_mib = found.memory_mib.min(config.max_memory_mib.unwrap_or(u32::MAX));
     let offer = offer::offer(&offer::merge(found, config.capabilities.as_ref()));
     let endpoint = config.endpoint.clone().unwrap_or_else(|| {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         offer::endpoint(&config.sandrun_url, hostname.trim())
     });
+    let _alone = Alone::claim(&config.broker_url, &endpoint)?;
     let node = Arc::new(Node::new(config, endpoint, offer, broker, executor, spool));
     let (loops, jobs) = (TaskTracker::new(), TaskTracker::new());
     if left != Left::default() {

@@ -1,6 +1,7 @@
 //! The node as its tasks share it: configuration, clients, state, and how it is told to end.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use sandrun_executor::{ClientError, ExecutorClient};
 use sandrun_types::ClassId;
@@ -9,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::client::BrokerClient;
+use super::complete::Completions;
 use super::config::BrokerNodeConfig;
 use super::error::BrokerError;
 use super::offer::Offer;
@@ -23,6 +25,7 @@ pub(crate) struct Node {
     pub(crate) endpoint: String,
     pub(crate) offer: Offer,
     pub(crate) broker: BrokerClient,
+    pub(crate) completions: Arc<Completions>,
     pub(crate) executor: ExecutorClient,
     pub(crate) spool: Spool,
     state: Mutex<State>,
@@ -45,14 +48,17 @@ impl Node {
         executor: ExecutorClient,
         spool: Spool,
     ) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let first_claim = u64::try_from(since.as_millis()).unwrap_or_default();
         Self {
             config,
             endpoint,
             offer,
+            completions: Completions::new(broker.clone()),
             broker,
             executor,
             spool,
-            state: Mutex::new(State::new()),
+            state: Mutex::new(State::new(first_claim)),
             changed: Notify::new(),
             stop: CancellationToken::new(),
             abort: CancellationToken::new(),

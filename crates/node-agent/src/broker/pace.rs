@@ -12,6 +12,10 @@ const BUSY_HEARTBEAT: Duration = Duration::from_secs(5);
 const LOG_DELAY: Duration = Duration::from_millis(200);
 /// Least and longest pause after a claim that came back empty sooner than it was asked to wait: its broker is ending.
 const SOON: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(1));
+/// A node of many slots does not ask for each by itself: it waits until a quarter of them is free, but for no longer than
+/// this.
+const GATHER: Duration = Duration::from_millis(20);
+const FEW: u32 = 4;
 /// Answers that wait for a broker which takes claims, but no answers, before no more is claimed.
 const MAX_UNDELIVERED: usize = 256;
 
@@ -60,6 +64,8 @@ pub(crate) struct View {
     pub(crate) slots: u32,
     /// Jobs under way.
     pub(crate) running: usize,
+    /// How long there has been a free slot, since the last claim.
+    pub(crate) free_for: Duration,
     /// Answers that the broker could not be told yet.
     pub(crate) undelivered: usize,
     /// Whether the executor has answered since it last failed.
@@ -105,6 +111,8 @@ pub(crate) fn next_step(view: &View, last: Last) -> Step {
         .saturating_sub(u32::try_from(view.running).unwrap_or(u32::MAX));
     if view.draining || free == 0 || view.undelivered >= MAX_UNDELIVERED {
         Step::Wait
+    } else if view.executor_is_up && free < view.slots / FEW && view.free_for < GATHER {
+        Step::Pause(GATHER.saturating_sub(view.free_for))
     } else if view.executor_is_up {
         Step::Claim {
             max: free,
@@ -151,6 +159,7 @@ mod tests {
             draining: false,
             slots: 4,
             running: 1,
+            free_for: GATHER,
             undelivered: 0,
             executor_is_up: true,
             poll_interval: Duration::from_secs(5),

@@ -196,15 +196,21 @@ async fn tell(node: &Node, answer: &mut Answer) -> Told {
 async fn try_to_tell(node: &Node, answer: &mut Answer) -> Result<(), BrokerError> {
     let completion = &answer.completion;
     let held = completion.held();
-    let folder = node.spool.work_folder(&held).join("outputs");
     for file in completion.outputs.iter().skip(answer.uploaded) {
-        let from = folder.join(file.path.as_str());
+        let from = node
+            .spool
+            .work_folder(&held)
+            .join("outputs")
+            .join(file.path.as_str());
         node.broker
             .upload(&held, &completion.node_id, file, &from)
             .await?;
         answer.uploaded += 1;
     }
-    node.broker.complete(completion).await
+    match answer.protocol {
+        Protocol::Two => node.completions.tell(completion.clone()).await,
+        Protocol::Plain => node.broker.complete(completion).await,
+    }
 }
 
 async fn conclude(node: &Arc<Node>, answer: &Answer, told: Told) {
@@ -238,6 +244,9 @@ async fn conclude(node: &Arc<Node>, answer: &Answer, told: Told) {
 
 /// Removes what lies on disk for an attempt.
 pub(crate) async fn forget(node: &Arc<Node>, held: &Held) {
+    if !node.spool.let_go(held) {
+        return;
+    }
     let (node, held) = (Arc::clone(node), held.clone());
     let removed = tokio::task::spawn_blocking(move || node.spool.remove(&held)).await;
     match removed {
@@ -277,8 +286,11 @@ pub(crate) async fn give_up(task: &Task, reason: String, retry: bool) {
                 }
                 task.release();
             } else {
+                // the slot is free, and the attempt is this node's until the broker knows
+                node.state().give_up(&task.held);
                 task.release();
                 tell_failure(task, &reason, retry, true).await;
+                node.state().has_given_up(&task.held);
             }
             forget(node, &task.held).await;
         }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sandrun_executor::wire::JobState;
-use sandrun_executor::{ClientError, FileContent, SignedReceipt, Submission};
+use sandrun_executor::{BegunRun, ClientError, FileContent, FollowedRun, SignedReceipt, Submission};
 use sandrun_types::{
     Attempt, BundlePath, BundlePathError, InputFile, Receipt, RunOutcome, Sha256Hex, output_root,
 };
@@ -32,6 +32,9 @@ use crate::execute::{self, RunError};
 const ARCHIVE: &str = "bundle.tar.gz";
 /// How often a job is run again whose executor has lost it.
 const RUNS: u32 = 3;
+/// How long the executor may take to answer a submission with the run's end; a line that was printed meanwhile has half a
+/// second more to be with the client within one.
+const SOON: Duration = Duration::from_millis(400);
 /// How long the executor is asked to wait for something new.
 const FOLLOW: Duration = Duration::from_secs(20);
 /// Exit code of a program that was ended: 128 + SIGKILL.
@@ -67,7 +70,8 @@ impl Trouble {
         let retry = match self {
             Self::Unwanted => return End::Unwanted,
             Self::Broker(error) if error.meaning() == Meaning::NotOurs => return End::Unwanted,
-            Self::Executor(ClientError::Refused { .. }) => false,
+            // with 404 it has lost the run and its files, as after a restart; else no other node does better
+            Self::Executor(ClientError::Refused { status, .. }) => *status == 404,
             Self::Broker(_)
             | Self::Executor(_)
             | Self::Check(_)
@@ -127,11 +131,11 @@ impl<'a> Run<'a> {
     async fn work(&mut self) -> Result<Answer, Trouble> {
         let bundle = self.bundle().await?;
         for _ in 0..RUNS {
-            let run = self.submit(&bundle).await?;
-            self.id = Some(run.clone());
-            self.task.note(Some(&run)).await;
+            let begun = self.submit(&bundle).await?;
+            let run = begun.id;
+            self.id = (!begun.is_forgotten).then(|| run.clone());
             debug!(run, "submitted to the executor");
-            match self.follow(&run).await? {
+            match self.follow(&run, begun.followed).await? {
                 Followed::Over(signed) => return self.conclude(&bundle, &run, &signed).await,
                 Followed::Late => return Ok(self.late()),
                 Followed::Lost => {
@@ -149,7 +153,7 @@ impl<'a> Run<'a> {
 
     /// The job's files: fetched and checked, where they come from the broker.
     async fn bundle(&self) -> Result<Bundle, Trouble> {
-        let folder = self.folder().join("in");
+        let mut folder = PathBuf::new();
         let mut known = BTreeMap::new();
         match &self.program.inputs {
             Inputs::Code { name, text } => {
@@ -160,6 +164,7 @@ impl<'a> Run<'a> {
                 known.insert(name.clone(), file);
             }
             Inputs::Files { files, archives } => {
+                folder = self.folder().join("in");
                 let packed = self.folder().join("archives");
                 for (file, folder) in files
                     .values()
@@ -227,28 +232,35 @@ impl<'a> Run<'a> {
         Ok(submission)
     }
 
-    /// Hands the job to the executor; returns its name there.
-    async fn submit(&self, bundle: &Bundle) -> Result<String, Trouble> {
+    /// Hands the job to the executor; returns its name there, and its end if that comes soon.
+    async fn submit(&self, bundle: &Bundle) -> Result<BegunRun, Trouble> {
         let (submission, node) = (self.submission(bundle).await?, &self.task.node);
         let submit = || async {
-            let submitted = node.executor.submit(submission.clone()).await;
+            let submitted = node.executor.submit_and_follow(submission.clone(), SOON).await;
             if let Err(error @ ClientError::Unreachable { .. }) = &submitted {
                 node.suspect_executor(error);
             }
             submitted
         };
-        let submitted = patiently(ClientError::is_transient, submit).await?;
-        Ok(submitted.job_id)
+        Ok(patiently(ClientError::is_transient, submit).await?)
     }
 
     /// Follows the run to its end, and passes on what it prints.
-    async fn follow(&mut self, run: &str) -> Result<Followed, Trouble> {
+    async fn follow(&mut self, run: &str, begun: Option<FollowedRun>) -> Result<Followed, Trouble> {
+        let mut next = 0;
+        if let Some(news) = begun {
+            self.feed.push(Instant::now(), &news.stdout, &news.stderr);
+            if let Some(receipt) = news.receipt {
+                return Ok(Followed::Over(receipt));
+            }
+            next = news.next;
+        }
+        self.task.note(Some(run));
         let executor = self.task.node.executor.clone();
         let limit = self.program.time + self.task.node.config.timeout_buffer;
         let mut running_since: Option<Instant> = None;
         let mut trouble: Option<(Instant, u32)> = None;
-        let mut next = 0;
-        let mut asked = Box::pin(executor.follow(run, 0, FOLLOW));
+        let mut asked = Box::pin(executor.follow(run, next, FOLLOW));
         loop {
             let late = running_since.map(|since| since + limit);
             let answer = tokio::select! {
@@ -380,10 +392,9 @@ impl<'a> Run<'a> {
 
     /// Fetches what the job left, each file checked against the receipt.
     async fn fetch_outputs(&self, receipt: &Receipt) -> Result<Vec<FileRef>, Trouble> {
-        let folder = self.folder().join("outputs");
         let mut outputs = Vec::new();
         for (name, stated) in &receipt.output_files {
-            let path = folder.join(name.as_str());
+            let path = self.folder().join("outputs").join(name.as_str());
             make_parent(&path).await?;
             let (executor, run) = (&self.task.node.executor, &receipt.job_id);
             let save = || executor.save_output(run, name, &path, stated.size_bytes);

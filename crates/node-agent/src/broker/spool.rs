@@ -1,13 +1,15 @@
 //! Answers that the broker does not have yet, on disk: they are sent again after a crash.
 //!
-//! Owns the node's folder: `answers/<name>.json`, one file (mode 0600, synced) for each answer; `claims/<name>.json`, one
-//! (not synced) for each attempt under way, so that the next process gives back what this one could not; and `work/<name>`
-//! for a job's files. Everything here blocks.
+//! Owns the node's folder: `answers/<name>.json`, one file (mode 0600, synced) for each answer; `attempts.jsonl`, the
+//! attempts under way (`journal.rs`), so that the next process gives back what this one could not; and `work/<name>` for a
+//! job's files. What touches answers and files blocks.
 
+use std::collections::BTreeSet;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sandrun_store::LockFile;
 use sandrun_types::{Sha256Hex, UnixSeconds};
@@ -15,6 +17,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::error::BrokerNodeError;
+use super::journal::{Journal, Line};
 use super::wire::{Completion, Held, NodeId, Protocol};
 
 /// An answer as it lies on disk.
@@ -68,6 +71,9 @@ pub(crate) struct Left {
 pub(crate) struct Spool {
     folder: PathBuf,
     broker: String,
+    /// Attempts of which there may be more than a line in the journal.
+    with_files: Mutex<BTreeSet<Held>>,
+    journal: Journal,
     _lock: LockFile,
 }
 
@@ -78,7 +84,7 @@ impl Spool {
             let path = path.to_owned();
             move |source| BrokerNodeError::Folder { path, source }
         };
-        let folders = ["answers", "claims", "work"].map(|name| folder.join(name));
+        let folders = ["answers", "work"].map(|name| folder.join(name));
         for path in std::iter::once(folder.to_owned()).chain(folders) {
             DirBuilder::new()
                 .recursive(true)
@@ -89,15 +95,15 @@ impl Spool {
         let lock = LockFile::take(&folder.join("lock"))
             .map_err(failed(folder))?
             .ok_or_else(|| BrokerNodeError::Locked(folder.to_owned()))?;
+        let mut answers: Vec<Spooled> = read_all(&folder.join("answers"))?;
+        let (journal, mut orphans) = open_journal(folder)?;
         let spool = Self {
             folder: folder.to_owned(),
             broker: broker.to_owned(),
+            with_files: Mutex::new(answers.iter().map(|it| it.completion.held()).collect()),
+            journal,
             _lock: lock,
         };
-        let mut answers: Vec<Spooled> = spool
-            .read_all("answers")
-            .map_err(failed(&folder.join("answers")))?;
-        let mut orphans: Vec<Taken> = spool.read_all("claims").map_err(failed(&folder.join("claims")))?;
         spool.sweep(&answers).map_err(failed(&folder.join("work")))?;
         answers.retain(|it| it.broker == broker);
         orphans.retain(|it| {
@@ -105,25 +111,6 @@ impl Spool {
             it.broker == broker && !is_answered
         });
         Ok((spool, Left { answers, orphans }))
-    }
-
-    fn read_all<T: DeserializeOwned>(&self, folder: &str) -> io::Result<Vec<T>> {
-        let mut answers = Vec::new();
-        for entry in fs::read_dir(self.folder.join(folder))? {
-            let path = entry?.path();
-            if path.extension().is_none_or(|it| it != "json") {
-                // a file that was never completed
-                fs::remove_file(&path)?;
-                continue;
-            }
-            match serde_json::from_slice(&fs::read(&path)?) {
-                Ok(answer) => answers.push(answer),
-                Err(error) => {
-                    tracing::error!(file = %path.display(), %error, "a file of this node cannot be read; it is left alone");
-                }
-            }
-        }
-        Ok(answers)
     }
 
     /// Removes the work folders that no answer needs.
@@ -143,31 +130,43 @@ impl Spool {
 
     /// Where a job's files may lie.
     pub(crate) fn work_folder(&self, held: &Held) -> PathBuf {
+        self.expect_files(held);
         self.folder.join("work").join(name(&self.broker, held))
+    }
+
+    fn expect_files(&self, held: &Held) {
+        let mut with_files = self.with_files.lock().unwrap_or_else(PoisonError::into_inner);
+        if !with_files.contains(held) {
+            with_files.insert(held.clone());
+        }
     }
 
     /// Puts an answer down, so that it outlives this process and the power.
     pub(crate) fn put(&self, answer: &Spooled) -> io::Result<()> {
+        self.expect_files(&answer.completion.held());
         let name = name(&self.broker, &answer.completion.held());
-        self.write("answers", &name, &serde_json::to_vec(answer)?, File::sync_all)?;
+        self.write(&name, &serde_json::to_vec(answer)?)?;
         File::open(self.folder.join("answers"))?.sync_all()
     }
 
-    /// Notes an attempt that is under way, so that it outlives this process.
-    pub(crate) fn take_on(&self, taken: &Taken) -> io::Result<()> {
-        let name = name(&self.broker, &taken.held);
-        self.write("claims", &name, &serde_json::to_vec(taken)?, |_| Ok(()))
+    /// Notes an attempt that is under way, so that it outlives this process. Does not block.
+    pub(crate) fn take_on(&self, taken: Taken) {
+        self.journal.note(Line::Taken(taken));
     }
 
-    /// Writes a file that is there whole or not at all; `settle` is done before it has its name.
-    fn write(
-        &self,
-        folder: &str,
-        name: &str,
-        bytes: &[u8],
-        settle: impl FnOnce(&File) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let folder = self.folder.join(folder);
+    /// There is nothing to be given back of it; whether it has files that are to be removed. Does not block.
+    pub(crate) fn let_go(&self, held: &Held) -> bool {
+        let (broker, held) = (self.broker.clone(), held.clone());
+        let mut with_files = self.with_files.lock().unwrap_or_else(PoisonError::into_inner);
+        let has_files = with_files.remove(&held);
+        drop(with_files);
+        self.journal.note(Line::Over { broker, held });
+        has_files
+    }
+
+    /// Writes an answer that is there whole or not at all.
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let folder = self.folder.join("answers");
         let unfinished = folder.join(format!("{name}.part"));
         let mut file = OpenOptions::new()
             .write(true)
@@ -176,24 +175,64 @@ impl Spool {
             .mode(0o600)
             .open(&unfinished)?;
         file.write_all(bytes)?;
-        settle(&file)?;
+        file.sync_all()?;
         fs::rename(&unfinished, folder.join(format!("{name}.json")))
     }
 
-    /// The answer is of no more use, nor are the job's files.
+    /// Removes answer and files of an attempt that was let go.
     pub(crate) fn remove(&self, held: &Held) -> io::Result<()> {
         let name = name(&self.broker, held);
         let gone = |result: io::Result<()>| match result {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             other => other,
         };
-        for folder in ["answers", "claims"] {
-            gone(fs::remove_file(
-                self.folder.join(folder).join(format!("{name}.json")),
-            ))?;
-        }
+        let answer = self.folder.join("answers").join(format!("{name}.json"));
+        gone(fs::remove_file(answer))?;
         gone(fs::remove_dir_all(self.folder.join("work").join(name)))
     }
+}
+
+/// The journal, with what an earlier version of this program left as one file for each attempt.
+fn open_journal(folder: &Path) -> Result<(Journal, Vec<Taken>), BrokerNodeError> {
+    let former = folder.join("claims");
+    let known = if former.exists() {
+        read_all(&former)?
+    } else {
+        Vec::new()
+    };
+    let path = folder.join("attempts.jsonl");
+    let opened = Journal::open(&path, known).map_err(|source| BrokerNodeError::Folder { path, source })?;
+    match fs::remove_dir_all(&former) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            let path = former;
+            Err(BrokerNodeError::Folder { path, source })
+        }
+        _ => Ok(opened),
+    }
+}
+
+/// Every file of a folder that was completed.
+fn read_all<T: DeserializeOwned>(folder: &Path) -> Result<Vec<T>, BrokerNodeError> {
+    let failed = |source| BrokerNodeError::Folder {
+        path: folder.to_owned(),
+        source,
+    };
+    let mut answers = Vec::new();
+    for entry in fs::read_dir(folder).map_err(failed)? {
+        let path = entry.map_err(failed)?.path();
+        if path.extension().is_none_or(|it| it != "json") {
+            // a file that was never completed
+            fs::remove_file(&path).map_err(failed)?;
+            continue;
+        }
+        match serde_json::from_slice(&fs::read(&path).map_err(failed)?) {
+            Ok(answer) => answers.push(answer),
+            Err(error) => {
+                tracing::error!(file = %path.display(), %error, "a file of this node cannot be read; it is left alone");
+            }
+        }
+    }
+    Ok(answers)
 }
 
 /// A file name for an attempt: whatever characters a broker's ids have.
@@ -253,8 +292,8 @@ mod tests {
         fs::create_dir_all(spool.work_folder(&one.completion.held()).join("outputs")).unwrap();
         let other = answer("unanswered", BROKER).completion.held();
         fs::create_dir_all(spool.work_folder(&other)).unwrap();
-        spool.take_on(&taken(&one.completion.held())).unwrap();
-        spool.take_on(&taken(&other)).unwrap();
+        spool.take_on(taken(&one.completion.held()));
+        spool.take_on(taken(&other));
         let files: Vec<_> = fs::read_dir(folder.path().join("answers")).unwrap().collect();
         let mode = files[0]
             .as_ref()
@@ -276,11 +315,27 @@ mod tests {
         assert_eq!(found.orphans, [taken(&other)]);
         assert!(spool.work_folder(&one.completion.held()).exists());
         assert!(!spool.work_folder(&other).exists());
+        assert!(spool.let_go(&one.completion.held()));
         spool.remove(&one.completion.held()).unwrap();
         spool.remove(&one.completion.held()).unwrap();
-        spool.remove(&other).unwrap();
+        assert!(!spool.let_go(&answer("plain", BROKER).completion.held()));
+        spool.let_go(&other);
         drop(spool);
         assert_eq!(Spool::open(folder.path(), BROKER).unwrap().1, Left::default());
+    }
+
+    #[test]
+    fn attempts_that_an_earlier_version_noted_are_found() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("claims")).unwrap();
+        let known = taken(&answer("a", BROKER).completion.held());
+        let file = folder.path().join("claims/a.json");
+        fs::write(file, serde_json::to_vec(&known).unwrap()).unwrap();
+        for _ in 0..2 {
+            let (_, found) = Spool::open(folder.path(), BROKER).unwrap();
+            assert_eq!(found.orphans, std::slice::from_ref(&known));
+        }
+        assert!(!folder.path().join("claims").exists());
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sandrun_types::{ClassId, WorkerId};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::pace::View;
@@ -31,10 +32,21 @@ pub(crate) struct State {
     running: BTreeMap<Held, CancellationToken>,
     /// Attempts whose answers the broker could not be told yet.
     undelivered: BTreeSet<Held>,
+    /// Attempts that came to nothing, while the broker is told so.
+    given_up: BTreeSet<Held>,
+    /// The number of the last claim.
+    last_claim: u64,
+    /// Every claim up to this one is settled: its answer was read whole, and what it brought is in `held`, or it never
+    /// will be read.
+    settled: u64,
+    /// When a slot became free, since the last claim.
+    pub(crate) free_since: Option<Instant>,
 }
 
 impl State {
-    pub(crate) const fn new() -> Self {
+    /// `first` is higher than the number of every claim that this node has ever made: its processes count from the
+    /// milliseconds since 1970.
+    pub(crate) const fn new(first: u64) -> Self {
         Self {
             node_id: None,
             protocol: Protocol::Plain,
@@ -42,7 +54,22 @@ impl State {
             executor: None,
             running: BTreeMap::new(),
             undelivered: BTreeSet::new(),
+            given_up: BTreeSet::new(),
+            last_claim: first,
+            settled: first,
+            free_since: None,
         }
+    }
+
+    /// The number of a claim that is made now. There is one at a time.
+    pub(crate) fn next_claim(&mut self) -> u64 {
+        self.last_claim += 1;
+        self.last_claim
+    }
+
+    /// The claim's answer was read whole and [`Self::begin`] was called with all that it brought, or nobody will read it.
+    pub(crate) fn settle(&mut self, claim: u64) {
+        self.settled = self.settled.max(claim);
     }
 
     /// Takes a job on; `None` where it is under way already, or answered.
@@ -58,6 +85,17 @@ impl State {
     /// A job is over.
     pub(crate) fn end(&mut self, held: &Held) {
         self.running.remove(held);
+        self.free_since = self.free_since.or_else(|| Some(Instant::now()));
+    }
+
+    /// An attempt has come to nothing, of which the broker is told now.
+    pub(crate) fn give_up(&mut self, held: &Held) {
+        self.given_up.insert(held.clone());
+    }
+
+    /// The broker knows that it came to nothing, or does not want to.
+    pub(crate) fn has_given_up(&mut self, held: &Held) {
+        self.given_up.remove(held);
     }
 
     /// A job has an answer that is still to be told.
@@ -70,9 +108,17 @@ impl State {
         self.undelivered.remove(held);
     }
 
-    /// Attempts that this node answers for: under way, or with an answer that is still to be told.
+    /// Attempts that this node answers for: under way, or with an answer or a failure that is still to be told.
     pub(crate) fn held(&self) -> Vec<Held> {
-        self.running.keys().chain(&self.undelivered).cloned().collect()
+        let told_later = self.undelivered.iter().chain(&self.given_up);
+        self.running.keys().chain(told_later).cloned().collect()
+    }
+
+    /// Up to which claim the broker may go by [`Self::held`]: what it gave in answer to those and is not in there this node
+    /// does not have. Both are to be read under one lock. `None` where an attempt is known without its number.
+    pub(crate) fn answered_up_to(&self) -> Option<u64> {
+        let has_number = |held: &Held| held.attempt.is_some();
+        self.held().iter().all(has_number).then_some(self.settled)
     }
 
     /// Does what the broker wishes; returns the jobs that are told to stop now.
@@ -100,6 +146,7 @@ impl State {
             draining: self.draining,
             slots,
             running: self.running.len(),
+            free_for: self.free_since.map_or(Duration::MAX, |since| since.elapsed()),
             undelivered: self.undelivered.len(),
             executor_is_up: self.executor.is_some(),
             poll_interval,
@@ -122,8 +169,15 @@ mod tests {
 
     #[test]
     fn a_job_is_taken_on_once_and_cancelled_once_and_by_its_attempt() {
-        let mut state = State::new();
+        let mut state = State::new(7);
+        assert_eq!((state.answered_up_to(), state.next_claim()), (Some(7), 8));
+        assert_eq!(state.answered_up_to(), Some(7));
         let token = state.begin(&held("a", 2)).unwrap();
+        state.settle(8);
+        assert_eq!(
+            (state.answered_up_to(), state.held()),
+            (Some(8), vec![held("a", 2)])
+        );
         assert!(state.begin(&held("a", 2)).is_none());
         let other = state.begin(&held("b", 1)).unwrap();
         let wishes = |attempt| Wishes {
@@ -145,5 +199,14 @@ mod tests {
         assert_eq!(state.held(), []);
         assert_eq!(state.obey(&Wishes::default()), []);
         assert!(!state.draining && !state.is_busy());
+        state.give_up(&held("c", 1));
+        assert_eq!(state.held(), [held("c", 1)]);
+        state.has_given_up(&held("c", 1));
+        let unnumbered = Held {
+            attempt: None,
+            ..held("d", 1)
+        };
+        state.keep_answer(&unnumbered);
+        assert_eq!(state.answered_up_to(), None);
     }
 }

@@ -31,7 +31,7 @@ pub(crate) struct Task {
 
 impl Task {
     /// Notes on disk that this attempt is under way, and as which run; a broker of old takes nothing back.
-    pub(crate) async fn note(&self, run: Option<&str>) {
+    pub(crate) fn note(&self, run: Option<&str>) {
         if self.protocol == Protocol::Plain {
             return;
         }
@@ -41,11 +41,7 @@ impl Task {
             held: self.held.clone(),
             run: run.map(str::to_owned),
         };
-        let node = Arc::clone(&self.node);
-        let noted = tokio::task::spawn_blocking(move || node.spool.take_on(&taken)).await;
-        if let Err(error) = noted.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            warn!(%error, "cannot note the attempt; if this node dies its lease ends it");
-        }
+        self.node.spool.take_on(taken);
     }
 
     /// Gives the slot back.
@@ -73,7 +69,7 @@ pub(crate) enum End {
 
 /// Runs it and says what became of it.
 pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
-    task.note(None).await;
+    task.note(None);
     let configured = task.node.config.job_timeout;
     let program = job
         .map_err(|unreadable| unreadable.why)

@@ -76,6 +76,9 @@ pub(crate) struct Registered {
 pub(crate) struct Heartbeat<'a> {
     pub(crate) node_id: &'a NodeId,
     pub(crate) jobs: Vec<Held>,
+    /// Every claim up to this one is settled, and `jobs` has all that it brought; `None` where an attempt has no number.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) claims_answered_up_to: Option<u64>,
 }
 
 /// Its answer.
@@ -93,6 +96,8 @@ pub(crate) struct Wishes {
 pub(crate) struct Claim<'a> {
     pub(crate) node_id: &'a NodeId,
     pub(crate) max: u32,
+    /// This node's own number of the claim, higher than those of all before it.
+    pub(crate) claim: u64,
 }
 
 /// Its answer: `jobs` from ours, `job` from any other.
@@ -237,6 +242,26 @@ pub(crate) struct Completion {
     pub(crate) signature: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) worker_id: Option<WorkerId>,
+}
+
+/// `POST /v1/work/complete`.
+#[derive(Debug, Serialize)]
+pub(crate) struct Completions<'a> {
+    pub(crate) completions: &'a [Completion],
+}
+
+/// Its answer: one result for each, in their order.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CompletionAnswers {
+    pub(crate) results: Vec<CompletionAnswer>,
+}
+
+/// What `POST /complete` would have answered.
+#[derive(Debug, Deserialize)]
+pub(crate) struct CompletionAnswer {
+    pub(crate) status: u16,
+    #[serde(default)]
+    pub(crate) error: String,
 }
 
 impl Completion {

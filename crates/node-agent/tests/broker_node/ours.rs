@@ -250,6 +250,43 @@ async fn what_the_executor_refuses_is_given_back_for_good() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_sign_of_life_that_calls_a_claim_answered_lists_what_it_brought() -> Result<()> {
+    let (scene, broker) = (Scene::new().await?, Broker::ours().await?);
+    let node = scene.node(&broker.url, |config| config.max_concurrent_jobs = 2);
+    broker
+        .until("a first sign of life", |seen| seen.heartbeats.first().map(drop))
+        .await?;
+    broker.submit(job("endless", ENDLESS));
+    let listed = |heartbeat: &Value| heartbeat["jobs"] == json!([{"id": "endless", "attempt": 1}]);
+    broker
+        .until("one that lists it", |seen| {
+            seen.heartbeats.iter().any(listed).then_some(())
+        })
+        .await?;
+    let claims: Vec<u64> = broker.look(|seen| {
+        let number = |(_, body): &(_, Value)| body["claim"].as_u64().unwrap();
+        seen.claims.iter().map(number).collect()
+    });
+    assert!(claims.windows(2).all(|pair| pair[0] < pair[1]), "{claims:?}");
+    broker.look(|seen| {
+        let answered = |it: &Value| it["claims_answered_up_to"].as_u64().unwrap();
+        // the job came with the last claim but the one that waits
+        let last = seen
+            .heartbeats
+            .iter()
+            .find(|it| listed(it))
+            .map(answered)
+            .unwrap();
+        assert!(claims.contains(&last), "{last} of {claims:?}");
+        for heartbeat in &seen.heartbeats {
+            assert_eq!(listed(heartbeat), answered(heartbeat) >= last, "{heartbeat}");
+        }
+    });
+    node.stop().await?;
+    scene.end().await
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_killed_node_had_under_way_is_given_back_by_the_next_process() -> Result<()> {
     let (scene, broker) = (Scene::new().await?, Broker::ours().await?);
     broker.submit(job("endless", ENDLESS));
@@ -270,7 +307,9 @@ async fn what_a_killed_node_had_under_way_is_given_back_by_the_next_process() ->
     broker.completion("next").await?;
     drop(node.stdin.take());
     assert!(node.wait().await?.success());
-    assert_eq!(std::fs::read_dir(scene.data().join("claims"))?.count(), 0);
+    let notes = std::fs::read_to_string(scene.data().join("attempts.jsonl"))?;
+    let over = notes.lines().filter(|line| line.contains("\"over\""));
+    assert_eq!(over.count(), 2, "{notes}");
     broker.look(|seen| assert_eq!((seen.failures.len(), seen.completions.len()), (1, 1)));
     scene.end().await
 }

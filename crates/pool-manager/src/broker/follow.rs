@@ -183,7 +183,8 @@ impl Follower {
         let exit_code = answer.as_ref().and_then(|it| it.exit_code);
         match answer {
             Some(answer) => {
-                if self.attempt.is_some() && self.attempt != Some(answer.attempt) {
+                if self.attempt.is_some_and(|it| it != answer.attempt) {
+                    self.begin(row.state.word, answer.attempt);
                     self.sent = [0; 2];
                 }
                 self.attempt = Some(answer.attempt);
@@ -197,7 +198,7 @@ impl Follower {
                 }
             }
             None if is_untouched(&row) => {}
-            None => self.read(row.state.open).await?,
+            None => self.read(&row).await?,
         }
         if !row.state.open {
             self.over = true;
@@ -219,8 +220,19 @@ impl Follower {
         }
     }
 
+    /// Says that an attempt prints from the beginning, before it does: the row that was read may be older than its output,
+    /// or may have ended since.
+    fn begin(&mut self, word: JobWord, attempt: Attempt) {
+        if self.said.is_none_or(|(_, said)| said != Some(attempt)) {
+            let attempt = Some(attempt);
+            self.said = Some((word, attempt));
+            self.events.push_back(LogEvent::Status { word, attempt });
+        }
+    }
+
     /// Reads what was logged since.
-    async fn read(&mut self, is_open: bool) -> Result<(), ApiError> {
+    async fn read(&mut self, row: &JobRow) -> Result<(), ApiError> {
+        let is_open = row.state.open;
         for (at, stream) in STREAMS.into_iter().enumerate() {
             loop {
                 let piece = self.app.reader.log(self.job, stream, self.sent[at]).await?;
@@ -232,6 +244,7 @@ impl Follower {
                         break;
                     }
                     let is_first = self.attempt.is_none() && self.sent == [0; 2];
+                    self.begin(row.state.word, piece.attempt);
                     self.attempt = Some(piece.attempt);
                     self.sent = [0; 2];
                     if !is_first {

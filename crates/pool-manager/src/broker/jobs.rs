@@ -83,7 +83,11 @@ pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Resul
     }
     if view["output_root"].is_null() {
         // no receipt says it
-        view["output_root"] = json!(answer.and_then(|it| it.output_root).map(|root| hex::encode(root.0)));
+        view["output_root"] = json!(
+            answer
+                .and_then(|it| it.output_root)
+                .map(|root| hex::encode(root.0))
+        );
     }
     Ok(Json(Value::Object(view)))
 }

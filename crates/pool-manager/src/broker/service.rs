@@ -207,9 +207,10 @@ async fn sweep(app: Shared) {
         if Instant::now() >= blobs_at {
             blobs_at = Instant::now() + SWEEP_BLOBS;
             let node_ttl = queue.settings().node_ttl();
-            if let Err(error) = reader.sweep_nodes(queue.clock().now(), node_ttl).await {
+            let swept = reader.sweep_nodes(queue.clock().now(), node_ttl).await;
+            if let Err(error) = swept.and(reader.sweep_clients().await) {
                 app.meters.database_failed(During::Sweep);
-                tracing::warn!(%error, "lost nodes can't be removed; it is tried again");
+                tracing::warn!(%error, "lost nodes and former clients can't be removed; it is tried again");
             }
             if let Err(error) = reader.sweep_blobs(queue.clock().now()).await {
                 app.meters.database_failed(During::Sweep);

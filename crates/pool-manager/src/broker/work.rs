@@ -18,7 +18,7 @@ use sandrun_types::{Attempt, BundlePath, Receipt, WorkerId};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::body::{At, JsonBody, or_default};
+use super::body::{At, JsonBody, object_of, or_default};
 use super::error::ApiError;
 use super::found::{find, needs, number};
 use super::http::{App, FILE_BYTES, Shared};
@@ -81,11 +81,10 @@ pub(super) async fn complete_all(
         let text = format!("`completions` has more than {MAX_COMPLETIONS} entries");
         return Err(ApiError::bad_request(text));
     }
-    let each = fields.completions.into_iter().map(async |fields| {
-        let fields = serde_json::from_value(fields);
-        let fields = fields.map_err(|error| ApiError::bad_request(error.to_string()))?;
-        accept(&app, fields).await
-    });
+    let each = fields
+        .completions
+        .into_iter()
+        .map(async |fields| accept(&app, object_of(fields)?).await);
     let results = futures::future::join_all(each).await;
     let view = |result: Result<(), ApiError>| match result {
         Ok(()) => json!({"status": 200}),

@@ -1,8 +1,10 @@
 //! The list of workers: `workers.json`. Reads it and says what is wrong with it; an entry that is wrong is left out alone.
 
+use std::collections::BTreeMap;
+
 use sandrun_executor::ExecutorClient;
 use sandrun_types::WorkerId;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Most jobs that one worker may be said to take at once.
@@ -17,6 +19,19 @@ pub(super) struct Entry {
     pub(super) endpoint: String,
     /// How many jobs it takes at once; where it is missing, the worker is asked.
     pub(super) max_concurrent_jobs: Option<u32>,
+    /// What jobs may ask for beside that.
+    pub(super) place: Place,
+}
+
+/// What the operator says about a worker: jobs that ask for a region or for labels go where it fits.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub(super) struct Place {
+    /// Where it stands.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) region: Option<String>,
+    /// Anything else.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) labels: BTreeMap<String, String>,
 }
 
 impl Entry {
@@ -48,6 +63,8 @@ struct Fields {
     endpoint: String,
     #[serde(default)]
     max_concurrent_jobs: Option<u32>,
+    #[serde(flatten)]
+    place: Place,
 }
 
 impl Allowlist {
@@ -85,6 +102,7 @@ fn entry(value: Value) -> Result<Entry, String> {
         worker,
         endpoint: fields.endpoint,
         max_concurrent_jobs: fields.max_concurrent_jobs,
+        place: fields.place,
     })
 }
 
@@ -125,6 +143,30 @@ mod tests {
             ["entry 1", "entry 3", "entry 4", "entry 5", "entry 6", "entry 7"]
         );
         assert!(list.disabled[0].contains("worker id"), "{:?}", list.disabled);
+    }
+
+    #[test]
+    fn a_worker_may_have_a_region_and_labels() {
+        let entry = |more: &str| {
+            let text = format!(
+                r#"[{{"worker_id": "{}", "endpoint": "http://a:1"{more}}}]"#,
+                id(1)
+            );
+            Allowlist::parse(text.as_bytes()).unwrap()
+        };
+        assert_eq!(entry("").entries[0].place, Place::default());
+        let list = entry(r#", "region": "eu", "labels": {"disk": "fast"}"#);
+        let place = &list.entries[0].place;
+        assert_eq!(place.region.as_deref(), Some("eu"));
+        assert_eq!(place.labels["disk"], "fast");
+        for bad in [
+            r#", "region": 7"#,
+            r#", "labels": ["fast"]"#,
+            r#", "labels": {"disk": 1}"#,
+        ] {
+            let list = entry(bad);
+            assert_eq!((list.entries.len(), list.disabled.len()), (0, 1), "{bad}");
+        }
     }
 
     #[test]

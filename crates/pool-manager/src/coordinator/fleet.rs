@@ -9,7 +9,7 @@ use sandrun_types::{Capabilities, Cpu, Gpu, GpuVendor, InstalledInterpreter, Int
 use serde_json::json;
 use tokio_util::task::TaskTracker;
 
-use super::allowlist::Allowlist;
+use super::allowlist::{Allowlist, Place};
 use super::carry::Carried;
 use super::worker::Worker;
 use crate::broker::Shared;
@@ -131,7 +131,9 @@ impl Fleet {
         let mut added = Vec::new();
         for entry in &list.entries {
             if let Some(known) = workers.iter().find(|it| it.key == entry.key()) {
-                known.standing().listed_slots = entry.max_concurrent_jobs;
+                let mut standing = known.standing();
+                standing.listed_slots = entry.max_concurrent_jobs;
+                standing.place = entry.place.clone();
                 continue;
             }
             match Worker::new(entry) {
@@ -187,18 +189,19 @@ impl Fleet {
 
     /// A healthy worker takes jobs.
     async fn admit(&self, worker: &Arc<Worker>, slots: u32) -> Result<(), QueueError> {
-        let (was_healthy, given, wanted, node) = {
+        let (was_healthy, is_given, wanted, node) = {
             let mut standing = worker.standing();
             standing.slots = slots;
             let wanted = if standing.is_retired { 0 } else { slots };
+            let is_given = matches!(&standing.given, Some((slots, place)) if (*slots, place) == (wanted, &standing.place));
             (
                 standing.health == Some(true),
-                standing.given_slots,
+                is_given,
                 wanted,
                 standing.node.clone(),
             )
         };
-        if let (true, Some(node)) = (was_healthy && given == Some(wanted), node) {
+        if let (true, Some(node)) = (was_healthy && is_given, node) {
             return self.app.queue.heartbeat(node, Vec::new()).await.map(drop);
         }
         if !was_healthy {
@@ -214,17 +217,18 @@ impl Fleet {
     }
 
     async fn register(&self, worker: &Arc<Worker>, slots: u32) -> Result<(), QueueError> {
+        let place = worker.standing().place.clone();
         let registration = Registration {
             endpoint: worker.key.clone(),
-            offer: anything(),
+            offer: anything(&place),
             announced: Announced {
                 protocol: 1,
                 slots: Some(slots),
-                capabilities: json!({}),
+                capabilities: json!(place),
             },
         };
         let node = self.app.queue.register(registration).await?;
-        worker.standing().given_slots = Some(slots);
+        worker.standing().given = Some((slots, place));
         self.remember(&node, worker);
         Ok(())
     }
@@ -234,7 +238,7 @@ impl Fleet {
     async fn dismiss(&self, worker: &Worker, why: &str) -> Result<(), QueueError> {
         let (before, node) = {
             let mut standing = worker.standing();
-            standing.given_slots = None;
+            standing.given = None;
             (standing.health.replace(false), standing.node.clone())
         };
         if before != Some(false) {
@@ -274,8 +278,9 @@ impl Fleet {
     }
 }
 
-/// What a worker offers: the list does not say, so it gets whatever is asked for, and refuses what it can't do.
-fn anything() -> Offer {
+/// What a worker offers: region and labels are what the list says; of hardware and programs it says nothing, so the
+/// worker gets whatever is asked for, and refuses what it can't do.
+fn anything(place: &Place) -> Offer {
     let installed = |interpreter| InstalledInterpreter {
         interpreter,
         version: String::new(),
@@ -295,7 +300,8 @@ fn anything() -> Offer {
                 count: 1,
             }],
             interpreters: Interpreter::PROGRAMS.into_iter().map(installed).collect(),
-            ..Capabilities::default()
+            region: place.region.clone(),
+            labels: place.labels.clone(),
         }),
         features: ["bundle", "logs", "outputs"].map(str::to_owned).into(),
     }

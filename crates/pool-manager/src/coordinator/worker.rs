@@ -9,7 +9,7 @@ use sandrun_types::WorkerId;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
-use super::allowlist::Entry;
+use super::allowlist::{Entry, Place};
 
 /// Slots of a worker that neither the list nor the worker itself gives a number for.
 const SLOTS: u32 = 4;
@@ -23,14 +23,16 @@ pub(super) struct Standing {
     pub(super) node: Option<String>,
     /// What the list says about its slots.
     pub(super) listed_slots: Option<u32>,
+    /// What the list says about it beside that.
+    pub(super) place: Place,
     /// Whether the last check went well; `None` before the first.
     pub(super) health: Option<bool>,
     /// When it was checked.
     pub(super) checked: Option<UnixMillis>,
     /// Slots that it was found to have.
     pub(super) slots: u32,
-    /// Slots that the queue knows of; 0 for one that gets nothing new.
-    pub(super) given_slots: Option<u32>,
+    /// Slots that the queue knows of, 0 for one that gets nothing new, and what else it was told of the worker.
+    pub(super) given: Option<(u32, Place)>,
     /// Whether it is on the list no more.
     pub(super) is_retired: bool,
 }
@@ -58,6 +60,7 @@ impl Worker {
             client: ExecutorClient::new(&entry.endpoint)?,
             standing: Mutex::new(Standing {
                 listed_slots: entry.max_concurrent_jobs,
+                place: entry.place.clone(),
                 ..Standing::default()
             }),
             gate: tokio::sync::Mutex::new(()),

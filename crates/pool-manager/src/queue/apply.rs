@@ -236,9 +236,9 @@ impl Memory {
             .pool
             .apply(batch.seconds(), Event::Submit { job: number, spec })?;
         self.last_job = number.0;
+        self.say_accepted(number);
         self.perform(actions, batch);
         batch.tally.submitted += 1;
-        self.say_accepted(number);
         batch.writes.new_jobs.push(NewJob {
             number,
             client,
@@ -357,6 +357,7 @@ impl Memory {
         };
         if held == Some(attempt) {
             self.forget_run(job, attempt);
+            self.say_answered(job, attempt, node, completion.exit_code);
         }
         self.apply(event, batch)?;
         if held != Some(attempt) {
@@ -367,7 +368,6 @@ impl Memory {
             return Err(QueueError::BadSignature);
         }
         self.nodes.count(node, is_success(digest));
-        self.say_answered(job, attempt, node, completion.exit_code);
         let output_root = output_root(&completion);
         batch.writes.answers.push(Answer {
             job,

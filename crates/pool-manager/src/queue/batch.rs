@@ -16,10 +16,16 @@ use super::stats::Retries;
 pub(super) struct Batch {
     /// When it happens.
     pub(super) now: UnixMillis,
+    /// How many commands it does.
+    pub(super) commands: u64,
     pub(super) writes: Writes,
     pub(super) staged: Vec<Staged>,
     /// Jobs whose requests are needed after the commit.
     pub(super) leased: BTreeSet<JobNumber>,
+    /// Clients of this batch that are not in memory, as the store knows them.
+    pub(super) clients: HashMap<String, ClientNumber>,
+    /// Clients whose names are written.
+    pub(super) named: BTreeSet<ClientNumber>,
     /// Jobs by their clients' own keys: from earlier batches, from elsewhere and from this one.
     pub(super) keys: HashMap<(ClientNumber, String), JobNumber>,
     /// Jobs whose followers are to be told.

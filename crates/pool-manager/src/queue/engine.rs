@@ -36,6 +36,8 @@ const RELOAD: Duration = Duration::from_secs(5);
 pub(super) struct Engine {
     pub(super) store: Box<dyn QueueStore>,
     pub(super) commands: Receiver<Command>,
+    /// Commands that came while a batch was written and can't join it: the next one begins with them.
+    pub(super) late: Vec<Command>,
     pub(super) settings: QueueSettings,
     pub(super) ids: IdKey,
     pub(super) clock: Clock,
@@ -80,7 +82,7 @@ impl Engine {
             }
         }
         let stopped = QueueError::Stopped;
-        while let Ok(command) = self.commands.try_recv() {
+        for command in self.late.drain(..).chain(self.commands.try_iter()) {
             command.refuse(&stopped);
         }
         for waiter in self.waiters.take() {
@@ -90,11 +92,14 @@ impl Engine {
 
     /// Waits for commands or for something that is due; `None` when nobody can send any.
     fn next_commands(&mut self) -> Option<Vec<Command>> {
-        let mut commands = match self.commands.recv_timeout(self.sleep()) {
-            Ok(command) => vec![command],
-            Err(RecvTimeoutError::Timeout) => Vec::new(),
-            Err(RecvTimeoutError::Disconnected) => return None,
-        };
+        let mut commands = std::mem::take(&mut self.late);
+        if commands.is_empty() {
+            match self.commands.recv_timeout(self.sleep()) {
+                Ok(command) => commands.push(command),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return None,
+            }
+        }
         commands.extend(self.commands.try_iter().take(BATCH - 1));
         Some(commands)
     }
@@ -142,7 +147,7 @@ impl Engine {
         if let Outcome::Lost(error) = &outcome {
             commands.drain(..).for_each(|command| command.refuse(error));
         }
-        self.publish(&batch, &outcome, count, began.elapsed());
+        self.publish(&batch, &outcome, began.elapsed());
         self.pushes.hand_out(&outcome, self.memory.as_mut());
         for answer in batch.staged {
             answer(&outcome);
@@ -219,10 +224,13 @@ impl Engine {
                 continue;
             };
             for submission in submissions {
-                let Some(key) = &submission.idempotency else {
-                    continue;
-                };
-                let Some(client) = memory.known_client(&submission.client) else {
+                let name = &submission.client;
+                let mut client = memory.known_client(name).or(batch.clients.get(name).copied());
+                if client.is_none() {
+                    client = self.store.client(name)?;
+                    batch.clients.extend(client.map(|client| (name.clone(), client)));
+                }
+                let (Some(key), Some(client)) = (&submission.idempotency, client) else {
                     continue;
                 };
                 if let Some(job) = self.store.by_idempotency(&submission.client, key)? {
@@ -241,6 +249,7 @@ impl Engine {
         batch: &mut Batch,
     ) -> Result<(), QueueError> {
         let waiters = &mut self.waiters;
+        let (queue, late) = (&self.commands, &mut self.late);
         let mut failed = None;
         let written = self.store.transact(&mut |foreign| {
             if let Err(error) = memory.take_in(&foreign) {
@@ -251,6 +260,15 @@ impl Engine {
             batch
                 .keys
                 .extend(keys.map(|row| ((row.client, row.key), row.job)));
+            // other replicas may have held the lock for a while: who has come meanwhile need not wait for the next turn
+            while late.is_empty() && commands.len() < BATCH {
+                match queue.try_recv() {
+                    Ok(command) if memory.knows_all_of(&command) => commands.push(command),
+                    Ok(command) => late.push(command),
+                    Err(_) => break,
+                }
+            }
+            batch.commands = commands.len() as u64;
             let claims: Vec<Waiter> = commands
                 .drain(..)
                 .filter_map(|command| memory.obey(command, batch))
@@ -291,7 +309,7 @@ impl Engine {
         }
     }
 
-    fn publish(&self, batch: &Batch, outcome: &Outcome, commands: u64, took: Duration) {
+    fn publish(&self, batch: &Batch, outcome: &Outcome, took: Duration) {
         let counts = self.memory.as_ref().map(|it| it.pool.counts());
         let waiters = self.waiters.len() as u64;
         self.board.write(|stats| {
@@ -303,7 +321,7 @@ impl Engine {
                 Outcome::Lost(_) => stats.failed_commits += 1,
                 Outcome::Committed(_) => {
                     stats.add(&batch.tally);
-                    stats.commands += commands;
+                    stats.commands += batch.commands;
                     stats.committed(took);
                 }
             }

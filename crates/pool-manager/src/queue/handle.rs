@@ -1,8 +1,7 @@
 //! The handle: how everybody else asks the engine. Clones are the same queue.
 
-use std::collections::BTreeSet;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -36,8 +35,8 @@ pub struct Queue {
     clock: Clock,
     board: Arc<Board>,
     followers: Followers,
-    awaits_look: Arc<AtomicBool>,
     pushes: Pushes,
+    awaits_look: Arc<AtomicBool>,
 }
 
 /// The engine's thread, to be waited for after [`Queue::stop`].
@@ -96,11 +95,12 @@ impl Queue {
         let (commands, receiver) = channel();
         let (board, followers) = (Arc::new(Board::default()), Followers::default());
         board.write(|stats| stats.counts = memory.pool.counts());
-        let awaits_look = Arc::new(AtomicBool::new(false));
         let pushes = Pushes::default();
+        let awaits_look = Arc::new(AtomicBool::new(false));
         let engine = Engine {
             store,
             commands: receiver,
+            late: Vec::new(),
             settings,
             ids,
             clock: clock.clone(),
@@ -122,8 +122,8 @@ impl Queue {
             clock,
             board,
             followers,
-            awaits_look,
             pushes,
+            awaits_look,
         };
         Ok((queue, QueueThread(thread)))
     }
@@ -259,13 +259,13 @@ impl Queue {
         // an engine that has stopped carries nothing
         drop(self.commands.send(Command::Living(replicas)));
     }
+
     /// Whether the next look at who lives is of interest, also if it is the same ones: somebody carries a run who was
     /// never seen alive.
     #[must_use]
     pub fn awaits_look(&self) -> bool {
         self.awaits_look.load(Ordering::Relaxed)
     }
-
 
     /// This service can't reach a node: what it has goes to others, where no other replica reaches it. Nothing happens
     /// if it was lost before.

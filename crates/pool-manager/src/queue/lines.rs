@@ -1,5 +1,6 @@
 //! What the log says of a job's life: each line with its id, and with attempt and node where there is one. What is
-//! ordinary is `debug`, what cost an attempt or a job is `info`. Never anything that a client or a program wrote.
+//! ordinary is `debug`, what cost an attempt or a job is `info`. Never anything that a client or a program wrote. Ids are
+//! made inside the macros: a line that nobody reads costs nothing.
 
 use sandrun_core::pool::{FailReason, JobEnd, JobLife, JobNumber, NodeNumber};
 use sandrun_types::Attempt;
@@ -14,18 +15,34 @@ impl Memory {
     }
 
     pub(super) fn say_leased(&self, job: JobNumber, attempt: Attempt, node: NodeNumber) {
-        let (job, node) = (self.ids.job_id(job), self.node_id(node));
-        tracing::debug!(job, attempt = attempt.0, node, "leased");
+        let ids = self.ids;
+        tracing::debug!(
+            job = ids.job_id(job),
+            attempt = attempt.0,
+            node = ids.node_id(node),
+            "leased"
+        );
     }
 
     pub(super) fn say_answered(&self, job: JobNumber, attempt: Attempt, node: NodeNumber, exit_code: i32) {
-        let (job, node) = (self.ids.job_id(job), self.node_id(node));
-        tracing::debug!(job, attempt = attempt.0, node, exit_code, "answered");
+        let ids = self.ids;
+        tracing::debug!(
+            job = ids.job_id(job),
+            attempt = attempt.0,
+            node = ids.node_id(node),
+            exit_code,
+            "answered"
+        );
     }
 
     pub(super) fn say_given_up(&self, job: JobNumber, attempt: Attempt, node: NodeNumber) {
-        let (job, node) = (self.ids.job_id(job), self.node_id(node));
-        tracing::debug!(job, attempt = attempt.0, node, "given up by its node");
+        let ids = self.ids;
+        tracing::debug!(
+            job = ids.job_id(job),
+            attempt = attempt.0,
+            node = ids.node_id(node),
+            "given up by its node"
+        );
     }
 
     pub(super) fn say_retry(&self, job: JobNumber, attempt: Attempt, reason: FailReason) {
@@ -39,15 +56,18 @@ impl Memory {
     }
 
     pub(super) fn say_end(&self, job: JobNumber, end: JobEnd) {
-        if !tracing::enabled!(Level::INFO) {
+        let is_ordinary = matches!(end, JobEnd::Agreed(digest) if is_success(digest));
+        // most jobs: nothing is looked up for a line that nobody reads
+        if is_ordinary && !tracing::enabled!(Level::DEBUG) {
             return;
         }
-        let id = self.ids.job_id(job);
+        let ids = self.ids;
+        let id = ids.job_id(job);
         let last = self.deciding(job);
         let attempt = last.map(|(attempt, _)| attempt.0);
-        let node = last.map(|(_, node)| self.node_id(node));
+        let node = last.map(|(_, node)| ids.node_id(node));
         match end {
-            JobEnd::Agreed(digest) if is_success(digest) => {
+            JobEnd::Agreed(_) if is_ordinary => {
                 tracing::debug!(job = id, attempt, node, "completed");
             }
             JobEnd::Agreed(_) => {

@@ -9,6 +9,8 @@ use sandrun_store::queue::{ClientRow, Foreign, JobState, JobWord, ReplicaId, Uni
 use sandrun_types::{Attempt, UnixSeconds};
 
 use super::batch::Batch;
+use super::clients::Clients;
+use super::command::Command;
 use super::digest::is_success;
 use super::error::QueueError;
 use super::ids::IdKey;
@@ -26,7 +28,7 @@ pub(super) struct Memory {
     pub(super) settings: QueueSettings,
     pub(super) last_job: u64,
     pub(super) last_node: u32,
-    clients: HashMap<String, ClientNumber>,
+    clients: Clients,
     last_client: u32,
     /// When the latest attempt of each running job began.
     pub(super) started: HashMap<JobNumber, UnixMillis>,
@@ -63,7 +65,7 @@ impl Memory {
             settings,
             last_job: 0,
             last_node: 0,
-            clients: HashMap::new(),
+            clients: Clients::default(),
             last_client: 0,
             started: HashMap::new(),
             borrowed: BTreeSet::new(),
@@ -87,7 +89,7 @@ impl Memory {
     /// Takes in what others have written.
     pub(super) fn take_in(&mut self, foreign: &Foreign) -> Result<(), QueueError> {
         for client in &foreign.clients {
-            self.clients.insert(client.name.clone(), client.number);
+            self.clients.put(client.name.clone(), client.number);
         }
         for row in &foreign.nodes {
             let is_doubted = self.nodes.take_in(row);
@@ -119,22 +121,29 @@ impl Memory {
         Ok(())
     }
 
-    /// The number of a client, a new one if it was never heard of.
+    /// The number of a client, a new one if nobody has heard of it. Its name is written with each batch that has a job of
+    /// it: the store may have swept it.
     pub(super) fn client(&mut self, name: &str, batch: &mut Batch) -> ClientNumber {
-        if let Some(number) = self.clients.get(name) {
-            return *number;
+        let known = self.clients.get(name);
+        let number = known.or_else(|| batch.clients.get(name).copied());
+        let number = number.unwrap_or_else(|| {
+            self.last_client += 1;
+            ClientNumber(self.last_client)
+        });
+        if known.is_none() {
+            self.clients.put(name.to_owned(), number);
         }
-        self.last_client += 1;
-        let number = ClientNumber(self.last_client);
-        self.clients.insert(name.to_owned(), number);
-        let name = name.to_owned();
-        batch.writes.clients.push(ClientRow { number, name });
+        self.clients.note_use(name, batch.now);
+        if batch.named.insert(number) {
+            let name = name.to_owned();
+            batch.writes.clients.push(ClientRow { number, name });
+        }
         number
     }
 
     /// The number of a client that was heard of.
     pub(super) fn known_client(&self, name: &str) -> Option<ClientNumber> {
-        self.clients.get(name).copied()
+        self.clients.get(name)
     }
 
     /// The attempt that a node holds at a job now, and how far it is.
@@ -156,6 +165,29 @@ impl Memory {
             JobLife::Ended { accepted, .. } => accepted,
         };
         answers.iter().find(|it| it.node == node).map(|it| it.attempt)
+    }
+
+    /// Whether a command can be done with what is in memory now; one of a kind that is rare waits for its turn.
+    pub(super) fn knows_all_of(&self, command: &Command) -> bool {
+        match command {
+            Command::Submit(jobs, _) => jobs.iter().all(|it| {
+                it.idempotency.is_none() && it.parents.is_empty() && self.known_client(&it.client).is_some()
+            }),
+            Command::Claim(..) | Command::Heartbeat { .. } => true,
+            Command::Complete(..) | Command::Print(..) | Command::Begin(..) => {
+                let mut jobs = command.jobs().into_iter();
+                jobs.all(|job| self.pool.job(job).is_some())
+            }
+            Command::Register(..)
+            | Command::Fail(..)
+            | Command::Cancel(..)
+            | Command::SetDraining { .. }
+            | Command::Lose(..)
+            | Command::Nodes(_)
+            | Command::Living(_)
+            | Command::Look
+            | Command::Stop => false,
+        }
     }
 
     /// Lets time pass.
@@ -202,6 +234,7 @@ impl Memory {
             self.started.remove(&job);
             self.pool.drop_job(job);
         }
+        self.clients.forget(batch.now);
     }
 
     /// A job's row.

@@ -9,6 +9,7 @@
 mod apply;
 mod batch;
 mod claims;
+mod clients;
 mod command;
 mod digest;
 mod engine;

@@ -165,6 +165,7 @@ async fn parents_are_found_by_their_output_root_and_silent_nodes_are_removed() {
     assert_eq!(reader.sweep_nodes(now, 0).await.unwrap(), 0);
     assert_eq!(reader.sweep_nodes(now + 1, 0).await.unwrap(), 1);
     assert_eq!(reader.nodes().await.unwrap(), []);
+    assert_eq!(reader.sweep_clients().await.unwrap(), 0);
     broker.stop().await;
     drop(reader);
     let ends = tokio::task::spawn_blocking(move || drop((store, server)));

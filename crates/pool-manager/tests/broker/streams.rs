@@ -185,3 +185,26 @@ async fn an_ended_job_is_told_at_once_and_whole() {
     let names: Vec<&str> = text.lines().filter_map(|it| it.strip_prefix("event: ")).collect();
     assert_eq!(names, ["stdout", "stderr", "done"], "{text}");
 }
+
+#[tokio::test]
+async fn a_client_that_comes_back_hears_that_another_attempt_printed_from_the_start() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let one = json!({"node_id": node, "stdout": {"from": 0, "text": "one\n"}});
+    broker.ok(&format!("/v1/work/{id}/1/logs"), one).await;
+    let lost = json!({"node_id": node, "reason": "gone", "retry": true});
+    broker.ok(&format!("/v1/work/{id}/1/fail"), lost).await;
+    broker.claim(&node).await;
+    let done = json!({"node_id": node, "job_id": id, "attempt": 2, "exit_code": 0, "output": "one\ntwo\n"});
+    broker.ok("/complete", done).await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let stream = broker.http.get(&url).header("Last-Event-ID", "1.4.0");
+    let answer = stream.timeout(PATIENCE).send().await.unwrap();
+    let text = answer.text().await.unwrap();
+    let data = text.lines().filter_map(|it| it.strip_prefix("data: "));
+    let data: Vec<Value> = data.map(|it| serde_json::from_str(it).unwrap()).collect();
+    assert_eq!(data[0], json!({"status": "completed", "attempt": 2}), "{text}");
+    assert_eq!(data[1], "one\ntwo\n", "{text}");
+}

@@ -128,6 +128,40 @@ async fn what_a_job_prints_is_heard_while_it_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_where_region_and_labels_fit() {
+    let (near, far) = (Worker::start().await, Worker::start().await);
+    let mut listed = far.listed.clone();
+    listed.region = Some("far");
+    let service = Service::start(&[&near.listed, &listed]).await;
+    service.until_healthy(2).await;
+    let submit = async |needs: serde_json::Value| {
+        let body = json!({"code": "true", "interpreter": "bash", "requirements": needs});
+        let url = format!("{}/submit", service.base);
+        let answer = service.http.post(url).json(&body).send().await.unwrap();
+        let answer: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+        answer["job_id"].as_str().unwrap().to_owned()
+    };
+    for needs in [
+        json!({"region": "far"}),
+        json!({"labels": {"disk": "fast"}, "region": "far"}),
+    ] {
+        let status = service.ended(&submit(needs).await).await;
+        assert_eq!(status["pool_status"], "completed", "{status}");
+        assert_eq!(status["worker_id"], json!(far.listed.id));
+    }
+    // nobody is there: it waits until somebody is
+    let job = submit(json!({"region": "moon"})).await;
+    assert_eq!(
+        service.ok(&format!("/status/{job}")).await["pool_status"],
+        "queued"
+    );
+    let mut moved = near.listed.clone();
+    moved.region = Some("moon");
+    service.list(&[&moved, &listed]);
+    assert_eq!(service.ended(&job).await["worker_id"], json!(near.listed.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn capacity_is_discovered_where_the_list_does_not_say() {
     let worker = Worker::start().await;
     let mut listed = worker.listed.clone();

@@ -51,10 +51,11 @@ impl Replica {
     }
 
     async fn given(&mut self) -> Assignment {
-        match self.next().await {
-            Push::Give(assignment) => *assignment,
-            other => panic!("{other:?}"),
-        }
+        let push = self.next().await;
+        let Push::Give(assignment) = push else {
+            panic!("{push:?}");
+        };
+        *assignment
     }
 
     /// Takes in what the others have written; nothing is told to the carrier but `expected`.

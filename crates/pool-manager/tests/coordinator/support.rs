@@ -30,12 +30,18 @@ pub(crate) struct Listed {
     pub(crate) id: WorkerId,
     pub(crate) endpoint: String,
     pub(crate) slots: Option<u32>,
+    pub(crate) region: Option<&'static str>,
 }
 
 impl Listed {
     pub(crate) fn new(id: WorkerId, endpoint: String) -> Self {
         let slots = Some(2);
-        Self { id, endpoint, slots }
+        Self {
+            id,
+            endpoint,
+            slots,
+            region: None,
+        }
     }
 }
 
@@ -134,6 +140,10 @@ pub(crate) fn write_list(folder: &Path, workers: &[&Listed]) -> PathBuf {
         let mut entry = json!({"worker_id": it.id, "endpoint": it.endpoint});
         if let Some(slots) = it.slots {
             entry["max_concurrent_jobs"] = Value::from(slots);
+        }
+        if let Some(region) = it.region {
+            entry["region"] = Value::from(region);
+            entry["labels"] = json!({"disk": "fast"});
         }
         entry
     };

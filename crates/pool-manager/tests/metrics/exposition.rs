@@ -5,6 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Labels of a sample, by name.
 pub(crate) type Labels = BTreeMap<String, String>;
 
+/// A line of a histogram: the end of its name, its bound and its value.
+type Part<'a> = (&'a str, Option<f64>, f64);
+
 /// One family.
 #[derive(Debug)]
 pub(crate) struct Family {
@@ -130,7 +133,7 @@ impl Family {
     }
 
     fn check_histogram(&self, name: &str) -> Result<(), String> {
-        let mut members: BTreeMap<Labels, Vec<(&str, Option<f64>, f64)>> = BTreeMap::new();
+        let mut members: BTreeMap<Labels, Vec<Part<'_>>> = BTreeMap::new();
         for (of, labels, value) in &self.samples {
             let mut labels = labels.clone();
             let bound = labels.remove("le").map(|it| it.parse().map_err(|_| it));

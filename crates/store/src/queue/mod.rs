@@ -27,7 +27,7 @@ pub use rows::{
     NewJob, NodeRow, NotABlobHash, OutputRef, StoredAnswer, UnixMillis, Writes,
 };
 
-use sandrun_core::pool::JobNumber;
+use sandrun_core::pool::{ClientNumber, JobNumber};
 
 /// Size of a row of a body, in bytes.
 pub const CHUNK: usize = 1 << 20;
@@ -71,6 +71,12 @@ pub trait QueueStore: Send {
     /// # Errors
     /// [`QueueStoreError`].
     fn by_idempotency(&mut self, client: &str, key: &str) -> Result<Option<JobNumber>, QueueStoreError>;
+
+    /// The number of the client with this name, where it has one: it need not be kept in memory.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    fn client(&mut self, name: &str) -> Result<Option<ClientNumber>, QueueStoreError>;
 
     /// A value that is made once and kept for as long as the queue: the one that is kept under `name`, else `fresh`,
     /// which is kept from now on (the key of job ids).

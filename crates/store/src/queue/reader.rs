@@ -63,6 +63,7 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
 
     /// Removes up to `limit` jobs that ended before `before`; how many.
     async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError>;
+    async fn sweep_clients(&self) -> Result<u64, QueueStoreError>;
     async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError>;
     async fn sweep_jobs(
         &self,
@@ -225,6 +226,14 @@ impl QueueReader {
     /// [`QueueStoreError`].
     pub async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError> {
         self.0.by_output_root(root).await
+    }
+
+    /// Removes the names of clients that have no job any more; how many.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    pub async fn sweep_clients(&self) -> Result<u64, QueueStoreError> {
+        self.0.sweep_clients().await
     }
 
     /// Removes nodes that were heard of last more than `ttl` ago; how many. One that comes back while somebody still has

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use sandrun_core::pool::{FailReason, Illegal, JobNumber, Needs, Offer, Priority, SignatureCheck};
+use sandrun_core::pool::{
+    ClientNumber, FailReason, Illegal, JobNumber, Needs, Offer, Priority, SignatureCheck,
+};
 use sandrun_store::queue::{
     DatabaseError, Foreign, JobState, JobWord, LogStream, QueueAddress, QueueReader, QueueStore,
     QueueStoreError, Writes, open_queue,
@@ -60,6 +62,10 @@ impl QueueStore for Faulty {
 
     fn by_idempotency(&mut self, client: &str, key: &str) -> Result<Option<JobNumber>, QueueStoreError> {
         self.inner.by_idempotency(client, key)
+    }
+
+    fn client(&mut self, name: &str) -> Result<Option<ClientNumber>, QueueStoreError> {
+        self.inner.client(name)
     }
 
     fn keep(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, QueueStoreError> {

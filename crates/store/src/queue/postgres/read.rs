@@ -296,6 +296,10 @@ impl ReadSide for PostgresReader {
         Ok(job.map(|job: i64| JobNumber(unsigned(job))))
     }
 
+    async fn sweep_clients(&self) -> Result<u64, QueueStoreError> {
+        self.sweeper.clients().await
+    }
+
     async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {
         self.sweeper.nodes(signed(before)).await
     }

@@ -1,7 +1,7 @@
 //! The writing side in PostgreSQL: one connection, on a small runtime of its own.
 
 use futures::try_join;
-use sandrun_core::pool::JobNumber;
+use sandrun_core::pool::{ClientNumber, JobNumber};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_postgres::Config;
@@ -24,6 +24,7 @@ const OPEN_JOBS: &str = concat!(
     state_columns!(),
     " FROM queue_job j WHERE j.open ORDER BY j.number"
 );
+const CLIENT: &str = "SELECT number FROM queue_client WHERE name = $1";
 const ALL_CLIENTS: &str = "SELECT number, name FROM queue_client ORDER BY number";
 const ALL_NODES: &str = "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node ORDER BY number";
 const JOB: &str = concat!(
@@ -46,6 +47,7 @@ const STATEMENTS: &[&str] = &[
     JOB,
     write::REQUESTS_OF,
     BY_KEY,
+    CLIENT,
     KEEP,
     KEPT,
     write::CLIENTS,
@@ -223,6 +225,15 @@ impl QueueStore for PostgresStore {
                 .await?;
             let found: Option<i64> = rows.first().map(|row| get(row, 0, DOING)).transpose()?.flatten();
             Ok(found.map(|number| JobNumber(unsigned(number))))
+        })
+    }
+
+    fn client(&mut self, name: &str) -> Result<Option<ClientNumber>, QueueStoreError> {
+        const DOING: Doing = "look a client up";
+        self.with(DOING, async |session, _| {
+            let rows = session.query(CLIENT, &[&clean(name)], DOING).await?;
+            let found: Option<i64> = rows.first().map(|row| get(row, 0, DOING)).transpose()?;
+            Ok(found.map(|number| ClientNumber(narrow(number))))
         })
     }
 

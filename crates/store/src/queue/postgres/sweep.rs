@@ -28,11 +28,13 @@ const LOGS: &str = "DELETE FROM queue_log WHERE job = ANY($1)";
 const ANSWERS: &str = "DELETE FROM queue_answer WHERE job = ANY($1)";
 const PARENTS: &str = "DELETE FROM queue_parent WHERE job = ANY($1)";
 const REQUESTS: &str = "DELETE FROM queue_request WHERE job = ANY($1)";
+const CLIENTS: &str =
+    "DELETE FROM queue_client c WHERE NOT EXISTS (SELECT 1 FROM queue_job j WHERE j.client = c.number)";
 const NODES: &str = "DELETE FROM queue_node WHERE heard < $1";
 const JOBS: &str = "DELETE FROM queue_job WHERE number = ANY($1)";
 
 const STATEMENTS: &[&str] = &[
-    DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES,
+    DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES, CLIENTS,
 ];
 
 /// A connection for sweeps, one at a time.
@@ -77,6 +79,18 @@ impl Sweeper {
             }
             turn.commit().await?;
             Ok(gone.len() as u64)
+        })
+        .await
+    }
+
+    /// Removes clients that no job is of; how many.
+    pub(super) async fn clients(&self) -> Result<u64, QueueStoreError> {
+        const DOING: Doing = "remove clients";
+        limited(DOING, async {
+            let turn = self.begin(DOING).await?;
+            let gone = turn.run(CLIENTS, &[]).await?;
+            turn.commit().await?;
+            Ok(gone)
         })
         .await
     }

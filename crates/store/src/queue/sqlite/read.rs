@@ -409,6 +409,10 @@ impl ReadSide for SqliteReader {
         .await
     }
 
+    async fn sweep_clients(&self) -> Result<u64, QueueStoreError> {
+        self.write("remove clients", sweep::clients).await
+    }
+
     async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {
         self.sweep("remove nodes", move |connection| sweep::nodes(connection, before))
             .await

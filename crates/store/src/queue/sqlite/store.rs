@@ -255,6 +255,15 @@ impl QueueStore for SqliteStore {
         Ok(found.map(|number| JobNumber(unsigned(number))))
     }
 
+    fn client(&mut self, name: &str) -> Result<Option<ClientNumber>, QueueStoreError> {
+        let found: Option<i64> = self
+            .connection
+            .prepare_cached("SELECT number FROM client WHERE name = ?1")
+            .and_then(|mut statement| statement.query_row([clean(name)], |row| row.get(0)).optional())
+            .map_err(QueueStoreError::sqlite("look a client up"))?;
+        Ok(found.map(|number| ClientNumber(narrow(number))))
+    }
+
     fn keep(&mut self, name: &str, fresh: &[u8]) -> Result<Vec<u8>, QueueStoreError> {
         let keep = || {
             let _turn = self.shared.gate();

@@ -43,6 +43,16 @@ pub(super) fn jobs(
     Ok(gone.len() as u64)
 }
 
+/// Removes clients that no job is of; how many.
+pub(super) fn clients(connection: &Connection) -> rusqlite::Result<u64> {
+    let gone = connection
+        .prepare_cached(
+            "DELETE FROM client WHERE NOT EXISTS (SELECT 1 FROM job WHERE job.client = client.number)",
+        )?
+        .execute([])?;
+    Ok(gone as u64)
+}
+
 /// Removes nodes that were last heard of before `before`; how many.
 pub(super) fn nodes(connection: &Connection, before: UnixMillis) -> rusqlite::Result<u64> {
     let gone = connection
