@@ -113,7 +113,7 @@ impl From<Illegal> for ApiError {
 
 impl From<QueueStoreError> for ApiError {
     fn from(error: QueueStoreError) -> Self {
-        if matches!(error, QueueStoreError::Full { .. }) {
+        if error.is_full() {
             return Self {
                 is_database: true,
                 ..Self::from(QueueError::Full)

@@ -31,7 +31,7 @@ pub enum QueueError {
 
 impl From<&QueueStoreError> for QueueError {
     fn from(error: &QueueStoreError) -> Self {
-        if matches!(error, QueueStoreError::Full { .. }) {
+        if error.is_full() {
             Self::Full
         } else {
             Self::Store(error.to_string())

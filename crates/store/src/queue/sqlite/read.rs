@@ -410,7 +410,7 @@ impl ReadSide for SqliteReader {
     }
 
     async fn sweep_clients(&self) -> Result<u64, QueueStoreError> {
-        self.write("remove clients", sweep::clients).await
+        self.sweep("remove clients", sweep::clients).await
     }
 
     async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError> {

@@ -49,6 +49,8 @@ struct State {
     requests: HashMap<JobNumber, (Arc<Writes>, usize)>,
     /// The last batch with a client's own key.
     keys: HashMap<String, u64>,
+    /// The last batch with a client's name.
+    clients: HashMap<String, u64>,
     acknowledged: u64,
     settled: u64,
     /// All up to here is in the tables on the disk.
@@ -118,6 +120,9 @@ impl Settling {
             if let Some(key) = &new.idempotency {
                 state.keys.insert(key.clone(), id);
             }
+        }
+        for client in &writes.clients {
+            state.clients.insert(client.name.clone(), id);
         }
         for answer in &writes.answers {
             state.jobs.insert(answer.job, id);
@@ -199,6 +204,18 @@ impl Settling {
     pub(super) fn settle_key(&self, key: &str, doing: Doing) -> Result<(), QueueStoreError> {
         let state = self.state();
         match state.keys.get(key).copied() {
+            Some(id) => self.settle(state, id, doing),
+            None => Ok(()),
+        }
+    }
+
+    /// Brings the client of this name there.
+    ///
+    /// # Errors
+    /// As [`Self::settle_all`].
+    pub(super) fn settle_client(&self, name: &str, doing: Doing) -> Result<(), QueueStoreError> {
+        let state = self.state();
+        match state.clients.get(name).copied() {
             Some(id) => self.settle(state, id, doing),
             None => Ok(()),
         }
@@ -346,7 +363,7 @@ impl State {
             jobs,
             answers,
             logs,
-            clients: _,
+            clients,
             nodes: _,
         } = &*batch.writes;
         let touched = jobs.iter().map(|row| row.number);
@@ -354,6 +371,11 @@ impl State {
         for job in touched.chain(answered).chain(logs.iter().map(|piece| piece.job)) {
             if self.jobs.get(&job) == Some(&batch.id) {
                 self.jobs.remove(&job);
+            }
+        }
+        for client in clients {
+            if self.clients.get(&client.name) == Some(&batch.id) {
+                self.clients.remove(&client.name);
             }
         }
         for new in new_jobs {

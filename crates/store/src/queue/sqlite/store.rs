@@ -256,11 +256,13 @@ impl QueueStore for SqliteStore {
     }
 
     fn client(&mut self, name: &str) -> Result<Option<ClientNumber>, QueueStoreError> {
+        const DOING: Doing = "look a client up";
+        self.shared.settling.settle_client(name, DOING)?;
         let found: Option<i64> = self
-            .connection
+            .tables
             .prepare_cached("SELECT number FROM client WHERE name = ?1")
             .and_then(|mut statement| statement.query_row([clean(name)], |row| row.get(0)).optional())
-            .map_err(QueueStoreError::sqlite("look a client up"))?;
+            .map_err(QueueStoreError::sqlite(DOING))?;
         Ok(found.map(|number| ClientNumber(narrow(number))))
     }
 
