@@ -163,7 +163,9 @@ impl Replica {
 /// An event, with the whole state checked after it.
 fn apply(pool: &mut Pool, now: u64, event: Event, ledger: &mut Ledger) -> Result<Vec<Action>, Illegal> {
     let actions = pool.apply(UnixSeconds(now), event.clone())?;
-    if let Err(defect) = pool.sanity_check() {
+    // most claims find nothing, and change nothing
+    let is_idle = matches!(actions.as_slice(), [Action::NoWork { .. }]);
+    if !is_idle && let Err(defect) = pool.sanity_check() {
         panic!("after {event:?}: {defect}");
     }
     ledger.check_places(pool, &actions);
