@@ -36,7 +36,12 @@ fn main() -> ExitCode {
 fn run(cli: cli::Cli) -> ExitCode {
     logging::start(&cli.global, cli.command.is_service());
     let output = output::Output::new(&cli.global);
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cli.command.threads(processors))
+        .enable_all()
+        .build();
+    let runtime = match runtime {
         Ok(runtime) => runtime,
         Err(error) => {
             return output.fail(&anyhow::Error::new(error).context("the async runtime did not start"));

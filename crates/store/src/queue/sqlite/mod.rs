@@ -82,7 +82,7 @@ const MIGRATIONS: &[Migration] = &["
 "];
 
 /// Pages that a connection keeps in memory, in KiB.
-const CACHE_KIB: i64 = 32 * 1024;
+const CACHE_KIB: i64 = 4 * 1024;
 /// What the write-ahead log is cut down to after it has grown.
 const WAL_BYTES: i64 = 64 << 20;
 /// Batches of the journal that are brought to the tables together at the start.

@@ -20,7 +20,7 @@ const DELAY: Duration = Duration::from_millis(25);
 /// Rows after which it waits no longer, and that one transaction takes.
 const ROWS: usize = 512;
 /// Bytes that may wait; more have to wait for the disk.
-const BYTES: usize = 64 << 20;
+const BYTES: usize = 8 << 20;
 /// How often the tables are brought to the disk, so that the journal can forget.
 const SYNC: Duration = Duration::from_secs(1);
 /// Bytes after which it is time for that, too.
