@@ -122,33 +122,14 @@ impl Command {
     /// Threads for its requests, of so many processors. Services whose calls are short and end at one thread, the queue's,
     /// are faster with few: with more of them than there is work for, most of the time goes into waking each other.
     pub(crate) const fn threads(&self, processors: usize) -> usize {
-        match self {
-            Self::Broker(_) | Self::Node(_) => processors.div_ceil(4),
-            Self::Coordinator(_) => processors.div_ceil(2),
-            Self::Agent(_)
-            | Self::Sandrun(_)
-            | Self::Pool(_)
-            | Self::Content(_)
-            | Self::Submit(_)
-            | Self::Fetch(_)
-            | Self::Job(_)
-            | Self::Jobs(_)
-            | Self::Nodes(_)
-            | Self::Status(_)
-            | Self::Quote(_)
-            | Self::Cancel(_)
-            | Self::Logs(_)
-            | Self::Drain(_)
-            | Self::Keys(_)
-            | Self::Stake(_)
-            | Self::Earnings(_)
-            | Self::Withdraw(_)
-            | Self::Testnet(_)
-            | Self::Demo(_)
-            | Self::Deploy(_)
-            | Self::Completions(_)
-            | Self::Tether(_) => processors,
-        }
+        let share = if matches!(self, Self::Broker(_) | Self::Node(_)) {
+            4
+        } else if matches!(self, Self::Coordinator(_)) {
+            2
+        } else {
+            1
+        };
+        processors.div_ceil(share)
     }
 
     /// Whether this runs until it is told to stop.
