@@ -23,6 +23,9 @@ pub(crate) fn start(global: &Global, service: bool) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
+        // it would say on standard error that standard error takes no more, and panic: a full disk or a reader that has
+        // gone must not end a service's thread
+        .log_internal_errors(false)
         .with_ansi(std::io::stderr().is_terminal());
     // whoever asks for JSON can read nothing else
     if global.json || global.log_format == LogFormat::Json {

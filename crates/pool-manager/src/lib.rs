@@ -20,7 +20,7 @@ pub use coordinator::{Coordinator, CoordinatorConfig, CoordinatorError, NoAllowl
 pub use error::ManagerError;
 pub use manager::{Manager, ManagerConfig};
 pub use queue::{
-    Announced, Assignment, Begun, Claim, Clock, Completion, Failure, Histogram, IdKey, NodeView, Orders,
-    Printed, Push, Queue, QueueError, QueueSettings, QueueStats, QueueThread, Registration, Retries,
+    Accepted, Announced, Assignment, Begun, Claim, Clock, Completion, Failure, Histogram, IdKey, NodeView,
+    Orders, Printed, Push, Queue, QueueError, QueueSettings, QueueStats, QueueThread, Registration, Retries,
     Submission, Work,
 };

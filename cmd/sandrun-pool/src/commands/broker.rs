@@ -62,7 +62,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         let status = match &error {
             BrokerError::Store(QueueStoreError::Lost { .. }) => Status::Unreachable,
             BrokerError::Store(_) | BrokerError::Listen { .. } => Status::BadInput,
-            BrokerError::Queue(_) | BrokerError::Task(_) => Status::Failure,
+            BrokerError::Queue(_) | BrokerError::Task(_) | BrokerError::Died => Status::Failure,
         };
         Failure::new(status, words(&error.into()))
     })?;

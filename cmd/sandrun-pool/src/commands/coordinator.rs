@@ -81,7 +81,9 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
             | CoordinatorError::Service(BrokerError::Store(_) | BrokerError::Listen { .. }) => {
                 Status::BadInput
             }
-            CoordinatorError::Service(BrokerError::Queue(_) | BrokerError::Task(_)) => Status::Failure,
+            CoordinatorError::Service(BrokerError::Queue(_) | BrokerError::Task(_) | BrokerError::Died) => {
+                Status::Failure
+            }
         };
         Failure::new(status, words(&error.into()))
     })?;

@@ -61,7 +61,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", env = "TIMEOUT_BUFFER", default_value = "10", value_parser = seconds)]
     timeout_buffer: Duration,
     /// Most memory that the executor gives a job, MiB, as its own --max-memory: no more is announced
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     max_memory: u32,
     /// Where the machine stands, for jobs that ask for a region
     #[arg(long, value_name = "NAME", env = "NODE_REGION")]
@@ -112,7 +112,9 @@ fn label(text: &str) -> Result<(String, String), String> {
 }
 
 fn capabilities(text: &str) -> Result<StatedCapabilities, serde_json::Error> {
-    serde_json::from_str(text)
+    // a list would fill the fields in their order
+    let fields: serde_json::Map<String, serde_json::Value> = serde_json::from_str(text)?;
+    serde_json::from_value(serde_json::Value::Object(fields))
 }
 
 /// Works until the process is told to end.

@@ -51,10 +51,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 20)]
     quota_hourly: u32,
     /// Largest upload, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 100)]
+    #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     max_upload: u32,
     /// Most memory that a job may ask for, MiB
-    #[arg(long, value_name = "MIB", default_value_t = 2048)]
+    #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     max_memory: u32,
 }
 

@@ -125,19 +125,33 @@ pub enum FailReason {
     Parent(JobNumber),
 }
 
-impl fmt::Display for FailReason {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Attempt => "the last attempt failed and no retry is left",
+impl FailReason {
+    /// What happened, whatever came of it.
+    pub const fn cause(self) -> &'static str {
+        match self {
+            Self::Attempt => "the last attempt failed",
             Self::Refused => "the node refused the job as it is",
-            Self::LeaseOver => "the last attempt took longer than its lease and no retry is left",
-            Self::NodeLost => "the last node was lost and no retry is left",
-            Self::NotHeld => "the last node did not have the job and no retry is left",
-            Self::BadSignature => "the last answer was not signed by its worker and no retry is left",
+            Self::LeaseOver => "the last attempt took longer than its lease",
+            Self::NodeLost => "the last node was lost",
+            Self::NotHeld => "the last node did not have the job",
+            Self::BadSignature => "the last answer was not signed by its worker",
             Self::NoAgreement => "the nodes' answers do not agree",
             // the number is the machine's own: a service names the job by the id that its clients know
             Self::Parent(_) => "a job that it waited for has no result",
-        })
+        }
+    }
+}
+
+/// As the reason for which a job failed.
+impl fmt::Display for FailReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cause())?;
+        match self {
+            Self::Attempt | Self::LeaseOver | Self::NodeLost | Self::NotHeld | Self::BadSignature => {
+                f.write_str(" and no retry is left")
+            }
+            Self::Refused | Self::NoAgreement | Self::Parent(_) => Ok(()),
+        }
     }
 }
 

@@ -150,6 +150,18 @@ where
     T::deserialize(deserializer).map(Some)
 }
 
+/// An object with the fields of `T`: by itself serde would take a list, too, and fill the fields in their order.
+#[derive(Debug, Default)]
+pub(super) struct Object<T>(pub(super) T);
+
+impl<'de, T: DeserializeOwned> Deserialize<'de> for Object<T> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let fields = serde_json::Map::deserialize(deserializer)?;
+        let fields = serde_json::from_value(Value::Object(fields));
+        fields.map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
 /// A field that existing clients may send as `null`: the default then.
 pub(super) fn or_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where

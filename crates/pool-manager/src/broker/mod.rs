@@ -16,6 +16,7 @@ mod http;
 mod jobs;
 mod logs;
 mod metrics;
+mod names;
 mod nodes;
 mod offer;
 mod outputs;

@@ -79,6 +79,27 @@ impl StoredRequest {
         Some(Duration::from_millis(now.saturating_sub(submitted)))
     }
 
+    /// Whether both run the same: what a service adds by itself may differ.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let sorted = |it: &Self| {
+            let mut program = it.program.clone();
+            if let Program::Bundle { files, .. } = &mut program {
+                files.sort_unstable_by(|one, other| one.path.cmp(&other.path));
+            }
+            program
+        };
+        // a parent that is named by its output root may be another job by now
+        let folders = |it: &Self| {
+            it.after
+                .iter()
+                .map(|after| after.into.clone())
+                .collect::<Vec<_>>()
+        };
+        (self.replicas, self.quorum) == (other.replicas, other.quorum)
+            && folders(self) == folders(other)
+            && sorted(self) == sorted(other)
+    }
+
     /// The files that came with it.
     pub(super) fn files(&self) -> &[OutputRef] {
         match &self.program {

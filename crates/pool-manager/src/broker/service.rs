@@ -52,6 +52,9 @@ pub enum BrokerError {
         /// Why.
         source: std::io::Error,
     },
+    /// The queue ended while the service did not.
+    #[error("the queue's thread has died; what was acknowledged is on the disk: start the service again")]
+    Died,
     /// A thread or task of the service died.
     #[error("a task of the service died")]
     Task(#[from] tokio::task::JoinError),
@@ -131,7 +134,7 @@ impl Broker {
     /// Serves until `shutdown` is done, then ends waiting claims, streams and requests, and returns within seconds.
     ///
     /// # Errors
-    /// [`BrokerError::Task`].
+    /// [`BrokerError::Task`], [`BrokerError::Died`].
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), BrokerError> {
         let router = router(self.app());
         self.serve(router, shutdown).await
@@ -152,7 +155,7 @@ impl Broker {
             listener,
             address,
             app,
-            thread,
+            mut thread,
             bounds,
         } = self;
         tracing::info!(%address, connections = bounds.connections, "serving");
@@ -164,13 +167,15 @@ impl Broker {
         ];
         let served = tokio::select! {
             () = shutdown => None,
-            served = &mut server => Some(served),
+            served = &mut server => Some(served.map_err(BrokerError::from)),
+            // who can't decide anything any more must not go on answering: whoever watches over it starts it again
+            () = thread.ended() => Some(Err(BrokerError::Died)),
         };
         app.shutdown.cancel();
         app.streams.close();
         let deadline = Instant::now() + GRACE;
         let streams_ended = timeout_at(deadline, app.streams.wait()).await.is_ok();
-        let is_over = served.is_some() || timeout_at(deadline, &mut server).await.is_ok();
+        let is_over = server.is_finished() || timeout_at(deadline, &mut server).await.is_ok();
         server.abort();
         for chore in chores {
             chore.abort();
@@ -179,10 +184,7 @@ impl Broker {
         let joined = tokio::task::spawn_blocking(|| thread.join());
         let queue_ended = timeout_at(deadline, joined).await.is_ok();
         tracing::info!(streams_ended, requests_ended = is_over, queue_ended, "stopped");
-        match served {
-            Some(served) => Ok(served?),
-            None => Ok(()),
-        }
+        served.unwrap_or(Ok(()))
     }
 }
 
@@ -226,5 +228,24 @@ async fn watch(reader: QueueReader, queue: Queue) {
     loop {
         changes.next().await;
         queue.look();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_whose_queue_is_gone_ends() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = BrokerConfig {
+            listen: (std::net::Ipv4Addr::LOCALHOST, 0).into(),
+            database: QueueAddress::Sqlite(folder.path().join("queue.db")),
+            settings: QueueSettings::BROKER,
+        };
+        let broker = Broker::start(config).await.unwrap();
+        broker.app().queue.stop();
+        let ended = tokio::time::timeout(GRACE, broker.run(std::future::pending())).await;
+        assert!(matches!(ended, Ok(Err(BrokerError::Died))), "{ended:?}");
     }
 }

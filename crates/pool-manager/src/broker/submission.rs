@@ -9,8 +9,9 @@ use sandrun_types::{BundlePath, Interpreter, Manifest, OutputRoot, Requirements,
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::body::{given, make_whole, or_default};
+use super::body::{Object, given, make_whole, or_default};
 use super::error::ApiError;
+use super::names::file_and_folder;
 use super::request::{After, Program, StoredRequest};
 use crate::queue::{IdKey, QueueSettings, Submission};
 
@@ -42,11 +43,11 @@ pub(super) struct JobFields {
     memory_mb: Option<u32>,
     priority: Option<u8>,
     #[serde(deserialize_with = "or_default")]
-    requirements: RequirementFields,
+    requirements: Object<RequirementFields>,
     replicas: Option<u8>,
     quorum: Option<u8>,
     #[serde(deserialize_with = "or_default")]
-    after: Vec<AfterFields>,
+    after: Vec<Object<AfterFields>>,
     retries: Option<u32>,
     pub(super) idempotency_key: Option<String>,
 }
@@ -99,13 +100,13 @@ impl JobFields {
 
     /// Output roots by which parents are named.
     pub(super) fn roots(&self) -> BTreeSet<OutputRoot> {
-        let roots = self.after.iter().filter_map(|it| it.content.as_ref());
+        let roots = self.after.iter().filter_map(|it| it.0.content.as_ref());
         roots.map(|root| OutputRoot(root.0)).collect()
     }
 
     /// Names parents by their jobs that were named by this output root, and by nothing else.
     pub(super) fn name_parents(&mut self, root: OutputRoot, job: &str) {
-        for parent in &mut self.after {
+        for Object(parent) in &mut self.after {
             if parent.job.is_none() && parent.content.is_some_and(|it| it.0 == root.0) {
                 parent.content = None;
                 parent.job = Some(job.to_owned());
@@ -221,7 +222,7 @@ impl JobFields {
         }
         let mut numbers = BTreeSet::new();
         let mut after = Vec::new();
-        for parent in &self.after {
+        for Object(parent) in &self.after {
             let (Some(job), None) = (&parent.job, &parent.content) else {
                 let text = "each of `after` has to name either a `job` by its id or its `content` by its output root";
                 return Err(bad(text));
@@ -254,7 +255,7 @@ impl JobFields {
     }
 
     fn needs(&self) -> Needs {
-        let it = &self.requirements;
+        let Object(it) = &self.requirements;
         Needs {
             hardware: Requirements {
                 cpu_cores: it.cpu_cores,
@@ -274,6 +275,11 @@ impl JobFields {
         let interpreter = self.interpreter.as_deref().unwrap_or("python3");
         let known = Interpreter::parse(interpreter).ok_or_else(|| unknown_interpreter(interpreter))?;
         needs.interpreter = Some(known);
+        if let Some(args) = self.args.as_ref().filter(|it| !it.is_empty()) {
+            // as long and as well-formed as a manifest's
+            let manifest = Value::from_iter([("args", args.as_slice())]).to_string();
+            Manifest::parse(manifest.as_bytes()).map_err(|error| bad(error.to_string()))?;
+        }
         Ok(Program::Code {
             interpreter: known.name().to_owned(),
             code: self.code.unwrap_or_default(),
@@ -297,6 +303,10 @@ impl JobFields {
         let names = names.map_err(|error| bad(format!("`files`: {error}")))?;
         if names.len() < files.len() {
             return Err(bad("two of the files have one name; give each its own"));
+        }
+        if let Some(name) = file_and_folder(&names) {
+            let text = format!("`files`: {name} is both a file and a folder; rename one");
+            return Err(bad(text));
         }
         let has_manifest = self.manifest.is_some();
         let manifest = self.merged(timeout)?;

@@ -3,12 +3,11 @@
 use axum::Json;
 use axum::extract::multipart::Field;
 use axum::extract::{FromRequest as _, Multipart, Request, State};
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::stream;
-use sandrun_core::pool::JobNumber;
 use sandrun_store::queue::{BlobHash, OutputRef};
 use sandrun_types::{Manifest, Sha256Hex};
 use serde_json::value::RawValue;
@@ -18,10 +17,11 @@ use super::body::{object, read, unread};
 use super::caller::Caller;
 use super::charge::charge;
 use super::error::ApiError;
+use super::found;
 use super::http::{App, Shared};
 use super::recent::Copy;
 use super::submission::{Context, JobFields};
-use crate::queue::{QueueError, Submission};
+use crate::queue::{Accepted, QueueError, Submission};
 
 /// Most jobs of one batch.
 const MAX_BATCH: usize = 1_000;
@@ -66,9 +66,10 @@ pub(super) async fn submit(
     };
     charge(&caller, std::slice::from_ref(&prepared.submission))?;
     let submission = store(&app, prepared).await?;
+    let keyed = keyed(&submission);
     let mut submitted = app.queue.submit(vec![submission]).await?;
     match submitted.pop() {
-        Some(job) => Ok(Json(accepted(&app, job?))),
+        Some(job) => Ok(Json(view(&app, job?, keyed.as_deref()).await?)),
         None => Err(ApiError::from(QueueError::Stopped)),
     }
 }
@@ -108,25 +109,50 @@ pub(super) async fn batch(
         }
     }
     charge(&caller, &submissions)?;
+    let keyed: Vec<_> = submissions.iter().map(keyed).collect();
     let submitted = if submissions.is_empty() {
         Vec::new()
     } else {
         app.queue.submit(submissions).await?
     };
-    let mut submitted = submitted.into_iter();
-    let view = |refused: Option<ApiError>| match refused {
-        Some(error) => json!({"error": error.message}),
-        None => match submitted.next() {
-            Some(Ok(job)) => accepted(&app, job),
-            Some(Err(error)) => json!({"error": ApiError::from(error).message}),
-            None => json!({"error": "the service is shutting down"}),
-        },
-    };
-    Ok(Json(answers.into_iter().map(view).collect()))
+    let mut submitted = submitted.into_iter().zip(keyed);
+    let mut views = Vec::with_capacity(answers.len());
+    for refused in answers {
+        let answer = match refused {
+            Some(error) => Err(error),
+            None => match submitted.next() {
+                Some((Ok(job), keyed)) => view(&app, job, keyed.as_deref()).await,
+                Some((Err(error), _)) => Err(ApiError::from(error)),
+                None => Err(ApiError::from(QueueError::Stopped)),
+            },
+        };
+        views.push(answer.unwrap_or_else(|error| json!({"error": error.message})));
+    }
+    Ok(Json(Value::Array(views)))
 }
 
-fn accepted(app: &App, job: JobNumber) -> Value {
-    json!({"job_id": app.queue.ids().job_id(job), "status": app.face.accepted})
+/// The request of a job that is submitted under a key, to be compared with what that key named before.
+fn keyed(submission: &Submission) -> Option<Vec<u8>> {
+    submission
+        .idempotency
+        .as_ref()
+        .map(|_| submission.request.clone())
+}
+
+/// What a client is told of its job.
+async fn view(app: &App, accepted: Accepted, request: Option<&[u8]>) -> Result<Value, ApiError> {
+    if accepted.is_known
+        && let Some(wanted) = request.and_then(found::request)
+        // whoever can't look now has its job all the same
+        && let Ok(Some(row)) = app.reader.job(accepted.job).await
+        && let Some(known) = found::request(&row.new.request)
+        && !known.is_like(&wanted)
+    {
+        let text =
+            "this idempotency key names another job that you have submitted; give each job its own key";
+        return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
+    }
+    Ok(json!({"job_id": app.queue.ids().job_id(accepted.job), "status": app.face.accepted}))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

@@ -22,6 +22,7 @@ use super::body::{At, JsonBody, object_of, or_default};
 use super::error::ApiError;
 use super::found::{find, needs, number};
 use super::http::{App, FILE_BYTES, Shared};
+use super::names::file_and_folder;
 use crate::queue::{Completion, Failure, Printed};
 
 /// Most files that one job leaves.
@@ -180,6 +181,10 @@ async fn check_outputs(app: &App, outputs: &[OutputRef]) -> Result<(), ApiError>
             let text = format!("`outputs`: {} was not uploaded; PUT it first", output.path);
             return Err(ApiError::bad_request(text));
         }
+    }
+    if let Some(name) = file_and_folder(&names) {
+        let text = format!("`outputs`: {name} is both a file and a folder");
+        return Err(ApiError::bad_request(text));
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ use super::command::{Command, stage_work};
 use super::digest::{digest, is_success, output_root};
 use super::error::QueueError;
 use super::memory::Memory;
-use super::words::{Completion, Failure, NodeView, Orders, Printed, Registration, Submission};
+use super::words::{Accepted, Completion, Failure, NodeView, Orders, Printed, Registration, Submission};
 
 /// Bytes of one output of one attempt that are kept while it runs.
 const LOG_BYTES: u64 = 16 << 20;
@@ -215,11 +215,14 @@ impl Memory {
         self.nodes.get(node).map_or("", |entry| entry.id.as_str())
     }
 
-    fn submit(&mut self, submission: Submission, batch: &mut Batch) -> Result<JobNumber, QueueError> {
+    fn submit(&mut self, submission: Submission, batch: &mut Batch) -> Result<Accepted, QueueError> {
         let client = self.client(&submission.client, batch);
         let key = submission.idempotency.clone().map(|key| (client, key));
         if let Some(known) = key.as_ref().and_then(|key| batch.keys.get(key)) {
-            return Ok(*known);
+            return Ok(Accepted {
+                job: *known,
+                is_known: true,
+            });
         }
         let number = JobNumber(self.last_job + 1);
         let spec = JobSpec {
@@ -252,7 +255,10 @@ impl Memory {
         if let Some(key) = key {
             batch.keys.insert(key, number);
         }
-        Ok(number)
+        Ok(Accepted {
+            job: number,
+            is_known: false,
+        })
     }
 
     fn register(&mut self, registration: Registration, batch: &mut Batch) -> Result<String, QueueError> {

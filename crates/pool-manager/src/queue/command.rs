@@ -10,13 +10,15 @@ use tokio::sync::oneshot;
 
 use super::error::QueueError;
 use super::push::Begun;
-use super::words::{Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work};
+use super::words::{
+    Accepted, Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work,
+};
 
 /// Where an answer goes.
 pub(super) type Reply<T> = oneshot::Sender<Result<T, QueueError>>;
 
 /// What each job of a submission became.
-pub(super) type Submitted = Vec<Result<JobNumber, QueueError>>;
+pub(super) type Submitted = Vec<Result<Accepted, QueueError>>;
 
 /// Something that the engine is asked to do.
 #[derive(Debug)]

@@ -1,5 +1,6 @@
 //! The handle: how everybody else asks the engine. Clones are the same queue.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Sender, channel};
@@ -41,13 +42,25 @@ pub struct Queue {
 
 /// The engine's thread, to be waited for after [`Queue::stop`].
 #[derive(Debug)]
-pub struct QueueThread(JoinHandle<()>);
+pub struct QueueThread {
+    handle: JoinHandle<()>,
+    /// Closed when the thread ends, however it does.
+    ended: oneshot::Receiver<Infallible>,
+}
 
 impl QueueThread {
     /// Waits until the engine has ended. Blocks.
     pub fn join(self) {
-        if self.0.join().is_err() {
+        if self.handle.join().is_err() {
             tracing::error!("the queue's thread died");
+        }
+    }
+
+    /// Is done when the engine has ended: told to, or because its thread died.
+    pub async fn ended(&mut self) {
+        match (&mut self.ended).await {
+            Ok(never) => match never {},
+            Err(_closed) => {}
         }
     }
 }
@@ -111,9 +124,13 @@ impl Queue {
             pushes: pushes.clone(),
             replicas: Replicas::new(me, Arc::clone(&awaits_look)),
         };
-        let thread = std::thread::Builder::new()
+        let (alive, ended) = oneshot::channel();
+        let handle = std::thread::Builder::new()
             .name("queue".to_owned())
-            .spawn(move || engine.run())
+            .spawn(move || {
+                let _alive: oneshot::Sender<Infallible> = alive;
+                engine.run();
+            })
             .map_err(|error| QueueError::Store(format!("its thread can't be started: {error}")))?;
         let queue = Self {
             commands,
@@ -125,7 +142,7 @@ impl Queue {
             pushes,
             awaits_look,
         };
-        Ok((queue, QueueThread(thread)))
+        Ok((queue, QueueThread { handle, ended }))
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, QueueError> {

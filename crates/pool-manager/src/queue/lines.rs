@@ -47,7 +47,12 @@ impl Memory {
 
     pub(super) fn say_retry(&self, job: JobNumber, attempt: Attempt, reason: FailReason) {
         let job = self.ids.job_id(job);
-        tracing::info!(job, attempt = attempt.0, %reason, "the attempt is made again");
+        tracing::info!(
+            job,
+            attempt = attempt.0,
+            reason = reason.cause(),
+            "the attempt is made again"
+        );
     }
 
     pub(super) fn say_more_places(&self, job: JobNumber, places: u8) {

@@ -36,7 +36,8 @@ pub(crate) use runs::run_in_row;
 pub use settings::{Clock, QueueSettings};
 pub use stats::{QueueStats, Retries};
 pub use words::{
-    Announced, Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission, Work,
+    Accepted, Announced, Claim, Completion, Failure, NodeView, Orders, Printed, Registration, Submission,
+    Work,
 };
 
 #[cfg(test)]

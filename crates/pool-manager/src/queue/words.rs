@@ -36,6 +36,15 @@ pub struct Submission {
     pub idempotency: Option<String>,
 }
 
+/// What a submission became.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// The job.
+    pub job: JobNumber,
+    /// Whether the client had submitted it before, under the same idempotency key.
+    pub is_known: bool,
+}
+
 /// A node that comes, or comes back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {

@@ -285,6 +285,75 @@ async fn a_batch_answers_for_each_job_and_a_key_names_one() {
 }
 
 #[tokio::test]
+async fn a_key_that_names_one_job_is_refused_for_another() {
+    let broker = Service::start().await;
+    let first = broker
+        .submit(json!({"code": "a", "args": ["1"], "idempotency_key": "k"}))
+        .await;
+    for other in [
+        json!({"code": "b", "args": ["1"], "idempotency_key": "k"}),
+        json!({"code": "a", "idempotency_key": "k"}),
+        json!({"code": "a", "args": ["1"], "replicas": 3, "idempotency_key": "k"}),
+        json!({"files": {"main.py": ""}, "idempotency_key": "k"}),
+    ] {
+        let (status, answer) = broker.post("/submit", other).await;
+        assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY, "{answer}");
+        assert!(
+            answer["error"].as_str().unwrap().contains("another job"),
+            "{answer}"
+        );
+    }
+    // how urgent it is, or how long it may take, makes no other job of it
+    let again = json!({"code": "a", "args": ["1"], "timeout": 7, "priority": 9, "idempotency_key": "k"});
+    assert_eq!(broker.submit(again.clone()).await, first);
+    let batch = json!([
+        {"code": "c", "idempotency_key": "k"},
+        again,
+        {"code": "d", "idempotency_key": "l"},
+        {"code": "e", "idempotency_key": "l"},
+    ]);
+    let answer = broker.ok("/v1/jobs/batch", batch).await;
+    let is_refused: Vec<bool> = answer
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|it| it["error"].is_string())
+        .collect();
+    assert_eq!(is_refused, [true, false, false, true], "{answer}");
+    let (_, jobs) = broker.get("/v1/jobs").await;
+    assert_eq!(jobs["jobs"].as_array().unwrap().len(), 2, "{jobs}");
+    // the order of a form's files does not count, their content does
+    let form = async |first: &str, files: &[(&str, &[u8])]| {
+        let options = json!({"idempotency_key": first}).to_string();
+        let parts = [
+            ("manifest", r#"{"entrypoint": "a.py"}"#),
+            ("options", options.as_str()),
+        ];
+        broker.submit_form(files, &parts).await
+    };
+    let sent = form("f", &[("a.py", b"1"), ("b.py", b"2")]).await;
+    assert_eq!(sent, form("f", &[("b.py", b"2"), ("a.py", b"1")]).await);
+    let (status, _) = form("f", &[("a.py", b"1"), ("b.py", b"3")]).await;
+    assert_eq!(status, StatusCode::UNPROCESSABLE_ENTITY);
+}
+
+#[tokio::test]
+async fn outputs_that_no_disk_can_hold_are_refused() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let file = upload(&broker, &node, &id, "a", b"1").await;
+    let mut inside = file.clone();
+    inside["path"] = json!("a/b");
+    let body =
+        json!({"node_id": node, "job_id": id, "attempt": 1, "exit_code": 0, "outputs": [file, inside]});
+    let (status, answer) = broker.post("/complete", body).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+    assert_eq!(broker.get(&format!("/status/{id}")).await.1["status"], "assigned");
+}
+
+#[tokio::test]
 async fn jobs_are_listed_by_pages_status_and_client() {
     let broker = Service::start().await;
     let mut ids = Vec::new();

@@ -97,7 +97,7 @@ impl Replica {
             retries: None,
         };
         let submitted = self.queue.submit(vec![job]).await.unwrap();
-        submitted.into_iter().next().unwrap().unwrap()
+        submitted.into_iter().next().unwrap().unwrap().job
     }
 
     async fn status(&self, node: &str) -> NodeStatus {

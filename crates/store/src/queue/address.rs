@@ -1,7 +1,7 @@
 //! Where a queue lies, and opening it.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use super::{QueueReader, QueueStore, QueueStoreError};
@@ -84,14 +84,49 @@ pub async fn open_queue(
     address: &QueueAddress,
 ) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
     match address {
-        QueueAddress::Sqlite(path) => super::sqlite::open(path).await,
+        QueueAddress::Sqlite(path) => super::sqlite::open(&followed(path)).await,
         QueueAddress::Postgres(config) => super::postgres::open(config).await,
     }
+}
+
+/// Most links that lead to a file, as the system counts them.
+const LINKS: usize = 40;
+
+/// The file that a path leads to, whether there is one or not: lock and journal lie beside the file, not beside a link to
+/// it.
+fn followed(path: &Path) -> PathBuf {
+    let mut path = path.to_owned();
+    for _ in 0..LINKS {
+        let Ok(target) = std::fs::read_link(&path) else {
+            break;
+        };
+        path = path.with_file_name("").join(target);
+    }
+    path
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn links_lead_to_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let link = |name: &str, to: &str| std::os::unix::fs::symlink(to, at(name)).unwrap();
+        std::fs::create_dir(at("data")).unwrap();
+        link("one", "two");
+        link("two", "data/queue.db");
+        assert_eq!(followed(&at("one")), at("data/queue.db"), "there is no file yet");
+        std::fs::write(at("data/queue.db"), "").unwrap();
+        assert_eq!(followed(&at("one")), at("data/queue.db"));
+        assert_eq!(followed(&at("data/queue.db")), at("data/queue.db"));
+        let absolute = at("data/queue.db");
+        link("three", &absolute.to_string_lossy());
+        assert_eq!(followed(&at("three")), absolute);
+        link("loop", "loop");
+        assert_eq!(followed(&at("loop")), at("loop"));
+    }
 
     #[test]
     fn addresses_are_told_apart_and_show_no_password() {

@@ -19,7 +19,14 @@ async fn who_comes_while_the_disk_is_busy_shares_the_next_commit() {
     first.await.unwrap().unwrap();
     let mut numbers = Vec::new();
     for other in others {
-        numbers.extend(other.await.unwrap().unwrap().into_iter().map(Result::unwrap));
+        numbers.extend(
+            other
+                .await
+                .unwrap()
+                .unwrap()
+                .into_iter()
+                .map(|it| it.unwrap().job),
+        );
     }
     numbers.sort_unstable();
     assert_eq!(numbers, (2..=101).map(JobNumber).collect::<Vec<_>>());

@@ -149,6 +149,7 @@ impl World {
             .pop()
             .unwrap()
             .unwrap()
+            .job
     }
 
     async fn claim(&self, node: &str) -> Option<Work> {
