@@ -1,8 +1,9 @@
 //! The engine: one thread that owns the machine and the store's writing side.
 //!
-//! It takes a command, drains what else waits, applies all of it, writes what was touched in one transaction (group
-//! commit), and only then answers. After a failed commit every caller of the batch gets an error, and all that is in
-//! memory is loaded anew before the next batch. Never decides anything: that is the machine's.
+//! It takes a command, drains what else waits, applies all of it, and hands what was touched to the store as one batch
+//! (group commit). While that is on its way to the disk the next batch is decided; nobody is answered before theirs is
+//! there (`ending`). After a failed commit every caller of the batch, and of those that were decided upon it, gets an
+//! error, and all that is in memory is loaded anew before the next one. Never decides anything: that is the machine's.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
@@ -15,12 +16,13 @@ use sandrun_types::UnixSeconds;
 
 use super::batch::Batch;
 use super::claims::{Waiter, Waiters};
-use super::command::{Command, Outcome};
+use super::command::Command;
+use super::ending::Ending;
 use super::error::QueueError;
 use super::follow::Followers;
 use super::ids::IdKey;
 use super::memory::Memory;
-use super::push::Pushes;
+use super::push::{Push, Pushes};
 use super::runs::Replicas;
 use super::settings::{Clock, QueueSettings};
 use super::stats::Board;
@@ -128,32 +130,55 @@ impl Engine {
         let now = self.clock.now();
         let mut batch = Batch::at(now);
         let mut commands = commands;
-        let count = commands.len() as u64;
         self.hear_of_replicas(&mut commands);
-        let written = self.prepare(&commands, &mut batch).and_then(|mut memory| {
-            let written = self.write(&mut memory, &mut commands, &mut batch);
-            if written.is_ok() {
+        if self.store.is_behind() {
+            self.memory = None;
+        }
+        let decided = self.prepare(&commands, &mut batch).and_then(|mut memory| {
+            let decided = self.decide(&mut memory, &mut commands, &mut batch);
+            if decided.is_ok() {
                 self.memory = Some(memory);
             }
-            written
+            decided
         });
-        let outcome = match written {
-            Ok(()) => Outcome::Committed(self.requests(&batch)),
-            Err(error) => {
-                tracing::error!(%error, commands = count, "a batch was not written");
-                Outcome::Lost(error)
+        match decided {
+            Ok(()) => {
+                let requests = self.requests(&batch);
+                let pushed = self.memory.as_mut().map(|memory| Pushes::of(memory, &requests));
+                let ending = self.ending(batch, requests, pushed.unwrap_or_default(), began);
+                self.store.when_durable(Box::new(move |written| {
+                    ending.end(written.map_err(|error| QueueError::from(&error)));
+                }));
             }
-        };
-        if let Outcome::Lost(error) = &outcome {
-            commands.drain(..).for_each(|command| command.refuse(error));
+            Err(error) => {
+                commands.drain(..).for_each(|command| command.refuse(&error));
+                self.ending(batch, HashMap::new(), Vec::new(), began)
+                    .end(Err(error));
+            }
         }
-        self.publish(&batch, &outcome, began.elapsed());
-        self.pushes.hand_out(&outcome, self.memory.as_mut());
-        for answer in batch.staged {
-            answer(&outcome);
-        }
-        if matches!(outcome, Outcome::Committed(_)) {
-            self.followers.tell(batch.told);
+    }
+
+    /// What is left to do of a batch once its fate is known.
+    fn ending(
+        &self,
+        batch: Batch,
+        requests: HashMap<JobNumber, Arc<[u8]>>,
+        pushed: Vec<Push>,
+        began: Instant,
+    ) -> Ending {
+        Ending {
+            began,
+            counts: self.memory.as_ref().map(|it| it.pool.counts()),
+            waiters: self.waiters.len() as u64,
+            requests,
+            commands: batch.commands,
+            tally: batch.tally,
+            staged: batch.staged,
+            told: batch.told,
+            pushed,
+            pushes: self.pushes.clone(),
+            board: Arc::clone(&self.board),
+            followers: self.followers.clone(),
         }
     }
 
@@ -241,8 +266,8 @@ impl Engine {
         Ok(rows)
     }
 
-    /// Applies and commits. What it takes out of `commands` is answered by the batch.
-    fn write(
+    /// Applies and hands over to be committed. What it takes out of `commands` is answered by the batch.
+    fn decide(
         &mut self,
         memory: &mut Memory,
         commands: &mut Vec<Command>,
@@ -251,7 +276,7 @@ impl Engine {
         let waiters = &mut self.waiters;
         let (queue, late) = (&self.commands, &mut self.late);
         let mut failed = None;
-        let written = self.store.transact(&mut |foreign| {
+        let decided = self.store.decide(&mut |foreign| {
             if let Err(error) = memory.take_in(&foreign) {
                 failed = Some(error);
                 return Writes::default();
@@ -284,7 +309,7 @@ impl Engine {
             memory.write(batch);
             std::mem::take(&mut batch.writes)
         });
-        match (written, failed) {
+        match (decided, failed) {
             (Err(error), _) => Err(QueueError::from(&error)),
             (Ok(()), Some(error)) => Err(error),
             (Ok(()), None) => Ok(()),
@@ -307,24 +332,5 @@ impl Engine {
                 HashMap::new()
             }
         }
-    }
-
-    fn publish(&self, batch: &Batch, outcome: &Outcome, took: Duration) {
-        let counts = self.memory.as_ref().map(|it| it.pool.counts());
-        let waiters = self.waiters.len() as u64;
-        self.board.write(|stats| {
-            if let Some(counts) = counts {
-                stats.counts = counts;
-            }
-            stats.waiters = waiters;
-            match outcome {
-                Outcome::Lost(_) => stats.failed_commits += 1,
-                Outcome::Committed(_) => {
-                    stats.add(&batch.tally);
-                    stats.commands += batch.commands;
-                    stats.committed(took);
-                }
-            }
-        });
     }
 }

@@ -12,6 +12,7 @@ mod claims;
 mod clients;
 mod command;
 mod digest;
+mod ending;
 mod engine;
 mod error;
 mod follow;

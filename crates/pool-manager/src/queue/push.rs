@@ -1,14 +1,13 @@
 //! The way to whoever carries leases to nodes: what is to be carried, and what no longer, once it is on disk. After a
 //! start, and after the memory was loaded anew, every open lease of this replica is given out again.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sandrun_core::pool::{JobNumber, NodeNumber};
 use sandrun_types::{Attempt, UnixSeconds};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use super::command::Outcome;
 use super::memory::Memory;
 
 /// What the carrier is told.
@@ -100,24 +99,28 @@ impl Pushes {
             .take()
     }
 
-    /// Tells the carrier what a batch has brought, if it is on disk.
-    pub(super) fn hand_out(&self, outcome: &Outcome, memory: Option<&mut Memory>) {
-        let (Outcome::Committed(requests), Some(memory)) = (outcome, memory) else {
-            return;
-        };
-        for news in std::mem::take(&mut memory.news) {
-            let push = match news {
-                News::Give { job, attempt } => match memory.assignment(job, attempt, requests) {
-                    Some(assignment) => Push::Give(Box::new(assignment)),
-                    None => continue,
-                },
+    /// What the carrier is to be told of a batch, once that is on disk.
+    pub(super) fn of(memory: &mut Memory, requests: &HashMap<JobNumber, Arc<[u8]>>) -> Vec<Push> {
+        let news = std::mem::take(&mut memory.news);
+        let tell = |news| {
+            Some(match news {
+                News::Give { job, attempt } => {
+                    Push::Give(Box::new(memory.assignment(job, attempt, requests)?))
+                }
                 News::Stop { job, attempt } => Push::Stop { job, attempt },
                 News::Leave { job, attempt } => Push::Leave { job, attempt },
                 News::Anew { own, others } => Push::Anew { own, others },
                 News::Check(node) => Push::Check {
                     node: memory.node_id(node).to_owned(),
                 },
-            };
+            })
+        };
+        news.into_iter().filter_map(tell).collect()
+    }
+
+    /// Tells the carrier.
+    pub(super) fn hand_out(&self, pushes: Vec<Push>) {
+        for push in pushes {
             // without a carrier nothing is carried
             drop(self.sender.send(push));
         }

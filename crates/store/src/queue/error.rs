@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use sandrun_core::pool::JobNumber;
 use thiserror::Error;
@@ -67,6 +68,9 @@ pub enum QueueStoreError {
         #[source]
         source: io::Error,
     },
+    /// A batch, or one before it, that was decided and could not be written.
+    #[error(transparent)]
+    Undone(Arc<Self>),
     /// What is written does not get to the disk.
     #[error("cannot bring {} to the disk; is the disk in order?", path.display())]
     Sync {
@@ -159,7 +163,10 @@ pub enum DatabaseError {
 
 impl QueueStoreError {
     /// Whether room on a disk is what is missing.
-    pub const fn is_full(&self) -> bool {
+    pub fn is_full(&self) -> bool {
+        if let Self::Undone(error) = self {
+            return error.is_full();
+        }
         matches!(
             self,
             Self::Full { .. } | Self::JournalFull { .. } | Self::Unsettled { full: true, .. }

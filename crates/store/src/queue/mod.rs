@@ -36,6 +36,9 @@ pub const BLOB_TTL: UnixMillis = 60 * 60 * 1000;
 /// How long a body may take to be written.
 pub const UPLOAD_TTL: UnixMillis = 24 * 60 * 60 * 1000;
 
+/// Hears how a batch ended.
+pub type Done = Box<dyn FnOnce(Result<(), QueueStoreError>) + Send>;
+
 /// The writing side, used by one thread that is not one of an async runtime's: every call blocks.
 pub trait QueueStore: Send {
     /// Everything that is open, and the highest numbers given out. Called at the start and after a failed write;
@@ -52,6 +55,27 @@ pub trait QueueStore: Send {
     /// # Errors
     /// [`QueueStoreError`]; [`QueueStoreError::Full`] where the disk is full.
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError>;
+
+    /// As [`Self::transact`], but what was decided may still be on its way to the disk: more can be decided meanwhile.
+    /// [`Self::when_durable`] follows each call. Reads by this store see it already.
+    ///
+    /// # Errors
+    /// As there.
+    fn decide(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
+        self.transact(work)
+    }
+
+    /// Tells `done` once all that was decided is on the disk, or that the last of it was refused; in the order of calls,
+    /// perhaps on another thread, which it must not hold up. After a refusal all later ones are refused as well, until
+    /// [`Self::load`].
+    fn when_durable(&mut self, done: Done) {
+        done(Ok(()));
+    }
+
+    /// Whether something that was decided has been refused since the last [`Self::load`].
+    fn is_behind(&self) -> bool {
+        false
+    }
 
     /// A job by its number, ended or not (for an event about one that is not in memory).
     ///

@@ -54,14 +54,18 @@ pub(super) struct Journal {
 pub(super) struct Record(Vec<u8>);
 
 impl Record {
+    /// The batch with this number.
+    ///
     /// # Errors
     /// None in practice: plain data has a form.
-    pub(super) fn of(writes: &Writes) -> Result<Self, QueueStoreError> {
+    pub(super) fn of(writes: &Writes, id: u64) -> Result<Self, QueueStoreError> {
         let body = postcard::to_extend(writes, vec![0; LEAD]);
-        body.map(Self).map_err(|_| QueueStoreError::Unreadable {
+        let mut record = body.map(Self).map_err(|_| QueueStoreError::Unreadable {
             doing: DOING,
             what: "a batch",
-        })
+        })?;
+        record.seal(id);
+        Ok(record)
     }
 
     /// Its size in bytes.
@@ -126,41 +130,58 @@ impl Journal {
         self.next - 1
     }
 
-    /// The batch that has to be in the tables on the disk before this record can be written.
-    pub(super) fn waits_for(&self, record: &Record) -> u64 {
-        if self.has_room(record) {
+    /// The batch that has to be in the tables on the disk before these records can be written.
+    pub(super) fn waits_for(&self, records: &[&Record]) -> u64 {
+        if self.has_room(records) {
             return 0;
         }
         self.parts[1 - self.active].last
     }
 
-    fn has_room(&self, record: &Record) -> bool {
-        self.at <= HEADER as u64 || self.at + record.len() as u64 <= SIZE
+    /// Bytes of records that the file still takes.
+    pub(super) fn room(&self) -> usize {
+        usize::try_from(SIZE.saturating_sub(self.at)).unwrap_or(usize::MAX)
     }
 
-    /// Puts a batch on the disk; its number. All up to [`Self::waits_for`] is in the tables on the disk.
+    fn has_room(&self, records: &[&Record]) -> bool {
+        let bytes: usize = records.iter().map(|record| record.len()).sum();
+        self.at <= HEADER as u64 || self.at + bytes as u64 <= SIZE
+    }
+
+    /// Puts sealed batches on the disk, those that come next, with one write and one sync. All up to
+    /// [`Self::waits_for`] is in the tables on the disk.
     ///
     /// # Errors
-    /// What the disk says. The batch may then be found by the next start and by nobody before.
-    pub(super) fn append(&mut self, mut record: Record) -> Result<u64, QueueStoreError> {
+    /// What the disk says. The batches may then be found by the next start and by nobody before.
+    pub(super) fn append(&mut self, records: &[&Record]) -> Result<(), QueueStoreError> {
         if self.is_broken {
             return Err(self.parts[self.active].error(io::Error::other(
                 "an earlier batch could not be written; start the service again",
             )));
         }
-        if !self.has_room(&record) {
+        if !self.has_room(records) {
             self.active = 1 - self.active;
             self.at = 0;
         }
-        let id = self.next;
-        record.seal(id);
         let part = &mut self.parts[self.active];
         let begin = self.at.max(HEADER as u64);
+        let joined;
+        let bytes = match records {
+            [one] => one.0.as_slice(),
+            several => {
+                joined = several
+                    .iter()
+                    .flat_map(|it| it.0.as_slice())
+                    .copied()
+                    .collect::<Vec<u8>>();
+                joined.as_slice()
+            }
+        };
         let write = || {
             if self.at == 0 {
-                part.file.write_all_at(&header(&self.mark, id), 0)?;
+                part.file.write_all_at(&header(&self.mark, self.next), 0)?;
             }
-            part.file.write_all_at(&record.0, begin)?;
+            part.file.write_all_at(bytes, begin)?;
             part.file.sync_data()
         };
         if let Err(error) = write() {
@@ -169,10 +190,10 @@ impl Journal {
             self.is_broken = cleared.and_then(|()| part.file.sync_data()).is_err();
             return Err(part.error(error));
         }
-        part.last = id;
-        self.at = begin + record.len() as u64;
-        self.next += 1;
-        Ok(id)
+        self.next += records.len() as u64;
+        part.last = self.next - 1;
+        self.at = begin + bytes.len() as u64;
+        Ok(())
     }
 }
 
@@ -297,7 +318,9 @@ mod tests {
     }
 
     fn append(journal: &mut Journal, writes: &Writes) -> u64 {
-        journal.append(Record::of(writes).unwrap()).unwrap()
+        let record = Record::of(writes, journal.next).unwrap();
+        journal.append(&[&record]).unwrap();
+        journal.last()
     }
 
     #[test]
@@ -326,13 +349,28 @@ mod tests {
     }
 
     #[test]
+    fn batches_that_are_written_together_come_back_one_by_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let (mut journal, _) = open(folder.path(), 0);
+        append(&mut journal, &batch(1, 10));
+        let records: Vec<Record> = (2..=4)
+            .map(|number| Record::of(&batch(number, 10), u64::from(number)).unwrap())
+            .collect();
+        journal.append(&records.iter().collect::<Vec<_>>()).unwrap();
+        assert_eq!(append(&mut journal, &batch(5, 10)), 5);
+        drop(journal);
+        let expected = (1..=5).map(|number| (u64::from(number), batch(number, 10)));
+        assert_eq!(open(folder.path(), 0).1, expected.collect::<Vec<_>>());
+    }
+
+    #[test]
     fn files_take_turns_and_wait_for_the_tables() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, _) = open(folder.path(), 0);
         let big = batch(1, 3 << 20);
         let mut waited = Vec::new();
         for _ in 0..7 {
-            waited.push(journal.waits_for(&Record::of(&big).unwrap()));
+            waited.push(journal.waits_for(&[&Record::of(&big, 1).unwrap()]));
             append(&mut journal, &big);
         }
         // two to a file: the third goes to the second one, the fifth has to wait for the first two

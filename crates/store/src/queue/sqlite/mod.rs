@@ -5,6 +5,7 @@
 //! themselves: after a crash the journal has what the tables lost, and bodies are synced before a batch refers to them.
 
 mod blobs;
+mod commit;
 mod journal;
 mod read;
 mod settle;

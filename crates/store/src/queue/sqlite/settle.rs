@@ -4,7 +4,9 @@
 //! A batch that can't be brought there (a full disk) stays in the journal and is tried again every second; meanwhile
 //! reads of what it changes fail, and when too much has gathered, so do new batches.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -44,13 +46,13 @@ struct State {
     rows: usize,
     bytes: usize,
     /// The last batch that changes a job.
-    jobs: HashMap<JobNumber, u64>,
+    jobs: Latest<JobNumber>,
     /// Requests of jobs that the tables do not have.
     requests: HashMap<JobNumber, (Arc<Writes>, usize)>,
     /// The last batch with a client's own key.
-    keys: HashMap<String, u64>,
+    keys: Latest<String>,
     /// The last batch with a client's name.
-    clients: HashMap<String, u64>,
+    clients: Latest<String>,
     acknowledged: u64,
     settled: u64,
     /// All up to here is in the tables on the disk.
@@ -108,28 +110,33 @@ impl Settling {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A batch is on the disk.
-    pub(super) fn acknowledge(&self, id: u64, writes: Writes, bytes: usize) {
-        let writes = Arc::new(writes);
+    /// A batch was decided: whoever wants what it changes has to wait for it.
+    pub(super) fn note(&self, id: u64, writes: &Arc<Writes>) {
         let mut state = self.state();
-        for row in &writes.jobs {
-            state.jobs.insert(row.number, id);
+        for job in jobs_of(writes) {
+            state.jobs.note(job, id);
         }
         for (at, new) in writes.new_jobs.iter().enumerate() {
-            state.requests.insert(new.number, (Arc::clone(&writes), at));
+            state.requests.insert(new.number, (Arc::clone(writes), at));
             if let Some(key) = &new.idempotency {
-                state.keys.insert(key.clone(), id);
+                state.keys.note(key.clone(), id);
             }
         }
         for client in &writes.clients {
-            state.clients.insert(client.name.clone(), id);
+            state.clients.note(client.name.clone(), id);
         }
-        for answer in &writes.answers {
-            state.jobs.insert(answer.job, id);
-        }
-        for piece in &writes.logs {
-            state.jobs.insert(piece.job, id);
-        }
+    }
+
+    /// A batch that was noted is not written: nobody has to wait for it.
+    pub(super) fn refuse(&self, id: u64, writes: &Writes) {
+        let mut state = self.state();
+        state.refuse(id, writes);
+        self.done.notify_all();
+    }
+
+    /// A batch that was noted is on the disk.
+    pub(super) fn acknowledge(&self, id: u64, writes: Arc<Writes>, bytes: usize) {
+        let mut state = self.state();
         let was_idle = state.waiting.is_empty();
         let rows = writes.rows();
         let was_enough = state.rows >= ROWS;
@@ -180,33 +187,23 @@ impl Settling {
     /// # Errors
     /// [`QueueStoreError::Unsettled`] where that fails.
     pub(super) fn settle_all(&self, doing: Doing) -> Result<(), QueueStoreError> {
-        let state = self.state();
-        let id = state.acknowledged;
-        self.settle(state, id, doing)
+        self.settle(doing, |state| Some(state.acknowledged))
     }
 
-    /// Brings everything there that was acknowledged of a job.
+    /// Brings everything there that was decided of a job.
     ///
     /// # Errors
     /// As [`Self::settle_all`].
     pub(super) fn settle_job(&self, job: JobNumber, doing: Doing) -> Result<(), QueueStoreError> {
-        let state = self.state();
-        match state.jobs.get(&job).copied() {
-            Some(id) => self.settle(state, id, doing),
-            None => Ok(()),
-        }
+        self.settle(doing, |state| state.jobs.get(&job))
     }
 
-    /// Brings jobs there that were acknowledged under a client's own key.
+    /// Brings jobs there that were submitted under a client's own key.
     ///
     /// # Errors
     /// As [`Self::settle_all`].
     pub(super) fn settle_key(&self, key: &str, doing: Doing) -> Result<(), QueueStoreError> {
-        let state = self.state();
-        match state.keys.get(key).copied() {
-            Some(id) => self.settle(state, id, doing),
-            None => Ok(()),
-        }
+        self.settle(doing, |state| state.keys.get(key))
     }
 
     /// Brings the client of this name there.
@@ -214,11 +211,7 @@ impl Settling {
     /// # Errors
     /// As [`Self::settle_all`].
     pub(super) fn settle_client(&self, name: &str, doing: Doing) -> Result<(), QueueStoreError> {
-        let state = self.state();
-        match state.clients.get(name).copied() {
-            Some(id) => self.settle(state, id, doing),
-            None => Ok(()),
-        }
+        self.settle(doing, |state| state.clients.get(name))
     }
 
     /// The requests of those jobs that the tables do not have yet.
@@ -231,8 +224,15 @@ impl Settling {
         jobs.iter().map(request).collect()
     }
 
-    fn settle(&self, mut state: MutexGuard<'_, State>, id: u64, doing: Doing) -> Result<(), QueueStoreError> {
-        while state.settled < id {
+    /// Waits until the tables have the batch that is `needed` now, or, should that one be refused, the one before it.
+    fn settle(&self, doing: Doing, needed: impl Fn(&State) -> Option<u64>) -> Result<(), QueueStoreError> {
+        let mut state = self.state();
+        let mut latest = u64::MAX;
+        while let Some(id) = needed(&state)
+            .map(|id| id.min(latest))
+            .filter(|id| state.settled < *id)
+        {
+            latest = id;
             if state.wanted < id {
                 state.wanted = id;
                 self.work.notify_one();
@@ -296,7 +296,7 @@ impl Settling {
     fn settled(&self, batches: &[Batch]) {
         let mut state = self.state();
         for batch in batches {
-            state.forget(batch);
+            state.settled(batch);
         }
         state.trouble = None;
         self.done.notify_all();
@@ -353,45 +353,102 @@ impl State {
     }
 
     /// A batch is in the tables.
-    fn forget(&mut self, batch: &Batch) {
+    fn settled(&mut self, batch: &Batch) {
         self.waiting.pop_front();
         self.rows -= batch.writes.rows();
         self.bytes -= batch.bytes;
         self.settled = batch.id;
-        let Writes {
-            new_jobs,
-            jobs,
-            answers,
-            logs,
-            clients,
-            nodes: _,
-        } = &*batch.writes;
-        let touched = jobs.iter().map(|row| row.number);
-        let answered = answers.iter().map(|answer| answer.job);
-        for job in touched.chain(answered).chain(logs.iter().map(|piece| piece.job)) {
-            if self.jobs.get(&job) == Some(&batch.id) {
-                self.jobs.remove(&job);
-            }
+        let id = batch.id;
+        for job in jobs_of(&batch.writes) {
+            self.jobs.remove_if(&job, id);
         }
-        for client in clients {
-            if self.clients.get(&client.name) == Some(&batch.id) {
-                self.clients.remove(&client.name);
-            }
+        for client in &batch.writes.clients {
+            self.clients.remove_if(&client.name, id);
         }
-        for new in new_jobs {
+        for new in &batch.writes.new_jobs {
             self.requests.remove(&new.number);
-            if let Some(key) = &new.idempotency
-                && self.keys.get(key) == Some(&batch.id)
-            {
-                self.keys.remove(key);
+            if let Some(key) = &new.idempotency {
+                self.keys.remove_if(key, id);
             }
         }
         if self.waiting.is_empty() {
             // a burst's room is given back
-            self.jobs.shrink_to(ROWS);
+            self.jobs.tidy(id);
+            self.clients.tidy(id);
+            self.keys.tidy(id);
             self.requests.shrink_to(ROWS);
             self.waiting.shrink_to(ROWS);
         }
+    }
+
+    /// A batch was noted and will not be written: what it would have changed is as the acknowledged ones have left it.
+    fn refuse(&mut self, id: u64, writes: &Writes) {
+        let last = self.acknowledged;
+        for job in jobs_of(writes) {
+            self.jobs.lower(&job, id, last);
+        }
+        for client in &writes.clients {
+            self.clients.lower(&client.name, id, last);
+        }
+        for new in &writes.new_jobs {
+            self.requests.remove(&new.number);
+            if let Some(key) = &new.idempotency {
+                self.keys.lower(key, id, last);
+            }
+        }
+    }
+}
+
+/// Jobs that a batch changes.
+fn jobs_of(writes: &Writes) -> impl Iterator<Item = JobNumber> + '_ {
+    let touched = writes.jobs.iter().map(|row| row.number);
+    let answered = writes.answers.iter().map(|answer| answer.job);
+    let printed = writes.logs.iter().map(|piece| piece.job);
+    touched.chain(answered).chain(printed)
+}
+
+/// The last batch that changes something.
+#[derive(Debug)]
+struct Latest<K>(HashMap<K, u64>);
+
+impl<K> Default for Latest<K> {
+    fn default() -> Self {
+        Self(HashMap::new())
+    }
+}
+
+impl<K: Eq + Hash> Latest<K> {
+    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u64>
+    where
+        K: Borrow<Q>,
+    {
+        self.0.get(key).copied()
+    }
+
+    fn note(&mut self, key: K, id: u64) {
+        self.0.insert(key, id);
+    }
+
+    /// This batch is in the tables.
+    fn remove_if(&mut self, key: &K, id: u64) {
+        if self.0.get(key) == Some(&id) {
+            self.0.remove(key);
+        }
+    }
+
+    /// This batch was refused: only those up to `last` were acknowledged.
+    fn lower(&mut self, key: &K, id: u64, last: u64) {
+        if let Some(found) = self.0.get_mut(key)
+            && *found >= id
+        {
+            *found = last;
+        }
+    }
+
+    /// All up to this one is in the tables.
+    fn tidy(&mut self, settled: u64) {
+        self.0.retain(|_, id| *id > settled);
+        self.0.shrink_to(ROWS);
     }
 }
 

@@ -1,7 +1,7 @@
 //! The writing side in SQLite.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
@@ -9,10 +9,11 @@ use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::Attempt;
 
 use super::Shared;
+use super::commit::{Committer, Decided};
 use super::journal::{Journal, Record};
 use super::settle;
 use crate::queue::codec::{clean, narrow, signed, unsigned, word_of};
-use crate::queue::{ClientRow, Doing, Foreign, JobState, NodeRow, QueueStore, QueueStoreError, Writes};
+use crate::queue::{ClientRow, Doing, Done, Foreign, JobState, NodeRow, QueueStore, QueueStoreError, Writes};
 
 const LOAD: Doing = "load the queue";
 const WRITE: Doing = "write a batch";
@@ -75,7 +76,11 @@ pub(super) fn nodes(connection: &Connection) -> rusqlite::Result<Vec<NodeRow>> {
 pub(super) struct SqliteStore {
     /// For reads of the tables, which another thread writes.
     tables: Connection,
-    pub(super) journal: Journal,
+    pub(super) committer: Committer,
+    /// The number of the next batch.
+    next: u64,
+    /// A batch that was decided and is not on its way yet.
+    decided: Option<Decided>,
     shared: Arc<Shared>,
     /// Highest numbers given out, and nothing else.
     highest: Foreign,
@@ -91,6 +96,8 @@ impl SqliteStore {
     ) -> Result<Self, QueueStoreError> {
         let tables = shared.connect()?;
         let highest = counters(&tables).map_err(QueueStoreError::sqlite(LOAD))?;
+        let next = journal.last() + 1;
+        let committer = Committer::start(Arc::clone(&shared), journal)?;
         let of_thread = Arc::clone(&shared);
         let settler = std::thread::Builder::new()
             .name("queue-tables".to_owned())
@@ -98,7 +105,9 @@ impl SqliteStore {
             .map_err(|_| QueueStoreError::Ending("start the thread of the tables"))?;
         Ok(Self {
             tables,
-            journal,
+            committer,
+            next,
+            decided: None,
             shared,
             highest,
             settler: Some(settler),
@@ -143,6 +152,8 @@ impl SqliteStore {
 
 impl Drop for SqliteStore {
     fn drop(&mut self) {
+        // its last batches are for the tables, too
+        self.committer.stop();
         self.shared.settling.stop();
         if let Some(settler) = self.settler.take()
             && settler.join().is_err()
@@ -154,9 +165,11 @@ impl Drop for SqliteStore {
 
 impl QueueStore for SqliteStore {
     fn load(&mut self) -> Result<Foreign, QueueStoreError> {
+        self.next = self.committer.resume()?;
         self.shared.settling.settle_all(LOAD)?;
         let sql = QueueStoreError::sqlite(LOAD);
         let mut all = counters(&self.tables).map_err(sql)?;
+        self.highest = all.clone();
         let found: Vec<_> = self
             .tables
             .prepare_cached(&format!("SELECT {STATE} FROM job WHERE open = 1 ORDER BY number"))
@@ -182,6 +195,14 @@ impl QueueStore for SqliteStore {
     }
 
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
+        self.decide(work)?;
+        let (sender, written) = mpsc::sync_channel(1);
+        // who asks waits right below
+        self.when_durable(Box::new(move |how| drop(sender.send(how))));
+        written.recv().map_err(|_| QueueStoreError::Ending(WRITE))?
+    }
+
+    fn decide(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
         self.shared.settling.room(WRITE)?;
         let mut writes = work(self.highest.clone());
         self.check(&writes)?;
@@ -189,19 +210,22 @@ impl QueueStore for SqliteStore {
         if writes.is_empty() {
             return Ok(());
         }
-        if writes.has_blobs() {
-            // they are in the tables already: they have to be on the disk before what refers to them
-            self.shared.sync_tables()?;
-        }
-        let record = Record::of(&writes)?;
-        let bytes = record.len();
-        self.shared
-            .settling
-            .durable(self.journal.waits_for(&record), WRITE)?;
-        let id = self.journal.append(record)?;
+        let id = self.next;
+        let record = Record::of(&writes, id)?;
         self.count(&writes);
-        self.shared.settling.acknowledge(id, writes, bytes);
+        let writes = Arc::new(writes);
+        self.shared.settling.note(id, &writes);
+        self.next += 1;
+        self.decided = Some(Decided { id, record, writes });
         Ok(())
+    }
+
+    fn when_durable(&mut self, done: Done) {
+        self.committer.write(self.decided.take(), done);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.committer.is_behind()
     }
 
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
@@ -221,9 +245,8 @@ impl QueueStore for SqliteStore {
         sorted.sort_unstable();
         sorted.dedup();
         let waiting = self.shared.settling.requests(&sorted);
-        // one view for all: each statement by itself would take SQLite's locks anew
-        let view = self.tables.transaction().map_err(sql)?;
-        let mut statement = view
+        let mut statement = self
+            .tables
             .prepare_cached("SELECT body FROM request WHERE job = ?1")
             .map_err(sql)?;
         let mut found = Vec::with_capacity(sorted.len());

@@ -56,7 +56,7 @@ fn a_full_disk_is_told_as_one_and_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, shared) = store(folder.path());
     store.transact(&mut |_| batch(1, 10)).unwrap();
-    store.journal.fill_disk();
+    store.committer.fill_disk();
     let error = store.transact(&mut |_| batch(2, 100_000)).unwrap_err();
     assert!(error.is_full(), "{error:?}");
     assert!(error.to_string().contains("make room"), "{error}");
@@ -84,8 +84,8 @@ fn leave_behind(folder: &Path, numbers: std::ops::RangeInclusive<u64>) {
     let (mark, settled) = standing(&tables).unwrap();
     let (mut journal, _) = Journal::open(&path, mark, settled).unwrap();
     for number in numbers {
-        let record = journal::Record::of(&batch(number, 10)).unwrap();
-        journal.append(record).unwrap();
+        let record = journal::Record::of(&batch(number, 10), number).unwrap();
+        journal.append(&[&record]).unwrap();
     }
 }
 

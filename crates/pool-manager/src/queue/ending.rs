@@ -1,0 +1,73 @@
+//! The end of a batch: whose fate is known by now, on whichever thread that is. Answers those who wait, tells the carrier
+//! and the followers, counts. Never touches the machine: that has gone on meanwhile.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use sandrun_core::pool::{Counts, JobNumber};
+
+use super::batch::Tally;
+use super::command::{Outcome, Staged};
+use super::error::QueueError;
+use super::follow::Followers;
+use super::push::{Push, Pushes};
+use super::stats::Board;
+
+/// All that is left to do of a batch.
+pub(super) struct Ending {
+    pub(super) began: Instant,
+    /// How the machine stood after it.
+    pub(super) counts: Option<Counts>,
+    pub(super) waiters: u64,
+    /// Requests of the jobs that were leased in it.
+    pub(super) requests: HashMap<JobNumber, Arc<[u8]>>,
+    pub(super) commands: u64,
+    pub(super) tally: Tally,
+    /// Answers that wait.
+    pub(super) staged: Vec<Staged>,
+    /// Jobs whose followers are to be told.
+    pub(super) told: BTreeSet<JobNumber>,
+    /// What the carrier is to be told.
+    pub(super) pushed: Vec<Push>,
+    pub(super) pushes: Pushes,
+    pub(super) board: Arc<Board>,
+    pub(super) followers: Followers,
+}
+
+impl Ending {
+    /// Ends it: it is on the disk, or nothing of it was written.
+    pub(super) fn end(self, written: Result<(), QueueError>) {
+        let is_written = written.is_ok();
+        let took = self.began.elapsed();
+        self.board.write(|stats| {
+            if let Some(counts) = self.counts {
+                stats.counts = counts;
+            }
+            stats.waiters = self.waiters;
+            if is_written {
+                stats.add(&self.tally);
+                stats.commands += self.commands;
+                stats.committed(took);
+            } else {
+                stats.failed_commits += 1;
+            }
+        });
+        let outcome = match written {
+            Ok(()) => Outcome::Committed(self.requests),
+            Err(error) => {
+                tracing::error!(%error, commands = self.commands, "a batch was not written");
+                Outcome::Lost(error)
+            }
+        };
+        if is_written {
+            self.pushes.hand_out(self.pushed);
+        }
+        for answer in self.staged {
+            answer(&outcome);
+        }
+        if is_written {
+            self.followers.tell(self.told);
+        }
+    }
+}
