@@ -4,6 +4,7 @@
 
 mod claims;
 mod classic;
+mod completions;
 mod connections;
 mod life;
 mod ours;
