@@ -9,7 +9,7 @@ mod postgres;
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use postgres::PostgresServer;
 use sandrun_core::pool::{ClientNumber, JobNumber};
@@ -254,6 +254,37 @@ fn a_dead_replica_frees_the_lock_and_a_lost_connection_comes_back() {
         }
     });
     assert_eq!(row.unwrap().unwrap().new.request, b"back");
+}
+
+#[test]
+fn a_replica_that_hangs_in_its_batch_holds_the_others_up_for_a_second() {
+    let stage = Stage::new();
+    let (mut hanging, _reader) = stage.open();
+    let (mut living, _reader) = stage.open();
+    let (inside, is_inside) = mpsc::channel();
+    let (go_on, goes_on) = mpsc::channel::<()>();
+    thread::scope(|scope| {
+        let hanging = &mut hanging;
+        let hung = scope.spawn(move || {
+            let result = hanging.transact(&mut |_| {
+                inside.send(()).unwrap();
+                goes_on.recv().unwrap();
+                new_job(1, "hanging")
+            });
+            (result, hanging.load())
+        });
+        is_inside.recv().unwrap();
+        let began = Instant::now();
+        living
+            .transact(&mut |foreign| new_job(foreign.last_job + 1, "living"))
+            .unwrap();
+        let waited = began.elapsed();
+        go_on.send(()).unwrap();
+        let (result, load) = hung.join().unwrap();
+        assert!(waited < Duration::from_secs(3), "{waited:?}");
+        assert!(result.is_err(), "its batch is not written over the other's");
+        assert_eq!(load.unwrap().jobs, [job(1, "living")]);
+    });
 }
 
 #[test]

@@ -2,8 +2,8 @@
 //!
 //! Owns the tables (all named `queue_…`, in the schema that the connection is in) and the lock that one writer at a time
 //! holds. Each batch counts `queue_counter.seq` up and marks its rows with it, so that another replica finds what it has
-//! not seen. Bodies are written without waiting for the disk: a batch's commit, which waits, brings everything before it
-//! there too.
+//! not seen. Nothing waits for the disk but the end of a batch, behind the lock ([`sql::FLUSH`]), which brings everything
+//! before it there too: bodies, and others' batches that it was decided upon.
 
 mod listen;
 mod news;
@@ -11,6 +11,7 @@ mod presence;
 mod read;
 mod rows;
 mod session;
+mod sql;
 mod store;
 mod sweep;
 mod write;

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::try_join;
 use sandrun_core::pool::JobNumber;
 use sandrun_types::{Attempt, OutputRoot};
 use tokio::sync::{Mutex, watch};
@@ -13,6 +14,7 @@ use tokio_postgres::{Config, Row};
 use super::listen::Listener;
 use super::rows::{answer_row, get, job_row, node_row, state_columns};
 use super::session::{Role, Session, Value, limited};
+use super::sql::FLUSH;
 use super::sweep::Sweeper;
 use crate::queue::codec::{LogJoin, clean, narrow, signed, stream_code, unsigned, word_code};
 use crate::queue::reader::{ReadSide, StoredBlob};
@@ -87,7 +89,12 @@ const END_UPLOAD: &str = "WITH there AS (
         touched = CASE WHEN EXISTS (SELECT 1 FROM there) THEN 0 ELSE $4 END
     WHERE id = $1 AND hash IS NULL AND touched > 0";
 
+/// Whether something that can be seen may not be on the disk yet.
+const IS_AHEAD: &str = "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flush_lsn()";
+
 const STATEMENTS: &[&str] = &[
+    IS_AHEAD,
+    FLUSH,
     JOB,
     LIST,
     LIST_WORD,
@@ -145,7 +152,17 @@ impl PostgresReader {
         doing: Doing,
     ) -> Result<Vec<Row>, QueueStoreError> {
         limited(doing, async {
-            self.session(doing).await?.query(text, values, doing).await
+            let session = self.session(doing).await?;
+            // a batch is seen a moment before it is on the disk: nobody is told of one that a crash may still take back
+            let (rows, ahead) = try_join!(
+                session.query(text, values, doing),
+                session.query(IS_AHEAD, &[], doing)
+            )?;
+            let is_ahead = ahead.first().map(|row| get(row, 0, doing)).transpose()?;
+            if is_ahead.unwrap_or(true) {
+                session.execute(FLUSH, &[], doing).await?;
+            }
+            Ok(rows)
         })
         .await
     }

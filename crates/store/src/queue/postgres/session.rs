@@ -19,6 +19,9 @@ const ANSWER: Duration = Duration::from_secs(60);
 /// How long a connection may take to end in order.
 const CLOSE: Duration = Duration::from_secs(2);
 
+/// A replica that hangs between two statements of a transaction, or does not take what it asked for, may hold the
+/// writers' lock: the server ends its connection after so long.
+const HANGING: &str = "SET idle_in_transaction_session_timeout = '1s'; SET tcp_user_timeout = '3s'";
 /// A writer's statements all find their rows by index, whatever their values: planning them once is enough.
 const PLANNED_ONCE: &str = "SET plan_cache_mode = force_generic_plan; SET enable_seqscan = off";
 
@@ -90,7 +93,7 @@ impl Session {
         };
         let setup = format!(
             "SET synchronous_commit = {commit}; SET lock_timeout = '20s'; SET statement_timeout = '50s';
-             SET idle_in_transaction_session_timeout = '20s'; SET jit = off; {planning}"
+             {HANGING}; SET jit = off; {planning}"
         );
         client.batch_execute(&setup).await.map_err(sql)?;
         let prepared = try_join_all(list.iter().map(|text| client.prepare(text)))

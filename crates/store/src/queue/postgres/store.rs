@@ -9,7 +9,7 @@ use tokio_postgres::Config;
 use super::news::NEWS;
 use super::rows::{client_row, get, job_state, node_row, state_columns};
 use super::session::{Role, Session, Value, limited};
-use super::{WRITER_LOCK, news, write};
+use super::{WRITER_LOCK, news, sql, write};
 use crate::queue::codec::{clean, narrow, signed, unsigned};
 use crate::queue::error::DatabaseError;
 use crate::queue::{Doing, Foreign, JobState, QueueStore, QueueStoreError, Writes};
@@ -45,22 +45,24 @@ const STATEMENTS: &[&str] = &[
     ALL_NODES,
     NEWS,
     JOB,
-    write::REQUESTS_OF,
+    sql::REQUESTS_OF,
     BY_KEY,
     CLIENT,
     KEEP,
     KEPT,
-    write::CLIENTS,
-    write::NEW_JOBS,
-    write::REQUESTS,
-    write::PARENTS,
-    write::USES,
-    write::STATES,
-    write::NODES,
-    write::BARE_ANSWERS,
-    write::ANSWERS,
-    write::LOGS,
-    write::COUNT,
+    sql::CLIENTS,
+    sql::NEW_JOBS,
+    sql::REQUESTS,
+    sql::PARENTS,
+    sql::USES,
+    sql::STATES,
+    sql::NODES,
+    sql::BARE_ANSWERS,
+    sql::ANSWERS,
+    sql::LOGS,
+    sql::COUNT,
+    sql::PLAIN,
+    sql::FLUSH,
 ];
 
 /// One replica's writer.
@@ -73,6 +75,8 @@ pub(super) struct PostgresStore {
     session: Option<Session>,
     /// Up to where others' writes are known.
     seen: i64,
+    /// Up to which batch all is known to be on the disk: others' are seen before.
+    durable: i64,
     /// Requests of the jobs that nodes got by the latest batch.
     leased: Vec<(JobNumber, Vec<u8>)>,
     /// Number of the latest batch of our own, for those who tell others of it.
@@ -87,6 +91,7 @@ impl PostgresStore {
             config,
             session: None,
             seen: 0,
+            durable: -1,
             leased: Vec::new(),
             wrote,
         })
@@ -144,6 +149,7 @@ impl Drop for PostgresStore {
 
 impl QueueStore for PostgresStore {
     fn load(&mut self) -> Result<Foreign, QueueStoreError> {
+        self.durable = -1;
         self.connect()?;
         self.with(LOAD, async |session, seen| {
             // behind the lock: a batch of our own, whose connection broke, has come to its end then
@@ -176,12 +182,18 @@ impl QueueStore for PostgresStore {
 
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
         self.leased = Vec::new();
-        let wrote = self.wrote.clone();
+        let (wrote, durable) = (self.wrote.clone(), self.durable);
         self.leased = self.with(WRITE, async |session, seen| {
             let (foreign, seq) = begin(session, *seen).await?;
             let writes = work(foreign);
             if writes.is_empty() {
-                session.simple("COMMIT", WRITE).await?;
+                // what is answered may rest on what others have not brought to the disk yet
+                try_join!(session.simple("COMMIT", WRITE), async {
+                    match seq > durable {
+                        true => session.execute(sql::FLUSH, &[], WRITE).await,
+                        false => Ok(0),
+                    }
+                })?;
                 *seen = seq;
                 return Ok(Vec::new());
             }
@@ -190,6 +202,7 @@ impl QueueStore for PostgresStore {
             wrote.send_replace(seq + 1);
             Ok(leased)
         })?;
+        self.durable = self.seen;
         Ok(())
     }
 
@@ -252,11 +265,13 @@ impl QueueStore for PostgresStore {
 }
 
 /// Begins a batch: takes the lock and reads what others wrote since `seen`, all in one round trip. The lock has a
-/// statement of its own: the next one sees what its former holder wrote.
+/// statement of its own: the next one sees what its former holder wrote. Its commit does not wait for the disk, so that
+/// the lock is not held meanwhile; [`sql::FLUSH`] does afterwards. What is lost in between nobody was told of, and all
+/// that others decided upon it is behind it in the log and lost with it; the crash ends their connections too.
 async fn begin(session: &Session, seen: i64) -> Result<(Foreign, i64), QueueStoreError> {
     let since: [Value<'_>; 2] = [&seen, &i64::MAX];
     let (.., rows) = try_join!(
-        session.simple("BEGIN", WRITE),
+        session.simple("BEGIN; SET LOCAL synchronous_commit = off", WRITE),
         session.query(LOCK, &[&WRITER_LOCK], WRITE),
         session.query(NEWS, &since, WRITE),
     )?;

@@ -8,75 +8,15 @@ use sandrun_core::pool::JobNumber;
 
 use super::rows::get;
 use super::session::{Session, Value};
+use super::sql::{
+    ANSWERS, BARE_ANSWERS, CLIENTS, COUNT, FLUSH, LOGS, NEW_JOBS, NODES, PARENTS, PLAIN, REQUESTS,
+    REQUESTS_OF, STATES, USES,
+};
 use crate::queue::codec::{
     clean, pack_blobs, pack_outputs, pack_parents, signed, stream_code, unsigned, word_code,
 };
 use crate::queue::{Answer, Doing, JobState, JobWord, LogPiece, NewJob, NodeRow, QueueStoreError, Writes};
 
-pub(super) const CLIENTS: &str = "INSERT INTO queue_client (number, name, changed)
-    SELECT t.number, t.name, $3 FROM UNNEST($1::BIGINT[], $2::TEXT[]) AS t (number, name)
-    ON CONFLICT (number) DO NOTHING";
-pub(super) const NEW_JOBS: &str = "INSERT INTO queue_job (number, client, created, priority, blobs, parents, key, open,
-        word, reason, node, attempt, started, ended, snapshot, changed)
-    SELECT t.*, $16::BIGINT FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::BYTEA[], $6::BYTEA[],
-        $7::TEXT[], $8::BOOLEAN[], $9::BIGINT[], $10::TEXT[], $11::BIGINT[], $12::BIGINT[], $13::BIGINT[], $14::BIGINT[],
-        $15::BYTEA[]) AS t";
-pub(super) const REQUESTS: &str =
-    "INSERT INTO queue_request (job, body) SELECT * FROM UNNEST($1::BIGINT[], $2::BYTEA[])";
-pub(super) const REQUESTS_OF: &str = "SELECT job, body FROM queue_request WHERE job = ANY($1)";
-pub(super) const PARENTS: &str = "INSERT INTO queue_parent (parent, job)
-    SELECT * FROM UNNEST($1::BIGINT[], $2::BIGINT[]) ON CONFLICT DO NOTHING";
-pub(super) const USES: &str = "WITH noted AS (
-        INSERT INTO queue_use (job, hash)
-        SELECT t.job, t.hash FROM UNNEST($1::BIGINT[], $2::BYTEA[]) AS t (job, hash) JOIN queue_blob USING (hash)
-        ON CONFLICT DO NOTHING RETURNING hash)
-    UPDATE queue_blob b SET refs = b.refs + n.times
-    FROM (SELECT hash, COUNT(*) AS times FROM noted GROUP BY hash) AS n WHERE b.hash = n.hash";
-pub(super) const STATES: &str = "UPDATE queue_job j SET open = t.open, word = t.word, reason = t.reason, node = t.node,
-        attempt = t.attempt, started = t.started, ended = t.ended, snapshot = t.snapshot, changed = $10
-    FROM UNNEST($1::BIGINT[], $2::BOOLEAN[], $3::BIGINT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[], $7::BIGINT[],
-        $8::BIGINT[], $9::BYTEA[])
-        AS t (number, open, word, reason, node, attempt, started, ended, snapshot)
-    WHERE j.number = t.number";
-pub(super) const NODES: &str = "INSERT INTO queue_node (number, id, endpoint, announced, heard, completed, failed,
-        snapshot, changed)
-    SELECT t.*, $9::BIGINT FROM UNNEST($1::BIGINT[], $2::TEXT[], $3::TEXT[], $4::BYTEA[], $5::BIGINT[], $6::BIGINT[],
-        $7::BIGINT[], $8::BYTEA[]) AS t
-    ON CONFLICT (number) DO UPDATE SET id = excluded.id, endpoint = excluded.endpoint, announced = excluded.announced,
-        heard = excluded.heard, completed = excluded.completed, failed = excluded.failed, snapshot = excluded.snapshot,
-        changed = excluded.changed";
-/// Of answers without files.
-pub(super) const BARE_ANSWERS: &str =
-    "INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs,
-        receipt, signature, details)
-    SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INT[], $5::BYTEA[], $6::BYTEA[],
-        $7::BYTEA[], $8::BYTEA[], $9::BYTEA[], $10::BYTEA[])
-        AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
-    JOIN queue_job j ON j.number = t.job
-    ON CONFLICT DO NOTHING";
-pub(super) const ANSWERS: &str = "WITH fresh AS (
-        INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details,
-            output_root)
-        SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::INT[], $5::BYTEA[], $6::BYTEA[],
-            $7::BYTEA[], $8::BYTEA[], $9::BYTEA[], $10::BYTEA[], $14::BYTEA[])
-            AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root)
-        JOIN queue_job j ON j.number = t.job
-        ON CONFLICT DO NOTHING RETURNING job, attempt),
-    noted AS (
-        INSERT INTO queue_use (job, hash)
-        SELECT DISTINCT u.job, u.hash FROM UNNEST($11::BIGINT[], $12::BIGINT[], $13::BYTEA[]) AS u (job, attempt, hash)
-        JOIN fresh USING (job, attempt) JOIN queue_blob b ON b.hash = u.hash
-        ON CONFLICT DO NOTHING RETURNING hash)
-    UPDATE queue_blob b SET refs = b.refs + n.times
-    FROM (SELECT hash, COUNT(*) AS times FROM noted GROUP BY hash) AS n WHERE b.hash = n.hash";
-pub(super) const LOGS: &str = "INSERT INTO queue_log AS l (job, stream, attempt, start, bytes)
-    SELECT t.* FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::BYTEA[])
-        AS t (job, stream, attempt, start, bytes)
-    JOIN queue_job j ON j.number = t.job
-    ON CONFLICT (job, stream, attempt, start) DO UPDATE SET bytes = excluded.bytes
-        WHERE LENGTH(excluded.bytes) > LENGTH(l.bytes)";
-pub(super) const COUNT: &str = "UPDATE queue_counter SET seq = $1, last_job = GREATEST(last_job, $2),
-    last_node = GREATEST(last_node, $3), last_client = GREATEST(last_client, $4) WHERE id = 1";
 type Text<'a> = Option<Cow<'a, str>>;
 
 /// Columns of jobs' changing parts.
@@ -186,7 +126,7 @@ impl<'a> Nodes<'a> {
         self.snapshot.push(&node.snapshot);
     }
 
-    fn values<'v>(&'v self, seq: Value<'v>) -> Vec<Value<'v>> {
+    fn values(&self) -> Vec<Value<'_>> {
         vec![
             &self.number,
             &self.id,
@@ -196,7 +136,6 @@ impl<'a> Nodes<'a> {
             &self.completed,
             &self.failed,
             &self.snapshot,
-            seq,
         ]
     }
 }
@@ -243,9 +182,9 @@ impl<'a> Answers<'a> {
         Ok(())
     }
 
-    /// The statement that writes them, and its values.
-    fn statement(&self) -> (&'static str, Vec<Value<'_>>) {
-        let mut values: Vec<Value<'_>> = vec![
+    /// All that a bare answer has.
+    fn values(&self) -> Vec<Value<'_>> {
+        vec![
             &self.job,
             &self.attempt,
             &self.node,
@@ -256,7 +195,12 @@ impl<'a> Answers<'a> {
             &self.receipt,
             &self.signature,
             &self.details,
-        ];
+        ]
+    }
+
+    /// The statement that writes them, and its values.
+    fn statement(&self) -> (&'static str, Vec<Value<'_>>) {
+        let mut values = self.values();
         if self.uses.0.is_empty() {
             return (BARE_ANSWERS, values);
         }
@@ -346,9 +290,17 @@ impl<'a> Columns<'a> {
         logs.into_values().for_each(|piece| all.logs.push(piece));
         Ok(all)
     }
+
+    /// Whether [`PLAIN`] writes all of it.
+    const fn is_plain(&self) -> bool {
+        self.clients.0.is_empty()
+            && self.news.client.is_empty()
+            && self.answers.uses.0.is_empty()
+            && self.logs.job.is_empty()
+    }
 }
 
-/// Writes a batch into the open transaction under the number `seq`, and commits it. Gives back the requests of jobs that
+/// Writes a batch into the open transaction under the number `seq`, commits it, and brings it to the disk. Gives back the requests of jobs that
 /// nodes got by it, which are asked for next: they come in the same round trip.
 pub(super) async fn write(
     session: &Session,
@@ -386,7 +338,19 @@ pub(super) async fn write(
     state_values.push(seq);
     let (answer_text, answer_values) = answers.statement();
     let leased = leased(writes);
+    let counters: [Value<'_>; 3] = [last_job, &last_node, &last_client];
+    let is_plain = columns.is_plain();
+    let other = |rows| if is_plain { 0 } else { rows };
+    let mut plain_values = state_values.clone();
+    if is_plain {
+        plain_values.extend(nodes.values());
+        plain_values.extend(answers.values());
+        plain_values.extend(counters);
+    }
+    let mut node_values = nodes.values();
+    node_values.push(seq);
     let (.., requests) = try_join!(
+        send(PLAIN, usize::from(is_plain), plain_values),
         send(CLIENTS, clients.0.len(), vec![&clients.0, &clients.1, seq]),
         send(NEW_JOBS, news.client.len(), new_values),
         send(
@@ -396,12 +360,13 @@ pub(super) async fn write(
         ),
         send(PARENTS, news.edges.0.len(), vec![&news.edges.0, &news.edges.1]),
         send(USES, news.uses.0.len(), vec![&news.uses.0, &news.uses.1]),
-        send(STATES, states.number.len(), state_values),
-        send(NODES, nodes.number.len(), nodes.values(seq)),
-        send(answer_text, answers.job.len(), answer_values),
+        send(STATES, other(states.number.len()), state_values),
+        send(NODES, other(nodes.number.len()), node_values),
+        send(answer_text, other(answers.job.len()), answer_values),
         send(LOGS, logs.job.len(), logs.values()),
-        send(COUNT, 1, vec![seq, last_job, &last_node, &last_client]),
+        send(COUNT, other(1), vec![seq, last_job, &last_node, &last_client]),
         session.simple("COMMIT", doing),
+        session.execute(FLUSH, &[], doing),
         // behind the commit: nobody waits for it at the lock
         requests(session, &leased, doing),
     )?;
