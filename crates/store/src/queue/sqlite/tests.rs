@@ -125,6 +125,44 @@ fn full_tables_lose_nothing_and_go_on_once_there_is_room() {
 }
 
 #[test]
+fn what_the_tables_refuse_is_acknowledged_and_brought_there_once_they_take_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, shared) = store(folder.path());
+    store.transact(&mut |_| batch(1, 10)).unwrap();
+    assert!(store.job(JobNumber(1)).unwrap().is_some());
+    let other = shared.connect().unwrap();
+    let refuse = "CREATE TRIGGER no_room BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    other.execute_batch(refuse).unwrap();
+
+    for number in 2..=4 {
+        store.transact(&mut |_| batch(number, 10)).unwrap();
+    }
+    let error = store.job(JobNumber(3)).unwrap_err();
+    assert!(matches!(error, QueueStoreError::Unsettled { .. }), "{error:?}");
+    assert!(error.to_string().contains("no room"), "{error}");
+    assert!(
+        store.job(JobNumber(1)).unwrap().is_some(),
+        "what is there can be read"
+    );
+    let requests = store.requests(&[JobNumber(2)]).unwrap();
+    assert_eq!(requests.len(), 1, "nodes get what was acknowledged");
+
+    other.execute_batch("DROP TRIGGER no_room").unwrap();
+    let started = std::time::Instant::now();
+    // it tries again by itself: nothing new has to be written
+    while let Err(error) = store.job(JobNumber(3)) {
+        assert!(matches!(error, QueueStoreError::Unsettled { .. }), "{error:?}");
+        assert!(started.elapsed().as_secs() < 30, "it has given up: {error}");
+        std::thread::yield_now();
+    }
+    store.transact(&mut |_| batch(5, 10)).unwrap();
+    assert_eq!(store.load().unwrap().jobs.len(), 5);
+    drop((store, shared));
+    let (mut store, _shared) = self::store(folder.path());
+    assert_eq!(store.load().unwrap().jobs.len(), 5);
+}
+
+#[test]
 fn a_journal_of_another_queue_is_refused() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     leave_behind(folder.path(), 1..=1);
