@@ -12,7 +12,7 @@ use sandrun_types::Attempt;
 
 use super::batch::Batch;
 use super::claims::Waiter;
-use super::command::{Command, stage_work};
+use super::command::{Command, stage, stage_work};
 use super::digest::{digest, is_success, output_root};
 use super::error::QueueError;
 use super::memory::Memory;
@@ -40,7 +40,7 @@ impl Memory {
                 reply,
             } => {
                 let answer = self.heartbeat(&node, &jobs, settled, batch);
-                batch.answer(reply, answer);
+                batch.early.push(stage(reply, answer));
             }
             Command::Claim(claim, reply) => match self.nodes.number(&claim.node) {
                 Ok(node) => {
@@ -129,7 +129,7 @@ impl Memory {
         }
         batch.tally.empty_claims += u64::from(leases.is_empty());
         batch.leased.extend(leases.iter().map(|(job, _)| *job));
-        batch.staged.push(stage_work(waiter.reply, leases));
+        batch.early.push(stage_work(waiter.reply, leases));
         None
     }
 

@@ -19,7 +19,11 @@ pub(super) struct Batch {
     /// How many commands it does.
     pub(super) commands: u64,
     pub(super) writes: Writes,
+    /// Answers that wait until it is on the disk.
     pub(super) staged: Vec<Staged>,
+    /// Answers that the end of this process must not take back; should the machine stop and a lease be forgotten, then
+    /// it is as if that had run out.
+    pub(super) early: Vec<Staged>,
     /// Jobs whose requests are needed after the commit.
     pub(super) leased: BTreeSet<JobNumber>,
     /// Clients of this batch that are not in memory, as the store knows them.

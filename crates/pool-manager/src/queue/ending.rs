@@ -20,8 +20,6 @@ pub(super) struct Ending {
     /// How the machine stood after it.
     pub(super) counts: Option<Counts>,
     pub(super) waiters: u64,
-    /// Requests of the jobs that were leased in it.
-    pub(super) requests: HashMap<JobNumber, Arc<[u8]>>,
     pub(super) commands: u64,
     pub(super) tally: Tally,
     /// Answers that wait.
@@ -53,21 +51,25 @@ impl Ending {
                 stats.failed_commits += 1;
             }
         });
-        let outcome = match written {
-            Ok(()) => Outcome::Committed(self.requests),
-            Err(error) => {
-                tracing::error!(%error, commands = self.commands, "a batch was not written");
-                Outcome::Lost(error)
-            }
-        };
-        if is_written {
+        if let Err(error) = &written {
+            tracing::error!(%error, commands = self.commands, "a batch was not written");
+        } else {
             self.pushes.hand_out(self.pushed);
         }
-        for answer in self.staged {
-            answer(&outcome);
-        }
+        answer(self.staged, written.map(|()| HashMap::new()));
         if is_written {
             self.followers.tell(self.told);
         }
+    }
+}
+
+/// Answers: with what was staged and the requests of the jobs that were leased, or with the reason why not.
+pub(super) fn answer(staged: Vec<Staged>, requests: Result<HashMap<JobNumber, Arc<[u8]>>, QueueError>) {
+    let outcome = match requests {
+        Ok(requests) => Outcome::Committed(requests),
+        Err(error) => Outcome::Lost(error),
+    };
+    for answer in staged {
+        answer(&outcome);
     }
 }

@@ -17,7 +17,7 @@ use sandrun_types::UnixSeconds;
 use super::batch::Batch;
 use super::claims::{Waiter, Waiters};
 use super::command::Command;
-use super::ending::Ending;
+use super::ending::{Ending, answer};
 use super::error::QueueError;
 use super::follow::Followers;
 use super::ids::IdKey;
@@ -145,32 +145,28 @@ impl Engine {
             Ok(()) => {
                 let requests = self.requests(&batch);
                 let pushed = self.memory.as_mut().map(|memory| Pushes::of(memory, &requests));
-                let ending = self.ending(batch, requests, pushed.unwrap_or_default(), began);
-                self.store.when_durable(Box::new(move |written| {
-                    ending.end(written.map_err(|error| QueueError::from(&error)));
-                }));
+                let early = std::mem::take(&mut batch.early);
+                let ending = self.ending(batch, pushed.unwrap_or_default(), began);
+                let of_store = |error| QueueError::from(&error);
+                self.store.when_durable(
+                    Box::new(move |written| answer(early, written.map(|()| requests).map_err(of_store))),
+                    Box::new(move |written| ending.end(written.map_err(of_store))),
+                );
             }
             Err(error) => {
                 commands.drain(..).for_each(|command| command.refuse(&error));
-                self.ending(batch, HashMap::new(), Vec::new(), began)
-                    .end(Err(error));
+                answer(std::mem::take(&mut batch.early), Err(error.clone()));
+                self.ending(batch, Vec::new(), began).end(Err(error));
             }
         }
     }
 
     /// What is left to do of a batch once its fate is known.
-    fn ending(
-        &self,
-        batch: Batch,
-        requests: HashMap<JobNumber, Arc<[u8]>>,
-        pushed: Vec<Push>,
-        began: Instant,
-    ) -> Ending {
+    fn ending(&self, batch: Batch, pushed: Vec<Push>, began: Instant) -> Ending {
         Ending {
             began,
             counts: self.memory.as_ref().map(|it| it.pool.counts()),
             waiters: self.waiters.len() as u64,
-            requests,
             commands: batch.commands,
             tally: batch.tally,
             staged: batch.staged,

@@ -65,11 +65,13 @@ pub trait QueueStore: Send {
         self.transact(work)
     }
 
-    /// Tells `done` once all that was decided is on the disk, or that the last of it was refused; in the order of calls,
-    /// perhaps on another thread, which it must not hold up. After a refusal all later ones are refused as well, until
-    /// [`Self::load`].
-    fn when_durable(&mut self, done: Done) {
-        done(Ok(()));
+    /// Tells `written` once the end of this process takes nothing away of what was decided last, and `durable` once all
+    /// that was decided is on the disk, or that the last of it was refused. Perhaps on another thread, which they must not
+    /// hold up. What was written may still be refused where the disk fails or the machine stops; after a refusal all later
+    /// ones are refused as well, until [`Self::load`].
+    fn when_durable(&mut self, written: Done, durable: Done) {
+        written(Ok(()));
+        durable(Ok(()));
     }
 
     /// Whether something that was decided has been refused since the last [`Self::load`].

@@ -1,22 +1,22 @@
-//! Putting decided batches into the journal, by a thread of its own: the next ones are decided meanwhile, and all that
-//! waits when a sync ends goes with the next one.
+//! Bringing decided batches to the disk, by a thread of its own: the next ones are decided meanwhile, and all that was
+//! written when a sync ends goes with the next one.
 //!
-//! Batches go in their order. After one that could not be written all later ones are refused too, for they were decided
-//! upon it, until the queue is loaded anew.
+//! A batch is written to the journal by whoever decided it, so that the end of this process takes nothing away from the
+//! moment on that it was handed over; one that has to wait for something (bodies, a new file) is written by the thread,
+//! and so are those behind it. After one that could not be written or synced all later ones are refused too, for they
+//! were decided upon it, until the queue is loaded anew.
 
-use std::iter::Peekable;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
-use std::vec::IntoIter;
 
 use super::Shared;
 use super::journal::{Journal, Record};
 use crate::queue::{Doing, Done, QueueStoreError, Writes};
 
 /// Batches on their way to the disk; who decides another one waits until there are fewer.
-const AHEAD: usize = 16;
+const AHEAD: usize = 64;
 const DOING: Doing = "write a batch";
 
 /// A batch that was decided.
@@ -27,22 +27,46 @@ pub(super) struct Decided {
     pub(super) writes: Arc<Writes>,
 }
 
+/// Who waits for a batch.
+pub(super) struct Waiting {
+    /// Until it is written.
+    pub(super) written: Done,
+    /// Until it is on the disk.
+    pub(super) durable: Done,
+}
+
 /// What the thread is asked to do.
 enum Order {
-    /// Write, and tell that this and all before it is on the disk.
-    Write(Option<Decided>, Done),
-    /// All before it was refused or written: go on, from which number?
+    /// Write, then sync.
+    Write(Decided, Waiting),
+    /// Sync: it is written already, or there was nothing to write.
+    Sync(Option<Decided>, Done),
+    /// All before it was refused or is on the disk: go on, from which number?
     Resume(SyncSender<u64>),
-    /// The disk is full from now on.
-    #[cfg(test)]
-    FillDisk,
+}
+
+/// What both sides have.
+#[derive(Debug)]
+struct Common {
+    shared: Arc<Shared>,
+    state: Mutex<State>,
+    /// Batches that the thread has yet to write.
+    unwritten: AtomicUsize,
+    is_behind: AtomicBool,
+}
+
+#[derive(Debug)]
+struct State {
+    journal: Journal,
+    /// Why nothing more is written.
+    trouble: Option<Arc<QueueStoreError>>,
 }
 
 /// The way to the thread.
 #[derive(Debug)]
 pub(super) struct Committer {
+    common: Arc<Common>,
     orders: Option<SyncSender<Order>>,
-    is_behind: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -50,56 +74,86 @@ impl Committer {
     /// Starts the thread.
     pub(super) fn start(shared: Arc<Shared>, journal: Journal) -> Result<Self, QueueStoreError> {
         let (sender, orders) = sync_channel(AHEAD);
-        let is_behind = Arc::new(AtomicBool::new(false));
-        let work = Work {
-            shared,
+        let state = State {
             journal,
-            is_behind: Arc::clone(&is_behind),
             trouble: None,
         };
+        let common = Arc::new(Common {
+            shared,
+            state: Mutex::new(state),
+            unwritten: AtomicUsize::new(0),
+            is_behind: AtomicBool::new(false),
+        });
+        let of_thread = Arc::clone(&common);
         let thread = std::thread::Builder::new()
             .name("queue-journal".to_owned())
-            .spawn(move || work.run(&orders))
+            .spawn(move || of_thread.run(&orders))
             .map_err(|_| QueueStoreError::Ending("start the thread of the journal"))?;
         Ok(Self {
+            common,
             orders: Some(sender),
-            is_behind,
             thread: Some(thread),
         })
     }
 
     /// Whether a batch was refused: nothing more is written until [`Self::resume`].
     pub(super) fn is_behind(&self) -> bool {
-        self.is_behind.load(Ordering::Acquire)
+        self.common.is_behind.load(Ordering::Acquire)
     }
 
-    /// Writes a batch if there is one, and then tells `done`.
-    pub(super) fn write(&self, batch: Option<Decided>, done: Done) {
-        if let Err(Order::Write(_, done)) = self.send(Order::Write(batch, done)) {
-            done(Err(QueueStoreError::Ending(DOING)));
-        }
+    /// Brings a batch to the disk, if there is one, and tells those who wait.
+    pub(super) fn commit(&self, batch: Option<Decided>, waiting: Waiting) {
+        let Waiting { written, durable } = waiting;
+        let order = match batch {
+            Some(batch) if !self.common.may_write(&batch) => {
+                self.common.unwritten.fetch_add(1, Ordering::AcqRel);
+                self.send(Order::Write(batch, Waiting { written, durable }));
+                return;
+            }
+            Some(batch) => {
+                if let Err(error) = self.common.write(&batch) {
+                    written(Err(undone(&error)));
+                    durable(Err(undone(&error)));
+                    return;
+                }
+                Order::Sync(Some(batch), durable)
+            }
+            None => Order::Sync(None, durable),
+        };
+        let is_sent = self.send(order);
+        written(is_sent.then_some(()).ok_or(QueueStoreError::Ending(DOING)));
     }
 
-    /// Waits until all was written or refused, and lets it go on; the number of the next batch.
+    /// Waits until all was refused or is on the disk, and lets it go on; the number of the next batch.
     ///
     /// # Errors
     /// The thread has ended.
     pub(super) fn resume(&self) -> Result<u64, QueueStoreError> {
         let (sender, next) = sync_channel(1);
-        let asked = self.send(Order::Resume(sender));
-        let ending = || QueueStoreError::Ending(DOING);
-        asked.map_err(|_| ending())?;
-        next.recv().map_err(|_| ending())
+        self.send(Order::Resume(sender));
+        next.recv().map_err(|_| QueueStoreError::Ending(DOING))
     }
 
-    fn send(&self, order: Order) -> Result<(), Order> {
-        match &self.orders {
-            Some(orders) => orders.send(order).map_err(|refused| refused.0),
-            None => Err(order),
+    fn send(&self, order: Order) -> bool {
+        let refused = match &self.orders {
+            Some(orders) => orders.send(order).err().map(|refused| refused.0),
+            None => Some(order),
+        };
+        let is_sent = refused.is_none();
+        let ending = || Err(QueueStoreError::Ending(DOING));
+        match refused {
+            Some(Order::Write(_, Waiting { written, durable })) => {
+                written(ending());
+                durable(ending());
+            }
+            Some(Order::Sync(_, durable)) => durable(ending()),
+            // who asks sees that nobody answers
+            Some(Order::Resume(_)) | None => {}
         }
+        is_sent
     }
 
-    /// Writes what is left and ends.
+    /// Brings what is left to the disk and ends.
     pub(super) fn stop(&mut self) {
         self.orders = None;
         if let Some(thread) = self.thread.take()
@@ -112,108 +166,145 @@ impl Committer {
     }
 }
 
-/// A batch, if there is one, and who waits for it.
-type Waiting = (Option<Decided>, Done);
+impl Common {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // positions move only after what they are about is done
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 
-/// What the thread has.
-struct Work {
-    shared: Arc<Shared>,
-    journal: Journal,
-    is_behind: Arc<AtomicBool>,
-    /// Why nothing more is written.
-    trouble: Option<Arc<QueueStoreError>>,
-}
+    /// Whether whoever decided it can write it at once.
+    fn may_write(&self, batch: &Decided) -> bool {
+        self.unwritten.load(Ordering::Acquire) == 0
+            && !batch.writes.has_blobs()
+            && self.state().journal.has_room(&batch.record)
+    }
 
-impl Work {
-    fn run(mut self, orders: &Receiver<Order>) {
+    /// Writes a batch for which there is room, unless one before it was refused; then it is refused, too.
+    fn write(&self, batch: &Decided) -> Result<(), Arc<QueueStoreError>> {
+        let mut state = self.state();
+        let error = match &state.trouble {
+            Some(error) => Arc::clone(error),
+            None => match state.journal.write(&batch.record) {
+                Ok(()) => return Ok(()),
+                Err(error) => self.note(&mut state, error),
+            },
+        };
+        self.shared.settling.refuse(batch.id, &batch.writes);
+        Err(error)
+    }
+
+    fn note(&self, state: &mut State, error: QueueStoreError) -> Arc<QueueStoreError> {
+        let error = Arc::new(error);
+        state.trouble = Some(Arc::clone(&error));
+        self.is_behind.store(true, Ordering::Release);
+        error
+    }
+
+    /// The thread: works until nobody can send an order.
+    fn run(&self, orders: &Receiver<Order>) {
         while let Ok(first) = orders.recv() {
-            let mut waiting = Vec::new();
+            let mut unsynced = Vec::new();
             let mut resume = None;
             for order in std::iter::once(first).chain(orders.try_iter()) {
                 match order {
-                    Order::Write(batch, done) => waiting.push((batch, done)),
+                    Order::Write(batch, waiting) => self.write_late(batch, waiting, &mut unsynced),
+                    Order::Sync(batch, durable) => unsynced.push((batch, durable)),
                     // the one who asks waits for the answer: nothing comes behind it
                     Order::Resume(sender) => resume = Some(sender),
-                    #[cfg(test)]
-                    Order::FillDisk => self.journal.fill_disk(),
                 }
             }
-            self.write(waiting);
+            self.sync(&mut unsynced);
             if let Some(sender) = resume {
-                self.trouble = None;
+                let mut state = self.state();
+                state.trouble = None;
                 self.is_behind.store(false, Ordering::Release);
                 // who asked may have gone
-                let _ = sender.send(self.journal.last() + 1);
+                let _ = sender.send(state.journal.last() + 1);
             }
         }
     }
 
-    fn write(&mut self, waiting: Vec<Waiting>) {
-        let mut left = waiting.into_iter().peekable();
-        while left.peek().is_some() {
-            let some = self.fitting(&mut left);
-            if self.trouble.is_none() {
-                let records: Vec<&Decided> = some.iter().filter_map(|(batch, _)| batch.as_ref()).collect();
-                self.trouble = self.append(&records).err().map(Arc::new);
-            }
-            self.tell(some);
+    /// Writes a batch that has to wait for something, or that stands behind such a one.
+    fn write_late(&self, batch: Decided, waiting: Waiting, unsynced: &mut Vec<Unsynced>) {
+        let prepared = self.prepare(&batch, unsynced).map_err(|error| {
+            let error = self.note(&mut self.state(), error);
+            self.shared.settling.refuse(batch.id, &batch.writes);
+            error
+        });
+        let written = prepared.and_then(|()| self.write(&batch));
+        self.unwritten.fetch_sub(1, Ordering::AcqRel);
+        (waiting.written)(written.as_ref().map_err(undone).copied());
+        match written {
+            Ok(()) => unsynced.push((Some(batch), waiting.durable)),
+            Err(error) => (waiting.durable)(Err(undone(&error))),
         }
     }
 
-    /// The first ones that fit into a file together, at least one.
-    fn fitting(&self, left: &mut Peekable<IntoIter<Waiting>>) -> Vec<Waiting> {
-        let (mut some, mut bytes) = (Vec::new(), 0);
-        let room = self.journal.room();
-        while let Some(next) = left.next_if(|(batch, _)| {
-            bytes += batch.as_ref().map_or(0, |batch| batch.record.len());
-            some.is_empty() || bytes <= room
-        }) {
-            some.push(next);
-        }
-        some
-    }
-
-    fn append(&mut self, batches: &[&Decided]) -> Result<(), QueueStoreError> {
-        if batches.is_empty() {
+    /// Does what a batch waits for.
+    fn prepare(&self, batch: &Decided, unsynced: &mut Vec<Unsynced>) -> Result<(), QueueStoreError> {
+        if self.is_behind.load(Ordering::Acquire) {
             return Ok(());
         }
-        if batches.iter().any(|batch| batch.writes.has_blobs()) {
+        if batch.writes.has_blobs() {
             // they are in the tables already: they have to be on the disk before what refers to them
             self.shared.sync_tables()?;
         }
-        let records: Vec<&Record> = batches.iter().map(|batch| &batch.record).collect();
-        let needed = self.journal.waits_for(&records);
-        self.shared.settling.durable(needed, DOING)?;
-        self.journal.append(&records)
+        if !self.state().journal.has_room(&batch.record) {
+            self.sync(unsynced);
+            let needed = self.state().journal.waits_for();
+            self.shared.settling.durable(needed, DOING)?;
+            self.state().journal.turn();
+        }
+        Ok(())
     }
 
-    /// Tells how it went, in the order of batches; what was written is for the tables from now on.
-    fn tell(&self, some: Vec<Waiting>) {
-        if self.trouble.is_some() {
-            // before anybody is told: whoever hears of it finds the store behind
-            self.is_behind.store(true, Ordering::Release);
+    /// Brings all that is written to the disk, and tells those who wait for these; they are for the tables then.
+    fn sync(&self, unsynced: &mut Vec<Unsynced>) {
+        if unsynced.iter().any(|(batch, _)| batch.is_some()) {
+            let (file, kept) = self.state().journal.unsynced();
+            let synced = file.sync_data();
+            let mut state = self.state();
+            match synced {
+                Ok(()) => state.journal.synced(kept),
+                Err(error) => {
+                    let error = state.journal.take_back(error);
+                    self.note(&mut state, error);
+                }
+            }
         }
-        for (batch, done) in some {
-            match (&self.trouble, batch) {
-                (Some(_), Some(batch)) => self.shared.settling.refuse(batch.id, &batch.writes),
-                (None, Some(batch)) => {
+        let (last, trouble) = {
+            let state = self.state();
+            (state.journal.last(), state.trouble.clone())
+        };
+        for (batch, durable) in unsynced.drain(..) {
+            // what was written before the trouble and not taken back is kept
+            let lost = trouble
+                .as_ref()
+                .filter(|_| batch.as_ref().is_none_or(|batch| batch.id > last));
+            match (batch, lost) {
+                (Some(batch), Some(_)) => self.shared.settling.refuse(batch.id, &batch.writes),
+                (Some(batch), None) => {
                     let bytes = batch.record.len();
                     self.shared.settling.acknowledge(batch.id, batch.writes, bytes);
                 }
-                (_, None) => {}
+                (None, _) => {}
             }
-            done(match &self.trouble {
-                Some(error) => Err(QueueStoreError::Undone(Arc::clone(error))),
-                None => Ok(()),
-            });
+            durable(lost.map_or(Ok(()), |error| Err(undone(error))));
         }
     }
 }
+
+fn undone(error: &Arc<QueueStoreError>) -> QueueStoreError {
+    QueueStoreError::Undone(Arc::clone(error))
+}
+
+/// A batch that is written, and who waits for it to be on the disk.
+type Unsynced = (Option<Decided>, Done);
 
 #[cfg(test)]
 impl Committer {
     /// Lets the journal's disk be full from now on.
     pub(super) fn fill_disk(&self) {
-        assert!(self.send(Order::FillDisk).is_ok());
+        self.common.state().journal.fill_disk();
     }
 }

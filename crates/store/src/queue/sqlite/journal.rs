@@ -1,5 +1,5 @@
-//! The journal: batches as they were acknowledged, one write and one sync each, in two files that are written over and
-//! over.
+//! The journal: batches as they were decided, one write each and one sync for all that were written meanwhile, in two
+//! files that are written over and over.
 //!
 //! The tables take them over a moment later, many at a time (`settle`). A batch stays here until the tables that hold it
 //! are on the disk; after a crash it is brought to them again. So a commit costs what one row costs, however many rows and
@@ -13,6 +13,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::queue::{Doing, QueueStoreError, Writes};
 
@@ -31,7 +32,7 @@ const DOING: Doing = "write a batch";
 #[derive(Debug)]
 struct Part {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
     /// The number of its last batch.
     last: u64,
 }
@@ -45,6 +46,8 @@ pub(super) struct Journal {
     /// Where the next record goes; 0 where the file has no header yet.
     at: u64,
     next: u64,
+    /// What is on the disk of the file that is written.
+    kept: Kept,
     /// A record that was not acknowledged may stand there: nothing may follow it.
     is_broken: bool,
 }
@@ -114,12 +117,14 @@ impl Journal {
         if (settled + 1..).zip(&batches).any(|(id, (found, _))| id != *found) {
             return Err(QueueStoreError::Mixed(first.path));
         }
+        let next = batches.last().map_or(settled, |(id, _)| *id) + 1;
         let journal = Self {
             mark,
             parts: [first, second],
             active: 0,
             at: 0,
-            next: batches.last().map_or(settled, |(id, _)| *id) + 1,
+            next,
+            kept: Kept { at: 0, next },
             is_broken: false,
         };
         Ok((journal, batches))
@@ -130,71 +135,83 @@ impl Journal {
         self.next - 1
     }
 
-    /// The batch that has to be in the tables on the disk before these records can be written.
-    pub(super) fn waits_for(&self, records: &[&Record]) -> u64 {
-        if self.has_room(records) {
-            return 0;
-        }
+    /// Whether the file that is written takes a record; else it goes to the other one, which begins anew.
+    pub(super) fn has_room(&self, record: &Record) -> bool {
+        self.at <= HEADER as u64 || self.at + record.len() as u64 <= SIZE
+    }
+
+    /// The batch that has to be in the tables on the disk before the other file can begin anew.
+    pub(super) const fn waits_for(&self) -> u64 {
         self.parts[1 - self.active].last
     }
 
-    /// Bytes of records that the file still takes.
-    pub(super) fn room(&self) -> usize {
-        usize::try_from(SIZE.saturating_sub(self.at)).unwrap_or(usize::MAX)
+    /// Lets the other file begin anew. All that was written is on the disk, and all up to [`Self::waits_for`] in the
+    /// tables there.
+    pub(super) const fn turn(&mut self) {
+        self.active = 1 - self.active;
+        self.at = 0;
+        self.kept = Kept {
+            at: 0,
+            next: self.next,
+        };
     }
 
-    fn has_room(&self, records: &[&Record]) -> bool {
-        let bytes: usize = records.iter().map(|record| record.len()).sum();
-        self.at <= HEADER as u64 || self.at + bytes as u64 <= SIZE
-    }
-
-    /// Puts sealed batches on the disk, those that come next, with one write and one sync. All up to
-    /// [`Self::waits_for`] is in the tables on the disk.
+    /// Writes the next batch, for which there is room. The end of this process does not take it away any more.
     ///
     /// # Errors
-    /// What the disk says. The batches may then be found by the next start and by nobody before.
-    pub(super) fn append(&mut self, records: &[&Record]) -> Result<(), QueueStoreError> {
+    /// What the disk says. The batch may then be found by the next start and by nobody before.
+    pub(super) fn write(&mut self, record: &Record) -> Result<(), QueueStoreError> {
+        let part = &mut self.parts[self.active];
         if self.is_broken {
-            return Err(self.parts[self.active].error(io::Error::other(
+            return Err(part.error(io::Error::other(
                 "an earlier batch could not be written; start the service again",
             )));
         }
-        if !self.has_room(records) {
-            self.active = 1 - self.active;
-            self.at = 0;
-        }
-        let part = &mut self.parts[self.active];
         let begin = self.at.max(HEADER as u64);
-        let joined;
-        let bytes = match records {
-            [one] => one.0.as_slice(),
-            several => {
-                joined = several
-                    .iter()
-                    .flat_map(|it| it.0.as_slice())
-                    .copied()
-                    .collect::<Vec<u8>>();
-                joined.as_slice()
-            }
-        };
         let write = || {
             if self.at == 0 {
                 part.file.write_all_at(&header(&self.mark, self.next), 0)?;
             }
-            part.file.write_all_at(bytes, begin)?;
-            part.file.sync_data()
+            part.file.write_all_at(&record.0, begin)
         };
         if let Err(error) = write() {
-            // whoever is told that it failed must not find it later
-            let cleared = part.file.write_all_at(&[0; LEAD], begin);
-            self.is_broken = cleared.and_then(|()| part.file.sync_data()).is_err();
+            self.is_broken = part.clear(begin, begin + LEAD as u64).is_err();
             return Err(part.error(error));
         }
-        self.next += records.len() as u64;
-        part.last = self.next - 1;
-        self.at = begin + bytes.len() as u64;
+        part.last = self.next;
+        self.at = begin + record.len() as u64;
+        self.next += 1;
         Ok(())
     }
+
+    /// The file that is written, to be synced, and what a sync that begins now keeps.
+    pub(super) fn unsynced(&self) -> (Arc<File>, Kept) {
+        let Self { at, next, .. } = *self;
+        (Arc::clone(&self.parts[self.active].file), Kept { at, next })
+    }
+
+    /// A sync has kept so much.
+    pub(super) const fn synced(&mut self, kept: Kept) {
+        self.kept = kept;
+    }
+
+    /// A sync has failed: takes back all that was written since the last one. Whoever is told that it failed must not
+    /// find it later.
+    pub(super) fn take_back(&mut self, error: io::Error) -> QueueStoreError {
+        let Kept { at, next } = self.kept;
+        let part = &mut self.parts[self.active];
+        // each of them: else the second one would follow what comes in the place of the first
+        self.is_broken |= part.clear(at.max(HEADER as u64), self.at).is_err();
+        (self.at, self.next) = (at, next);
+        part.error(error)
+    }
+}
+
+/// Where the records end that are on the disk.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Kept {
+    at: u64,
+    next: u64,
 }
 
 fn header(mark: &[u8; MARK], first: u64) -> [u8; HEADER] {
@@ -221,7 +238,15 @@ impl Part {
             None => Vec::new(),
         };
         let last = batches.last().map_or(0, |(id, _)| *id);
+        let file = Arc::new(file);
         Ok((Self { path, file, last }, batches))
+    }
+
+    /// Lets no record be found there.
+    fn clear(&self, from: u64, to: u64) -> io::Result<()> {
+        let length = usize::try_from(to.saturating_sub(from)).unwrap_or_default();
+        self.file.write_all_at(&vec![0; length], from)?;
+        self.file.sync_data()
     }
 
     fn error(&self, error: io::Error) -> QueueStoreError {
@@ -291,7 +316,7 @@ impl Journal {
     /// Lets its disk be full from now on.
     pub(super) fn fill_disk(&mut self) {
         let full = OpenOptions::new().write(true).open("/dev/full");
-        self.parts[self.active].file = full.unwrap();
+        self.parts[self.active].file = Arc::new(full.unwrap());
     }
 }
 
@@ -319,7 +344,11 @@ mod tests {
 
     fn append(journal: &mut Journal, writes: &Writes) -> u64 {
         let record = Record::of(writes, journal.next).unwrap();
-        journal.append(&[&record]).unwrap();
+        if !journal.has_room(&record) {
+            journal.turn();
+        }
+        journal.write(&record).unwrap();
+        journal.synced(journal.unsynced().1);
         journal.last()
     }
 
@@ -349,18 +378,19 @@ mod tests {
     }
 
     #[test]
-    fn batches_that_are_written_together_come_back_one_by_one() {
+    fn what_a_sync_did_not_keep_is_taken_back() {
         let folder = tempfile::tempdir().unwrap();
         let (mut journal, _) = open(folder.path(), 0);
         append(&mut journal, &batch(1, 10));
-        let records: Vec<Record> = (2..=4)
-            .map(|number| Record::of(&batch(number, 10), u64::from(number)).unwrap())
-            .collect();
-        journal.append(&records.iter().collect::<Vec<_>>()).unwrap();
-        assert_eq!(append(&mut journal, &batch(5, 10)), 5);
+        for number in 2..=3 {
+            let record = Record::of(&batch(number, 10), u64::from(number)).unwrap();
+            journal.write(&record).unwrap();
+        }
+        let _ = journal.take_back(io::Error::other("a torn cable"));
+        assert_eq!(open(folder.path(), 0).1, [(1, batch(1, 10))]);
+        assert_eq!(append(&mut journal, &batch(9, 10)), 2);
         drop(journal);
-        let expected = (1..=5).map(|number| (u64::from(number), batch(number, 10)));
-        assert_eq!(open(folder.path(), 0).1, expected.collect::<Vec<_>>());
+        assert_eq!(open(folder.path(), 0).1, [(1, batch(1, 10)), (2, batch(9, 10))]);
     }
 
     #[test]
@@ -370,7 +400,8 @@ mod tests {
         let big = batch(1, 3 << 20);
         let mut waited = Vec::new();
         for _ in 0..7 {
-            waited.push(journal.waits_for(&[&Record::of(&big, 1).unwrap()]));
+            let has_room = journal.has_room(&Record::of(&big, 1).unwrap());
+            waited.push(if has_room { 0 } else { journal.waits_for() });
             append(&mut journal, &big);
         }
         // two to a file: the third goes to the second one, the fifth has to wait for the first two

@@ -9,7 +9,7 @@ use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::Attempt;
 
 use super::Shared;
-use super::commit::{Committer, Decided};
+use super::commit::{Committer, Decided, Waiting};
 use super::journal::{Journal, Record};
 use super::settle;
 use crate::queue::codec::{clean, narrow, signed, unsigned, word_of};
@@ -198,7 +198,7 @@ impl QueueStore for SqliteStore {
         self.decide(work)?;
         let (sender, written) = mpsc::sync_channel(1);
         // who asks waits right below
-        self.when_durable(Box::new(move |how| drop(sender.send(how))));
+        self.when_durable(Box::new(|_| {}), Box::new(move |how| drop(sender.send(how))));
         written.recv().map_err(|_| QueueStoreError::Ending(WRITE))?
     }
 
@@ -220,8 +220,9 @@ impl QueueStore for SqliteStore {
         Ok(())
     }
 
-    fn when_durable(&mut self, done: Done) {
-        self.committer.write(self.decided.take(), done);
+    fn when_durable(&mut self, written: Done, durable: Done) {
+        let waiting = Waiting { written, durable };
+        self.committer.commit(self.decided.take(), waiting);
     }
 
     fn is_behind(&self) -> bool {

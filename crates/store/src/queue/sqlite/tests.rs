@@ -85,7 +85,7 @@ fn leave_behind(folder: &Path, numbers: std::ops::RangeInclusive<u64>) {
     let (mut journal, _) = Journal::open(&path, mark, settled).unwrap();
     for number in numbers {
         let record = journal::Record::of(&batch(number, 10), number).unwrap();
-        journal.append(&[&record]).unwrap();
+        journal.write(&record).unwrap();
     }
 }
 
