@@ -19,6 +19,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser;
+use tokio::runtime::Runtime;
 
 use crate::measure::Measure;
 use crate::row::List;
@@ -59,14 +60,11 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     let program = std::fs::canonicalize(&arguments.program)
         .with_context(|| format!("{} is not there: run `make build`", arguments.program.display()))?;
     let mut list = List::read(&arguments.results)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-        .context("the async runtime")?;
     let (mut rows, mut failures) = (Vec::new(), 0);
     for measure in wanted {
         note(&format!("measuring {}", measure.name()));
-        match measure.take(&runtime, &program) {
+        let taken = runtime(measure).and_then(|runtime| measure.take(&runtime, &program));
+        match taken {
             Ok(taken) => rows.extend(
                 taken
                     .into_iter()
@@ -92,6 +90,22 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// Threads for a measurement's own work. Clients of a service have one for every four processors: they wait for answers
+/// most of the time, and with more of them the scheduler's work would be measured.
+fn runtime(measure: Measure) -> anyhow::Result<Runtime> {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    let threads = if measure.is_of_a_service() {
+        processors.div_ceil(4)
+    } else {
+        processors
+    };
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads)
+        .enable_all()
+        .build()
+        .context("the async runtime")
 }
 
 /// Says what is going on, beside the table.

@@ -99,6 +99,24 @@ impl Measure {
         }
     }
 
+    /// Whether its clients only ask a service, which does the work.
+    pub(crate) const fn is_of_a_service(self) -> bool {
+        match self {
+            Self::QueueSubmit
+            | Self::QueueCycle
+            | Self::QueueCycleMillion
+            | Self::QueueMemory
+            | Self::PoolEndToEnd
+            | Self::QueuePostgres
+            | Self::NodeTasks => true,
+            Self::GasSlow(_)
+            | Self::BlocksToPaid
+            | Self::SandboxStart
+            | Self::SandboxPython
+            | Self::JobsPerSecond => false,
+        }
+    }
+
     /// Those whose names begin with `prefix`.
     pub(crate) fn beginning_with(prefix: &str) -> Vec<Self> {
         Self::ALL

@@ -125,6 +125,11 @@ async fn wrong_settings_are_refused_with_words() -> anyhow::Result<()> {
         (["node", "--broker", "localhost:8000"], "http://"),
         (["node", "--config", "typo.json"], "broker_url"),
         (["node", "--capabilities", "{\"cores\": 1}"], "cpu_cores"),
+        (["node", "--capabilities", "[]"], "map"),
+        (["node", "--max-memory", "0"], "max-memory"),
+        (["sandrun", "--max-upload", "0"], "max-upload"),
+        (["coordinator", "--name", "two\nlines"], "control characters"),
+        (["coordinator", "--name", ""], "1 to 200 bytes"),
         (["node", "--poll-interval", "0"], "poll-interval"),
     ] {
         let output = alone(directory.path(), &arguments).output().await?;

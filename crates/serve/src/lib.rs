@@ -9,17 +9,18 @@ mod counted;
 mod places;
 
 use std::net::SocketAddr;
-use std::pin::pin;
+use std::ops::ControlFlow;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use hyper::Request;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
@@ -35,12 +36,29 @@ use places::Places;
 /// Pause after an accept that failed for want of something: file descriptors, memory.
 const WANT: Duration = Duration::from_secs(1);
 
+/// An answer on its way.
+pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
+
 /// Answers with `router` until `stop` is cancelled, then takes no more requests and returns when those under way have
 /// their answers; how long that may take is for the caller to bound: dropped, it cuts all connections. Handlers find the peer as
 /// [`ConnectInfo<SocketAddr>`].
 ///
 /// A connection beyond [`Bounds::connections`] waits to be accepted; one beyond [`Bounds::per_address`] is closed.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
+    serve_behind(listener, ControlFlow::Continue, router, bounds, stop).await;
+}
+
+/// As [`serve`], with `first` in front of the router: calls that are too frequent for a router's layers. It answers
+/// itself, or lets a request go on.
+pub async fn serve_behind<F>(
+    listener: TcpListener,
+    first: F,
+    router: Router,
+    bounds: Bounds,
+    stop: CancellationToken,
+) where
+    F: Fn(Request<Body>) -> ControlFlow<Answer, Request<Body>> + Clone + Send + 'static,
+{
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let places = Places::new(bounds.per_address);
     let mut open = JoinSet::new();
@@ -64,7 +82,7 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
             open.spawn(answer(
                 stream,
                 peer,
-                router.clone(),
+                (first.clone(), router.clone()),
                 bounds.header_time,
                 stop.clone(),
             ));
@@ -77,20 +95,31 @@ pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: 
 }
 
 /// Serves one connection to its end.
-async fn answer(
+async fn answer<F>(
     stream: Counted<TcpStream>,
     peer: SocketAddr,
-    router: Router,
+    (first, router): (F, Router),
     header_time: Duration,
     stop: CancellationToken,
-) {
+) where
+    F: Fn(Request<Body>) -> ControlFlow<Answer, Request<Body>> + Send + 'static,
+{
     if let Err(error) = stream.get_ref().set_nodelay(true) {
         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
     }
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
         request.extensions_mut().insert(ConnectInfo(peer));
-        router.clone().call(request)
+        let answered = match first(request) {
+            ControlFlow::Break(answer) => Ok(answer),
+            ControlFlow::Continue(request) => Err(router.clone().call(request)),
+        };
+        async move {
+            match answered {
+                Ok(answer) => Ok(answer.await),
+                Err(routed) => routed.await,
+            }
+        }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())

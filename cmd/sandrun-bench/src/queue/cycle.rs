@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 use anyhow::Context as _;
-use serde_json::{Value, json};
+use hyper::body::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 use super::broker::Broker;
 use super::wire::Wire;
@@ -78,32 +80,64 @@ pub(super) async fn run(urls: &[&str], jobs: usize) -> anyhow::Result<(f64, f64)
     Ok((f64::from(u32::try_from(jobs)?) / seconds, f64::from(wrong)))
 }
 
+/// What a node reads of the answer to its claim.
+#[derive(Deserialize)]
+struct Claimed {
+    job: Option<Job>,
+}
+
+#[derive(Deserialize)]
+struct Job {
+    id: String,
+    /// Read as a node reads it, and not run.
+    #[serde(rename = "code")]
+    _code: String,
+}
+
+/// What it says in the end.
+#[derive(Serialize)]
+struct Completion<'a> {
+    node_id: &'a str,
+    job_id: &'a str,
+    output: &'a str,
+    error: &'a str,
+    exit_code: i32,
+}
+
 async fn work(
     mut wire: Wire,
     node: String,
     left: Arc<AtomicUsize>,
     wrong: Arc<AtomicUsize>,
 ) -> anyhow::Result<()> {
-    let claim = json!({"node_id": node});
+    let claim: Bytes = json!({"node_id": node}).to_string().into();
     while left
         .fetch_update(Ordering::AcqRel, Ordering::Acquire, |it| it.checked_sub(1))
         .is_ok()
     {
         let job = loop {
-            let answer = wire.ask("/claim", &claim).await?;
+            let answer = wire.post("/claim", None, claim.clone()).await?;
+            let claimed: Claimed = serde_json::from_slice(&answer).context("the answer to a claim")?;
             // each that is left here has its job in the queue
-            match answer["job"]["id"].as_str() {
-                Some(job) => break job.to_owned(),
+            match claimed.job {
+                Some(job) => break job.id,
                 None => wrong.fetch_add(1, Ordering::Relaxed),
             };
         };
-        let answer: Value = wire
-            .ask(
-                "/complete",
-                &json!({"node_id": node, "job_id": job, "output": "a job\n", "error": "", "exit_code": 0}),
-            )
-            .await?;
-        anyhow::ensure!(answer["status"] == "ok", "a completion was answered {answer}");
+        let completion = Completion {
+            node_id: &node,
+            job_id: &job,
+            output: "a job\n",
+            error: "",
+            exit_code: 0,
+        };
+        let body: Bytes = serde_json::to_vec(&completion)?.into();
+        let answer = wire.post("/complete", None, body).await?;
+        anyhow::ensure!(
+            answer.as_ref() == br#"{"status":"ok"}"#,
+            "a completion was answered {}",
+            String::from_utf8_lossy(&answer)
+        );
     }
     Ok(())
 }

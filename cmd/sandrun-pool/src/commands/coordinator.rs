@@ -12,6 +12,9 @@ use crate::args::{ListenArgs, shutdown};
 use crate::exit::{Failure, Status, words};
 use crate::output::announce;
 
+/// Longest name; executors sign far longer ones.
+const MAX_NAME: usize = 200;
+
 /// Arguments of `coordinator`.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
@@ -51,8 +54,18 @@ pub(crate) struct Arguments {
     #[arg(long)]
     allow_unproven: bool,
     /// Name of this coordinator, which workers' proofs are bound to
-    #[arg(long, default_value = "sandrun-coordinator", env = "COORDINATOR_NAME")]
+    #[arg(long, default_value = "sandrun-coordinator", env = "COORDINATOR_NAME", value_parser = name)]
     name: String,
+}
+
+/// A name that every executor signs: it stands on a line of its own in what is signed.
+fn name(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.len() > MAX_NAME || text.chars().any(char::is_control) {
+        return Err(format!(
+            "1 to {MAX_NAME} bytes are needed, without control characters"
+        ));
+    }
+    Ok(text.to_owned())
 }
 
 /// Serves until the process is told to end.

@@ -2,6 +2,7 @@
 //! real one never does.
 
 mod coordinator;
+mod disk;
 mod jobs;
 mod operators;
 mod stand_in;

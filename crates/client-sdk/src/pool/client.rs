@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::detect::detect;
-use super::http::{ANSWER, Http, UPLOAD, header};
+use super::http::{ANSWER, Http, MAX_KEY, UPLOAD, header};
 use super::plain::{CoordinatorJob, ExecutorJob};
 use super::{
     Job, JobPage, JobQuery, Kind, LogFollower, Node, Overview, PoolClientError, PoolJobId, PoolNodeId,
@@ -69,7 +69,7 @@ impl PoolClient {
         }
         let request = self.http.request(Method::POST, &["submit"]).timeout(UPLOAD);
         let request = match &submission.idempotency_key {
-            Some(key) => request.header("idempotency-key", header("an idempotency key", key)?),
+            Some(key) => request.header("idempotency-key", header("an idempotency key", key, MAX_KEY)?),
             None => request,
         };
         let request = match (submission.json(), self.service.kind) {

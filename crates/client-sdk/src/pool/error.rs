@@ -18,10 +18,12 @@ pub enum PoolClientError {
         detail: String,
     },
     /// A client's name or a key that no header can hold.
-    #[error("{what} has to be 1 to 200 printable ASCII characters")]
+    #[error("{what} has to be 1 to {most} printable ASCII characters")]
     BadHeader {
         /// Which.
         what: &'static str,
+        /// How long it may be.
+        most: usize,
     },
     /// The HTTP client could not be built.
     #[error("cannot set up the HTTP client: {0}")]

@@ -23,6 +23,10 @@ const MAX_ANSWER: usize = 160 << 20;
 const MAX_WORDS: usize = 2_000;
 /// The header that names a client.
 const CLIENT: HeaderName = HeaderName::from_static("x-client");
+/// Longest name of a client, as services take it.
+const MAX_CLIENT: usize = 100;
+/// Longest idempotency key.
+pub(super) const MAX_KEY: usize = 200;
 
 /// One service's address.
 #[derive(Debug, Clone)]
@@ -44,12 +48,12 @@ fn without_secrets(url: &str) -> String {
 }
 
 /// A header's value.
-pub(super) fn header(what: &'static str, text: &str) -> Result<HeaderValue, PoolClientError> {
-    let is_fine = (1..=200).contains(&text.len()) && text.bytes().all(|it| (0x20..0x7f).contains(&it));
+pub(super) fn header(what: &'static str, text: &str, most: usize) -> Result<HeaderValue, PoolClientError> {
+    let is_fine = (1..=most).contains(&text.len()) && text.bytes().all(|it| (0x20..0x7f).contains(&it));
     HeaderValue::from_str(text)
         .ok()
         .filter(|_| is_fine && text.trim() == text)
-        .ok_or(PoolClientError::BadHeader { what })
+        .ok_or(PoolClientError::BadHeader { what, most })
 }
 
 impl Http {
@@ -76,7 +80,9 @@ impl Http {
             http: builder.build().map_err(PoolClientError::Client)?,
             url: base.origin().ascii_serialization(),
             base,
-            client: client.map(|it| header("a client's name", it)).transpose()?,
+            client: client
+                .map(|it| header("a client's name", it, MAX_CLIENT))
+                .transpose()?,
         })
     }
 
@@ -252,6 +258,11 @@ mod tests {
         assert!(matches!(
             Http::new("http://x", Some("a\nb")),
             Err(PoolClientError::BadHeader { .. })
+        ));
+        assert!(Http::new("http://x", Some(&"n".repeat(100))).is_ok());
+        assert!(matches!(
+            Http::new("http://x", Some(&"n".repeat(101))),
+            Err(PoolClientError::BadHeader { most: 100, .. })
         ));
     }
 }

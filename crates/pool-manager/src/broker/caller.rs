@@ -23,7 +23,8 @@ impl<S: Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, ApiError> {
         if let Some(name) = parts.headers.get(HEADER) {
             let name = name.to_str().ok().map(str::trim);
-            let name = name.filter(|it| !it.is_empty() && it.len() <= MAX_NAME);
+            let is_fine = |it: &&str| (1..=MAX_NAME).contains(&it.len()) && !it.contains('\t');
+            let name = name.filter(is_fine);
             let text = "`X-Client` has to be 1 to 100 printable ASCII characters";
             return name
                 .map(|it| Self(it.to_owned()))

@@ -131,6 +131,13 @@ impl Follower {
         self
     }
 
+    /// Looks for the first time: whether there is such a job, and what its first events are.
+    pub(super) async fn begun(mut self) -> Result<Self, ApiError> {
+        self.told.borrow_and_update();
+        self.look().await?;
+        Ok(self)
+    }
+
     /// Whether the job has ended, and all was said about it.
     pub(super) fn is_over(&self) -> bool {
         self.over && self.events.is_empty()

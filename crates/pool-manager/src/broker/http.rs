@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::DefaultBodyLimit;
-use axum::http::HeaderValue;
 use axum::http::StatusCode;
-use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post, put};
@@ -16,14 +14,22 @@ use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use super::error::ApiError;
+use super::hot::no_store;
 use super::metrics::{Meters, measure};
 use super::recent::Recent;
 use super::{classic, jobs, logs, metrics, nodes, outputs, submit, work};
 use crate::queue::Queue;
 
 const MIB: usize = 1 << 20;
+/// Most bytes of a body with a few fields.
+pub(super) const SMALL: usize = MIB;
+/// Most bytes of both outputs of a program, as JSON text.
+pub(super) const COMPLETION: usize = 64 * MIB;
+/// Most bytes of a submission: files go to the store as they come; the form around them has some room.
+pub(super) const SUBMISSION: usize = FILES + MIB;
+const FILES: usize = 100 * MIB;
 /// Most bytes of files of one job, and of one output.
-pub(super) const FILE_BYTES: u64 = 100 << 20;
+pub(super) const FILE_BYTES: u64 = FILES as u64;
 
 /// What every handler may use.
 #[derive(Debug)]
@@ -90,9 +96,7 @@ pub(crate) fn dress(routes: Router<Shared>, app: Shared) -> Router {
             ApiError::new(StatusCode::METHOD_NOT_ALLOWED, "this call takes another method")
         })
         .layer(axum::middleware::map_response(async |mut response: Response| {
-            let headers = response.headers_mut();
-            headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+            no_store(response.headers_mut());
             response
         }))
         .layer(cors)
@@ -102,16 +106,14 @@ pub(crate) fn dress(routes: Router<Shared>, app: Shared) -> Router {
 
 /// Calls of clients and operators that every service has.
 pub(crate) fn pool_api() -> Router<Shared> {
-    let files = usize::try_from(FILE_BYTES).unwrap_or(usize::MAX);
     Router::new()
         .route("/", get(classic::root))
         .route("/health", get(classic::health))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(classic::openapi))
-        // files go to the store as they come; the form around them has some room
         .route(
             "/submit",
-            post(submit::submit).layer(DefaultBodyLimit::max(files + MIB)),
+            post(submit::submit).layer(DefaultBodyLimit::max(SUBMISSION)),
         )
         .route("/v1/jobs", get(jobs::list))
         .route(
@@ -131,19 +133,18 @@ pub(crate) fn pool_api() -> Router<Shared> {
 
 /// Calls of nodes.
 fn node_clients() -> Router<Shared> {
-    let small = DefaultBodyLimit::max(MIB);
+    let small = DefaultBodyLimit::max(SMALL);
     Router::new()
         .route("/register", post(nodes::register).layer(small))
         .route("/heartbeat", post(nodes::heartbeat).layer(small))
         .route("/claim", post(nodes::claim).layer(small))
-        // both outputs of a program, as JSON text
         .route(
             "/complete",
-            post(work::complete).layer(DefaultBodyLimit::max(64 * MIB)),
+            post(work::complete).layer(DefaultBodyLimit::max(COMPLETION)),
         )
         .route(
             "/v1/work/complete",
-            post(work::complete_all).layer(DefaultBodyLimit::max(64 * MIB)),
+            post(work::complete_all).layer(DefaultBodyLimit::max(COMPLETION)),
         )
         .route("/v1/work/{id}/{attempt}/files/{sha256}", get(work::file))
         .route(

@@ -15,13 +15,13 @@ use serde_json::{Value, json};
 use super::body::At;
 use super::error::ApiError;
 use super::follow::{Follower, LogEvent, Mark};
-use super::found::find;
+use super::found::number;
 use super::http::Shared;
 
 /// `GET /v1/jobs/{id}/logs`.
 pub(super) async fn logs(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
-    let row = find(&app, &id).await?;
-    let (stdout, stderr) = Follower::new(app, row.new.number).so_far().await?;
+    let job = number(&app, &id)?;
+    let (stdout, stderr) = Follower::new(app, job).so_far().await?;
     Ok(Json(json!({"stdout": stdout, "stderr": stderr})))
 }
 
@@ -32,9 +32,10 @@ pub(super) async fn stream(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let row = find(&app, &id).await?;
     let mark = headers.get("last-event-id").and_then(|it| it.to_str().ok());
-    let follower = Follower::new(app.clone(), row.new.number).behind(mark.and_then(Mark::parse));
+    let job = number(&app, &id)?;
+    let follower = Follower::new(app.clone(), job).behind(mark.and_then(Mark::parse));
+    let follower = follower.begun().await?;
     if let Ok(upgrade) = upgrade {
         return Ok(upgrade.on_upgrade(async move |socket| {
             let streams = app.streams.clone();

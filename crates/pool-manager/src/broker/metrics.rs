@@ -16,7 +16,7 @@ use axum::response::{IntoResponse, Response};
 use super::http::{App, Shared};
 use crate::queue::QueueStats;
 pub(super) use meters::{During, Meters};
-pub(super) use requests::{DatabaseFailed, measure};
+pub(super) use requests::{DatabaseFailed, measure, note};
 use text::{Exposition, Kind, Sample};
 
 /// `GET /metrics`.

@@ -12,6 +12,7 @@ mod classic;
 mod error;
 mod follow;
 mod found;
+mod hot;
 mod http;
 mod jobs;
 mod logs;

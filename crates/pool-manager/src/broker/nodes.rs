@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use sandrun_core::pool::{ClaimNumber, JobNumber, NodeStatus};
 use sandrun_types::Attempt;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::body::{At, JsonBody, make_whole, or_default};
@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::found::{parents, request};
 use super::http::{App, Shared};
 use super::offer::offer;
+use super::request::WorkView;
 use super::time::text;
 use crate::queue::{Announced, Claim, NodeView, Orders, Registration, Work};
 
@@ -127,12 +128,20 @@ pub(super) struct ClaimQuery {
     wait: Option<f64>,
 }
 
+/// What a claim was given: a list where it said how many jobs it takes.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum Claimed {
+    Many { jobs: Vec<WorkView> },
+    One { job: Option<WorkView> },
+}
+
 /// `POST /claim`.
 pub(super) async fn claim(
     State(app): State<Shared>,
     query: Result<Query<ClaimQuery>, QueryRejection>,
     JsonBody(fields): JsonBody<ClaimFields>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Claimed>, ApiError> {
     let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let wait = Duration::try_from_secs_f64(query.wait.unwrap_or(0.0))
         .map_err(|_| ApiError::bad_request("`wait` has to be a number of seconds"))?
@@ -153,13 +162,13 @@ pub(super) async fn claim(
         jobs.extend(view(&app, work).await?);
     }
     Ok(Json(match fields.max {
-        Some(_) => json!({"jobs": jobs}),
-        None => json!({"job": jobs.pop()}),
+        Some(_) => Claimed::Many { jobs },
+        None => Claimed::One { job: jobs.pop() },
     }))
 }
 
 /// A job as its node gets it.
-async fn view(app: &App, work: &Work) -> Result<Option<Value>, ApiError> {
+async fn view(app: &App, work: &Work) -> Result<Option<WorkView>, ApiError> {
     let Some(request) = request(&work.request) else {
         return Ok(None);
     };
@@ -167,7 +176,7 @@ async fn view(app: &App, work: &Work) -> Result<Option<Value>, ApiError> {
     waited.into_iter().for_each(|it| app.meters.waited(it));
     let parents = parents(app, &request).await?;
     let id = app.queue.ids().job_id(work.job);
-    Ok(Some(request.work(&id, work.attempt, &parents)))
+    Ok(Some(request.work(id, work.attempt, parents)))
 }
 
 /// `GET /v1/nodes`: all, dead ones too.

@@ -5,18 +5,19 @@ use std::time::Duration;
 use sandrun_store::queue::{OutputRef, UnixMillis};
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 /// A request. Plain code has `code` and no manifest; everything else is a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "Fields")]
 pub(crate) struct StoredRequest {
     /// When it was submitted; `None` in requests of earlier versions.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) submitted: Option<UnixMillis>,
     /// Seconds that it may run.
     pub(crate) timeout: u32,
     /// How many attempts may be lost, where it says so.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) retries: Option<u8>,
     /// How many nodes run it.
     pub(crate) replicas: u8,
@@ -25,27 +26,98 @@ pub(crate) struct StoredRequest {
     #[serde(flatten)]
     pub(crate) program: Program,
     /// Jobs whose outputs it gets as files.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) after: Vec<After>,
 }
 
 /// What is run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub(crate) enum Program {
     /// A program's text.
     Code {
         code: String,
         interpreter: String,
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(skip_serializing_if = "Vec::is_empty")]
         args: Vec<String>,
     },
     /// Files with a manifest, as an executor takes them.
     Bundle {
         /// Canonical; `None` where the client sent none.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
+        #[serde(skip_serializing_if = "Option::is_none")]
         manifest: Option<Value>,
         files: Vec<OutputRef>,
+    },
+}
+
+/// All that a request may have, side by side: read in one go, which an untagged choice is not.
+#[derive(Deserialize)]
+struct Fields {
+    submitted: Option<UnixMillis>,
+    timeout: u32,
+    retries: Option<u8>,
+    replicas: u8,
+    quorum: u8,
+    code: Option<String>,
+    interpreter: Option<String>,
+    #[serde(default)]
+    args: Vec<String>,
+    manifest: Option<Value>,
+    files: Option<Vec<OutputRef>>,
+    #[serde(default)]
+    after: Vec<After>,
+}
+
+impl TryFrom<Fields> for StoredRequest {
+    type Error = &'static str;
+
+    fn try_from(fields: Fields) -> Result<Self, &'static str> {
+        let program = match (fields.code, fields.interpreter, fields.files) {
+            (Some(code), Some(interpreter), _) => Program::Code {
+                code,
+                interpreter,
+                args: fields.args,
+            },
+            (_, _, Some(files)) => Program::Bundle {
+                manifest: fields.manifest,
+                files,
+            },
+            (_, _, None) => return Err("there is neither a program's text nor a list of files"),
+        };
+        Ok(Self {
+            submitted: fields.submitted,
+            timeout: fields.timeout,
+            retries: fields.retries,
+            replicas: fields.replicas,
+            quorum: fields.quorum,
+            program,
+            after: fields.after,
+        })
+    }
+}
+
+/// A job as its node gets it.
+#[derive(Debug, Serialize)]
+pub(super) struct WorkView {
+    id: String,
+    attempt: Attempt,
+    timeout: u32,
+    #[serde(flatten)]
+    program: ProgramView,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum ProgramView {
+    Code {
+        code: String,
+        interpreter: String,
+        args: Vec<String>,
+    },
+    Bundle {
+        manifest: Option<Value>,
+        files: Vec<OutputRef>,
+        parents: Vec<ParentFiles>,
     },
 }
 
@@ -109,20 +181,28 @@ impl StoredRequest {
     }
 
     /// As a node gets it.
-    pub(super) fn work(&self, id: &str, attempt: Attempt, parents: &[ParentFiles]) -> Value {
-        match &self.program {
+    pub(super) fn work(self, id: String, attempt: Attempt, parents: Vec<ParentFiles>) -> WorkView {
+        let program = match self.program {
             Program::Code {
                 code,
                 interpreter,
                 args,
-            } => json!({
-                "id": id, "attempt": attempt, "timeout": self.timeout,
-                "code": code, "interpreter": interpreter, "args": args,
-            }),
-            Program::Bundle { manifest, files } => json!({
-                "id": id, "attempt": attempt, "timeout": self.timeout,
-                "manifest": manifest, "files": files, "parents": parents,
-            }),
+            } => ProgramView::Code {
+                code,
+                interpreter,
+                args,
+            },
+            Program::Bundle { manifest, files } => ProgramView::Bundle {
+                manifest,
+                files,
+                parents,
+            },
+        };
+        WorkView {
+            id,
+            attempt,
+            timeout: self.timeout,
+            program,
         }
     }
 }
@@ -131,6 +211,7 @@ impl StoredRequest {
 mod tests {
     use super::*;
     use sandrun_store::queue::BlobHash;
+    use serde_json::json;
 
     #[test]
     fn both_forms_read_back() {
@@ -185,7 +266,7 @@ mod tests {
             after: Vec::new(),
         };
         assert_eq!(
-            request.work("ab", Attempt(2), &[]),
+            json!(request.work("ab".to_owned(), Attempt(2), Vec::new())),
             json!({"id": "ab", "code": "print(1)", "interpreter": "python3", "args": [], "timeout": 60, "attempt": 2})
         );
     }

@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::hot::first;
 use super::http::{App, Face, Shared, router};
 use super::metrics::{During, Meters};
 use super::recent::Recent;
@@ -159,7 +160,8 @@ impl Broker {
             bounds,
         } = self;
         tracing::info!(%address, connections = bounds.connections, "serving");
-        let server = sandrun_serve::serve(listener, router, bounds, app.shutdown.clone());
+        let first = first(&app);
+        let server = sandrun_serve::serve_behind(listener, first, router, bounds, app.shutdown.clone());
         let mut server = tokio::spawn(server);
         let chores = [
             tokio::spawn(sweep(Arc::clone(&app))),

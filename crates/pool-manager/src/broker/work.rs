@@ -15,7 +15,7 @@ use futures::StreamExt as _;
 use sandrun_core::pool::SignatureCheck;
 use sandrun_store::queue::{BlobHash, LogStream, NotABlobHash, OutputRef, QueueStoreError};
 use sandrun_types::{Attempt, BundlePath, Receipt, WorkerId};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::body::{At, JsonBody, object_of, or_default};
@@ -30,8 +30,14 @@ const MAX_OUTPUTS: usize = 10_000;
 /// Most completions of one request.
 const MAX_COMPLETIONS: usize = 1_000;
 
-fn ok() -> Json<Value> {
-    Json(json!({"status": "ok"}))
+/// What an answer says that was taken.
+#[derive(Debug, Serialize)]
+pub(super) struct Taken {
+    status: &'static str,
+}
+
+const fn ok() -> Json<Taken> {
+    Json(Taken { status: "ok" })
 }
 
 /// Body of `POST /complete`.
@@ -62,7 +68,7 @@ pub(super) struct CompleteFields {
 pub(super) async fn complete(
     State(app): State<Shared>,
     JsonBody(fields): JsonBody<CompleteFields>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Taken>, ApiError> {
     accept(&app, fields).await?;
     Ok(ok())
 }
@@ -203,7 +209,7 @@ pub(super) async fn fail(
     State(app): State<Shared>,
     At((id, attempt)): At<(String, u32)>,
     JsonBody(fields): JsonBody<FailFields>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Taken>, ApiError> {
     let failure = Failure {
         node: fields.node_id,
         job: number(&app, &id)?,
@@ -237,7 +243,7 @@ pub(super) async fn logs(
     State(app): State<Shared>,
     At((id, attempt)): At<(String, u32)>,
     JsonBody(fields): JsonBody<LogFields>,
-) -> Result<Json<Value>, ApiError> {
+) -> Result<Json<Taken>, ApiError> {
     let piece = |stream, piece: Option<PieceFields>| piece.map(|it| (stream, it.from, it.text.into_bytes()));
     let pieces = [
         piece(LogStream::Stdout, fields.stdout),

@@ -252,6 +252,44 @@ async fn pages_of_other_origins_may_ask() {
 }
 
 #[tokio::test]
+async fn frequent_calls_go_around_the_router_and_answer_as_all_others() {
+    const ROUTED: &str = "/register";
+    let broker = Service::start().await;
+    let ask = async |path: &str, body: String| {
+        let sent = broker
+            .http
+            .post(broker.url(path))
+            .body(body)
+            .send()
+            .await
+            .unwrap();
+        let mut headers = sent.headers().clone();
+        for own in ["content-length", "date"] {
+            headers.remove(own);
+        }
+        (sent.status(), headers, sent.text().await.unwrap())
+    };
+    let (broken, long) = ("{".to_owned(), " ".repeat((1 << 20) + 1));
+    let expected = ask(ROUTED, broken.clone()).await;
+    assert_eq!(expected.0, StatusCode::BAD_REQUEST);
+    for path in ["/claim", "/complete", "/heartbeat", "/submit"] {
+        assert_eq!(ask(path, broken.clone()).await, expected, "{path}");
+    }
+    let expected = ask(ROUTED, long.clone()).await;
+    assert_eq!(expected.0, StatusCode::PAYLOAD_TOO_LARGE);
+    for path in ["/claim", "/heartbeat"] {
+        assert_eq!(ask(path, long.clone()).await, expected, "{path}");
+    }
+    let metrics = broker.http.get(broker.url("/metrics")).send().await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    for (path, status) in [("/claim", 413), ("/complete", 400), ("/submit", 400)] {
+        let labels = format!("{{method=\"POST\",route=\"{path}\",status=\"{status}\"}} 1");
+        let line = format!("sandrun_http_request_seconds_count{labels}");
+        assert!(metrics.lines().any(|it| it == line), "{line}");
+    }
+}
+
+#[tokio::test]
 async fn every_call_of_the_document_is_there() {
     let broker = Service::start().await;
     let (_, document) = broker.get("/openapi.json").await;

@@ -7,7 +7,7 @@ use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
-use super::meters::During;
+use super::meters::{During, Meters};
 use crate::broker::http::Shared;
 
 /// The route of calls that there are none of.
@@ -24,12 +24,21 @@ pub(in crate::broker) async fn measure(State(app): State<Shared>, request: Reque
     let method = known(request.method());
     let response = next.run(request).await;
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
-    let kinds = (method, response.status().as_u16());
-    app.meters.called(route, kinds, began.elapsed());
-    if response.extensions().get::<DatabaseFailed>().is_some() {
-        app.meters.database_failed(During::Request);
-    }
+    note(&app.meters, (method, route), &response, began);
     response
+}
+
+/// Counts an answer to a method and route.
+pub(in crate::broker) fn note(
+    meters: &Meters,
+    (method, route): (&'static str, &str),
+    response: &Response,
+    began: Instant,
+) {
+    meters.called(route, (method, response.status().as_u16()), began.elapsed());
+    if response.extensions().get::<DatabaseFailed>().is_some() {
+        meters.database_failed(During::Request);
+    }
 }
 
 /// A method's name; clients can make up any number of others.
