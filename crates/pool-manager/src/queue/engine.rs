@@ -131,6 +131,7 @@ impl Engine {
         let mut batch = Batch::at(now);
         let mut commands = commands;
         self.hear_of_replicas(&mut commands);
+        batch.commands = commands.len() as u64;
         if self.store.is_behind() {
             self.memory = None;
         }
