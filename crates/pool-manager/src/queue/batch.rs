@@ -54,6 +54,17 @@ pub(super) struct Tally {
     pub(super) runs: Vec<Duration>,
 }
 
+impl Tally {
+    /// What is to be counted of claims, which are answered first.
+    pub(super) fn take_claims(&mut self) -> Self {
+        Self {
+            leased: std::mem::take(&mut self.leased),
+            empty_claims: std::mem::take(&mut self.empty_claims),
+            ..Self::default()
+        }
+    }
+}
+
 impl Batch {
     /// An empty batch at this time.
     pub(super) fn at(now: UnixMillis) -> Self {

@@ -146,11 +146,17 @@ impl Engine {
             Ok(()) => {
                 let requests = self.requests(&batch);
                 let pushed = self.memory.as_mut().map(|memory| Pushes::of(memory, &requests));
-                let early = std::mem::take(&mut batch.early);
+                let (early, given) = (std::mem::take(&mut batch.early), batch.tally.take_claims());
+                let board = Arc::clone(&self.board);
                 let ending = self.ending(batch, pushed.unwrap_or_default(), began);
                 let of_store = |error| QueueError::from(&error);
                 self.store.when_durable(
-                    Box::new(move |written| answer(early, written.map(|()| requests).map_err(of_store))),
+                    Box::new(move |written| {
+                        if written.is_ok() {
+                            board.write(|stats| stats.add(&given));
+                        }
+                        answer(early, written.map(|()| requests).map_err(of_store));
+                    }),
                     Box::new(move |written| ending.end(written.map_err(of_store))),
                 );
             }
