@@ -70,6 +70,8 @@ pub(crate) struct View {
     pub(crate) undelivered: usize,
     /// Whether the executor has answered since it last failed.
     pub(crate) executor_is_up: bool,
+    /// How long it still takes nothing, after attempts came to nothing here.
+    pub(crate) rests_for: Duration,
     /// Pause between two claims where there was no job.
     pub(crate) poll_interval: Duration,
 }
@@ -93,6 +95,9 @@ pub(crate) enum Step {
 pub(crate) fn next_step(view: &View, last: Last) -> Step {
     if view.stopping {
         return Step::End;
+    }
+    if !view.rests_for.is_zero() {
+        return Step::Pause(view.rests_for);
     }
     match last {
         Last::Failed { failures, chance } => return Step::Pause(Backoff::USUAL.pause(failures, chance)),
@@ -162,6 +167,7 @@ mod tests {
             free_for: GATHER,
             undelivered: 0,
             executor_is_up: true,
+            rests_for: Duration::ZERO,
             poll_interval: Duration::from_secs(5),
         }
     }
@@ -202,6 +208,8 @@ mod tests {
         assert_eq!(step(|it| it.running = 4, Last::Fresh), Step::Wait);
         assert_eq!(step(|it| it.running = 9, Last::Fresh), Step::Wait);
         assert_eq!(step(|it| it.draining = true, Last::Fresh), Step::Wait);
+        let rest = Duration::from_secs(3);
+        assert_eq!(step(|it| it.rests_for = rest, Last::Fresh), Step::Pause(rest));
         assert_eq!(
             step(|it| it.undelivered = MAX_UNDELIVERED, Last::Fresh),
             Step::Wait

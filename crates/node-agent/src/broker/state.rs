@@ -7,7 +7,7 @@ use sandrun_types::{ClassId, WorkerId};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::pace::View;
+use super::pace::{Backoff, View};
 use super::wire::{Held, NodeId, Protocol, Wishes};
 
 /// What an executor says about itself.
@@ -41,6 +41,9 @@ pub(crate) struct State {
     settled: u64,
     /// When a slot became free, since the last claim.
     pub(crate) free_since: Option<Instant>,
+    /// Pauses since an attempt last ended with an answer, and until when the last one lasts.
+    faults: u32,
+    rests_until: Option<Instant>,
 }
 
 impl State {
@@ -58,7 +61,25 @@ impl State {
             last_claim: first,
             settled: first,
             free_since: None,
+            faults: 0,
+            rests_until: None,
         }
+    }
+
+    /// An attempt came to nothing here, and another node may do better: a machine that is broken (its disk is full) must not
+    /// take job after job, and use up their attempts. What goes wrong during a pause is part of the same trouble.
+    pub(crate) fn fault(&mut self, chance: f64) {
+        let now = Instant::now();
+        if self.rests_until.is_none_or(|until| until <= now) {
+            self.faults = self.faults.saturating_add(1);
+            self.rests_until = Some(now + Backoff::USUAL.pause(self.faults, chance));
+        }
+    }
+
+    /// An attempt ended with an answer.
+    pub(crate) const fn sound(&mut self) {
+        self.faults = 0;
+        self.rests_until = None;
     }
 
     /// The number of a claim that is made now. There is one at a time.
@@ -149,6 +170,9 @@ impl State {
             free_for: self.free_since.map_or(Duration::MAX, |since| since.elapsed()),
             undelivered: self.undelivered.len(),
             executor_is_up: self.executor.is_some(),
+            rests_for: self.rests_until.map_or(Duration::ZERO, |until| {
+                until.saturating_duration_since(Instant::now())
+            }),
             poll_interval,
         }
     }
@@ -165,6 +189,26 @@ mod tests {
             id: BrokerJob(job.to_owned()),
             attempt: Some(Attempt(attempt)),
         }
+    }
+
+    #[test]
+    fn trouble_here_makes_pauses_that_grow_until_an_attempt_is_answered() {
+        let mut state = State::new(0);
+        let rests = |state: &State| state.view(false, 4, Duration::ZERO).rests_for;
+        assert_eq!(rests(&state), Duration::ZERO);
+        state.fault(1.0);
+        let first = rests(&state);
+        assert!(!first.is_zero() && first <= Backoff::USUAL.first, "{first:?}");
+        // several jobs of one trouble are one
+        state.fault(1.0);
+        assert!(rests(&state) <= first);
+        state.rests_until = Some(Instant::now());
+        state.fault(1.0);
+        assert!(rests(&state) > first, "the second pause is longer");
+        state.sound();
+        assert_eq!(rests(&state), Duration::ZERO);
+        state.fault(1.0);
+        assert!(rests(&state) <= Backoff::USUAL.first);
     }
 
     #[test]

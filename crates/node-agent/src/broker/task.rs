@@ -80,11 +80,15 @@ pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
     };
     match end {
         End::Answer(answer) => {
+            task.node.state().sound();
             report::deliver(&task, *answer).await;
             discard(&task, run).await;
         }
         End::Nothing { reason, retry } => {
             warn!(reason, retry, "the attempt came to nothing");
+            if retry && !task.node.abort.is_cancelled() {
+                task.node.state().fault(rand::random());
+            }
             discard(&task, run).await;
             report::give_up(&task, reason, retry).await;
         }
