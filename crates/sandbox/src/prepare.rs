@@ -32,6 +32,9 @@ impl Job {
                 "the entrypoint {entrypoint} is not among the job's files"
             )));
         }
+        if request.environment.is_some() && !sandbox.has_environments() {
+            return Err(RunError::BadRequest("this sandbox has no environments".to_owned()));
+        }
         let (path, mut argv) = match request.entry.interpreter {
             Interpreter::Itself => (format!("/work/{entrypoint}"), vec![format!("./{entrypoint}")]),
             program @ (Interpreter::Python3
@@ -44,10 +47,11 @@ impl Job {
             }
         };
         argv.extend(request.args.iter().cloned());
-        let env = environment::of_job(&request.env);
+        let env = environment::of_job(&request.env, request.environment);
         check_texts(argv.iter().chain(env.keys()).chain(env.values()))?;
         let header = TraceHeader {
             class: sandbox.class(),
+            image: None,
             seed: [0; 32],
             limits: trace_limits(&request.limits),
             argv: argv.clone(),
@@ -60,6 +64,7 @@ impl Job {
             limits: request.limits,
             input_bytes: inputs.bytes,
             input_entries: inputs.entries,
+            environment: request.environment,
         };
         Ok(Self { spec, inputs, header })
     }
@@ -73,6 +78,7 @@ const fn trace_limits(limits: &Limits) -> TraceLimits {
         tmpfs_bytes: limits.tmpfs_bytes,
         inodes: limits.inodes,
         output_bytes: limits.output_bytes,
+        virtual_nanos: 0,
     }
 }
 

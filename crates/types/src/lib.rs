@@ -34,6 +34,7 @@ pub use receipt::{
     verify_signature,
 };
 pub use trace::{
-    RunResult, STREAM_CHUNK, Stream, TRACE_VERSION, Trace, TraceEvent, TraceHeader, TraceLimits, merkle_root,
-    output_root, tree_root,
+    EntropySource, FileHash, NodeKind, RunResult, STREAM_CHUNK, Stream, TRACE_PATH_MAX, TRACE_VERSION,
+    TRACE_VERSION_TRACED, TaskEnd, TaskEvent, TaskId, TaskKind, Trace, TraceDecodeError, TraceEvent,
+    TraceHeader, TraceLimits, TracePath, TreeChange, list_hash, merkle_root, output_root, tree_root,
 };

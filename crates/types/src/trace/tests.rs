@@ -1,9 +1,13 @@
+use sha2::{Digest as _, Sha256};
+
 use super::*;
+use crate::{ClassId, Sha256Hex};
 use proptest::prelude::*;
 
 fn header() -> TraceHeader {
     TraceHeader {
         class: ClassId([0; 32]),
+        image: None,
         seed: [0; 32],
         limits: TraceLimits {
             memory_bytes: 512 << 20,
@@ -12,6 +16,7 @@ fn header() -> TraceHeader {
             tmpfs_bytes: 100 << 20,
             inodes: 16_384,
             output_bytes: 10 << 20,
+            virtual_nanos: 0,
         },
         argv: vec!["/usr/bin/python3".into(), "main.py".into()],
         env: BTreeMap::from([("LC_ALL".into(), "C.UTF-8".into()), ("TZ".into(), "UTC".into())]),
@@ -101,7 +106,7 @@ fn streams_are_cut_by_offset() {
                 length,
                 ..
             } => Some((*stream, *offset, *length)),
-            TraceEvent::OutputTree { .. } | TraceEvent::Exit { .. } => None,
+            TraceEvent::Task { .. } | TraceEvent::OutputTree { .. } | TraceEvent::Exit { .. } => None,
         })
         .collect();
     assert_eq!(
