@@ -117,6 +117,7 @@ impl Ground {
             env: std::collections::BTreeMap::new(),
             limits: Limits::default(),
             outputs: OutputPatterns::default(),
+            environment: None,
         };
         let report = self.sandbox.run(&request, &(), &CancelHandle::new()?)?;
         anyhow::ensure!(

@@ -177,6 +177,7 @@ impl Job {
             env: manifest.env.clone(),
             limits: self.limits,
             outputs: manifest.outputs.clone(),
+            environment: None,
         }
     }
 }

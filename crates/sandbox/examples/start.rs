@@ -83,6 +83,7 @@ fn run(sandbox: &Sandbox, files: &Path, name: &str, interpreter: Interpreter) ->
         env: Default::default(),
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
+        environment: None,
     };
     let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
     ensure!(

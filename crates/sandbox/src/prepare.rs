@@ -33,7 +33,9 @@ impl Job {
             )));
         }
         if request.environment.is_some() && !sandbox.has_environments() {
-            return Err(RunError::BadRequest("this sandbox has no environments".to_owned()));
+            return Err(RunError::BadRequest(
+                "this sandbox has no environments".to_owned(),
+            ));
         }
         let (path, mut argv) = match request.entry.interpreter {
             Interpreter::Itself => (format!("/work/{entrypoint}"), vec![format!("./{entrypoint}")]),

@@ -40,6 +40,7 @@ pub(crate) fn layers(launcher: &Launcher, ready: &Ready) -> Result<Layers, Start
             limits,
             input_bytes: 0,
             input_entries: 0,
+            environment: None,
         };
         let cancel = CancelHandle::new().map_err(failed)?;
         session::run(launcher, &spec, empty.path(), &(), &cancel).map_err(StartError::Probe)

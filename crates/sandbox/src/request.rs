@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandrun_types::{Entry, OutputPatterns};
+use sandrun_types::{ContentDigest, Entry, OutputPatterns};
 use serde::{Deserialize, Serialize};
 
 /// One job.
@@ -26,6 +26,9 @@ pub struct RunRequest {
     pub limits: Limits,
     /// What may leave.
     pub outputs: OutputPatterns,
+    /// The image that is mounted read-only at `/env`: a directory of [`crate::SandboxConfig::environments_dir`] by the
+    /// name of its content id. The caller keeps it there, unchanged, until the run is over.
+    pub environment: Option<ContentDigest>,
 }
 
 /// Bounds of one job. They are part of its trace, but for the wall clock and CPU time, which depend on the machine.

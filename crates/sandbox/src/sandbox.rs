@@ -80,6 +80,11 @@ impl Sandbox {
         verdict::report(self.class, job, request, session)
     }
 
+    /// Whether jobs can have images.
+    pub(crate) fn has_environments(&self) -> bool {
+        self.config.environments_dir.is_some()
+    }
+
     /// Where an interpreter lies.
     pub(crate) fn interpreter(&self, wanted: Interpreter) -> Result<&Path, RunError> {
         let found = self.interpreters.iter().find(|(known, _)| *known == wanted);
@@ -142,6 +147,7 @@ fn launch(config: &SandboxConfig) -> Result<(Launcher, Ready), StartError> {
         &Setup {
             dirs,
             cgroups: config.cgroups,
+            environments: config.environments_dir.clone(),
         },
     )
 }

@@ -12,6 +12,7 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use sandrun_types::ContentDigest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,8 @@ pub(crate) struct Setup {
     pub(crate) dirs: Vec<PathBuf>,
     /// Control groups.
     pub(crate) cgroups: CgroupPolicy,
+    /// Where images lie.
+    pub(crate) environments: Option<PathBuf>,
 }
 
 /// The launcher's answer to [`Setup`].
@@ -66,6 +69,8 @@ pub(crate) struct Spec {
     pub(crate) input_bytes: u64,
     /// Input files and directories.
     pub(crate) input_entries: u64,
+    /// The image to mount, by its content id.
+    pub(crate) environment: Option<ContentDigest>,
 }
 
 /// What runs inside.

@@ -181,6 +181,7 @@ fn isolated(sandbox: &Sandbox, files: &Path, outputs: &Path) -> anyhow::Result<(
         env: std::collections::BTreeMap::new(),
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
+        environment: None,
     };
     let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
     anyhow::ensure!(

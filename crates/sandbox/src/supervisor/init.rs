@@ -11,8 +11,9 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use super::cgroup::JobGroups;
 use super::launcher::Machine;
-use super::template::STORE;
+use super::template::{IMAGES, STORE};
 use super::{child, harden, stage};
+use crate::environment::IMAGE;
 use crate::sys::{self, Forked};
 use crate::wire::{Note, Spec, send};
 
@@ -58,6 +59,11 @@ fn prepare(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), String> {
         sys::unshare(libc::CLONE_NEWCGROUP),
     )?;
     step("attach the job's files", attach(inside.mount))?;
+    if let Some(image) = inside.spec.environment {
+        // The images' own mount is read-only, without devices and set-user-id bits, and so is a bind of a part of it.
+        let bound = mount_bind(format!("{IMAGES}/{}", image.cid()), IMAGE);
+        step("mount the environment", bound.map_err(Into::into))?;
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     step(
         "mount /proc",

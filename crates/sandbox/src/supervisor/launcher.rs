@@ -85,7 +85,7 @@ impl Machine {
         let identity = Identity::establish()
             .map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
         let groups = Groups::establish(setup.cgroups).map_err(|error| format!("control groups: {error}"))?;
-        template::build(&setup.dirs, identity)?;
+        template::build(&setup.dirs, setup.environments.as_deref(), identity)?;
         let covers = Covers::load().map_err(|error| format!("static /proc files: {error}"))?;
         let shared_memory = match groups.memory() {
             MemoryControl::CgroupV1 | MemoryControl::CgroupV2 => SharedMemory::Bounded,

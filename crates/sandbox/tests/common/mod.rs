@@ -8,7 +8,7 @@ use std::time::Duration;
 use sandrun_sandbox::{
     CancelHandle, CgroupPolicy, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox, SandboxConfig,
 };
-use sandrun_types::{BundlePath, Entry, Interpreter, Manifest};
+use sandrun_types::{BundlePath, ContentDigest, Entry, Interpreter, Manifest};
 
 /// The launcher as a program.
 pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_sandrun-supervisor");
@@ -35,6 +35,7 @@ pub struct Job {
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
     pub outputs: &'static str,
+    pub environment: Option<ContentDigest>,
 }
 
 /// An ended job, its outputs still there.
@@ -77,6 +78,7 @@ impl Job {
                 ..Limits::default()
             },
             outputs: "[]",
+            environment: None,
         }
     }
 
@@ -130,6 +132,7 @@ impl Job {
             env: self.env.clone(),
             limits: self.limits,
             outputs: Manifest::parse(manifest.as_bytes()).expect("patterns").outputs,
+            environment: self.environment,
         };
         let report = sandbox.run(&request, sink, cancel)?;
         Ok(Done { report, outputs })
