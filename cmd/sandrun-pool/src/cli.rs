@@ -65,6 +65,8 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Post a job, wait for its result, download and verify it
     Submit(commands::submit::Arguments),
+    /// Run a program in the sandbox on this machine, without any service; --verify says whether it is deterministic
+    Run(commands::run::Arguments),
     /// Download and verify the result of a job that was posted earlier
     Fetch(commands::fetch::Arguments),
     /// Say how a job stands: what it waits for, who owes the next step, until when
@@ -143,6 +145,7 @@ impl Command {
             | Self::Pool(_)
             | Self::Content(_) => true,
             Self::Submit(_)
+            | Self::Run(_)
             | Self::Fetch(_)
             | Self::Job(_)
             | Self::Jobs(_)

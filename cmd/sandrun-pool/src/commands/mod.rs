@@ -22,6 +22,7 @@ mod place;
 pub(crate) mod pool;
 mod posting;
 pub(crate) mod quote;
+pub(crate) mod run;
 pub(crate) mod sandrun;
 pub(crate) mod stake;
 pub(crate) mod status;
@@ -38,6 +39,7 @@ use crate::output::Output;
 pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Status> {
     match command {
         Command::Submit(it) => submit::run(it, output).await,
+        Command::Run(it) => run::run(it, output).await,
         Command::Fetch(it) => fetch::run(it, output).await,
         Command::Job(it) => job::run(&it, output).await,
         Command::Jobs(it) => jobs::run(&it, output).await,
