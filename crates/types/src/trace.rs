@@ -6,7 +6,9 @@
 mod change;
 mod codec;
 mod event;
+mod file;
 mod header;
+mod leaf;
 mod merkle;
 mod path;
 mod roots;
@@ -19,10 +21,15 @@ use crate::{BundlePath, ExitStatus, InputFile, RunOutcome, TraceRoot};
 pub use change::{NodeKind, TreeChange};
 pub use codec::TraceDecodeError;
 pub use event::{Stream, TraceEvent};
+pub use file::{
+    DiffStep, Difference, FileEnd, FileRange, Side, TRACE_BLOCK, TRACE_LEAF_MAX, TraceDiff, TraceFileError,
+    TraceFileSummary, TraceReader, TraceWriter,
+};
 pub use header::{TRACE_VERSION, TRACE_VERSION_TRACED, TraceHeader, TraceLimits};
-pub use merkle::merkle_root;
+pub use leaf::TraceLeaf;
+pub use merkle::{InclusionProof, MerkleTree, ProofError, merkle_root};
 pub use path::{TRACE_PATH_MAX, TracePath};
-pub use roots::{output_root, tree_root};
+pub use roots::{OutputLeaves, OutputName, OutputProof, output_root, tree_root};
 pub use task::{EntropySource, FileHash, TaskEnd, TaskEvent, TaskId, TaskKind, list_hash};
 
 /// Bytes of a stream that one event covers; the last event of a stream may cover fewer.

@@ -18,13 +18,15 @@ pub enum Stream {
 }
 
 /// One thing that happened.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
 pub enum TraceEvent {
     /// A task did something that the tracer sees; never in an untraced class.
     Task {
         /// Who.
         task: TaskId,
         /// What.
+        #[serde(flatten)]
         event: TaskEvent,
     },
     /// A piece of a stream, cut by offset and not by when it was written.
@@ -41,6 +43,7 @@ pub enum TraceEvent {
     /// The collected files.
     OutputTree {
         /// See [`crate::tree_root`].
+        #[serde(serialize_with = "super::leaf::as_hex")]
         root: [u8; 32],
     },
     /// The end.

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
+
 use super::codec::{Decoder, Encoder, TraceDecodeError};
 use crate::{ClassId, ClassKind, ContentDigest};
 
@@ -11,13 +13,14 @@ pub const TRACE_VERSION: u16 = 1;
 pub const TRACE_VERSION_TRACED: u16 = 2;
 
 /// What a run starts from. Everything in it is the same on every machine that runs the same order.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TraceHeader {
     /// Exact class.
     pub class: ClassId,
     /// Content id of the environment's image; `None` where the job runs on the class's own.
     pub image: Option<ContentDigest>,
     /// Seed of virtual entropy; zeros where the class has none (`native`).
+    #[serde(serialize_with = "super::leaf::as_hex")]
     pub seed: [u8; 32],
     /// The limits that bound a run in the same way everywhere.
     pub limits: TraceLimits,
@@ -26,11 +29,12 @@ pub struct TraceHeader {
     /// The whole environment as the program sees it.
     pub env: BTreeMap<String, String>,
     /// Root over the input files, see [`crate::tree_root`].
+    #[serde(serialize_with = "super::leaf::as_hex")]
     pub input_tree: [u8; 32],
 }
 
 /// Limits whose effect does not depend on the machine. (Real time does, and is no part of a trace.)
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct TraceLimits {
     /// Memory in bytes.
     pub memory_bytes: u64,

@@ -1,8 +1,12 @@
+mod any;
+mod file;
+mod form;
+
+use proptest::prelude::*;
 use sha2::{Digest as _, Sha256};
 
 use super::*;
 use crate::{ClassId, Sha256Hex};
-use proptest::prelude::*;
 
 fn header() -> TraceHeader {
     TraceHeader {
