@@ -5,12 +5,26 @@ use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use sandrun_types::{ClassId, Interpreter, TRACE_VERSION};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::environment;
 
 /// Bytes at the beginning and at the end of an interpreter that stand for it: headers, build id and section tables.
 const SAMPLE: u64 = 64 * 1024;
+
+/// How a job is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Isolated, at real time: two runs may differ.
+    #[default]
+    Native,
+    /// The same answer and the same trace in every run on every machine of the class.
+    Det,
+    /// The same without masked CPU features, for machines whose processors cannot mask them.
+    DetSoft,
+}
 
 /// Byte 0 is the kind (0), the rest of SHA-256 over: the trace's version, the architecture, the CPU features on which
 /// numeric libraries choose their code, the fixed environment, each interpreter's name and file (size, first and last

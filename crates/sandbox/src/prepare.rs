@@ -3,13 +3,16 @@
 use sandrun_types::{Interpreter, TraceHeader, TraceLimits, tree_root};
 
 use crate::inputs::Inputs;
-use crate::wire::{Program, Spec};
-use crate::{Limits, RunError, RunRequest, Sandbox, environment};
+use crate::wire::{Det, Program, Spec};
+use crate::{Class, Limits, RunError, RunRequest, Sandbox, environment};
 
 /// Longest argument or variable, in bytes (the kernel's MAX_ARG_STRLEN is 128 KiB).
 const MAX_TEXT: usize = 128 * 1024 - 1;
 /// All arguments and variables together, in bytes, with a pointer each.
 const MAX_TEXTS: usize = 1 << 20;
+
+/// Where a job's virtual time begins.
+const BOOT_NANOS: u64 = 1_000_000_000;
 
 /// A job that can be run.
 #[derive(Debug)]
@@ -67,9 +70,26 @@ impl Job {
             input_bytes: inputs.bytes,
             input_entries: inputs.entries,
             environment: request.environment,
+            det: det(request, &header),
         };
         Ok(Self { spec, inputs, header })
     }
+}
+
+/// The seed comes from what the trace's header says, so that the same job has the same chance everywhere.
+fn det(request: &RunRequest, header: &TraceHeader) -> Option<Det> {
+    let cpuid = match request.class {
+        Class::Native => return None,
+        Class::Det => true,
+        Class::DetSoft => false,
+    };
+    let wall = u64::try_from(request.limits.wall.as_nanos()).unwrap_or(u64::MAX);
+    Some(Det {
+        seed: header.seed,
+        cpuid,
+        budget_nanos: wall.saturating_add(BOOT_NANOS),
+        memory_bytes: request.limits.memory_bytes,
+    })
 }
 
 const fn trace_limits(limits: &Limits) -> TraceLimits {

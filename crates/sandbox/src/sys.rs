@@ -9,6 +9,7 @@ use std::ptr;
 use std::time::Duration;
 
 pub(crate) mod trace;
+pub(crate) mod vdso;
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy)]

@@ -15,7 +15,7 @@ use super::template::{IMAGES, STORE};
 use super::{child, harden, stage};
 use crate::environment::IMAGE;
 use crate::sys::{self, Forked};
-use crate::wire::{Note, Spec, send};
+use crate::wire::{Note, Spec, receive, send};
 
 /// What the first process works with.
 pub(super) struct Inside<'a> {
@@ -32,6 +32,9 @@ pub(super) struct Inside<'a> {
 pub(super) fn first_process(inside: Inside<'_>, supervisor: OwnedFd) -> ! {
     if let Err(what) = prepare(&inside, &supervisor) {
         give_up(&supervisor, what);
+    }
+    if inside.spec.det.is_some() && !matches!(receive::<()>(supervisor.as_fd()), Ok(Some(_))) {
+        give_up(&supervisor, "wait for the tracer".to_owned());
     }
     match sys::fork(0) {
         Ok(Forked::Child) => child::become_program(inside, &supervisor),

@@ -27,6 +27,7 @@ pub(super) struct Machine {
     pub(super) groups: Groups,
     pub(super) covers: Covers,
     pub(super) filter: Vec<Instruction>,
+    pub(super) traced_filter: Vec<Instruction>,
     pub(super) dirs: Vec<PathBuf>,
 }
 
@@ -96,6 +97,7 @@ impl Machine {
             groups,
             covers,
             filter: filter::program(shared_memory),
+            traced_filter: filter::traced(shared_memory),
             dirs: setup.dirs,
         })
     }

@@ -6,6 +6,7 @@
 mod bpf;
 mod cgroup;
 mod child;
+mod det;
 mod filter;
 mod harden;
 mod identity;
