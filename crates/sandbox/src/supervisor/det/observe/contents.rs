@@ -1,0 +1,61 @@
+//! Contents of files, hashed once as long as nobody writes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use sandrun_types::{FileHash, Sha256Hex, TaskEvent, TracePath};
+use sha2::{Digest as _, Sha256};
+
+use crate::supervisor::det::virt::inodes::Inode;
+use crate::supervisor::det::{Task, World};
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// What a file of the job holds now. `open` opens it for reading; it is asked only where the content is not known.
+/// `None` if it was hashed so often already that this time it is left out.
+pub(super) fn of(
+    world: &mut World,
+    inode: Inode,
+    length: u64,
+    open: impl FnOnce(&mut World) -> io::Result<File>,
+) -> io::Result<Option<FileHash>> {
+    if let Some(content) = world.virt.content(inode) {
+        return Ok(Some(content));
+    }
+    if !world.virt.may_hash(inode, length) {
+        return Ok(None);
+    }
+    let content = hash(&open(world)?)?;
+    world.virt.hashed(inode, content);
+    Ok(Some(content))
+}
+
+/// All of a file, wherever its offset stands.
+pub(super) fn hash(file: &File) -> io::Result<FileHash> {
+    let mut hasher = Sha256::new();
+    let mut length = 0;
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = file.read_at(&mut piece, length)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&piece[..read]);
+        length += u64::try_from(read).unwrap_or(0);
+    }
+    Ok(FileHash {
+        length,
+        sha256: Sha256Hex(hasher.finalize().into()),
+    })
+}
+
+/// Tells that a task has written a file.
+pub(super) fn written(world: &mut World, task: &Task, path: &[u8], inode: Inode, content: FileHash) {
+    world.virt.reported(inode);
+    let path = TracePath::of(path);
+    world
+        .observe
+        .record(task.id, TaskEvent::FileWritten { path, content });
+}

@@ -1,0 +1,233 @@
+//! Opening what is no file of the machine: the job's `/proc`, and devices of entropy.
+//!
+//! The content of such a file is made here. The open becomes a `memfd_create`, so the job gets an ordinary descriptor
+//! of its own, and the content is written before it goes on.
+
+use std::io;
+
+use rustix::fs::{Mode, OFlags, SeekFrom, openat, seek};
+use sandrun_types::EntropySource;
+
+use super::paths;
+use super::process_files::{self, Form};
+use crate::supervisor::det::clock::SECOND;
+use crate::supervisor::det::observe;
+use crate::supervisor::det::table::Entry;
+use crate::supervisor::det::{Task, World};
+
+/// What a path stands for.
+#[derive(Debug, PartialEq, Eq)]
+enum Target {
+    /// A device of entropy.
+    Entropy,
+    /// A fresh identity.
+    Uuid,
+    /// The job's identity.
+    BootId,
+    /// Seconds since the job's boot.
+    Uptime,
+    /// A file of a process's or thread's directory: the directory below `/proc`, and the name.
+    Process(String, String),
+}
+
+/// `open`, `openat`, `openat2`.
+pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let (dir, path_at, flags) = match task.call() {
+        libc::SYS_open => (libc::AT_FDCWD, task.argument(0), task.int(1)),
+        libc::SYS_openat2 => {
+            let how = task.read_u64(task.argument(2))?;
+            (
+                task.int(0),
+                task.argument(1),
+                i32::try_from(how).unwrap_or(libc::O_PATH),
+            )
+        }
+        _ => (task.int(0), task.argument(1), task.int(2)),
+    };
+    let path = task.read_text(path_at, paths::MAX)?;
+    if !may_be_virtual(&path) || flags & libc::O_PATH != 0 {
+        return Ok(Entry::Pass);
+    }
+    let path = paths::absolute(world, task, dir, &path)?;
+    let Some(target) = target(&path, task) else {
+        return Ok(Entry::Pass);
+    };
+    if target == Target::Entropy {
+        return Ok(Entry::Make(opened_device));
+    }
+    // What is written to them is the kernel's matter.
+    if flags & (libc::O_ACCMODE | libc::O_DIRECTORY) != 0 {
+        return Ok(Entry::Pass);
+    }
+    let Some(content) = content(world, task, &target)? else {
+        return Ok(Entry::Pass);
+    };
+    let cloexec = if flags & libc::O_CLOEXEC == 0 { 0 } else { 1 };
+    world.virt.opening.insert(task.id, content);
+    task.registers.orig_rax = u64::try_from(libc::SYS_memfd_create).unwrap_or(0);
+    task.set_argument(0, path_at);
+    task.set_argument(1, cloexec);
+    Ok(Entry::Make(opened))
+}
+
+/// A quick look at a path that a task names: whether it may be one of ours.
+fn may_be_virtual(path: &[u8]) -> bool {
+    if path.starts_with(b"/proc/") || path.starts_with(b"/dev/") || path == b"/etc/mtab" {
+        return true;
+    }
+    let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+    let is_odd = path.first() != Some(&b'/') || path.windows(2).any(|pair| pair == b"//" || pair == b"/.");
+    let name = std::str::from_utf8(last).unwrap_or_default();
+    let is_known = matches!(name, "random" | "urandom" | "uuid" | "boot_id" | "uptime")
+        || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent));
+    is_odd && is_known
+}
+
+/// What an absolute path stands for.
+fn target(path: &[u8], task: &Task) -> Option<Target> {
+    let path = std::str::from_utf8(path).ok()?;
+    match path {
+        "/dev/random" | "/dev/urandom" => return Some(Target::Entropy),
+        "/proc/sys/kernel/random/uuid" => return Some(Target::Uuid),
+        "/proc/sys/kernel/random/boot_id" => return Some(Target::BootId),
+        "/proc/uptime" => return Some(Target::Uptime),
+        "/proc/mounts" | "/etc/mtab" => {
+            return Some(Target::Process(task.process.to_string(), "mounts".to_owned()));
+        }
+        _ => {}
+    }
+    let parts: Vec<&str> = path.strip_prefix("/proc/")?.split('/').collect();
+    let number = |text: &str| match text {
+        "self" => Some(task.process.to_string()),
+        text => Some(text.to_owned()).filter(|text| text.bytes().all(|byte| byte.is_ascii_digit())),
+    };
+    match parts.as_slice() {
+        ["thread-self", name] => Some(Target::Process(
+            format!("{}/task/{}", task.process, task.id),
+            (*name).to_owned(),
+        )),
+        [process, name] => Some(Target::Process(number(process)?, (*name).to_owned())),
+        [process, "task", thread, name] => {
+            let directory = format!("{}/task/{}", number(process)?, number(thread)?);
+            Some(Target::Process(directory, (*name).to_owned()))
+        }
+        _ => None,
+    }
+}
+
+/// What the file holds; `None` where the kernel's own file is good.
+fn content(world: &mut World, task: &Task, target: &Target) -> io::Result<Option<Vec<u8>>> {
+    Ok(match target {
+        Target::Entropy => None,
+        Target::Uuid => {
+            let text = world.entropy().uuid(task.process);
+            observe::drawn(world, task, EntropySource::Device, 16);
+            Some(text.into_bytes())
+        }
+        Target::BootId => Some(world.entropy().boot_id().into_bytes()),
+        Target::Uptime => {
+            let hundredths = world.clock.now() / (SECOND / 100);
+            let (whole, rest) = (hundredths / 100, hundredths % 100);
+            Some(format!("{whole}.{rest:02} 0.00\n").into_bytes())
+        }
+        Target::Process(directory, name) => match process_files::form(name) {
+            None => None,
+            Some(form) => Some(process_file(world, task, directory, name, form)?),
+        },
+    })
+}
+
+fn process_file(
+    world: &mut World,
+    task: &Task,
+    directory: &str,
+    name: &str,
+    form: Form,
+) -> io::Result<Vec<u8>> {
+    let real = |name: &str| -> io::Result<Vec<u8>> {
+        let path = format!("{directory}/{name}");
+        let file = openat(&world.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+        Ok(bytes)
+    };
+    Ok(match form {
+        Form::Absent => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        Form::Fixed(text) => {
+            // Of a process that there is.
+            real("comm")?;
+            text.as_bytes().to_vec()
+        }
+        Form::Of(function) => function(&String::from_utf8_lossy(&real(name)?)).into_bytes(),
+        Form::Auxiliary => process_files::auxv(real(name)?),
+        Form::Mappings { sizes } => {
+            let text = real("maps")?;
+            let job = world.places(task)?.job;
+            process_files::mappings(
+                &String::from_utf8_lossy(&text),
+                sizes,
+                job,
+                &mut world.virt.inodes,
+            )
+            .into_bytes()
+        }
+    })
+}
+
+/// The file is there: its content.
+fn opened(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let content = world.virt.opening.remove(&task.id).unwrap_or_default();
+    let Ok(fd) = i32::try_from(task.result()) else {
+        return Ok(());
+    };
+    if fd < 0 {
+        return Ok(());
+    }
+    let file = world.file(task, fd)?;
+    let mut rest = content.as_slice();
+    while !rest.is_empty() {
+        let written = rustix::io::write(&file, rest)?;
+        rest = &rest[written..];
+    }
+    seek(&file, SeekFrom::Start(0))?;
+    Ok(())
+}
+
+/// From now on reads of this process, and of those that it makes, are looked at.
+fn opened_device(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() >= 0 {
+        world.virt.device_opened = true;
+        if let Some(process) = world.processes.get_mut(&task.process) {
+            process.blocking = true;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_odd_paths_are_looked_at() {
+        for path in [
+            "/usr/lib/python3.11/stat.py",
+            "/work/status",
+            "data/table.csv",
+            "/usr/lib/libc.so.6",
+            "maps.txt",
+        ] {
+            assert!(!may_be_virtual(path.as_bytes()), "{path}");
+        }
+        for path in [
+            "/proc/self/stat",
+            "status",
+            "self/maps",
+            "/dev/urandom",
+            "/usr/../proc/self/stat",
+            "//proc/uptime",
+        ] {
+            assert!(may_be_virtual(path.as_bytes()), "{path}");
+        }
+    }
+}
