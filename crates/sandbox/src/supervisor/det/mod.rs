@@ -26,5 +26,6 @@ mod world;
 
 pub(super) use run::{Engine, attach, main_process};
 pub(super) use table::{When, rules};
+pub(super) use virt::set_untouched;
 pub(in crate::supervisor) use task::Task;
 pub(in crate::supervisor) use world::World;

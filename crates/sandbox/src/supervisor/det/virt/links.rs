@@ -28,7 +28,8 @@ fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
     let first = path_argument(task);
     let (place, room) = (task.argument(first + 1), task.argument(first + 2));
     let text = task.read_bytes(place, length)?;
-    let Some(mut told) = process_files::link(&text, &mut world.virt.inodes) else {
+    let job = world.places(task)?.job;
+    let Some(mut told) = process_files::link(&text, job, &mut world.virt.inodes) else {
         return Ok(());
     };
     // The buffer's size is an `int`; what does not fit is cut off, as the kernel does it.

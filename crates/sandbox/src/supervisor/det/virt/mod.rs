@@ -23,7 +23,7 @@ mod state;
 
 pub(super) use random::executed;
 pub(super) use stat::{Place, Real};
-pub(in crate::supervisor) use state::State;
+pub(in crate::supervisor) use state::{State, set_untouched};
 
 use super::table::{Rule, When};
 

@@ -28,6 +28,8 @@ enum Target {
     Uptime,
     /// A file of a process's or thread's directory: the directory below `/proc`, and the name.
     Process(String, String),
+    /// What there is to know of an open file: its place below `/proc`.
+    OpenFile(String),
 }
 
 /// `open`, `openat`, `openat2`.
@@ -107,6 +109,7 @@ fn target(path: &[u8], task: &Task) -> Option<Target> {
             (*name).to_owned(),
         )),
         [process, name] => Some(Target::Process(number(process)?, (*name).to_owned())),
+        [process, "fdinfo", fd] => Some(Target::OpenFile(format!("{}/fdinfo/{fd}", number(process)?))),
         [process, "task", thread, name] => {
             let directory = format!("{}/task/{}", number(process)?, number(thread)?);
             Some(Target::Process(directory, (*name).to_owned()))
@@ -130,48 +133,48 @@ fn content(world: &mut World, task: &Task, target: &Target) -> io::Result<Option
             let (whole, rest) = (hundredths / 100, hundredths % 100);
             Some(format!("{whole}.{rest:02} 0.00\n").into_bytes())
         }
-        Target::Process(directory, name) => match process_files::form(name) {
-            None => None,
-            Some(form) => Some(process_file(world, task, directory, name, form)?),
-        },
+        Target::OpenFile(path) => {
+            let text = real(world, path)?;
+            Some(process_files::open_file(&String::from_utf8_lossy(&text)).into_bytes())
+        }
+        Target::Process(directory, name) => process_file(world, task, directory, name)?,
     })
 }
 
-fn process_file(
-    world: &mut World,
-    task: &Task,
-    directory: &str,
-    name: &str,
-    form: Form,
-) -> io::Result<Vec<u8>> {
-    let real = |name: &str| -> io::Result<Vec<u8>> {
-        let path = format!("{directory}/{name}");
-        let file = openat(&world.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut bytes = Vec::new();
-        io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
-        Ok(bytes)
-    };
-    Ok(match form {
-        Form::Absent => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
-        Form::Fixed(text) => {
+/// The kernel's text of a file of the job's `/proc`.
+fn real(world: &World, path: &str) -> io::Result<Vec<u8>> {
+    let file = openat(&world.proc, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut bytes = Vec::new();
+    io::Read::read_to_end(&mut std::fs::File::from(file), &mut bytes)?;
+    Ok(bytes)
+}
+
+fn process_file(world: &mut World, task: &Task, directory: &str, name: &str) -> io::Result<Option<Vec<u8>>> {
+    let is_first = directory.split('/').next() == Some("1");
+    let path = format!("{directory}/{name}");
+    let text = match process_files::form(name) {
+        None if is_first && (name == "cmdline" || name == "comm") => Vec::new(),
+        None => return Ok(None),
+        Some(Form::Absent) => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        Some(Form::Fixed(text)) => {
             // Of a process that there is.
-            real("comm")?;
+            real(world, &format!("{directory}/comm"))?;
             text.as_bytes().to_vec()
         }
-        Form::Of(function) => function(&String::from_utf8_lossy(&real(name)?)).into_bytes(),
-        Form::Auxiliary => process_files::auxv(real(name)?),
-        Form::Mappings { sizes } => {
-            let text = real("maps")?;
+        Some(Form::Of(function)) => function(&String::from_utf8_lossy(&real(world, &path)?)).into_bytes(),
+        Some(Form::Auxiliary) => process_files::auxv(real(world, &path)?),
+        Some(Form::Mappings { sizes }) => {
+            let text = real(world, &format!("{directory}/maps"))?;
             let job = world.places(task)?.job;
-            process_files::mappings(
-                &String::from_utf8_lossy(&text),
-                sizes,
-                job,
-                &mut world.virt.inodes,
-            )
-            .into_bytes()
+            let text = String::from_utf8_lossy(&text);
+            process_files::mappings(&text, sizes, job, &mut world.virt.inodes).into_bytes()
         }
-    })
+    };
+    Ok(Some(if is_first {
+        process_files::of_first(name, text)
+    } else {
+        text
+    }))
 }
 
 /// The file is there: its content.

@@ -112,17 +112,18 @@ fn state(field: &str) -> &str {
     }
 }
 
+/// The four ids of every process of a job.
+const USER: &str = "1000\t1000\t1000\t1000";
+
 /// `/proc/<id>/status`, by a list of lines.
 fn status(text: &str) -> String {
-    const KEPT: [&str; 22] = [
+    const KEPT: [&str; 20] = [
         "Name",
         "Umask",
         "Tgid",
         "Ngid",
         "Pid",
         "PPid",
-        "Uid",
-        "Gid",
         "NStgid",
         "NSpid",
         "NSpgid",
@@ -138,7 +139,9 @@ fn status(text: &str) -> String {
         "CapEff",
         "NoNewPrivs",
     ];
-    const FIXED: [(&str, &str); 22] = [
+    const FIXED: [(&str, &str); 24] = [
+        ("Uid", USER),
+        ("Gid", USER),
         ("TracerPid", "0"),
         ("FDSize", "64"),
         ("Groups", ""),
@@ -260,14 +263,48 @@ pub(in super::super) fn auxv(bytes: Vec<u8>) -> Vec<u8> {
     auxiliary::fix(bytes)
 }
 
-/// What a link in `/proc` says, with virtual numbers: `pipe:[n]`, `socket:[n]`, `mnt:[n]`, and files without a name.
-pub(in super::super) fn link(text: &[u8], inodes: &mut Inodes) -> Option<Vec<u8>> {
+/// What a link in `/proc` says, with virtual numbers: `pipe:[n]`, `socket:[n]`, `mnt:[n]`, and files of the job that
+/// never had a name. `None` where it tells nothing of the machine.
+pub(in super::super) fn link(text: &[u8], job: u64, inodes: &mut Inodes) -> Option<Vec<u8>> {
     let text = std::str::from_utf8(text).ok()?;
+    if let Some((directory, rest)) = text.rsplit_once("/#") {
+        let number = rest.strip_suffix(" (deleted)")?.parse().ok()?;
+        let number = inodes.number(Inode { device: job, number });
+        return Some(format!("{directory}/#{number} (deleted)").into_bytes());
+    }
     let (kind, rest) = text.split_once(":[")?;
     let number: u64 = rest.strip_suffix(']')?.parse().ok()?;
     // Namespaces' numbers are apart from those of pipes and sockets.
     let device = u64::from(kind != "pipe" && kind != "socket");
     Some(format!("{kind}:[{}]", inodes.number(Inode { device, number })).into_bytes())
+}
+
+/// `/proc/<id>/fdinfo/<n>` without the numbers of mount and inode.
+pub(in super::super) fn open_file(text: &str) -> String {
+    text.lines()
+        .map(|line| match line.split_once(':') {
+            Some(("mnt_id", _)) => "mnt_id:\t20\n".to_owned(),
+            Some(("ino", _)) => "ino:\t0\n".to_owned(),
+            _ => format!("{line}\n"),
+        })
+        .collect()
+}
+
+/// The job's first process is a part of the sandbox, which has another name in other services.
+pub(in super::super) fn of_first(name: &str, text: Vec<u8>) -> Vec<u8> {
+    let named = |text: Vec<u8>, open: &str, close: &str| {
+        let text = String::from_utf8_lossy(&text).into_owned();
+        let from = text.find(open).map_or(0, |at| at + open.len());
+        let to = text.find(close).unwrap_or(from).max(from);
+        format!("{}init{}", &text[..from], &text[to..]).into_bytes()
+    };
+    match name {
+        "cmdline" => b"init\0".to_vec(),
+        "comm" => b"init\n".to_vec(),
+        "stat" => named(text, "(", ")"),
+        "status" => named(text, "Name:\t", "\n"),
+        _ => text,
+    }
 }
 
 #[cfg(test)]

@@ -172,7 +172,7 @@ impl World {
 }
 
 /// Sets a file's real time of change to [`UNTOUCHED`].
-pub(in super::super) fn set_untouched(file: impl AsFd) -> io::Result<()> {
+pub(in crate::supervisor) fn set_untouched(file: impl AsFd) -> io::Result<()> {
     let time = Timespec {
         tv_sec: UNTOUCHED.seconds,
         tv_nsec: i64::from(UNTOUCHED.nanos),

@@ -50,6 +50,7 @@ fn status_has_its_lines_and_fixed_counters() {
             .map(str::to_owned)
     };
     assert_eq!(line("Pid:").unwrap(), format!("Pid:\t{}", std::process::id()));
+    assert_eq!(line("Uid:").unwrap(), "Uid:\t1000\t1000\t1000\t1000");
     assert_eq!(line("VmRSS:").unwrap(), "VmRSS:\t   16384 kB");
     assert_eq!(line("Cpus_allowed_list:").unwrap(), "Cpus_allowed_list:\t0");
     assert_eq!(line("Speculation_Store_Bypass:"), None);
@@ -103,11 +104,33 @@ fn mappings_have_virtual_files_and_no_pages_of_the_kernel() {
 #[test]
 fn links_have_virtual_numbers() {
     let mut inodes = Inodes::new(START);
-    assert_eq!(link(b"pipe:[4242]", &mut inodes).unwrap(), b"pipe:[1000]");
-    assert_eq!(link(b"socket:[7]", &mut inodes).unwrap(), b"socket:[1001]");
-    assert_eq!(link(b"pipe:[4242]", &mut inodes).unwrap(), b"pipe:[1000]");
-    assert_eq!(link(b"/work/x", &mut inodes), None);
-    assert_eq!(link(b"anon_inode:[eventfd]", &mut inodes), None);
+    let mut told = |text: &str| {
+        let told = link(text.as_bytes(), 40, &mut inodes);
+        told.map(|text| String::from_utf8(text).unwrap())
+    };
+    assert_eq!(told("pipe:[4242]").unwrap(), "pipe:[1000]");
+    assert_eq!(told("socket:[7]").unwrap(), "socket:[1001]");
+    assert_eq!(told("pipe:[4242]").unwrap(), "pipe:[1000]");
+    assert_eq!(told("/tmp/#77 (deleted)").unwrap(), "/tmp/#1002 (deleted)");
+    assert_eq!(told("/work/x"), None);
+    assert_eq!(told("/work/#x"), None);
+    assert_eq!(told("anon_inode:[eventfd]"), None);
+}
+
+#[test]
+fn the_first_process_has_one_name() {
+    let stat = of_first("stat", b"1 (sandrun-supervi) S 0 0\n".to_vec());
+    assert_eq!(stat, b"1 (init) S 0 0\n");
+    let status = of_first("status", b"Name:\tsandrun-pool\nUmask:\t0022\n".to_vec());
+    assert_eq!(status, b"Name:\tinit\nUmask:\t0022\n");
+    assert_eq!(of_first("comm", b"other\n".to_vec()), b"init\n");
+    assert_eq!(of_first("statm", b"1 2\n".to_vec()), b"1 2\n");
+}
+
+#[test]
+fn open_files_tell_no_mount() {
+    let text = open_file("pos:\t5\nflags:\t02\nmnt_id:\t77\nino:\t123\n");
+    assert_eq!(text, "pos:\t5\nflags:\t02\nmnt_id:\t20\nino:\t0\n");
 }
 
 #[test]
