@@ -7,6 +7,7 @@ use sandrun_types::{ClassId, Interpreter};
 
 use crate::launch::Launcher;
 use crate::session::{self, Session};
+use crate::trace_log::TraceLog;
 use crate::wire::{Ready, Setup, Spec};
 use crate::{CancelHandle, Layers, OutputSink, RunError, RunReport, RunRequest, SandboxConfig, StartError};
 use crate::{class, prepare, prove, verdict};
@@ -76,8 +77,10 @@ impl Sandbox {
         cancel: &CancelHandle,
     ) -> Result<RunReport, RunError> {
         let job = prepare::Job::new(self, request)?;
-        let session = self.session(&job.spec, &request.workspace, sink, cancel)?;
-        verdict::report(self.class, job, request, session)
+        let mut trace = TraceLog::new(request.trace.clone(), job.header.clone());
+        let mut add = |batch: &[u8]| trace.add(batch);
+        let session = self.session(&job.spec, &request.workspace, sink, &mut add, cancel)?;
+        verdict::report(self.class, &job, request, session, trace)
     }
 
     /// Whether jobs can have images.
@@ -105,12 +108,13 @@ impl Sandbox {
         spec: &Spec,
         workspace: &Path,
         sink: &dyn OutputSink,
+        take_events: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
         cancel: &CancelHandle,
     ) -> Result<Session, RunError> {
         let poisoned = |_| RunError::Internal("a thread panicked while it replaced the launcher".to_owned());
         let launcher = Arc::clone(&*self.launcher.read().map_err(|_| poisoned(()))?);
         if !launcher.is_dead() {
-            return session::run(&launcher, spec, workspace, sink, cancel);
+            return session::run(&launcher, spec, workspace, sink, take_events, cancel);
         }
         let replacement = {
             let mut current = self.launcher.write().map_err(|_| poisoned(()))?;
@@ -132,7 +136,7 @@ impl Sandbox {
             }
             Arc::clone(&*current)
         };
-        session::run(&replacement, spec, workspace, sink, cancel)
+        session::run(&replacement, spec, workspace, sink, take_events, cancel)
     }
 }
 

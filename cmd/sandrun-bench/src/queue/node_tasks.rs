@@ -182,6 +182,7 @@ fn isolated(sandbox: &Sandbox, files: &Path, outputs: &Path) -> anyhow::Result<(
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
         environment: None,
+        trace: None,
     };
     let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
     anyhow::ensure!(
