@@ -1,5 +1,7 @@
 //! The id of class `native` on this machine. Owns what enters it; never runs a program.
 
+pub(crate) mod det;
+
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;

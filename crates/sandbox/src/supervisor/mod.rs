@@ -19,5 +19,6 @@ mod stage;
 mod template;
 mod watch;
 
+pub(crate) use det::cpuid_fingerprint;
 pub use launcher::supervisor_main;
 pub(crate) use probe::Finding;

@@ -26,6 +26,7 @@ mod world;
 
 pub(super) use run::{Engine, attach, main_process};
 pub(super) use table::{When, rules};
-pub(super) use virt::set_untouched;
 pub(in crate::supervisor) use task::Task;
+pub(crate) use virt::cpuid::fingerprint as cpuid_fingerprint;
+pub(super) use virt::set_untouched;
 pub(in crate::supervisor) use world::World;
