@@ -101,6 +101,10 @@ impl Engine {
                 task.set_result(negative(&error));
             }
         }
+        if std::mem::take(&mut task.retry) {
+            task.rewind();
+            return Ok(true);
+        }
         if let Some(wait) = task.again.take() {
             task.rewind();
             task.woken = None;

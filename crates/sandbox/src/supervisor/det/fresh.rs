@@ -27,7 +27,9 @@ impl Engine {
 
     /// Prepares a program that has just been executed.
     pub(super) fn executed(&mut self, task: &mut Task) -> io::Result<bool> {
-        self.begun = true;
+        if !std::mem::replace(&mut self.begun, true) {
+            self.world.note_outer(task);
+        }
         self.world.last_space += 1;
         task.space = self.world.last_space;
         task.exits.clear();

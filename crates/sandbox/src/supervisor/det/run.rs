@@ -45,6 +45,8 @@ pub(in crate::supervisor) struct Engine {
     pub(super) begun: bool,
     /// New tasks that reported before the one that made them.
     pub(super) early: Vec<HostId>,
+    /// Set where a call of one task has ended the job.
+    pub(super) ended: Option<End>,
 }
 
 /// Attaches to a job's first process, before it has made the main one.
@@ -101,6 +103,7 @@ impl Engine {
             table: Table::new(),
             begun: false,
             early: Vec::new(),
+            ended: None,
         })
     }
 

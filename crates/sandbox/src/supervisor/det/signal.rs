@@ -78,6 +78,49 @@ impl World {
         self.sets(task.id).ends(how)
     }
 
+    /// Lets every task go on that job control has stopped.
+    pub(super) fn release_stopped(&mut self) {
+        let held = self.tasks.values().filter(|task| task.next == Next::Held);
+        let held: Vec<TaskId> = held.map(|task| task.id).collect();
+        let waiting: Vec<TaskId> = self
+            .processes
+            .values()
+            .filter_map(|process| process.releases)
+            .collect();
+        for id in held.into_iter().filter(|id| !waiting.contains(id)) {
+            self.release(id);
+        }
+        self.wake_all(|on| matches!(on, super::wait::On::Child));
+    }
+
+    /// A task has killed others, whose deaths are waited for: of whole processes, each after the other.
+    pub(super) fn reap_killed(&mut self, killer: &Task) {
+        // the one that is named, if one is; a descriptor names none here
+        let named = (killer.call_at_entry() != libc::SYS_pidfd_send_signal)
+            .then(|| TaskId::try_from(killer.int(0)).ok())
+            .flatten();
+        let processes: Vec<TaskId> = self
+            .processes
+            .keys()
+            .copied()
+            .filter(|id| *id != killer.process)
+            .collect();
+        for process in processes {
+            let is_dying = self.proc_text(&format!("{process}/status")).is_ok_and(|text| {
+                let state = text.lines().find_map(|line| line.strip_prefix("State:"));
+                let shared = text.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
+                let shared = shared
+                    .and_then(|set| u64::from_str_radix(set.trim(), 16).ok())
+                    .unwrap_or(0);
+                state.is_some_and(|state| state.trim().starts_with(['Z', 'X']))
+                    || shared & mask(libc::SIGKILL) != 0
+            });
+            if is_dying || named == Some(process) {
+                self.dying.push(process);
+            }
+        }
+    }
+
     /// Wakes the tasks whose waits are ended by signals that have come.
     pub(super) fn deliver(&mut self) {
         if !std::mem::take(&mut self.signals_sent) {

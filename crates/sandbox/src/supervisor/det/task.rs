@@ -52,6 +52,8 @@ pub(in crate::supervisor) struct Task {
     pub(super) deadline: Option<u64>,
     /// What ended its last wait.
     pub(super) woken: Option<super::wait::Woken>,
+    /// Set by an exit handler: the call has to be made again at once.
+    pub(super) retry: bool,
     /// A signal ended its last wait, which was to be ended like this.
     pub(super) interrupted: Option<super::wait::Signals>,
     /// Bytes that a blocking write has got rid of so far.
@@ -78,6 +80,7 @@ impl Task {
             wait: None,
             deadline: None,
             woken: None,
+            retry: false,
             interrupted: None,
             written: 0,
             gives_way: false,
@@ -89,6 +92,11 @@ impl Task {
     /// The number of the call that it is in.
     pub(in crate::supervisor) fn call(&self) -> libc::c_long {
         i64::from_ne_bytes(self.registers.orig_rax.to_ne_bytes())
+    }
+
+    /// The same at its exit, where the number is gone.
+    pub(super) fn call_at_entry(&self) -> libc::c_long {
+        i64::from_ne_bytes(self.entry.orig_rax.to_ne_bytes())
     }
 
     /// The call's argument 0 to 5.

@@ -29,6 +29,9 @@ impl Engine {
             Report::Event(..) => Ok(true),
             Report::Signal(signal) => self.signalled(&mut task, signal),
         };
+        if let Some(end) = self.ended.take() {
+            return Step::End(end);
+        }
         match result {
             Ok(true) => Step::On(task),
             Ok(false) => {
@@ -69,6 +72,14 @@ impl Engine {
     fn at_exit(&mut self, task: &mut Task) -> io::Result<bool> {
         let goes_on = self.left(task)?;
         task.next = Next::Run(0);
+        for process in std::mem::take(&mut self.world.dying) {
+            if let Some(process) = self.world.processes.get_mut(&process) {
+                process.ending = true;
+            }
+            if let Step::End(end) = self.reap_process(process) {
+                self.ended = Some(end);
+            }
+        }
         Ok(goes_on)
     }
 

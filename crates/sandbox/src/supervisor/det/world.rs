@@ -72,6 +72,10 @@ pub(in crate::supervisor) struct World {
     pub(super) slice: u64,
     /// Somebody may have got a signal since this was last looked at.
     pub(super) signals_sent: bool,
+    /// Processes that have been killed, whose deaths are still to be waited for.
+    pub(super) dying: Vec<TaskId>,
+    /// Device and inode of the job's standard output and error.
+    outer: Vec<(u64, u64)>,
 }
 
 impl World {
@@ -93,12 +97,26 @@ impl World {
             calls: 0,
             slice: 0,
             signals_sent: false,
+            dying: Vec::new(),
+            outer: Vec::new(),
+        }
+    }
+
+    /// Takes note of where the main process's output goes.
+    pub(super) fn note_outer(&mut self, main: &Task) {
+        for number in [1, 2] {
+            let stat = self.file(main, number).and_then(|fd| Ok(rustix::fs::fstat(&fd)?));
+            self.outer
+                .extend(stat.ok().map(|stat| (stat.st_dev, stat.st_ino)));
         }
     }
 
     /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number.
     pub(in crate::supervisor) fn file(&mut self, task: &Task, fd: i32) -> std::io::Result<OwnedFd> {
         let bad = || std::io::Error::from_raw_os_error(libc::EBADF);
+        if fd < 0 {
+            return Err(bad());
+        }
         let process = self.processes.get_mut(&task.process).ok_or_else(bad)?;
         if process.pidfd.is_none() {
             let pid = Pid::from_raw(process.host).ok_or_else(bad)?;
@@ -106,6 +124,11 @@ impl World {
         }
         let pidfd = process.pidfd.as_ref().ok_or_else(bad)?;
         Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?)
+    }
+
+    /// Whether a file is one of the pipes that the job's output goes out by.
+    pub(super) fn is_outer(&self, device: u64, inode: u64) -> bool {
+        self.outer.contains(&(device, inode))
     }
 
     /// Puts a waiting task at the end of the queue.
