@@ -2,7 +2,7 @@
 
 use std::io;
 
-use rustix::process::{Resource, getpriority_process, getrlimit as own_limit};
+use rustix::process::{Resource, getrlimit as own_limit};
 
 use super::machine::{self, RUSAGE_BYTES};
 use crate::supervisor::det::clock::SECOND;
@@ -155,35 +155,47 @@ fn limit_seen(_: &mut World, task: &mut Task) -> io::Result<()> {
     )
 }
 
-/// How nice the service is, which its jobs inherit.
-fn inherited_niceness() -> i32 {
-    getpriority_process(None).unwrap_or(0)
+/// `getpriority`: 20 less the niceness, which begins at 0 and has no effect on one that runs alone.
+pub(super) fn getpriority(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let Some(process) = whose(world, task)? else {
+        return Ok(Entry::Done(-i64::from(libc::ESRCH)));
+    };
+    Ok(Entry::Done(20 - i64::from(niceness(world, process))))
 }
 
-/// `getpriority`: relative to what the job started with.
-pub(super) fn getpriority(_: &mut World, _: &mut Task) -> io::Result<Entry> {
-    Ok(if inherited_niceness() == 0 {
-        Entry::Pass
-    } else {
-        Entry::Make(priority_seen)
-    })
-}
-
-fn priority_seen(_: &mut World, task: &mut Task) -> io::Result<()> {
-    // The call gives 20 less the niceness.
-    if task.result() > 0 {
-        let told = task.result().saturating_add(inherited_niceness().into());
-        task.set_result(told.clamp(1, 40));
+/// `setpriority`: upwards only, as for everybody without rights.
+pub(super) fn setpriority(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let Some(process) = whose(world, task)? else {
+        return Ok(Entry::Done(-i64::from(libc::ESRCH)));
+    };
+    let wanted = task.int(2).clamp(-20, 19);
+    if wanted < niceness(world, process) {
+        return Ok(Entry::Done(-i64::from(libc::EACCES)));
     }
-    Ok(())
+    world.virt.niceness.insert(process, wanted);
+    Ok(Entry::Done(0))
 }
 
-/// `setpriority`, likewise.
-pub(super) fn setpriority(_: &mut World, task: &mut Task) -> io::Result<Entry> {
-    let inherited = inherited_niceness();
-    if inherited != 0 {
-        let wanted = task.int(2).clamp(-20, 19).saturating_add(inherited);
-        task.set_argument(2, u64::from_ne_bytes(i64::from(wanted).to_ne_bytes()));
+/// The process that a call's first two arguments name; a group or user is the caller's, and stands for the caller.
+fn whose(world: &World, task: &Task) -> io::Result<Option<u32>> {
+    let which = u32::try_from(task.int(0)).unwrap_or(u32::MAX);
+    let id = u32::try_from(task.int(1)).unwrap_or(u32::MAX);
+    match which {
+        libc::PRIO_PROCESS if id == 0 || id == task.id => Ok(Some(task.process)),
+        libc::PRIO_PROCESS => Ok(world.tasks.get(&id).map(|other| other.process)),
+        libc::PRIO_PGRP | libc::PRIO_USER => Ok(Some(task.process)),
+        _ => Err(io::Error::from_raw_os_error(libc::EINVAL)),
     }
-    Ok(Entry::Pass)
+}
+
+/// What a process has set, or else the one that made it.
+fn niceness(world: &World, process: u32) -> i32 {
+    let mut next = Some(process);
+    while let Some(id) = next {
+        if let Some(set) = world.virt.niceness.get(&id) {
+            return *set;
+        }
+        next = world.processes.get(&id).map(|process| process.parent);
+    }
+    0
 }

@@ -55,7 +55,9 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         return Ok(Entry::Pass);
     };
     if target == Target::Entropy {
-        return Ok(Entry::Make(opened_device));
+        // From now on reads of this process, and of those that it makes, are looked at.
+        world.virt.device_opened = true;
+        return Ok(world.trace_blocking(task)?.unwrap_or(Entry::Pass));
     }
     // What is written to them is the kernel's matter.
     if flags & (libc::O_ACCMODE | libc::O_DIRECTORY) != 0 {
@@ -193,17 +195,6 @@ fn opened(world: &mut World, task: &mut Task) -> io::Result<()> {
         rest = &rest[written..];
     }
     seek(&file, SeekFrom::Start(0))?;
-    Ok(())
-}
-
-/// From now on reads of this process, and of those that it makes, are looked at.
-fn opened_device(world: &mut World, task: &mut Task) -> io::Result<()> {
-    if task.result() >= 0 {
-        world.virt.device_opened = true;
-        if let Some(process) = world.processes.get_mut(&task.process) {
-            process.blocking = true;
-        }
-    }
     Ok(())
 }
 

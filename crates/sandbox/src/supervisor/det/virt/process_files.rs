@@ -91,7 +91,7 @@ fn stat(text: &str) -> String {
         .enumerate()
         .map(|(at, field)| match at + 3 {
             3 => state(field),
-            4..=6 | 19 | 20 | 31..=34 | 38 => field,
+            4..=6 | 20 | 31..=34 | 38 => field,
             8 => "-1",
             9 => "4194304",
             18 => "20",

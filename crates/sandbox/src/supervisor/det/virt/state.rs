@@ -28,6 +28,8 @@ pub(in crate::supervisor) struct State {
     root: Option<OwnedFd>,
     /// Whether anybody has opened a device of entropy.
     pub(super) device_opened: bool,
+    /// What processes have set as their niceness.
+    pub(super) niceness: BTreeMap<TaskId, i32>,
     /// What the files that tasks are opening will hold.
     pub(super) opening: BTreeMap<TaskId, Vec<u8>>,
 }
@@ -42,6 +44,7 @@ impl Default for State {
             places: None,
             root: None,
             device_opened: false,
+            niceness: BTreeMap::new(),
             opening: BTreeMap::new(),
         }
     }
