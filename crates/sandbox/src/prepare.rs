@@ -1,6 +1,7 @@
 //! Turns a request into a job: what runs, with which arguments and environment, and what its trace begins with.
 
-use sandrun_types::{Interpreter, TraceHeader, TraceLimits, tree_root};
+use sandrun_types::{ClassId, Interpreter, TraceHeader, TraceLimits, tree_root};
+use sha2::{Digest as _, Sha256};
 
 use crate::inputs::Inputs;
 use crate::wire::{Det, Program, Spec};
@@ -54,15 +55,18 @@ impl Job {
         argv.extend(request.args.iter().cloned());
         let env = environment::of_job(&request.env, request.environment);
         check_texts(argv.iter().chain(env.keys()).chain(env.values()))?;
-        let header = TraceHeader {
-            class: sandbox.class(),
+        let mut header = TraceHeader {
+            class: class(sandbox, request.class)?,
             image: None,
             seed: [0; 32],
-            limits: trace_limits(&request.limits),
+            limits: trace_limits(request),
             argv: argv.clone(),
             env: env.clone(),
             input_tree: tree_root(&inputs.files),
         };
+        if request.class != Class::Native {
+            header.seed = seed(&header);
+        }
         let spec = Spec {
             program: Program::Exec { path, argv },
             env: env.into_iter().collect(),
@@ -76,23 +80,51 @@ impl Job {
     }
 }
 
-/// The seed comes from what the trace's header says, so that the same job has the same chance everywhere.
+fn class(sandbox: &Sandbox, wanted: Class) -> Result<ClassId, RunError> {
+    sandbox
+        .class_of(wanted)
+        .ok_or_else(|| RunError::BadRequest(format!("class {wanted} cannot be run on this machine")))
+}
+
+fn virtual_nanos(limits: &Limits) -> u64 {
+    u64::try_from(limits.wall.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What all chance of a traced job comes from: its header, so that the same job has the same chance everywhere.
+fn seed(header: &TraceHeader) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"sandrun-seed-v1\0");
+    let mut text = |text: &str| {
+        hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(text);
+    };
+    text(&header.argv.len().to_string());
+    header.argv.iter().for_each(|argument| text(argument));
+    for (name, value) in &header.env {
+        text(name);
+        text(value);
+    }
+    hasher.update(header.input_tree);
+    hasher.finalize().into()
+}
+
+/// How the job is made deterministic, if it is to be.
 fn det(request: &RunRequest, header: &TraceHeader) -> Option<Det> {
     let cpuid = match request.class {
         Class::Native => return None,
         Class::Det => true,
         Class::DetSoft => false,
     };
-    let wall = u64::try_from(request.limits.wall.as_nanos()).unwrap_or(u64::MAX);
     Some(Det {
         seed: header.seed,
         cpuid,
-        budget_nanos: wall.saturating_add(BOOT_NANOS),
+        budget_nanos: header.limits.virtual_nanos.saturating_add(BOOT_NANOS),
         memory_bytes: request.limits.memory_bytes,
     })
 }
 
-const fn trace_limits(limits: &Limits) -> TraceLimits {
+fn trace_limits(request: &RunRequest) -> TraceLimits {
+    let limits = &request.limits;
     TraceLimits {
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
@@ -100,7 +132,10 @@ const fn trace_limits(limits: &Limits) -> TraceLimits {
         tmpfs_bytes: limits.tmpfs_bytes,
         inodes: limits.inodes,
         output_bytes: limits.output_bytes,
-        virtual_nanos: 0,
+        virtual_nanos: match request.class {
+            Class::Native => 0,
+            Class::Det | Class::DetSoft => virtual_nanos(limits),
+        },
     }
 }
 

@@ -10,12 +10,14 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::cgroup::JobGroups;
 use super::init::{self, Inside};
 use super::launcher::Machine;
 use super::watch::Watch;
 use super::{det, stage};
+use crate::events::EventSender;
 use crate::sys::{self, Forked};
 use crate::wire::{Det, End, Ended, Note, Spec, receive, send};
 use crate::{Layer, Layers, MemoryControl};
@@ -151,7 +153,7 @@ fn run(
             drop((theirs, stdout, stderr, workspace, stage.mount));
             let mut supervision = Supervision::new(spec, &groups, machine, started);
             let end = match spec.det {
-                Some(det) => supervision.trace(pid, det, socket, &mine),
+                Some(det) => supervision.trace(job, pid, det, socket, &mine),
                 None => supervision.wait(socket, &mine),
             };
             let ended = supervision.account(pid, end, layers(supervision.layers_on()));
@@ -225,8 +227,10 @@ impl<'a> Supervision<'a> {
     }
 
     /// Traces the job to its end, or to a reason to end it.
-    fn trace(&mut self, init: i32, det: Det, socket: &OwnedFd, notes: &OwnedFd) -> Option<End> {
+    fn trace(&mut self, job: u32, init: i32, det: Det, socket: &OwnedFd, notes: &OwnedFd) -> Option<End> {
+        let mut events = EventSender::new(socket.as_fd());
         let attached = det::attach(init).and_then(|()| {
+            settle(job, init, det)?;
             sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
             send(notes.as_fd(), &(), &[])
         });
@@ -244,8 +248,10 @@ impl<'a> Supervision<'a> {
         let engine = self.proc.take().map(|proc| det::Engine::new(main, det, proc));
         match engine {
             Some(Ok(mut engine)) => {
-                let end = engine.run(&mut || self.glance(socket, notes));
+                let end = engine.run(&mut events, &mut || self.glance(socket, notes));
                 self.glance(socket, notes);
+                // where nobody takes them any more the job's end is known elsewhere
+                let _ = events.flush();
                 Some(end)
             }
             Some(Err(error)) => Some(End::Refused(format!("trace the job: {error}"))),
@@ -356,6 +362,25 @@ impl<'a> Supervision<'a> {
             layers,
         }
     }
+}
+
+/// Makes this process, and the job that it traces, share one processor, so that it hands over to the job and back
+/// without waking another; and sees the CPUID that the job sees, else every change between them would cost a change of
+/// the processor's settings.
+fn settle(job: u32, init: i32, det: Det) -> io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let place = usize::try_from(job).unwrap_or(0) % usable.len().max(1);
+    if let Some(cpu) = usable.get(place) {
+        let mut one = CpuSet::new();
+        one.set(*cpu);
+        sched_setaffinity(None, &one)?;
+        sched_setaffinity(rustix::process::Pid::from_raw(init), &one)?;
+    }
+    if det.cpuid && !sys::trace::fault_on_cpuid() {
+        return Err(io::Error::other("this processor cannot mask its features"));
+    }
+    Ok(())
 }
 
 fn micros(time: Duration) -> u64 {

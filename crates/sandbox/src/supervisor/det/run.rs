@@ -7,6 +7,7 @@ use super::decide::Decision;
 use super::table::Table;
 use super::task::{Next, Task, TaskId};
 use super::world::{Process, World};
+use crate::events::{EventSender, RecordError};
 use crate::sys::trace::{self, HostId, Report};
 use crate::wire::{Det, End};
 
@@ -108,7 +109,28 @@ impl Engine {
     }
 
     /// Runs the job to its end.
-    pub(in crate::supervisor) fn run(&mut self, watch: Watching<'_>) -> End {
+    pub(in crate::supervisor) fn run(&mut self, events: &mut EventSender<'_>, watch: Watching<'_>) -> End {
+        let end = self.turns(events, watch);
+        match self.hand_over(events) {
+            Some(other) if !matches!(end, End::Lost | End::Stopped) => other,
+            Some(_) | None => end,
+        }
+    }
+
+    /// Hands over the events that were made; how the job ends where they cannot be taken.
+    fn hand_over(&mut self, events: &mut EventSender<'_>) -> Option<End> {
+        self.world
+            .observe
+            .take()
+            .iter()
+            .find_map(|event| match events.record(event) {
+                Ok(()) => None,
+                Err(RecordError::Budget) => Some(End::Budget),
+                Err(RecordError::Closed(_)) => Some(End::Stopped),
+            })
+    }
+
+    fn turns(&mut self, events: &mut EventSender<'_>, watch: Watching<'_>) -> End {
         loop {
             let next = match self.world.next() {
                 Ok(id) => id,
@@ -119,6 +141,9 @@ impl Engine {
             };
             let mut step = Step::On(task);
             loop {
+                if let Some(end) = self.hand_over(events) {
+                    return end;
+                }
                 step = match step {
                     Step::On(task) => self.step(task, watch),
                     Step::Over => break,
