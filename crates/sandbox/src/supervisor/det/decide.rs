@@ -112,7 +112,8 @@ impl Engine {
             return Ok(false);
         }
         settle(task);
-        Ok(true)
+        task.wait = task.hold.take();
+        Ok(task.wait.is_none())
     }
 
     /// Whether the kernel has killed a task while it stood still.

@@ -76,7 +76,7 @@ impl World {
             .values()
             .filter_map(|task| match &task.wait.as_ref()?.on {
                 On::Files(files) => Some((task.id, files)),
-                On::Nothing | On::Futex(..) | On::Child | On::Others => None,
+                On::Nothing | On::Futex(..) | On::Child | On::Writer(..) | On::Others => None,
             });
         let (mut ids, mut fds) = (Vec::new(), Vec::new());
         for (id, files) in waits {

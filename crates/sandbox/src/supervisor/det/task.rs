@@ -52,6 +52,8 @@ pub(in crate::supervisor) struct Task {
     pub(super) deadline: Option<u64>,
     /// What ended its last wait.
     pub(super) woken: Option<super::wait::Woken>,
+    /// Set by an exit handler: the call is over, but the task goes on only after this.
+    pub(super) hold: Option<Wait>,
     /// Set by an exit handler: the call has to be made again at once.
     pub(super) retry: bool,
     /// A signal ended its last wait, which was to be ended like this.
@@ -80,6 +82,7 @@ impl Task {
             wait: None,
             deadline: None,
             woken: None,
+            hold: None,
             retry: false,
             interrupted: None,
             written: 0,

@@ -24,10 +24,12 @@ pub(in crate::supervisor) enum On {
     Nothing,
     /// One of these files is ready. They are copies of the task's.
     Files(Vec<(OwnedFd, PollFlags)>),
-    /// A wake of this futex, by one of these bits.
-    Futex(Key, u32),
+    /// A wake of this futex.
+    Futex(Key),
     /// A process's end, stop or going on.
     Child,
+    /// Somebody's opening a named pipe (device, inode) to write to it.
+    Writer(u64, u64),
     /// Anything that another task did: it tries again after each.
     Others,
 }

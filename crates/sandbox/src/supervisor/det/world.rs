@@ -74,6 +74,8 @@ pub(in crate::supervisor) struct World {
     pub(super) signals_sent: bool,
     /// Processes that have been killed, whose deaths are still to be waited for.
     pub(super) dying: Vec<TaskId>,
+    /// There are named pipes.
+    pub(super) has_fifos: bool,
     /// Device and inode of the job's standard output and error.
     outer: Vec<(u64, u64)>,
 }
@@ -98,6 +100,7 @@ impl World {
             slice: 0,
             signals_sent: false,
             dying: Vec::new(),
+            has_fifos: false,
             outer: Vec::new(),
         }
     }

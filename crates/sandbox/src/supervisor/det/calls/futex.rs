@@ -91,7 +91,7 @@ fn wait(world: &mut World, task: &mut Task, private: bool, bits: u32) -> io::Res
         Signals::Make
     };
     Ok(Entry::Block(Wait {
-        on: On::Futex(key, bits),
+        on: On::Futex(key),
         until,
         signals,
     }))
@@ -147,8 +147,7 @@ fn requeue(world: &mut World, task: &mut Task, private: bool, expected: Option<u
     let moved = world.futexes.requeue(from, to, moves);
     for id in &moved {
         if let Some(Wait {
-            on: On::Futex(key, _),
-            ..
+            on: On::Futex(key), ..
         }) = world.tasks.get_mut(id).and_then(|task| task.wait.as_mut())
         {
             *key = to;
@@ -268,11 +267,9 @@ impl World {
             .tasks
             .values()
             .filter_map(|other| match other.wait.as_ref()?.on {
-                On::Futex(key @ Key::Private(in_space, address), _) if in_space == space => {
-                    Some((key, address))
-                }
-                On::Futex(key @ Key::Shared(..), _) => Some((key, 0)),
-                On::Futex(..) | On::Nothing | On::Files(_) | On::Child | On::Others => None,
+                On::Futex(key @ Key::Private(in_space, address)) if in_space == space => Some((key, address)),
+                On::Futex(key @ Key::Shared(..)) => Some((key, 0)),
+                On::Futex(..) | On::Nothing | On::Files(_) | On::Child | On::Writer(..) | On::Others => None,
             })
             .collect();
         for (key, address) in at_address {

@@ -4,6 +4,7 @@ mod blocking;
 mod ending;
 mod files;
 mod futex;
+mod pipes;
 mod polling;
 mod signals;
 mod sleep;
@@ -18,6 +19,7 @@ pub(super) const RULES: &[&[Rule]] = &[
     ending::RULES,
     files::RULES,
     futex::RULES,
+    pipes::RULES,
     polling::RULES,
     signals::RULES,
     sleep::RULES,

@@ -40,7 +40,7 @@ fn asked_wait4(_: &mut World, task: &mut Task) -> io::Result<()> {
 fn asked_waitid(_: &mut World, task: &mut Task) -> io::Result<()> {
     let information = task.argument(2);
     // with nobody to tell of, the process's number in it is zero
-    if task.result() == 0 && information != 0 && task.read_u32(information.wrapping_add(12))? == 0 {
+    if task.result() == 0 && information != 0 && task.read_u32(information.wrapping_add(16))? == 0 {
         task.again = Some(child());
     }
     Ok(())
