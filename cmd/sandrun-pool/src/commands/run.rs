@@ -1,6 +1,7 @@
 //! `run`: a program in the sandbox of this machine, without any service; with `--verify` several times under other
 //! conditions each, to see whether it is deterministic.
 
+mod difference;
 mod ground;
 mod said;
 mod verify;
@@ -9,7 +10,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use client_sdk::prepare;
-use sandrun_sandbox::{CancelHandle, OutputSink};
+use sandrun_sandbox::{CancelHandle, Class, OutputSink};
 use sandrun_types::{ClassKind, ClassRequest};
 
 use super::place;
@@ -48,9 +49,9 @@ pub(crate) struct Arguments {
     /// The manifest; the directory's own job.json when not given
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Execution class: native or det; the manifest's when not given
+    /// Execution class: native, det or det-soft; the manifest's when not given
     #[arg(long, value_name = "CLASS", value_parser = class)]
-    class: Option<ClassKind>,
+    class: Option<Class>,
     /// Set an environment variable of the program; more than once for more
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -67,11 +68,14 @@ pub(crate) struct Arguments {
 }
 
 /// The name of a class, as it is given.
-fn class(text: &str) -> Result<ClassKind, String> {
+fn class(text: &str) -> Result<Class, String> {
     match text {
-        "native" => Ok(ClassKind::Native),
-        "det" => Ok(ClassKind::Det),
-        other => Err(format!("there is no class `{other}`: choose native or det")),
+        "native" => Ok(Class::Native),
+        "det" => Ok(Class::Det),
+        "det-soft" => Ok(Class::DetSoft),
+        other => Err(format!(
+            "there is no class `{other}`: choose native, det or det-soft"
+        )),
     }
 }
 
@@ -82,12 +86,16 @@ fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The kind that a manifest asks for.
-fn asked(request: ClassRequest) -> anyhow::Result<ClassKind> {
+/// The class that a manifest asks for.
+fn asked(request: ClassRequest) -> anyhow::Result<Class> {
+    let of = |kind| match kind {
+        ClassKind::Native => Class::Native,
+        ClassKind::Det => Class::Det,
+    };
     match request {
-        ClassRequest::Native => Ok(ClassKind::Native),
-        ClassRequest::Det => Ok(ClassKind::Det),
-        ClassRequest::Exact(id) => id.kind().ok_or_else(|| {
+        ClassRequest::Native => Ok(Class::Native),
+        ClassRequest::Det => Ok(Class::Det),
+        ClassRequest::Exact(id) => id.kind().map(of).ok_or_else(|| {
             let text = format!("the manifest asks for class {id}, which this version does not know");
             Failure::new(Status::BadInput, text)
         }),
@@ -101,9 +109,9 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
     let prepared = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
     let default = if arguments.verify {
-        ClassKind::Det
+        Class::Det
     } else {
-        ClassKind::Native
+        Class::Native
     };
     let by_manifest = prepared.manifest.class.map(asked).transpose()?;
     let class = arguments.class.or(by_manifest).unwrap_or(default);

@@ -11,9 +11,9 @@ use std::time::{Duration, SystemTime};
 use anyhow::Context as _;
 use client_sdk::PreparedJob;
 use sandrun_sandbox::{
-    CancelHandle, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox, SandboxConfig,
+    CancelHandle, Class, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox, SandboxConfig,
 };
-use sandrun_types::{BundlePath, ClassKind};
+use sandrun_types::BundlePath;
 use tempfile::TempDir;
 
 use crate::exit::{Status, WithStatus as _};
@@ -24,7 +24,7 @@ use crate::perturbation::{COMMAND, Change, Conditions, Kind, Load};
 pub(super) struct LocalJob {
     prepared: PreparedJob,
     /// The class that it runs under.
-    pub(super) class: ClassKind,
+    pub(super) class: Class,
     arguments: Vec<String>,
     env: BTreeMap<String, String>,
 }
@@ -33,7 +33,7 @@ impl LocalJob {
     /// The manifest's job with the command line's own arguments and variables.
     pub(super) fn new(
         prepared: PreparedJob,
-        class: ClassKind,
+        class: Class,
         arguments: Vec<String>,
         env: Vec<(String, String)>,
     ) -> Self {
@@ -53,7 +53,7 @@ impl LocalJob {
     }
 
     /// The same job under another class.
-    pub(super) fn under(&self, class: ClassKind) -> Self {
+    pub(super) fn under(&self, class: Class) -> Self {
         Self {
             prepared: self.prepared.clone(),
             class,
@@ -91,8 +91,7 @@ pub(super) struct Ground {
     files: PathBuf,
     conditions: Option<Conditions>,
     changes: Vec<Change>,
-    // held until the end
-    _load: Option<Load>,
+    load: Option<Load>,
 }
 
 impl Ground {
@@ -136,7 +135,7 @@ impl Ground {
             files,
             conditions,
             changes,
-            _load: load,
+            load,
         })
     }
 
@@ -171,10 +170,6 @@ impl Ground {
         sink: &dyn OutputSink,
         cancel: &CancelHandle,
     ) -> anyhow::Result<RunReport> {
-        if sandbox.class().kind() != Some(job.class) {
-            let text = "the sandbox of this machine does not have the class that the job asks for";
-            return Err(crate::exit::Failure::new(Status::Unreachable, text));
-        }
         let request = RunRequest {
             workspace: self.files.clone(),
             outputs_dir: self.outputs(),
@@ -183,7 +178,9 @@ impl Ground {
             env: job.env.clone(),
             limits: job.limits(),
             outputs: job.prepared.manifest.outputs.clone(),
+            class: job.class,
             environment: None,
+            trace: Some(self.trace()),
         };
         sandbox.run(&request, sink, cancel).map_err(|error| {
             let status = match &error {
@@ -194,6 +191,11 @@ impl Ground {
             };
             crate::exit::Failure::new(status, crate::exit::words(&error.into()))
         })
+    }
+
+    /// Ends the load.
+    pub(super) fn calm(&mut self) {
+        self.load = None;
     }
 
     /// What was changed for this run, once its sandbox has started.
@@ -217,6 +219,11 @@ impl Ground {
     pub(super) fn keep_outputs(&self, out: &Path) -> anyhow::Result<()> {
         copy_tree(&self.outputs(), out)
             .with_context(|| format!("the outputs can't be written to {}", out.display()))
+    }
+
+    /// The file with the trace of the run.
+    pub(super) fn trace(&self) -> PathBuf {
+        self.directory.path().join("trace.bin")
     }
 
     fn outputs(&self) -> PathBuf {

@@ -4,9 +4,10 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use sandrun_sandbox::RunReport;
-use sandrun_types::{ClassId, OutputRoot, RunOutcome, Sha256Hex, Stream, Trace, TraceEvent, TraceRoot};
+use sandrun_types::{ClassId, OutputRoot, RunOutcome, Sha256Hex, TraceRoot};
 use serde::Serialize;
 
+use super::difference::Difference;
 use crate::output::Report;
 use crate::perturbation::Change;
 
@@ -123,129 +124,6 @@ impl RunView {
     }
 }
 
-/// The first event in which two runs differ.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Difference {
-    /// The run that is other than run 1.
-    run: u32,
-    /// Number of the event, counted from 0; none for what the runs start from.
-    event: Option<usize>,
-    /// The event of run 1; none where its trace has ended.
-    first: Option<String>,
-    /// The event of the other run.
-    other: Option<String>,
-    /// What the runs printed there, where the event is a piece of a stream.
-    printed: Option<Printed>,
-}
-
-/// The first line in which two runs' output differs.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(super) struct Printed {
-    stream: &'static str,
-    /// Number of the line, counted from 1.
-    line: usize,
-    first: String,
-    other: String,
-}
-
-impl Printed {
-    fn between(stream: &'static str, first: &[u8], other: &[u8]) -> Option<Self> {
-        let lines = |bytes: &[u8]| -> Vec<String> {
-            let text = String::from_utf8_lossy(bytes);
-            text.lines()
-                .map(|line| line.chars().take(LINE).collect())
-                .collect()
-        };
-        let (first, other) = (lines(first), lines(other));
-        let line = (0..first.len().max(other.len())).find(|line| first.get(*line) != other.get(*line))?;
-        let at = |lines: &[String]| lines.get(line).cloned().unwrap_or_default();
-        Some(Self {
-            stream,
-            line: line + 1,
-            first: at(&first),
-            other: at(&other),
-        })
-    }
-}
-
-/// Characters of a line that are shown.
-const LINE: usize = 160;
-
-impl Difference {
-    /// Where `other`, the report of run `run`, leaves the path of `first`.
-    pub(super) fn between(first: &RunReport, other: &RunReport, run: u32) -> Option<Self> {
-        let found = Self::of_traces(&first.trace, &other.trace, run)?;
-        let Some(place) = found.event else {
-            return Some(found);
-        };
-        let event = first.trace.events.get(place).or(other.trace.events.get(place));
-        let printed = match event {
-            Some(TraceEvent::Chunk {
-                stream: Stream::Stdout,
-                ..
-            }) => Printed::between("stdout", &first.stdout, &other.stdout),
-            Some(TraceEvent::Chunk {
-                stream: Stream::Stderr,
-                ..
-            }) => Printed::between("stderr", &first.stderr, &other.stderr),
-            Some(TraceEvent::Task { .. } | TraceEvent::OutputTree { .. } | TraceEvent::Exit { .. })
-            | None => None,
-        };
-        Some(Self { printed, ..found })
-    }
-
-    fn of_traces(first: &Trace, other: &Trace, run: u32) -> Option<Self> {
-        if first.header != other.header {
-            let words = |trace: &Trace| Some(format!("{:?}", trace.header));
-            return Some(Self {
-                run,
-                event: None,
-                first: words(first),
-                other: words(other),
-                printed: None,
-            });
-        }
-        let longest = first.events.len().max(other.events.len());
-        let event = (0..longest).find(|place| first.events.get(*place) != other.events.get(*place))?;
-        let words = |trace: &Trace| trace.events.get(event).map(words);
-        Some(Self {
-            run,
-            event: Some(event),
-            first: words(first),
-            other: words(other),
-            printed: None,
-        })
-    }
-
-    fn human(&self) -> String {
-        let place = self.event.map_or_else(
-            || "what they start from".to_owned(),
-            |event| format!("event {event}"),
-        );
-        let or_end =
-            |words: &Option<String>| words.clone().unwrap_or_else(|| "the trace has ended".to_owned());
-        let mut text = format!(
-            "first different: {place}\n  run 1:  {}\n  run {}:  {}\n",
-            or_end(&self.first),
-            self.run,
-            or_end(&self.other)
-        );
-        if let Some(printed) = &self.printed {
-            let _ = writeln!(
-                text,
-                "  line {} of {}: {:?} in run 1, {:?} in run {}",
-                printed.line, printed.stream, printed.first, printed.other, self.run
-            );
-        }
-        text
-    }
-}
-
-/// An event in words.
-fn words(event: &TraceEvent) -> String {
-    format!("{event:?}")
-}
-
 /// What the runs say together.
 #[derive(Debug, Serialize)]
 pub(super) struct Verified {
@@ -254,7 +132,7 @@ pub(super) struct Verified {
     /// How many different pairs of output root and trace root there were.
     pub(super) distinct: usize,
     /// Events of run 1's trace.
-    pub(super) events: usize,
+    pub(super) events: u64,
     /// Those of run 1.
     pub(super) output_root: OutputRoot,
     pub(super) trace_root: TraceRoot,

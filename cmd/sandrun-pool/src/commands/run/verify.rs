@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::time::{Duration, SystemTime};
 
-use sandrun_sandbox::{CancelHandle, RunReport};
-use sandrun_types::{ClassKind, OutputRoot, RunOutcome, TraceRoot};
+use sandrun_sandbox::{CancelHandle, Class, RunReport};
+use sandrun_types::{OutputRoot, RunOutcome, TraceRoot};
 
+use super::difference::Difference;
 use super::ground::{Ground, LocalJob};
-use super::said::{Difference, RunView, Verified};
+use super::said::{RunView, Verified};
 use crate::exit::Status;
 use crate::output::Output;
 use crate::perturbation::Conditions;
@@ -38,7 +39,7 @@ pub(super) fn run(
 
 /// Runs of one job in one class.
 struct Series {
-    first: RunReport,
+    first: One,
     views: Vec<RunView>,
     answers: BTreeSet<(OutputRoot, TraceRoot)>,
     /// Where the first run that is other than run 1 leaves its path.
@@ -50,34 +51,33 @@ struct Series {
 impl Series {
     fn take(job: &LocalJob, runs: u32, cancel: &CancelHandle, progress: &Progress) -> anyhow::Result<Self> {
         progress.say(&format!("run 1 of {runs}"));
-        let mut began = SystemTime::now();
-        let (first, view) = one(job, 0, cancel)?;
+        let began = SystemTime::now();
+        let first = One::run(job, 0, cancel)?;
         let mut series = Self {
-            answers: [(first.output_root, first.trace_root)].into(),
-            soft: is_soft(&first).then_some(1),
+            answers: [first.answer()].into(),
+            soft: first.is_soft().then_some(1),
+            views: vec![first.view()?],
             first,
-            views: vec![view],
             difference: None,
         };
+        another_second(began);
         for number in 1..runs {
             progress.say(&format!("run {} of {runs}", number + 1));
-            another_second(began);
-            began = SystemTime::now();
-            let (report, view) = one(job, number, cancel)?;
-            series.add(number, &report, view);
+            series.add(number, &One::run(job, number, cancel)?)?;
         }
         Ok(series)
     }
 
-    fn add(&mut self, number: u32, report: &RunReport, view: RunView) {
-        self.views.push(view);
-        self.answers.insert((report.output_root, report.trace_root));
-        if is_soft(report) {
+    fn add(&mut self, number: u32, run: &One) -> anyhow::Result<()> {
+        self.views.push(run.view()?);
+        self.answers.insert(run.answer());
+        if run.is_soft() {
             self.soft.get_or_insert(number + 1);
         }
         if self.difference.is_none() {
-            self.difference = Difference::between(&self.first, report, number + 1);
+            self.difference = self.first.difference(run)?;
         }
+        Ok(())
     }
 
     fn is_deterministic(&self) -> bool {
@@ -86,18 +86,73 @@ impl Series {
 
     fn into_verified(self, needs: Option<Needs>) -> Verified {
         let is_portable = needs.as_ref().is_none_or(|needs| !needs.contradicts);
+        let first = &self.first.report;
         Verified {
             deterministic: self.is_deterministic() && is_portable,
-            class: self.first.class,
+            class: first.class,
             distinct: self.answers.len(),
-            events: self.first.trace.events.len(),
-            output_root: self.first.output_root,
-            trace_root: self.first.trace_root,
+            // all leaves but the header
+            events: first.trace.leaves.saturating_sub(1),
+            output_root: first.output_root,
+            trace_root: first.trace_root,
             difference: self.difference,
             soft: self.soft,
             needs: needs.map(|needs| needs.words),
             runs: self.views,
         }
+    }
+}
+
+/// One run and its ground, which holds its trace.
+struct One {
+    number: u32,
+    ground: Ground,
+    report: RunReport,
+}
+
+impl One {
+    /// Run `number`, counted from 0, under its conditions.
+    fn run(job: &LocalJob, number: u32, cancel: &CancelHandle) -> anyhow::Result<Self> {
+        let processors = std::thread::available_parallelism()
+            .ok()
+            .and_then(|count| u32::try_from(count.get()).ok())
+            .unwrap_or(1);
+        let mut ground = Ground::new(job, Conditions::of_run(number, processors))?;
+        let sandbox = ground.sandbox()?;
+        let report = ground.run(job, &sandbox, &(), cancel)?;
+        ground.calm();
+        Ok(Self {
+            number,
+            ground,
+            report,
+        })
+    }
+
+    const fn answer(&self) -> (OutputRoot, TraceRoot) {
+        (self.report.output_root, self.report.trace_root)
+    }
+
+    fn view(&self) -> anyhow::Result<RunView> {
+        Ok(RunView::new(
+            self.number + 1,
+            &self.report,
+            self.ground.changes()?,
+        ))
+    }
+
+    /// Whether another machine may end the run in another way.
+    const fn is_soft(&self) -> bool {
+        match self.report.outcome {
+            RunOutcome::Timeout | RunOutcome::OutputLimit | RunOutcome::Refused | RunOutcome::Internal => {
+                true
+            }
+            RunOutcome::Exited | RunOutcome::Signalled | RunOutcome::Memory | RunOutcome::Budget => false,
+        }
+    }
+
+    fn difference(&self, other: &Self) -> anyhow::Result<Option<Difference>> {
+        let (own, others) = (self.ground.trace(), other.ground.trace());
+        Difference::between((&self.report, &own), (&other.report, &others), other.number + 1)
     }
 }
 
@@ -115,69 +170,41 @@ fn needs(
     cancel: &CancelHandle,
     progress: &Progress,
 ) -> anyhow::Result<Option<Needs>> {
-    if job.class == ClassKind::Det {
-        return Ok(waits_busily(series));
+    let needs = |words: &str, contradicts| {
+        let words = words.to_owned();
+        Ok(Some(Needs { words, contradicts }))
+    };
+    match job.class {
+        Class::Det | Class::DetSoft if series.soft.is_some() => {
+            return needs(
+                "class native, if it waits in a loop for another thread or process without a system call; else a longer \
+                 timeout",
+                false,
+            );
+        }
+        Class::Det => return Ok(None),
+        Class::Native | Class::DetSoft => {}
     }
-    if series.soft.is_some() || !has_det(job)? {
+    if series.soft.is_some() {
         return Ok(None);
     }
     progress.say("class det");
-    let elsewhere = job.under(ClassKind::Det);
+    let elsewhere = job.under(Class::Det);
     let det = Series::take(&elsewhere, RUNS_ELSEWHERE, cancel, &Progress::none())?;
-    let needs = |words: String, contradicts| Some(Needs { words, contradicts });
     if !det.is_deterministic() {
         return Ok(None);
     }
     if !series.is_deterministic() {
-        return Ok(needs(
-            "class det, where its runs are all the same".to_owned(),
-            false,
-        ));
+        return needs("class det, where its runs are all the same", false);
     }
-    if det.first.output_root == series.first.output_root {
+    if det.first.report.output_root == series.first.report.output_root {
         return Ok(None);
     }
-    let text = "class det: the runs are the same here, but their output is another than in class det, which hides the \
-                machine and the date; so it depends on one of them";
-    Ok(needs(text.to_owned(), true))
-}
-
-/// A run that was ended because a task waited in a loop for another.
-fn waits_busily(series: &Series) -> Option<Needs> {
-    series.soft?;
-    Some(Needs {
-        words: "class native, if it waits in a loop for another thread or process without a system call; else a longer \
-                timeout"
-            .to_owned(),
-        contradicts: false,
-    })
-}
-
-/// Whether this machine's sandbox has the deterministic class.
-fn has_det(job: &LocalJob) -> anyhow::Result<bool> {
-    let sandbox = Ground::new(job, None)?.sandbox()?;
-    Ok(sandbox.class().kind() == Some(ClassKind::Det))
-}
-
-/// One run on a ground of its own.
-fn one(job: &LocalJob, number: u32, cancel: &CancelHandle) -> anyhow::Result<(RunReport, RunView)> {
-    let processors = std::thread::available_parallelism()
-        .ok()
-        .and_then(|count| u32::try_from(count.get()).ok())
-        .unwrap_or(1);
-    let ground = Ground::new(job, Conditions::of_run(number, processors))?;
-    let sandbox = ground.sandbox()?;
-    let report = ground.run(job, &sandbox, &(), cancel)?;
-    let view = RunView::new(number + 1, &report, ground.changes()?);
-    Ok((report, view))
-}
-
-/// Whether another machine may end the run in another way.
-const fn is_soft(report: &RunReport) -> bool {
-    match report.outcome {
-        RunOutcome::Timeout | RunOutcome::OutputLimit | RunOutcome::Refused | RunOutcome::Internal => true,
-        RunOutcome::Exited | RunOutcome::Signalled | RunOutcome::Memory | RunOutcome::Budget => false,
-    }
+    needs(
+        "class det: its runs are the same here, but class det, which hides the machine and the date, gives another \
+         output, so it depends on one of them",
+        true,
+    )
 }
 
 /// Waits until the clock shows another second than `before`, so that a program which prints it is found out.
