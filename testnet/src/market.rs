@@ -240,6 +240,7 @@ impl LocalMarket {
             |arguments| {
                 arguments.extend(["--worker-key".into(), worker_key.clone().into()]);
                 arguments.extend(["--data-dir".into(), directory.join("sandrun").into()]);
+                arguments.extend(["--ipfs-api".into(), self.ipfs_api.clone().into()]);
             },
         );
         let (executor, sandrun_url) = Service::start(spec, listening).await?;

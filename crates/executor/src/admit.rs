@@ -28,11 +28,6 @@ pub(crate) struct Offer {
 /// A job that this executor does not take.
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
-    #[error(
-        "manifest field \"environment\": this executor has no environment {0:?} (GET /environments lists them); leave \
-         it out and bring packages in the bundle"
-    )]
-    Environment(String),
     #[error("manifest field \"class\": this executor runs class {}; ask for native or that one", hex::encode(.0.0))]
     Class(ClassId),
     #[error("manifest field \"gpu\": this executor has no GPU; leave it out, or submit to one that has")]
@@ -55,9 +50,6 @@ impl Offer {
     /// The bounds that a job runs within, or why it does not run here. `bundle` is where its files lie.
     pub(crate) fn admit(&self, job: &Assembled, bundle: &Path) -> Result<sandrun_sandbox::Limits, Refusal> {
         let manifest = &job.manifest;
-        if let Some(environment) = &manifest.environment {
-            return Err(Refusal::Environment(environment.clone()));
-        }
         if manifest.class.is_some_and(|class| !class.accepts(self.class)) {
             return Err(Refusal::Class(self.class));
         }
@@ -184,7 +176,6 @@ mod tests {
     #[test]
     fn what_cannot_be_honoured_is_refused_with_its_field() {
         for (manifest, field) in [
-            (r#"{"environment":"ml-basic"}"#, "environment"),
             (r#"{"class":"det"}"#, "class"),
             (r#"{"gpu":{"required":true}}"#, "gpu"),
             (r#"{"gpu":{"min_vram_gb":8}}"#, "gpu"),

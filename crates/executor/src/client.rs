@@ -23,7 +23,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::origin::{self, Origin};
 use crate::wire::{
-    Begun, Cancelled, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge,
+    Begun, Cancelled, EnvironmentEntry, Environments, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs,
+    Stats, Submitted, health_challenge,
 };
 
 pub use error::ClientError;
@@ -175,6 +176,23 @@ impl ExecutorClient {
     }
 
     /// `GET /health` with a fresh challenge: returns the worker id that the service proved to hold the key of.
+    /// `GET /environments`.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it does not answer, or knows no environments in this form.
+    pub async fn environments(&self) -> Result<Environments, ClientError> {
+        self.json(self.get(&["environments"])).await
+    }
+
+    /// `POST /environments/{name or content id}`: has the service get an image ready, and waits until it is.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where it cannot be had, others where it may be later.
+    pub async fn obtain_environment(&self, asked: &str) -> Result<EnvironmentEntry, ClientError> {
+        let request = self.request(Method::POST, &["environments", asked]);
+        self.json(request.timeout(UPLOAD)).await
+    }
+
     /// `audience` is the caller's own name, which the proof is bound to, as it is to this client's endpoint.
     ///
     /// # Errors

@@ -2,6 +2,7 @@
 //!
 //! Owns the mapping between requests and the service's questions and answers. Never decides anything about a job.
 
+mod environments;
 mod error;
 mod follow;
 mod info;
@@ -40,6 +41,7 @@ pub(crate) struct App {
     pub(crate) offer: Offer,
     pub(crate) key: Option<WorkerKey>,
     /// Names of the layers that held at start.
+    pub(crate) environments: sandrun_environment::Environments,
     pub(crate) isolation: Vec<String>,
     pub(crate) class: Sha256Hex,
     /// Jobs that run at once.
@@ -70,7 +72,8 @@ pub(crate) fn router(app: Shared) -> Router {
         .route("/", get(info::root))
         .route("/health", get(info::health))
         .route("/stats", get(info::stats))
-        .route("/environments", get(info::environments))
+        .route("/environments", get(environments::list))
+        .route("/environments/{name}", post(environments::obtain))
         // The body is bounded by `upload::bounded`, which lets a client finish sending before it is refused.
         .route("/submit", post(submit::submit).layer(DefaultBodyLimit::disable()))
         .route("/status/{id}", get(status::status))

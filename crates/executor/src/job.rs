@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use sandrun_content::ContentId;
 use sandrun_sandbox::{CancelHandle, RunRequest};
 use sandrun_types::Receipt;
 use tokio::sync::watch;
 
 use crate::id::RunId;
+use crate::image::Image;
 use crate::log::{self, LogReader, LogWriter};
 use crate::upload::Assembled;
 use crate::wire::JobState;
@@ -81,6 +83,11 @@ impl JobFolder {
         self.path.join("outputs")
     }
 
+    /// The run's trace; a discarded run has none.
+    pub(crate) fn trace(&self) -> PathBuf {
+        self.path.join("trace")
+    }
+
     /// What it printed.
     fn log(&self) -> PathBuf {
         self.path.join("log")
@@ -126,6 +133,7 @@ pub(crate) struct Job {
     pub(crate) folder: Arc<JobFolder>,
     pub(crate) inputs: Assembled,
     pub(crate) limits: sandrun_sandbox::Limits,
+    pub(crate) image: Image,
     pub(crate) cancel: Cancel,
     /// Nobody will ask for it again once it has ended without a trace.
     pub(crate) is_discarded: bool,
@@ -151,6 +159,7 @@ impl Job {
             folder,
             inputs,
             limits,
+            image: Image::default(),
             cancel: Cancel(Mutex::new(Some(CancelHandle::new()?))),
             is_discarded: false,
             writer,
@@ -163,6 +172,7 @@ impl Job {
     /// The run is over: what only a run needs is let go, as the job itself is remembered for long.
     pub(crate) fn close(&self) {
         self.cancel.close();
+        self.image.release();
         self.writer.close();
     }
 
@@ -177,7 +187,9 @@ impl Job {
             env: manifest.env.clone(),
             limits: self.limits,
             outputs: manifest.outputs.clone(),
-            environment: None,
+            class: sandrun_sandbox::Class::Native,
+            environment: self.image.id().map(ContentId::to_digest),
+            trace: None,
         }
     }
 }

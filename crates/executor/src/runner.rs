@@ -119,7 +119,7 @@ fn blank(job: &Job, class: ClassId) -> Receipt {
     Receipt {
         class: Sha256Hex(class.0),
         cpu_time_us: 0,
-        environment: manifest.environment.clone().unwrap_or_default(),
+        environment: job.image.id().map(|id| id.to_string()).unwrap_or_default(),
         exit_code: -1,
         explanation: String::new(),
         format: RECEIPT_FORMAT.to_owned(),

@@ -29,6 +29,47 @@ pub struct Health {
     pub max_concurrent_jobs: Option<u32>,
 }
 
+/// `GET /environments`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environments {
+    /// Names that a manifest's `environment` can say here.
+    pub templates: Vec<String>,
+    /// Counts.
+    pub stats: EnvironmentStats,
+    /// Every image with a name, and every other that is at hand.
+    #[serde(default)]
+    pub environments: Vec<EnvironmentEntry>,
+    /// Whether images that are not at hand are fetched when a job names them.
+    #[serde(default)]
+    pub fetches: bool,
+}
+
+/// Counts of `GET /environments`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentStats {
+    /// Names that can be used.
+    pub total_templates: u64,
+    /// Images that are at hand.
+    pub cached_environments: u64,
+    /// Jobs and requests that got an image since the start.
+    pub total_uses: u64,
+    /// What the images take on disk, MiB.
+    pub disk_usage_mb: u64,
+}
+
+/// One image; also the answer of `POST /environments/{name or content id}`, which comes when it is at hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentEntry {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its content id.
+    pub content: String,
+    /// Whether it is at hand.
+    pub cached: bool,
+    /// What it takes on disk, if it is at hand.
+    pub size_bytes: Option<u64>,
+}
+
 /// Header of `POST /submit`: the client's own name for the submission, 32 to 128 letters and digits that nobody guesses.
 /// What was sent under it before is answered with the run that there is, not run again.
 pub(crate) const IDEMPOTENCY_KEY: &str = "idempotency-key";

@@ -46,7 +46,9 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let store = content(&config).await?;
     let (executor, worker_id, class) = executor(&config).await?;
     let classes = classes(&config, class)?;
-    let capabilities = detect(&config.detection).await;
+    let mut capabilities = detect(&config.detection).await;
+    // an executor of old has no such answer, and no environments
+    capabilities.environments = executor.environments().await.is_ok_and(|there| there.fetches);
     capabilities.to_json()?;
 
     let at = reader.deployment().escrow_ref();

@@ -125,7 +125,11 @@ fn quiet(command: &mut Command) {
 fn pip(python: &Path) -> Result<Tool, ToolError> {
     let python = python.to_string_lossy();
     let own = Tool::new("pip", &[&python, "-m", "pip"], ADVICE);
-    let is_there = |tool: &Tool| tool.run("say its version", |command| drop(command.arg("--version")));
+    let is_there = |tool: &Tool| {
+        tool.run("say its version", |command| {
+            command.arg("--version");
+        })
+    };
     let Err(error) = is_there(&own) else {
         return Ok(own);
     };
@@ -147,7 +151,7 @@ fn version(python: &Path) -> Result<String, ResolveError> {
     let tool = Tool::new(&name, &[&name], "install it, or give another with --python");
     let code = "import sys; print('%d.%d' % sys.version_info[:2])";
     let said = tool.run("say its version", |command| {
-        drop(command.args(["-I", "-c", code]))
+        command.args(["-I", "-c", code]);
     })?;
     Ok(String::from_utf8_lossy(&said).trim().to_owned())
 }

@@ -102,10 +102,3 @@ pub(super) async fn stats(
         },
     }))
 }
-
-pub(super) async fn environments() -> Json<Value> {
-    Json(json!({
-        "templates": [],
-        "stats": {"total_templates": 0, "cached_environments": 0, "total_uses": 0, "disk_usage_mb": 0},
-    }))
-}

@@ -13,7 +13,7 @@ use axum::http::HeaderMap;
 
 use serde::Deserialize;
 
-use super::{ApiError, App, Shared, follow};
+use super::{ApiError, App, Shared, environments, follow};
 use crate::id::RunId;
 use crate::job::{Job, JobFolder};
 use crate::origin::Origin;
@@ -83,6 +83,7 @@ pub(super) async fn submit(
     let mut job = prepare(&app, id, folder, received).await?;
     job.span = origin.span(id);
     drop(slot);
+    job.image = environments::of_manifest(&app, &job.inputs.manifest).await?;
     job.is_discarded = wishes.discard && wait.is_some() && !is_named;
     let job = Arc::new(job);
     let mut own = job.is_discarded.then(|| Own {
