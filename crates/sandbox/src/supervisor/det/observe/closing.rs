@@ -9,7 +9,7 @@ use std::io;
 use rustix::fs::{Dir, Mode, OFlags, fcntl_getfl, openat};
 use sandrun_types::{TaskEvent, TracePath};
 
-use super::contents;
+use super::contents::{self, Need};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::virt::{Place, Real, paths};
 use crate::supervisor::det::{Task, World};
@@ -88,7 +88,7 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
         return Ok(());
     }
     let path = path_of(world, task, fd, &real)?;
-    let content = contents::of(world, real.inode, real.size, |world| {
+    let content = contents::of(world, (real.inode, real.size), Need::Now, |world| {
         if flags & OFlags::RWMODE == OFlags::WRONLY || flags.contains(OFlags::PATH) {
             let again = OFlags::RDONLY | OFlags::CLOEXEC;
             let file = openat(&world.proc, format!("{}/fd/{fd}", task.id), again, Mode::empty())?;

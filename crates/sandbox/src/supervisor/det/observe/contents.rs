@@ -13,18 +13,27 @@ use crate::supervisor::det::{Task, World};
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
 
+/// Whether a file's content has to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// There will be other occasions.
+    Now,
+    /// This is the last one.
+    Last,
+}
+
 /// What a file of the job holds now. `open` opens it for reading; it is asked only where the content is not known.
 /// `None` if it was hashed so often already that this time it is left out.
 pub(super) fn of(
     world: &mut World,
-    inode: Inode,
-    length: u64,
+    (inode, length): (Inode, u64),
+    need: Need,
     open: impl FnOnce(&mut World) -> io::Result<File>,
 ) -> io::Result<Option<FileHash>> {
     if let Some(content) = world.virt.content(inode) {
         return Ok(Some(content));
     }
-    if !world.virt.may_hash(inode, length) {
+    if need == Need::Now && !world.virt.may_hash(inode, length) {
         return Ok(None);
     }
     let content = hash(&open(world)?)?;

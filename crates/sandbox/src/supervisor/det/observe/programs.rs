@@ -9,7 +9,7 @@ use rustix::fs::{Mode, OFlags, openat};
 use sandrun_types::{FileHash, Sha256Hex, TaskEvent, TracePath, list_hash};
 use sha2::{Digest as _, Sha256};
 
-use super::contents;
+use super::contents::{self, Need};
 use crate::supervisor::det::virt::inodes::Inode;
 use crate::supervisor::det::virt::{Place, Real, paths};
 use crate::supervisor::det::{Task, World};
@@ -63,7 +63,8 @@ fn program(world: &mut World, task: &Task) -> io::Result<FileHash> {
     }
     if place == Place::Job {
         world.notice(&real, &file)?;
-        if let Some(content) = contents::of(world, real.inode, real.size, |_| file.try_clone())? {
+        let content = contents::of(world, (real.inode, real.size), Need::Last, |_| file.try_clone())?;
+        if let Some(content) = content {
             return Ok(content);
         }
     }

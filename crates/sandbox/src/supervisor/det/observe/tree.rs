@@ -6,7 +6,7 @@ use std::io;
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 use sandrun_types::{NodeKind, TaskEvent, TracePath, TreeChange};
 
-use super::contents;
+use super::contents::{self, Need};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::virt::{Place, paths};
 use crate::supervisor::det::{Task, World};
@@ -44,7 +44,8 @@ fn lost(world: &mut World, task: &Task, dir: i32, path: u64) -> io::Result<()> {
         return Ok(());
     }
     let path = paths::absolute(world, task, dir, &path)?;
-    let content = contents::of(world, real.inode, real.size, |world| {
+    let need = if real.links == 1 { Need::Last } else { Need::Now };
+    let content = contents::of(world, (real.inode, real.size), need, |world| {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let root = world.root(task)?;
         let file = openat2(root, path.as_slice(), flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
