@@ -95,6 +95,27 @@ const OLD: &[libc::c_long] = &[];
 const ABSENT: &[libc::c_long] =
     calls![SYS_clone3 SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register SYS_rseq];
 
+/// Calls that answer differently from one kernel or file system to the next, or wait in the kernel: class `det` does
+/// without.
+const UNLIKE: &[(&[libc::c_long], i32)] = &[
+    (
+        calls![
+            SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr SYS_flistxattr SYS_setxattr
+            SYS_lsetxattr SYS_fsetxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr
+        ],
+        libc::EOPNOTSUPP,
+    ),
+    (calls![SYS_pkey_alloc], libc::ENOSPC),
+    (
+        calls![
+            SYS_mincore SYS_get_mempolicy SYS_set_mempolicy SYS_mbind SYS_futex_waitv SYS_semget SYS_semop SYS_semctl
+            SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_timedsend
+            SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr
+        ],
+        libc::ENOSYS,
+    ),
+];
+
 /// Whether memory that is mapped nowhere is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SharedMemory {
@@ -112,6 +133,22 @@ pub(super) fn program(shared_memory: SharedMemory) -> Vec<Instruction> {
 /// The same for class `det`: what the tracer wants to see stops for it, as far as it is allowed at all.
 pub(super) fn traced(shared_memory: SharedMemory) -> Vec<Instruction> {
     let mut verdicts = verdicts(shared_memory);
+    for (calls, number) in UNLIKE {
+        for call in *calls {
+            let number = Verdict::Errno(errno(*number));
+            let place = verdicts
+                .iter_mut()
+                .filter(|(known, _)| i64::from(*known) == *call);
+            place.for_each(|(_, verdict)| *verdict = number);
+        }
+    }
+    // The tracer itself makes such files for a job, also where the job may not.
+    for (_, verdict) in verdicts
+        .iter_mut()
+        .filter(|(known, _)| i64::from(*known) == libc::SYS_memfd_create)
+    {
+        *verdict = Verdict::Trace;
+    }
     for (call, when) in tracing(|when| when != When::Blocking) {
         for (_, verdict) in verdicts.iter_mut().filter(|(number, _)| *number == call) {
             *verdict = with_trace(*verdict, when);

@@ -157,6 +157,61 @@ fn request(request: libc::c_uint, task: HostId, address: usize, data: usize) -> 
     check(unsafe { libc::ptrace(request, task, address, data) }).map(drop)
 }
 
+/// Sends a signal to a process that this one traces, whose number cannot mean another one.
+pub(crate) fn signal_process(process: HostId, signal: i32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(libc::c_long::from(unsafe { libc::kill(process, signal) })).map(drop)
+}
+
+/// Sends a signal with a value to a traced process, or to one thread of it.
+pub(crate) fn queue_signal(
+    process: HostId,
+    thread: Option<HostId>,
+    signal: i32,
+    value: u64,
+) -> io::Result<()> {
+    /// `siginfo_t` of a queued signal, as the kernel lays it out.
+    #[repr(C)]
+    struct Information {
+        signal: i32,
+        error: i32,
+        code: i32,
+        hole: i32,
+        process: i32,
+        user: u32,
+        value: u64,
+        rest: [u8; 96],
+    }
+    const QUEUED: i32 = -1;
+    let information = Information {
+        signal,
+        error: 0,
+        code: QUEUED,
+        hole: 0,
+        process: 0,
+        user: 0,
+        value,
+        rest: [0; 96],
+    };
+    let information = &raw const information;
+    // SAFETY: the pointer is to a local of the size of `siginfo_t`, which the kernel only reads.
+    check(unsafe {
+        match thread {
+            Some(thread) => libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, information),
+            None => libc::syscall(libc::SYS_rt_sigqueueinfo, process, signal, information),
+        }
+    })
+    .map(drop)
+}
+
+/// Whether one of our descriptors and one of another task's stand for the same open file.
+pub(crate) fn is_same_file(own: i32, task: HostId, number: u64) -> bool {
+    const KCMP_FILE: i32 = 0;
+    let process = std::process::id();
+    // SAFETY: takes numbers only.
+    unsafe { libc::syscall(libc::SYS_kcmp, process, task, KCMP_FILE, own, number) == 0 }
+}
+
 /// Interrupts this process's waiting at regular times.
 pub(crate) fn interrupt_regularly(every: std::time::Duration) -> io::Result<()> {
     const extern "C" fn nothing(_: libc::c_int) {}

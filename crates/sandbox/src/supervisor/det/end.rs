@@ -40,7 +40,8 @@ impl Engine {
             }
             observe::ended(world, task.process, status);
             world.wake_all(|on| matches!(on, On::Child | On::Others));
-            world.signals_sent = true;
+            world.timers.forget(task.process);
+            world.note_signal();
             if task.process == MAIN {
                 return Step::End(End::Exit(status));
             }

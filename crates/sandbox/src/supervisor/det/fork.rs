@@ -56,6 +56,7 @@ impl Engine {
         super::observe::started(&mut self.world, parent, &child);
         self.world.tasks.insert(id, Box::new(child));
         self.world.ready.push_back(id);
+        self.world.due_changed = true;
         if event == libc::PTRACE_EVENT_VFORK {
             parent.next = Next::Held;
             return Ok(false);

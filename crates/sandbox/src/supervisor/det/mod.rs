@@ -18,10 +18,12 @@ mod schedule;
 mod signal;
 mod table;
 mod task;
+mod timers;
 mod trap;
 mod vdso;
 mod virt;
 mod wait;
+mod watchdog;
 mod world;
 
 pub(super) use run::{Engine, attach, main_process};

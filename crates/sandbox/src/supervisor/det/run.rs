@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 use super::decide::Decision;
 use super::table::Table;
 use super::task::{Next, Task, TaskId};
+use super::watchdog::{self, Watchdog};
 use super::world::{Process, World};
 use crate::events::{EventSender, RecordError};
 use crate::sys::trace::{self, HostId, Report};
@@ -46,6 +47,7 @@ pub(in crate::supervisor) struct Engine {
     pub(super) begun: bool,
     /// New tasks that reported before the one that made them.
     pub(super) early: Vec<HostId>,
+    watchdog: Watchdog,
     /// Set where a call of one task has ended the job.
     pub(super) ended: Option<End>,
 }
@@ -91,8 +93,13 @@ pub(in crate::supervisor) fn main_process(init: HostId, watch: Watching<'_>) -> 
 
 impl Engine {
     /// The tracer of a job whose main process stands at its beginning.
-    pub(in crate::supervisor) fn new(main: HostId, det: Det, proc: OwnedFd) -> io::Result<Self> {
-        let mut world = World::new(det, proc);
+    pub(in crate::supervisor) fn new(
+        main: HostId,
+        det: Det,
+        proc: OwnedFd,
+        memory_files: bool,
+    ) -> io::Result<Self> {
+        let mut world = World::new(det, proc, memory_files);
         let task = Task::new(MAIN, MAIN, main, 0, trace::registers(main)?);
         world.last_id = MAIN;
         world.processes.insert(MAIN, Process::new(main, 1));
@@ -104,6 +111,7 @@ impl Engine {
             table: Table::new(),
             begun: false,
             early: Vec::new(),
+            watchdog: Watchdog::default(),
             ended: None,
         })
     }
@@ -199,6 +207,9 @@ impl Engine {
         }
         task.next = Next::Run(0);
         task.store()?;
+        if std::mem::take(&mut self.world.due_changed) {
+            self.world.set_due();
+        }
         self.world.clock.lend(task)?;
         if to_exit {
             trace::resume_to_exit(task.host, signal)?;
@@ -212,7 +223,7 @@ impl Engine {
         loop {
             let (host, report) = match trace::wait(-1, true) {
                 Ok(Some(found)) => found,
-                Ok(None) => match self.tick(&task, watch) {
+                Ok(None) => match self.tick(watch) {
                     Some(end) => return Step::End(end),
                     None => continue,
                 },
@@ -242,8 +253,18 @@ impl Engine {
         }
     }
 
-    fn tick(&mut self, task: &Task, watch: Watching<'_>) -> Option<End> {
-        let _ = task;
-        watch()
+    /// Now and then while a task runs: whether the job has to end.
+    fn tick(&mut self, watch: Watching<'_>) -> Option<End> {
+        let end = watch();
+        let silent = self.watchdog.look(self.world.calls);
+        // alone it may compute as long as it likes
+        let others = !self.world.ready.is_empty() || self.world.earliest().is_some();
+        match end {
+            Some(End::WallClock | End::CpuTime) if others && silent >= watchdog::SUSPICIOUS => {
+                Some(End::Spin)
+            }
+            None if others && silent >= watchdog::LONGEST => Some(End::Spin),
+            end => end,
+        }
     }
 }

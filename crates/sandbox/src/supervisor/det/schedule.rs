@@ -16,6 +16,8 @@ impl World {
     /// The next task, or how the job ends where none will ever run again.
     pub(super) fn next(&mut self) -> Result<TaskId, End> {
         self.slice = 0;
+        // one that has got a signal in its turn and then waits has not been looked at yet
+        self.signals_sent |= std::mem::take(&mut self.signals_this_turn);
         loop {
             self.look();
             if let Some(id) = self.ready.pop_front() {
@@ -32,9 +34,10 @@ impl World {
 
     /// Wakes whoever has a reason to run: signals, files, time.
     pub(super) fn look(&mut self) {
-        self.deliver();
         self.look_at_files();
         let now = self.clock.now();
+        self.expire(now);
+        self.deliver();
         let over = self.tasks.values().filter_map(|task| {
             let until = task.wait.as_ref()?.until?;
             (until <= now).then_some((until, task.id))
@@ -46,16 +49,14 @@ impl World {
         }
     }
 
-    /// When the next wait ends by itself.
-    fn earliest(&self) -> Option<u64> {
-        self.tasks
-            .values()
-            .filter_map(|task| task.wait.as_ref()?.until)
-            .min()
+    /// When the next wait ends by itself, or a timer is due.
+    pub(super) fn earliest(&self) -> Option<u64> {
+        let waits = self.tasks.values().filter_map(|task| task.wait.as_ref()?.until);
+        waits.chain(self.timers.earliest()).min()
     }
 
     /// Tells programs when they have to ask the tracer for the time.
-    fn set_due(&mut self) {
+    pub(super) fn set_due(&mut self) {
         let now = self.clock.now();
         let slice = if self.ready.is_empty() {
             u64::MAX

@@ -150,7 +150,7 @@ impl Engine {
         if held {
             self.world
                 .wake_all(|on| matches!(on, super::wait::On::Child | super::wait::On::Others));
-            self.world.signals_sent = true;
+            self.world.note_signal();
         }
         Ok(!held)
     }

@@ -8,6 +8,7 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::clock::Clock;
 use super::futex::Futexes;
 use super::task::{Next, Task, TaskId};
+use super::timers::Timers;
 use super::vdso::Patch;
 use super::wait::{On, Woken};
 use super::{observe, virt};
@@ -63,6 +64,9 @@ pub(in crate::supervisor) struct World {
     pub(super) by_host: HashMap<HostId, TaskId>,
     pub(super) ready: VecDeque<TaskId>,
     pub(super) futexes: Futexes,
+    pub(super) timers: Timers,
+    /// A signal was sent during the running task's turn, which it may have to be woken by.
+    pub(super) signals_this_turn: bool,
     pub(super) patch: Option<Patch>,
     pub(super) last_id: TaskId,
     pub(super) last_space: u32,
@@ -74,6 +78,10 @@ pub(in crate::supervisor) struct World {
     pub(super) signals_sent: bool,
     /// Processes that have been killed, whose deaths are still to be waited for.
     pub(super) dying: Vec<TaskId>,
+    /// When programs have to ask for the time may have changed.
+    pub(super) due_changed: bool,
+    /// Files in memory are bounded here, so that the job may have some.
+    pub(super) memory_files: bool,
     /// There are named pipes.
     pub(super) has_fifos: bool,
     /// Device and inode of the job's standard output and error.
@@ -81,7 +89,7 @@ pub(in crate::supervisor) struct World {
 }
 
 impl World {
-    pub(super) fn new(det: Det, proc: OwnedFd) -> Self {
+    pub(super) fn new(det: Det, proc: OwnedFd, memory_files: bool) -> Self {
         Self {
             det,
             proc,
@@ -93,6 +101,8 @@ impl World {
             by_host: HashMap::new(),
             ready: VecDeque::new(),
             futexes: Futexes::default(),
+            timers: Timers::default(),
+            signals_this_turn: false,
             patch: None,
             last_id: 1,
             last_space: 0,
@@ -100,6 +110,8 @@ impl World {
             slice: 0,
             signals_sent: false,
             dying: Vec::new(),
+            due_changed: false,
+            memory_files,
             has_fifos: false,
             outer: Vec::new(),
         }
@@ -145,6 +157,7 @@ impl World {
             self.futexes.forget(id);
         }
         task.woken = Some(why);
+        self.due_changed = true;
         self.ready.push_back(id);
     }
 

@@ -59,7 +59,7 @@ fn file(world: &mut World, task: &Task) -> Option<File> {
 }
 
 /// Whether a file is ready now.
-pub(super) fn is_ready(fd: &impl AsFd, events: PollFlags) -> bool {
+pub(in crate::supervisor::det) fn is_ready(fd: &impl AsFd, events: PollFlags) -> bool {
     let mut fds = [PollFd::new(fd, events)];
     let now = Timespec {
         tv_sec: 0,
@@ -80,6 +80,9 @@ fn read(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     match file(world, task) {
         Some(file) if !file.nonblocking && !is_ready(&file.fd, PollFlags::IN) => {
             Ok(Entry::Block(wait_for(file.fd, PollFlags::IN)))
+        }
+        Some(_) if task.call() == libc::SYS_read && world.timers.last_file > 0 => {
+            Ok(Entry::Make(super::timers::expiries_read))
         }
         Some(_) | None => Ok(Entry::Pass),
     }
@@ -286,6 +289,30 @@ fn connected(world: &mut World, task: &mut Task) -> io::Result<()> {
             until: None,
             signals: Signals::Make,
         });
+    }
+    Ok(())
+}
+
+/// `sendfile`: as much as there is room for.
+pub(super) fn send_file(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let Some(file) = file(world, task) else {
+        return Ok(Entry::Pass);
+    };
+    if file.outer || file.nonblocking {
+        return Ok(Entry::Pass);
+    }
+    if !is_ready(&file.fd, PollFlags::OUT) {
+        return Ok(Entry::Block(wait_for(file.fd, PollFlags::OUT)));
+    }
+    set_nonblocking(&file.fd, true)?;
+    Ok(Entry::Make(file_sent))
+}
+
+fn file_sent(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let fd = world.file(task, task.int(0))?;
+    set_nonblocking(&fd, false)?;
+    if task.result() == -i64::from(libc::EAGAIN) {
+        task.again = Some(wait_for(fd, PollFlags::OUT));
     }
     Ok(())
 }

@@ -4,12 +4,17 @@ mod blocking;
 mod ending;
 mod files;
 mod futex;
+mod locks;
 mod pipes;
 mod polling;
+mod refused;
 mod signals;
 mod sleep;
 mod time;
+mod timers;
 mod waiting;
+
+pub(super) use files::is_ready;
 
 use super::table::Rule;
 
@@ -19,10 +24,13 @@ pub(super) const RULES: &[&[Rule]] = &[
     ending::RULES,
     files::RULES,
     futex::RULES,
+    locks::RULES,
     pipes::RULES,
     polling::RULES,
+    refused::RULES,
     signals::RULES,
     sleep::RULES,
     time::RULES,
+    timers::RULES,
     waiting::RULES,
 ];

@@ -35,7 +35,7 @@ fn sent(world: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() != 0 {
         return Ok(());
     }
-    world.signals_sent = true;
+    world.note_signal();
     let three = matches!(
         task.call_at_entry(),
         libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo

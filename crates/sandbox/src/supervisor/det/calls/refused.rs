@@ -1,0 +1,60 @@
+//! Calls that would make a job depend on the machine or get past its tracer.
+
+use std::io;
+
+use super::files::send_file;
+use crate::supervisor::det::table::{Entry, Rule, When};
+use crate::supervisor::det::task::Task;
+use crate::supervisor::det::world::World;
+
+pub(super) const RULES: &[Rule] = &[
+    // ARCH_SET_GS, ARCH_SET_FS and their like need no look
+    Rule(libc::SYS_arch_prctl, When::Unless(0, !7, 0x1000), invalid),
+    Rule(libc::SYS_prctl, When::Always, prctl),
+    Rule(libc::SYS_seccomp, When::Always, seccomp),
+    Rule(libc::SYS_memfd_create, When::Always, memfd_create),
+    Rule(libc::SYS_splice, When::Always, invalid),
+    Rule(libc::SYS_tee, When::Always, invalid),
+    Rule(libc::SYS_vmsplice, When::Always, invalid),
+    Rule(libc::SYS_sendfile, When::Blocking, send_file),
+];
+
+fn error(number: i32) -> io::Error {
+    io::Error::from_raw_os_error(number)
+}
+
+fn invalid(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+    Err(error(libc::EINVAL))
+}
+
+fn prctl(_: &mut World, task: &mut Task) -> io::Result<Entry> {
+    const SET_PTRACER: i32 = 0x5961_6d61;
+    match task.int(0) {
+        libc::PR_SET_TSC | libc::PR_GET_TSC | libc::PR_SET_MM => Err(error(libc::EINVAL)),
+        // a death would come at a time of the kernel's
+        libc::PR_SET_PDEATHSIG | libc::PR_SET_DUMPABLE | libc::PR_SET_TIMERSLACK | SET_PTRACER => {
+            Ok(Entry::Done(0))
+        }
+        libc::PR_GET_TIMERSLACK => Ok(Entry::Done(50_000)),
+        _ => Ok(Entry::Pass),
+    }
+}
+
+/// A filter of the job's own is its matter; one that asks another process would wait in the kernel.
+fn seccomp(_: &mut World, task: &mut Task) -> io::Result<Entry> {
+    const SET_FILTER: i32 = 1;
+    const LISTENER: u64 = 1 << 3;
+    const SYNC: u64 = 1;
+    if task.int(0) == SET_FILTER && task.argument(1) & !SYNC & LISTENER != 0 {
+        return Err(error(libc::EINVAL));
+    }
+    Ok(Entry::Pass)
+}
+
+fn memfd_create(world: &mut World, _: &mut Task) -> io::Result<Entry> {
+    if world.memory_files {
+        Ok(Entry::Pass)
+    } else {
+        Err(error(libc::ENOSYS))
+    }
+}
