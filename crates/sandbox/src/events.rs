@@ -4,7 +4,7 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
-use sandrun_types::TraceEvent;
+use sandrun_types::{EntropySource, TaskEvent, TaskId, TraceEvent};
 
 use crate::wire;
 
@@ -33,6 +33,8 @@ pub(crate) enum RecordError {
 pub(crate) struct EventSender<'a> {
     socket: BorrowedFd<'a>,
     batch: Vec<u8>,
+    /// The last event, if it is a draw of entropy that may go on.
+    draw: Option<Draw>,
     events_left: u64,
     bytes_left: u64,
 }
@@ -43,39 +45,108 @@ impl<'a> EventSender<'a> {
         Self {
             socket,
             batch: Vec::new(),
+            draw: None,
             events_left: MAX_EVENTS,
             bytes_left: MAX_EVENT_BYTES,
         }
     }
 
-    /// Takes one event; it is sent at once, or with others after it.
+    /// Takes one event; it is sent at once, or with others after it. Draws of entropy that nothing else comes between are
+    /// one event.
     pub(crate) fn record(&mut self, event: &TraceEvent) -> Result<(), RecordError> {
+        let draw = Draw::of(event);
+        if let (Some(last), Some(next)) = (&mut self.draw, &draw)
+            && last.add(next)
+        {
+            return Ok(());
+        }
         let leaf = event.encode();
-        let length = u32::try_from(leaf.len()).unwrap_or(u32::MAX);
-        let left = self.bytes_left.checked_sub(u64::from(length));
+        let length = leaf.len() as u64;
+        let left = self.bytes_left.checked_sub(length);
         let (Some(events), Some(bytes)) = (self.events_left.checked_sub(1), left) else {
             return Err(RecordError::Budget);
         };
         (self.events_left, self.bytes_left) = (events, bytes);
-        if self.batch.is_empty() {
-            self.batch.push(BATCH);
+        self.end_draw();
+        if draw.is_some() {
+            self.draw = draw;
+        } else {
+            self.push(&leaf);
         }
-        self.batch.extend_from_slice(&length.to_be_bytes());
-        self.batch.extend_from_slice(&leaf);
         if self.batch.len() >= FULL_BATCH {
-            self.flush()?;
+            self.send()?;
         }
         Ok(())
     }
 
     /// Sends what is left; to be called before the supervisor's last message.
     pub(crate) fn flush(&mut self) -> Result<(), RecordError> {
+        self.end_draw();
+        self.send()
+    }
+
+    fn end_draw(&mut self) {
+        if let Some(draw) = self.draw.take() {
+            self.push(&draw.event().encode());
+        }
+    }
+
+    fn push(&mut self, leaf: &[u8]) {
+        if self.batch.is_empty() {
+            self.batch.push(BATCH);
+        }
+        let length = u32::try_from(leaf.len()).unwrap_or(u32::MAX);
+        self.batch.extend_from_slice(&length.to_be_bytes());
+        self.batch.extend_from_slice(leaf);
+    }
+
+    fn send(&mut self) -> Result<(), RecordError> {
         if self.batch.is_empty() {
             return Ok(());
         }
         wire::send_bytes(self.socket, &self.batch, &[]).map_err(RecordError::Closed)?;
         self.batch.clear();
         Ok(())
+    }
+}
+
+/// Entropy that a task goes on to draw.
+#[derive(Debug)]
+struct Draw {
+    task: TaskId,
+    source: EntropySource,
+    bytes: u64,
+}
+
+impl Draw {
+    fn of(event: &TraceEvent) -> Option<Self> {
+        if let TraceEvent::Task {
+            task,
+            event: TaskEvent::Entropy { source, bytes },
+        } = event
+        {
+            let (task, source, bytes) = (*task, *source, *bytes);
+            Some(Self { task, source, bytes })
+        } else {
+            None
+        }
+    }
+
+    /// Takes another draw into this one, if it is the same task's from the same source.
+    fn add(&mut self, next: &Self) -> bool {
+        let is_same = (self.task, self.source) == (next.task, next.source);
+        if is_same {
+            self.bytes = self.bytes.saturating_add(next.bytes);
+        }
+        is_same
+    }
+
+    const fn event(self) -> TraceEvent {
+        let (source, bytes) = (self.source, self.bytes);
+        TraceEvent::Task {
+            task: self.task,
+            event: TaskEvent::Entropy { source, bytes },
+        }
     }
 }
 
@@ -104,7 +175,7 @@ mod tests {
     use std::os::fd::AsFd as _;
 
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-    use sandrun_types::{TaskEnd, TaskEvent, TaskId};
+    use sandrun_types::TaskEnd;
 
     use super::*;
     use crate::wire::{FromSupervisor, receive_from_supervisor};
@@ -159,6 +230,45 @@ mod tests {
         sender.events_left = 1;
         sender.record(&event(1)).unwrap();
         assert!(matches!(sender.record(&event(2)), Err(RecordError::Budget)));
+    }
+
+    #[test]
+    fn draws_without_anything_between_are_one_event() {
+        let (one, other) = socketpair(
+            AddressFamily::UNIX,
+            SocketType::SEQPACKET,
+            SocketFlags::CLOEXEC,
+            None,
+        )
+        .unwrap();
+        let draw = |task, bytes| {
+            Draw {
+                task: TaskId(task),
+                source: EntropySource::Call,
+                bytes,
+            }
+            .event()
+        };
+        let mut sender = EventSender::new(one.as_fd());
+        for event in [
+            draw(1, 7),
+            draw(1, 7),
+            event(2),
+            draw(1, 7),
+            draw(2, 1),
+            draw(2, 2),
+        ] {
+            sender.record(&event).unwrap();
+        }
+        sender.flush().unwrap();
+        let Some(FromSupervisor::Events(batch)) = receive_from_supervisor(other.as_fd()).unwrap() else {
+            panic!("there is a batch")
+        };
+        let received: Vec<_> = leaves(&batch)
+            .map(|leaf| TraceEvent::decode(leaf.unwrap()).unwrap())
+            .collect();
+        assert_eq!(received, [draw(1, 14), event(2), draw(1, 7), draw(2, 3)]);
+        assert_eq!(sender.events_left, MAX_EVENTS - 4);
     }
 
     #[test]

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use sandrun_types::{
-    BundlePath, ClassId, ExitStatus, OutputLeaves, OutputRoot, RunOutcome, Sha256Hex, TraceFileSummary,
-    TraceRoot,
+    BundlePath, ClassId, ExitStatus, FileHash, OutputRoot, RunOutcome, Sha256Hex, TraceFileSummary, TraceRoot,
 };
 
 use crate::Layers;
@@ -35,8 +34,8 @@ pub struct RunReport {
     pub skipped: Vec<SkippedFile>,
     /// Merkle root over stdout, stderr and outputs.
     pub output_root: OutputRoot,
-    /// What the output root was made of.
-    pub output_leaves: OutputLeaves,
+    /// What of stdout and stderr is under the output root: nothing of them where a limit of this machine ended it.
+    pub streams: [FileHash; 2],
     /// Root of the trace.
     pub trace_root: TraceRoot,
     /// How large the trace is.

@@ -2,6 +2,7 @@
 //! says when one is made (`docs/trace.md` does).
 
 use std::fmt;
+use std::io::{self, Read};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -142,6 +143,27 @@ impl FileHash {
         Self {
             length: bytes.len() as u64,
             sha256: Sha256Hex::of(bytes),
+        }
+    }
+
+    /// Of all that a reader has.
+    ///
+    /// # Errors
+    /// The reader's.
+    pub fn read(from: &mut impl Read) -> io::Result<Self> {
+        let mut hasher = Sha256::new();
+        let (mut length, mut piece) = (0, vec![0; 128 * 1024]);
+        loop {
+            let count = match from.read(&mut piece) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                other => other?,
+            };
+            if count == 0 {
+                let sha256 = Sha256Hex(hasher.finalize().into());
+                return Ok(Self { length, sha256 });
+            }
+            hasher.update(&piece[..count]);
+            length += count as u64;
         }
     }
 
