@@ -67,6 +67,10 @@ pub(crate) enum Command {
     Submit(commands::submit::Arguments),
     /// Run a program in the sandbox on this machine, without any service; --verify says whether it is deterministic
     Run(commands::run::Arguments),
+    /// Show what happened in a run, or where two runs part
+    Trace(commands::trace::Arguments),
+    /// Check that a file is an output of a run, by its receipt and a proof
+    Verify(commands::verify::Arguments),
     /// Download and verify the result of a job that was posted earlier
     Fetch(commands::fetch::Arguments),
     /// Say how a job stands: what it waits for, who owes the next step, until when
@@ -147,6 +151,8 @@ impl Command {
             Self::Submit(_)
             | Self::Run(_)
             | Self::Fetch(_)
+            | Self::Trace(_)
+            | Self::Verify(_)
             | Self::Job(_)
             | Self::Jobs(_)
             | Self::Nodes(_)

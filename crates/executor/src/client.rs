@@ -5,6 +5,7 @@
 
 mod body;
 mod error;
+mod evidence;
 mod follow;
 mod submission;
 

@@ -8,10 +8,12 @@ mod follow;
 mod info;
 mod outputs;
 mod path;
+mod proof;
 mod slots;
 mod status;
 mod stream;
 mod submit;
+mod trace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,6 +84,9 @@ pub(crate) fn router(app: Shared) -> Router {
         .route("/follow/{id}", get(follow::follow))
         .route("/jobs/{id}", delete(follow::cancel))
         .route("/receipt/{id}", get(status::receipt))
+        .route("/trace/{id}", get(trace::trace))
+        .route("/proof/{id}/{stream}", get(proof::stream))
+        .route("/proof/{id}/outputs/{*path}", get(proof::file))
         .route("/outputs/{id}", get(outputs::list))
         .route("/outputs/{id}/{*path}", get(outputs::file))
         .route("/download/{id}", get(outputs::download))

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sandrun_content::ContentId;
 use sandrun_sandbox::{CancelHandle, RunRequest};
-use sandrun_types::Receipt;
+use sandrun_types::{FileHash, Receipt};
 use tokio::sync::watch;
 
 use crate::id::RunId;
@@ -189,7 +189,7 @@ impl Job {
             outputs: manifest.outputs.clone(),
             class: sandrun_sandbox::Class::Native,
             environment: self.image.id().map(ContentId::to_digest),
-            trace: None,
+            trace: (!self.is_discarded).then(|| self.folder.trace()),
         }
     }
 }
@@ -227,4 +227,8 @@ pub(crate) struct Ended {
     pub(crate) signature: Option<[u8; 64]>,
     /// `Completed` or `Failed`.
     pub(crate) state: JobState,
+    /// What of stdout and stderr is under the output root; `None` if it was not run.
+    pub(crate) streams: Option<[FileHash; 2]>,
+    /// Bytes of its trace on disk; 0 where there is none.
+    pub(crate) trace_bytes: u64,
 }

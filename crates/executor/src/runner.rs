@@ -73,8 +73,14 @@ fn finish(
     result: Result<RunReport, RunError>,
     key: Option<&WorkerKey>,
 ) -> Finished {
+    let mut streams = None;
+    let mut trace_bytes = 0;
     let (cpu, mut receipt) = match result {
-        Ok(report) => (report.usage.cpu, of_report(job, &report)),
+        Ok(report) => {
+            streams = Some(report.streams);
+            trace_bytes = if job.is_discarded { 0 } else { report.trace.bytes };
+            (report.usage.cpu, of_report(job, &report))
+        }
         Err(error) => (Duration::ZERO, of_error(job, class, &error)),
     };
     let verdict = match (receipt.outcome, receipt.exit_code) {
@@ -103,12 +109,16 @@ fn finish(
     Finished {
         verdict,
         cpu,
-        bytes: outputs.saturating_add(job.log.length()),
+        bytes: outputs
+            .saturating_add(job.log.length())
+            .saturating_add(trace_bytes),
         ended: Ended {
             receipt,
             receipt_bytes,
             signature,
             state,
+            streams,
+            trace_bytes,
         },
     }
 }

@@ -29,6 +29,8 @@ pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod testnet;
 pub(crate) mod tether;
+pub(crate) mod trace;
+pub(crate) mod verify;
 pub(crate) mod withdraw;
 
 use crate::cli::Command;
@@ -40,6 +42,8 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
     match command {
         Command::Submit(it) => submit::run(it, output).await,
         Command::Run(it) => run::run(it, output).await,
+        Command::Trace(it) => trace::run(it, output).await,
+        Command::Verify(it) => verify::run(it, output).await,
         Command::Fetch(it) => fetch::run(it, output).await,
         Command::Job(it) => job::run(&it, output).await,
         Command::Jobs(it) => jobs::run(&it, output).await,
