@@ -114,8 +114,15 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
 
 /// The path of an open file. One that never had a name is named by its number, as the kernel does it, but a virtual one.
 fn path_of(world: &mut World, task: &Task, fd: i32, real: &Real) -> io::Result<Vec<u8>> {
+    if let Some(path) = world.virt.path(real.inode) {
+        return Ok(path);
+    }
     let path = paths::of_file(world, task, fd)?;
     if real.links > 0 {
+        // Which of several names it was opened by, the kernel has to say each time.
+        if real.links == 1 {
+            world.virt.keep_path(real.inode, &path);
+        }
         return Ok(path);
     }
     let number = format!("/#{} (deleted)", real.inode.number);

@@ -15,7 +15,8 @@ use crate::supervisor::det::{Task, World};
 const EXCHANGE: i32 = 2;
 
 /// A call that changes the tree if it works.
-pub(super) fn watch(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+pub(super) fn watch(world: &mut World, _: &mut Task) -> io::Result<Entry> {
+    world.virt.tree_changes();
     Ok(Entry::Watch(changed))
 }
 
@@ -27,6 +28,7 @@ pub(super) fn watch_loss(world: &mut World, task: &mut Task) -> io::Result<Entry
         libc::SYS_rename => (libc::AT_FDCWD, task.argument(1)),
         _ => (task.int(2), task.argument(3)),
     };
+    world.virt.tree_changes();
     // What is not there cannot be lost.
     let _ = lost(world, task, dir, path);
     Ok(Entry::Watch(changed))

@@ -65,7 +65,7 @@ fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> 
     let is_source = place == Place::System
         && real.mode & libc::S_IFMT == libc::S_IFREG
         && stat::keeps_time(&paths::of_file(world, task, fd)?);
-    world.tell(task, &file, is_source)
+    world.tell(task, &file, &real, is_source)
 }
 
 /// Puts what the job is told over what the kernel has said.

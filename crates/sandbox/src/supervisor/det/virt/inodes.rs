@@ -55,6 +55,7 @@ struct Record {
     unreported: bool,
     content: Option<FileHash>,
     hashed: u64,
+    path: Option<(u64, Box<[u8]>)>,
 }
 
 /// All that was looked at.
@@ -63,6 +64,8 @@ pub(in super::super) struct Inodes {
     records: BTreeMap<Inode, Record>,
     next: u64,
     start: FileTime,
+    /// Number of changes of the tree of files, after which names may be others.
+    changes: u64,
 }
 
 impl Inodes {
@@ -72,6 +75,7 @@ impl Inodes {
             records: BTreeMap::new(),
             next: FIRST,
             start,
+            changes: 0,
         }
     }
 
@@ -87,7 +91,12 @@ impl Inodes {
 
     /// A look at a file of the job whose real time of change is `real`: its virtual times. The caller sets the real
     /// time to [`UNTOUCHED`] if this says so.
-    pub(in super::super) fn look(&mut self, inode: Inode, real: FileTime, now: FileTime) -> (Times, Stamp) {
+    pub(in super::super) fn look(
+        &mut self,
+        inode: Inode,
+        real: FileTime,
+        now: impl FnOnce() -> FileTime,
+    ) -> (Times, Stamp) {
         let start = self.start;
         let record = self.record(inode);
         if real == UNTOUCHED {
@@ -97,6 +106,8 @@ impl Inodes {
             });
             return (times, Stamp::Keep);
         }
+        // Asking for it is not free: most looks are at files that nobody has written.
+        let now = now();
         let times = Times {
             modified: now,
             accessed: now,
@@ -150,6 +161,23 @@ impl Inodes {
         record.content = Some(content);
     }
 
+    /// The tree of files is about to change.
+    pub(in super::super) const fn tree_changes(&mut self) {
+        self.changes += 1;
+    }
+
+    /// The path of a file with one name, if it was asked since the last change of the tree.
+    pub(in super::super) fn path(&self, inode: Inode) -> Option<Vec<u8>> {
+        let (changes, path) = self.records.get(&inode)?.path.as_ref()?;
+        (*changes == self.changes).then(|| path.to_vec())
+    }
+
+    /// Keeps the path of a file with one name.
+    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+        let kept = (self.changes, path.into());
+        self.record(inode).path = Some(kept);
+    }
+
     /// A file's content was told.
     pub(in super::super) fn reported(&mut self, inode: Inode) {
         self.record(inode).unreported = false;
@@ -169,6 +197,7 @@ impl Inodes {
                 unreported: false,
                 content: None,
                 hashed: 0,
+                path: None,
             }
         })
     }
@@ -219,7 +248,7 @@ mod tests {
     fn a_write_gives_the_time_of_the_next_look_and_no_look_changes_it() {
         let mut inodes = Inodes::new(START);
         let times = |inodes: &mut Inodes, real, now| {
-            let (times, stamp) = inodes.look(inode(1), real, at(now));
+            let (times, stamp) = inodes.look(inode(1), real, || at(now));
             (times.modified, stamp)
         };
         assert_eq!(times(&mut inodes, UNTOUCHED, 2000), (START, Stamp::Keep));
@@ -237,10 +266,20 @@ mod tests {
     fn times_that_the_job_sets_stay_until_it_writes() {
         let mut inodes = Inodes::new(START);
         inodes.set_times(inode(1), None, Some(at(5)));
-        let (times, _) = inodes.look(inode(1), UNTOUCHED, at(2000));
+        let (times, _) = inodes.look(inode(1), UNTOUCHED, || at(2000));
         assert_eq!((times.modified, times.accessed), (at(5), START));
-        let (times, _) = inodes.look(inode(1), at(9), at(2000));
+        let (times, _) = inodes.look(inode(1), at(9), || at(2000));
         assert_eq!((times.modified, times.accessed), (at(2000), at(2000)));
+    }
+
+    #[test]
+    fn paths_hold_until_the_tree_changes() {
+        let mut inodes = Inodes::new(START);
+        assert_eq!(inodes.path(inode(1)), None);
+        inodes.keep_path(inode(1), b"/work/a");
+        assert_eq!(inodes.path(inode(1)).unwrap(), b"/work/a");
+        inodes.tree_changes();
+        assert_eq!(inodes.path(inode(1)), None);
     }
 
     #[test]
@@ -249,7 +288,7 @@ mod tests {
         let content = FileHash::of(b"abc");
         inodes.hashed(inode(1), content);
         assert_eq!(inodes.content(inode(1)), Some(content));
-        inodes.look(inode(1), at(9), at(2000));
+        inodes.look(inode(1), at(9), || at(2000));
         assert_eq!(inodes.content(inode(1)), None);
         let large = FileHash {
             length: 10 << 20,

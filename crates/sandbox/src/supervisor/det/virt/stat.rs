@@ -99,7 +99,7 @@ pub(in super::super) fn tell(
     real: &Real,
     places: &Places,
     inodes: &mut Inodes,
-    now: FileTime,
+    now: impl FnOnce() -> FileTime,
     keeps_time: bool,
 ) -> (Told, Stamp) {
     let place = places.of(real);

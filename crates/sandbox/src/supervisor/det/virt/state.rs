@@ -13,7 +13,7 @@ use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
 use super::listing::Listings;
 use super::paths;
 use super::stat::{self, Place, Places, Real, Told};
-use crate::supervisor::det::clock::SECOND;
+use crate::supervisor::det::clock::{Clock, SECOND};
 use crate::supervisor::det::task::TaskId;
 use crate::supervisor::det::{Task, World};
 use crate::sys::vdso::EPOCH_SECONDS;
@@ -62,6 +62,21 @@ impl State {
         self.inodes.is_unreported(inode)
     }
 
+    /// The tree of files is about to change.
+    pub(in super::super) const fn tree_changes(&mut self) {
+        self.inodes.tree_changes();
+    }
+
+    /// The path of a file with one name, if it was asked since the last change of the tree.
+    pub(in super::super) fn path(&self, inode: Inode) -> Option<Vec<u8>> {
+        self.inodes.path(inode)
+    }
+
+    /// Keeps the path of a file with one name.
+    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+        self.inodes.keep_path(inode, path);
+    }
+
     /// A file's content was told.
     pub(in super::super) fn reported(&mut self, inode: Inode) {
         self.inodes.reported(inode);
@@ -92,11 +107,7 @@ impl World {
 
     /// Virtual time as file systems have it.
     pub(in super::super) fn file_time(&mut self) -> FileTime {
-        let unix = self.clock.unix();
-        FileTime {
-            seconds: i64::try_from(unix / SECOND).unwrap_or(i64::MAX),
-            nanos: u32::try_from(unix % SECOND).unwrap_or(0),
-        }
+        file_time(&mut self.clock)
     }
 
     /// The root directory that the job has.
@@ -129,10 +140,16 @@ impl World {
         Ok((real, self.places(task)?.of(&real)))
     }
 
-    /// What the job is told of an open file; if the job has written it, its real time of change is set back.
-    pub(super) fn tell(&mut self, task: &Task, file: impl AsFd, keeps_time: bool) -> io::Result<Told> {
-        let (real, _) = self.look_at(task, &file)?;
-        let (told, stamp) = self.tell_real(task, &real, keeps_time)?;
+    /// What the job is told of an open file of which the kernel says `real`; if the job has written it, its real time of
+    /// change is set back.
+    pub(super) fn tell(
+        &mut self,
+        task: &Task,
+        file: impl AsFd,
+        real: &Real,
+        keeps_time: bool,
+    ) -> io::Result<Told> {
+        let (told, stamp) = self.tell_real(task, real, keeps_time)?;
         if stamp == Stamp::Set {
             set_untouched(file)?;
         }
@@ -147,14 +164,18 @@ impl World {
         keeps_time: bool,
     ) -> io::Result<(Told, Stamp)> {
         let places = self.places(task)?;
-        let now = self.file_time();
+        let clock = &mut self.clock;
+        let now = || file_time(clock);
         Ok(stat::tell(real, &places, &mut self.virt.inodes, now, keeps_time))
     }
 
     /// Takes notice of what the job has written to an open file of its own.
     pub(in super::super) fn notice(&mut self, real: &Real, file: impl AsFd) -> io::Result<()> {
-        let now = self.file_time();
-        let (_, stamp) = self.virt.inodes.look(real.inode, real.modified, now);
+        let clock = &mut self.clock;
+        let (_, stamp) = self
+            .virt
+            .inodes
+            .look(real.inode, real.modified, || file_time(clock));
         if stamp == Stamp::Set {
             set_untouched(file)
         } else {
@@ -171,6 +192,14 @@ impl World {
         {
             let _ = set_untouched(&file);
         }
+    }
+}
+
+fn file_time(clock: &mut Clock) -> FileTime {
+    let unix = clock.unix();
+    FileTime {
+        seconds: i64::try_from(unix / SECOND).unwrap_or(i64::MAX),
+        nanos: u32::try_from(unix % SECOND).unwrap_or(0),
     }
 }
 

@@ -33,7 +33,7 @@ fn real(device: u64, mode: u32) -> Real {
 }
 
 fn told(real: &Real) -> Told {
-    tell(real, &PLACES, &mut Inodes::new(START), NOW, false).0
+    tell(real, &PLACES, &mut Inodes::new(START), || NOW, false).0
 }
 
 fn raw_stat(path: &str) -> (Real, Metadata) {
@@ -137,7 +137,7 @@ fn sources_of_python_keep_their_seconds() {
         &file,
         &PLACES,
         &mut Inodes::new(START),
-        NOW,
+        || NOW,
         keeps_time(b"/usr/lib/os.py"),
     );
     assert_eq!(told.times.modified, whole(file.modified));
@@ -146,7 +146,7 @@ fn sources_of_python_keep_their_seconds() {
         &real(40, libc::S_IFREG),
         &PLACES,
         &mut Inodes::new(START),
-        NOW,
+        || NOW,
         true,
     );
     assert_eq!(told.times.modified, NOW);
