@@ -176,7 +176,6 @@ impl ExecutorClient {
         self.json(self.get(&["health"]).timeout(HEALTH)).await
     }
 
-    /// `GET /health` with a fresh challenge: returns the worker id that the service proved to hold the key of.
     /// `GET /environments`.
     ///
     /// # Errors
@@ -194,6 +193,7 @@ impl ExecutorClient {
         self.json(request.timeout(UPLOAD)).await
     }
 
+    /// `GET /health` with a fresh challenge: returns the worker id that the service proved to hold the key of.
     /// `audience` is the caller's own name, which the proof is bound to, as it is to this client's endpoint.
     ///
     /// # Errors
@@ -291,6 +291,9 @@ impl ExecutorClient {
             .request(Method::POST, &["submit"])
             .timeout(UPLOAD)
             .multipart(form);
+        if let Some(class) = submission.class {
+            request = request.query(&[("class", hex::encode(class.0))]);
+        }
         if let Some(key) = submission.key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sandrun_content::ContentId;
-use sandrun_sandbox::{CancelHandle, RunRequest};
-use sandrun_types::{FileHash, Receipt};
+use sandrun_sandbox::{CancelHandle, Class, RunRequest};
+use sandrun_types::{ClassId, FileHash, Receipt};
 use tokio::sync::watch;
 
 use crate::id::RunId;
@@ -133,6 +133,8 @@ pub(crate) struct Job {
     pub(crate) folder: Arc<JobFolder>,
     pub(crate) inputs: Assembled,
     pub(crate) limits: sandrun_sandbox::Limits,
+    /// How it runs, and the exact id of that.
+    pub(crate) class: (Class, ClassId),
     pub(crate) image: Image,
     pub(crate) cancel: Cancel,
     /// Nobody will ask for it again once it has ended without a trace.
@@ -151,6 +153,7 @@ impl Job {
         folder: Arc<JobFolder>,
         inputs: Assembled,
         limits: sandrun_sandbox::Limits,
+        class: (Class, ClassId),
     ) -> io::Result<Self> {
         let (writer, log) = log::new(&folder.log());
         let (stage, _) = watch::channel(Stage::Queued);
@@ -159,6 +162,7 @@ impl Job {
             folder,
             inputs,
             limits,
+            class,
             image: Image::default(),
             cancel: Cancel(Mutex::new(Some(CancelHandle::new()?))),
             is_discarded: false,
@@ -187,7 +191,7 @@ impl Job {
             env: manifest.env.clone(),
             limits: self.limits,
             outputs: manifest.outputs.clone(),
-            class: sandrun_sandbox::Class::Native,
+            class: self.class.0,
             environment: self.image.id().map(ContentId::to_digest),
             trace: (!self.is_discarded).then(|| self.folder.trace()),
         }

@@ -51,7 +51,7 @@ pub(crate) fn run(sandbox: &Sandbox, job: &Job, key: Option<&WorkerKey>) -> Fini
     if let Err(error) = &result {
         tracing::warn!(error = error as &dyn std::error::Error, "there is no result");
     }
-    let finished = finish(job, sandbox.class(), result, key);
+    let finished = finish(job, result, key);
     if job.is_discarded && finished.bytes == 0 && finished.ended.receipt.output_files.is_empty() {
         // the receipt is all that there is
         job.folder.remove();
@@ -63,16 +63,11 @@ pub(crate) fn run(sandbox: &Sandbox, job: &Job, key: Option<&WorkerKey>) -> Fini
 }
 
 /// The end of a job that has no result, for a reason that the sandbox does not know.
-pub(crate) fn never_run(job: &Job, class: ClassId, why: RunError, key: Option<&WorkerKey>) -> Finished {
-    finish(job, class, Err(why), key)
+pub(crate) fn never_run(job: &Job, why: RunError, key: Option<&WorkerKey>) -> Finished {
+    finish(job, Err(why), key)
 }
 
-fn finish(
-    job: &Job,
-    class: ClassId,
-    result: Result<RunReport, RunError>,
-    key: Option<&WorkerKey>,
-) -> Finished {
+fn finish(job: &Job, result: Result<RunReport, RunError>, key: Option<&WorkerKey>) -> Finished {
     let mut streams = None;
     let mut trace_bytes = 0;
     let (cpu, mut receipt) = match result {
@@ -81,7 +76,7 @@ fn finish(
             trace_bytes = if job.is_discarded { 0 } else { report.trace.bytes };
             (report.usage.cpu, of_report(job, &report))
         }
-        Err(error) => (Duration::ZERO, of_error(job, class, &error)),
+        Err(error) => (Duration::ZERO, of_error(job, job.class.1, &error)),
     };
     let verdict = match (receipt.outcome, receipt.exit_code) {
         (RunOutcome::Exited, 0) => Verdict::Completed,

@@ -127,7 +127,7 @@ impl Executor {
         let app = App {
             service,
             offer: Offer {
-                class: sandbox.class(),
+                classes: sandbox.classes().to_vec(),
                 limits: config.limits.clone(),
                 interpreters: sandbox
                     .interpreters()

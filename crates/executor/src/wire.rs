@@ -18,9 +18,12 @@ pub struct Health {
     /// Base64 of the signature over the challenge, if one was sent and there is a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
-    /// The exact class that jobs run under.
+    /// The exact class that jobs run under which ask for none: `native`.
     #[serde(default)]
     pub class: Option<Sha256Hex>,
+    /// The exact ids of all classes that it runs, by their words: `native`, `det`, `det-soft`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, Sha256Hex>,
     /// The layers of isolation that held when they were probed at start.
     #[serde(default)]
     pub isolation: Vec<String>,

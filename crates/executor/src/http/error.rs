@@ -209,7 +209,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Read(..) => Self::internal("a bundle could not be read", &refusal),
-            Refusal::Class(_)
+            Refusal::Class { .. }
             | Refusal::Gpu
             | Refusal::Memory { .. }
             | Refusal::Interpreter(_)
