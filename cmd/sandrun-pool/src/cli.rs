@@ -103,6 +103,8 @@ pub(crate) enum Command {
     Pool(commands::pool::Arguments),
     /// Run the embedded content store with Kubo's RPC
     Content(commands::content::Arguments),
+    /// Lock, build and list environments: images of packages that jobs name in their manifest
+    Env(commands::env::Arguments),
     /// Make or show keys
     Keys(commands::keys::Arguments),
     /// Show or change a node's stake
@@ -161,6 +163,7 @@ impl Command {
             | Self::Cancel(_)
             | Self::Logs(_)
             | Self::Drain(_)
+            | Self::Env(_)
             | Self::Keys(_)
             | Self::Stake(_)
             | Self::Earnings(_)

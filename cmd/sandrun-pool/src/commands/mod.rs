@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod drain;
 pub(crate) mod earnings;
+pub(crate) mod env;
 pub(crate) mod fetch;
 mod finished;
 pub(crate) mod job;
@@ -60,6 +61,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Node(it) => node::run(it).await,
         Command::Pool(it) => pool::run(it).await,
         Command::Content(it) => content::run(&it).await,
+        Command::Env(it) => env::run(it, output).await,
         Command::Keys(it) => keys::run(&it, output),
         Command::Stake(it) => stake::run(&it, output).await,
         Command::Earnings(it) => earnings::run(&it, output).await,

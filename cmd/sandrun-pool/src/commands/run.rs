@@ -2,6 +2,7 @@
 //! conditions each, to see whether it is deterministic.
 
 mod difference;
+mod environment;
 mod ground;
 mod said;
 mod verify;
@@ -14,7 +15,7 @@ use sandrun_sandbox::{CancelHandle, Class, OutputSink};
 use sandrun_types::{ClassKind, ClassRequest};
 
 use super::place;
-use crate::args::shutdown;
+use crate::args::{EnvironmentListArgs, StoreArgs, shutdown};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, write_out};
 use ground::{Ground, LocalJob};
@@ -65,6 +66,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 2, requires = "verify",
         value_parser = clap::value_parser!(u32).range(2..=1000))]
     runs: u32,
+    #[command(flatten)]
+    environments: EnvironmentListArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// The name of a class, as it is given.
@@ -115,7 +120,9 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     };
     let by_manifest = prepared.manifest.class.map(asked).transpose()?;
     let class = arguments.class.or(by_manifest).unwrap_or(default);
-    let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env);
+    let (list, store) = (arguments.environments.list()?, arguments.store.client()?);
+    let environment = environment::obtain(&prepared.manifest, list, store).await?;
+    let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env).with(environment);
     let cancel = CancelHandle::new()?;
     let (stop, output) = (cancel.clone(), *output);
     let work = tokio::task::spawn_blocking(move || {

@@ -5,7 +5,7 @@ use std::io::{self, BufReader, Read as _};
 use std::path::Path;
 
 use flate2::read::GzDecoder;
-use tar::{Archive, EntryType};
+use tar::Archive;
 
 use super::UnpackError;
 use crate::image::{IMAGE_LIMITS, ImageError, ImageWriter};
@@ -28,10 +28,12 @@ pub(crate) fn unpack_tarball(
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         let name = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
-        match entry.header().entry_type() {
-            EntryType::Regular | EntryType::Continuous => {}
-            EntryType::Directory | EntryType::XGlobalHeader => continue,
-            _ => return Err(ImageError::Special(name).into()),
+        let kind = entry.header().entry_type();
+        if kind.is_dir() || kind.is_pax_global_extensions() {
+            continue;
+        }
+        if !kind.is_file() && !kind.is_contiguous() {
+            return Err(ImageError::Special(name).into());
         }
         let Some((_, inner)) = name.trim_start_matches("./").split_once('/') else {
             continue;

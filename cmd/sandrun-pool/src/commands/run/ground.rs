@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use anyhow::Context as _;
@@ -16,6 +17,7 @@ use sandrun_sandbox::{
 use sandrun_types::BundlePath;
 use tempfile::TempDir;
 
+use super::environment::LocalEnvironment;
 use crate::exit::{Status, WithStatus as _};
 use crate::perturbation::{COMMAND, Change, Conditions, Kind, Load};
 
@@ -27,6 +29,8 @@ pub(super) struct LocalJob {
     pub(super) class: Class,
     arguments: Vec<String>,
     env: BTreeMap<String, String>,
+    /// What its manifest's `environment` names.
+    environment: Option<Arc<LocalEnvironment>>,
 }
 
 impl LocalJob {
@@ -49,7 +53,14 @@ impl LocalJob {
             class,
             arguments,
             env: variables,
+            environment: None,
         }
+    }
+
+    /// The same job with an image.
+    pub(super) fn with(mut self, environment: Option<Arc<LocalEnvironment>>) -> Self {
+        self.environment = environment;
+        self
     }
 
     /// The same job under another class.
@@ -59,6 +70,7 @@ impl LocalJob {
             class,
             arguments: self.arguments.clone(),
             env: self.env.clone(),
+            environment: self.environment.clone(),
         }
     }
 
@@ -89,6 +101,8 @@ impl LocalJob {
 pub(super) struct Ground {
     directory: TempDir,
     files: PathBuf,
+    /// Where the images lie, if it has one.
+    images: Option<PathBuf>,
     conditions: Option<Conditions>,
     changes: Vec<Change>,
     load: Option<Load>,
@@ -133,6 +147,7 @@ impl Ground {
         Ok(Self {
             directory,
             files,
+            images: job.environment.as_ref().map(|it| it.images.clone()),
             conditions,
             changes,
             load,
@@ -156,7 +171,11 @@ impl Ground {
                 own.into_iter().chain(plain).collect()
             }
         };
-        Sandbox::start(SandboxConfig::new(launcher)).status(Status::Unreachable)
+        let config = SandboxConfig {
+            environments_dir: self.images.clone(),
+            ..SandboxConfig::new(launcher)
+        };
+        Sandbox::start(config).status(Status::Unreachable)
     }
 
     /// Runs the job.
@@ -179,7 +198,7 @@ impl Ground {
             limits: job.limits(),
             outputs: job.prepared.manifest.outputs.clone(),
             class: job.class,
-            environment: None,
+            environment: job.environment.as_ref().map(|it| it.id()),
             trace: Some(self.trace()),
         };
         sandbox.run(&request, sink, cancel).map_err(|error| {
