@@ -51,6 +51,19 @@ pub(super) fn exit_group(world: &mut World, task: &mut Task) -> io::Result<Entry
     Ok(Entry::Pass)
 }
 
+/// `mmap` of a shared mapping: what is written through it is looked for from now on.
+pub(super) fn map(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    const ANONYMOUS: i32 = libc::MAP_ANONYMOUS;
+    if task.int(3) & ANONYMOUS == 0
+        && let Ok(file) = world.file(task, task.int(4))
+        && let Ok((real, Place::Job)) = world.look_at(task, &file)
+        && fcntl_getfl(&file).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR)
+    {
+        world.virt.map(real.inode);
+    }
+    Ok(Entry::Pass)
+}
+
 /// Numbers of a task's open files, ascending.
 fn open_files(world: &World, task: &Task) -> io::Result<Vec<i32>> {
     let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;

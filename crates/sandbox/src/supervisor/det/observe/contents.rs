@@ -60,9 +60,11 @@ pub(super) fn hash(file: &File, length: u64) -> io::Result<FileHash> {
     })
 }
 
-/// Tells that a task has written a file.
+/// Tells that a task has written a file, if its content is another one than was told last.
 pub(super) fn written(world: &mut World, task: &Task, path: &[u8], inode: Inode, content: FileHash) {
-    world.virt.reported(inode);
+    if !world.virt.report(inode, content) {
+        return;
+    }
     let path = TracePath::of(path);
     world
         .observe

@@ -48,6 +48,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_dup2, When::Always, closing::replace),
     Rule(libc::SYS_dup3, When::Always, closing::replace),
     Rule(libc::SYS_exit_group, When::Always, closing::exit_group),
+    // MAP_SHARED, MAP_SHARED_VALIDATE.
+    Rule(libc::SYS_mmap, When::If(3, 1, 1), closing::map),
     Rule(libc::SYS_mkdir, When::Always, tree::watch),
     Rule(libc::SYS_mkdirat, When::Always, tree::watch),
     Rule(libc::SYS_mknod, When::Always, tree::watch),

@@ -53,7 +53,10 @@ struct Record {
     number: u64,
     times: Option<Times>,
     unreported: bool,
+    /// Somebody has mapped it to write into it: what is written so, the kernel does not always tell.
+    mapped: bool,
     content: Option<FileHash>,
+    told: Option<FileHash>,
     hashed: u64,
     path: Option<(u64, Box<[u8]>)>,
 }
@@ -137,14 +140,21 @@ impl Inodes {
         });
     }
 
-    /// Whether a file was written since its content was last told.
+    /// Whether a file was written since its content was last told, or may have been.
     pub(in super::super) fn is_unreported(&mut self, inode: Inode) -> bool {
-        self.record(inode).unreported
+        let record = self.record(inode);
+        record.unreported || record.mapped
     }
 
     /// The content of a file that was hashed and not written since.
     pub(in super::super) fn content(&self, inode: Inode) -> Option<FileHash> {
-        self.records.get(&inode).and_then(|record| record.content)
+        let record = self.records.get(&inode).filter(|record| !record.mapped)?;
+        record.content
+    }
+
+    /// A file is mapped by somebody who may write into it.
+    pub(in super::super) fn map(&mut self, inode: Inode) {
+        self.record(inode).mapped = true;
     }
 
     /// Whether a file of this length may be hashed once more. What hashing costs stays within a few times what the
@@ -178,9 +188,11 @@ impl Inodes {
         self.record(inode).path = Some(kept);
     }
 
-    /// A file's content was told.
-    pub(in super::super) fn reported(&mut self, inode: Inode) {
-        self.record(inode).unreported = false;
+    /// A file's content is about to be told: whether it is another one than was told last.
+    pub(in super::super) fn report(&mut self, inode: Inode, content: FileHash) -> bool {
+        let record = self.record(inode);
+        record.unreported = false;
+        record.told.replace(content) != Some(content)
     }
 
     fn record(&mut self, inode: Inode) -> &mut Record {
@@ -195,7 +207,9 @@ impl Inodes {
                 number,
                 times: None,
                 unreported: false,
+                mapped: false,
                 content: None,
+                told: None,
                 hashed: 0,
                 path: None,
             }
@@ -258,7 +272,7 @@ mod tests {
         );
         assert_eq!(times(&mut inodes, UNTOUCHED, 2005), (at(2001), Stamp::Keep));
         assert!(inodes.is_unreported(inode(1)));
-        inodes.reported(inode(1));
+        assert!(inodes.report(inode(1), FileHash::of(b"1")));
         assert!(!inodes.is_unreported(inode(1)));
     }
 
@@ -280,6 +294,18 @@ mod tests {
         assert_eq!(inodes.path(inode(1)).unwrap(), b"/work/a");
         inodes.tree_changes();
         assert_eq!(inodes.path(inode(1)), None);
+    }
+
+    #[test]
+    fn mapped_files_are_told_where_their_content_is_another() {
+        let mut inodes = Inodes::new(START);
+        let (one, other) = (FileHash::of(b"1"), FileHash::of(b"2"));
+        inodes.hashed(inode(1), one);
+        inodes.map(inode(1));
+        assert!(inodes.is_unreported(inode(1)) && inodes.content(inode(1)).is_none());
+        assert!(inodes.report(inode(1), one));
+        assert!(!inodes.report(inode(1), one));
+        assert!(inodes.report(inode(1), other));
     }
 
     #[test]

@@ -71,6 +71,8 @@ pub(super) fn readv(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     for vector in 0..task.argument(2).min(MAX_VECTORS) {
         let at = task.argument(1).saturating_add(vector * 16);
         let (base, length) = (task.read_u64(at)?, task.read_u64(at.saturating_add(8))?);
+        let room = i64::try_from(MAX_DRAW).unwrap_or(0) - total;
+        let length = length.min(u64::try_from(room).unwrap_or(0));
         total += draw(world, task, EntropySource::Device, base, length)?;
     }
     Ok(Entry::Done(total))

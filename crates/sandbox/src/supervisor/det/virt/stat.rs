@@ -3,6 +3,7 @@
 //! Owns the kernel's structures as bytes and what is put in each field. Never makes a call.
 
 use super::inodes::{FileTime, Inode, Inodes, Stamp, Times};
+use crate::supervisor::identity::INSIDE;
 
 /// Bytes of `struct stat` on x86-64.
 pub(in super::super) const STAT_BYTES: usize = 144;
@@ -14,8 +15,6 @@ pub(in super::super) const STATFS_BYTES: usize = 120;
 const BASIC: u32 = 0x7ff;
 /// The block size that every file system is said to have.
 const BLOCK: u64 = 4096;
-/// The user and group that a job is, inside.
-const JOB_USER: u32 = 1000;
 
 /// What the kernel said of a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -141,7 +140,7 @@ pub(in super::super) fn tell(
         mode: real.mode,
         owner: match place {
             Place::System => 0,
-            Place::Job | Place::Proc | Place::Memory | Place::Nowhere => JOB_USER,
+            Place::Job | Place::Proc | Place::Memory | Place::Nowhere => INSIDE,
         },
         device_file: real.device_file,
         size,

@@ -77,9 +77,14 @@ impl State {
         self.inodes.keep_path(inode, path);
     }
 
-    /// A file's content was told.
-    pub(in super::super) fn reported(&mut self, inode: Inode) {
-        self.inodes.reported(inode);
+    /// A file's content is about to be told: whether it is another one than was told last.
+    pub(in super::super) fn report(&mut self, inode: Inode, content: FileHash) -> bool {
+        self.inodes.report(inode, content)
+    }
+
+    /// A file is mapped by somebody who may write into it.
+    pub(in super::super) fn map(&mut self, inode: Inode) {
+        self.inodes.map(inode);
     }
 
     /// A file's content, if it was hashed and not written since.
