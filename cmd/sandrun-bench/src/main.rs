@@ -4,6 +4,7 @@
 //! it is no part of the product.
 
 mod blocks;
+mod det;
 mod gas;
 mod isolation;
 mod measure;
@@ -67,11 +68,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for measure in wanted {
         note(&format!("measuring {}", measure.name()));
         match measure.take(&runtime, &program) {
-            Ok(taken) => rows.extend(
-                taken
-                    .into_iter()
-                    .filter(|row| row.name.starts_with(&arguments.only)),
-            ),
+            Ok(taken) => rows.extend(taken.into_iter().filter(|row| {
+                row.name.starts_with(&arguments.only) || measure.name().starts_with(&arguments.only)
+            })),
             Err(error) => {
                 failures += 1;
                 note(&format!(
