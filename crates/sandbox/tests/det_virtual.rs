@@ -1,15 +1,23 @@
 //! What a job of class `det` is told instead of what the machine would say: the same in every run, whatever runs
 //! beside it, wherever the service lives and whoever it is.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::print_stdout
+)]
 
 mod common;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use common::{Done, Job, SANDBOX};
-use sandrun_sandbox::Class;
+use sandrun_sandbox::{Class, Sandbox, SandboxConfig};
 
 /// Runs of each program.
 const RUNS: usize = 20;
@@ -330,6 +338,104 @@ fn instructions_tell_the_same_processor_everywhere() {
     let out = text(&done);
     assert!(out.starts_with("0.0 b 756e6547 6c65746e 49656e69\n"), "{out}");
     assert!(out.ends_with("\n0 1\n"), "no AVX, but SSE 4.2: {out}");
+}
+
+/// A program that prints whatever it can learn of itself and the machine.
+const NOSY: &str = "import os, glob, platform, random, resource, socket, subprocess, tempfile, threading, time, uuid\n\
+    print(os.urandom(8).hex(), random.random(), uuid.uuid4(), uuid.getnode() >> 40 & 1, id(object()), hash('x'))\n\
+    print(time.time(), time.monotonic(), time.process_time(), time.localtime(), os.times())\n\
+    print(platform.uname(), socket.gethostname(), os.getcwd(), os.getuid(), os.getgroups(), os.getpid(), os.umask(0))\n\
+    print(os.cpu_count(), os.sched_getaffinity(0), os.getloadavg(), os.getpriority(os.PRIO_PROCESS, 0))\n\
+    print([resource.getrlimit(getattr(resource, r)) for r in sorted(dir(resource)) if r.startswith('RLIMIT_')])\n\
+    for f in ['stat', 'status', 'maps', 'limits', 'mountinfo', 'cgroup', 'auxv', 'uid_map', 'environ', 'fdinfo/1']:\n\
+    \x20   print(f, open('/proc/self/' + f, 'rb').read())\n\
+    for f in glob.glob('/proc/*') + glob.glob('/proc/sys/*/*') + glob.glob('/etc/*'):\n\
+    \x20   if os.path.isfile(f) and os.access(f, os.R_OK): print(f, hash(open(f, 'rb').read()))\n\
+    open('a', 'w').write('x'); os.mkdir('d')\n\
+    for f in ['.', 'a', 'd', '/', '/usr', '/usr/bin/env', '/tmp', '/dev/null', '/proc/self', '/etc/hostname']:\n\
+    \x20   print(f, tuple(os.stat(f)), os.statvfs(f))\n\
+    print(os.listdir('/proc'), os.listdir('/proc/self'), os.listdir('/dev'), os.listdir('/usr/lib')[:20])\n\
+    print(open('/dev/urandom', 'rb').read(8), os.readlink('/proc/self/fd/1'), os.readlink('/proc/self/ns/net'))\n\
+    print(subprocess.run(['sh', '-c', 'ulimit -a; id; date; hostname; env; echo $$; ls -lai'], capture_output=True))\n\
+    t = [threading.Thread(target=lambda: print(threading.get_native_id(), os.urandom(2))) for _ in range(4)]\n\
+    [x.start() for x in t]; [x.join() for x in t]\n\
+    print(tempfile.mkdtemp())\n";
+
+/// Ways to start a service: on another processor, under another name, as another user, with other limits.
+fn services(launcher: &str) -> Vec<Vec<String>> {
+    let shell = |script: &'static str| vec!["sh", "-c", script, launcher];
+    let ways = [
+        vec![launcher],
+        vec!["nice", "-n", "7", launcher],
+        shell("ulimit -n 400; ulimit -v 90000000; umask 077; cd /; exec \"$0\""),
+        shell("trap '' HUP INT USR1; exec 9</dev/null 8</dev/null; LANG=xx TZ=Asia/Tokyo X=1 exec \"$0\""),
+        vec!["taskset", "-c", "1", launcher],
+        vec![
+            "unshare",
+            "--uts",
+            "sh",
+            "-c",
+            "hostname another; exec \"$0\"",
+            launcher,
+        ],
+        vec![
+            "unshare",
+            "--time",
+            "--boottime",
+            "1000000",
+            "--monotonic",
+            "999",
+            launcher,
+        ],
+        vec![
+            "setpriv",
+            "--reuid=65534",
+            "--regid=65534",
+            "--clear-groups",
+            launcher,
+        ],
+    ];
+    ways.into_iter()
+        .map(|way| way.into_iter().map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn whoever_runs_the_service_makes_no_difference() {
+    let dir = tempfile::tempdir().expect("a directory");
+    // Where another user can reach it.
+    let launcher = dir.path().join("another-name");
+    std::fs::copy(common::LAUNCHER, &launcher).expect("a copy");
+    for (path, mode) in [(dir.path(), 0o755), (launcher.as_path(), 0o755)] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).expect("a mode");
+    }
+    let job = det(Job::python(NOSY));
+    let first = job.run();
+    assert_eq!(first.report.exit_code, 0, "{}", text(&first));
+    let mut outputs = BTreeSet::from([text(&first)]);
+    let mut roots = BTreeSet::from([job.run().report.trace_root.to_string()]);
+    let mut started = 0;
+    for command in services(&launcher.to_string_lossy()) {
+        let config = SandboxConfig::new(command.iter().map(Into::into).collect());
+        // Where a machine cannot start a service in this way, there is nothing to compare.
+        let Ok(sandbox) = Sandbox::start(config) else {
+            println!("not started: {}", command.join(" "));
+            continue;
+        };
+        if sandbox.class_of(Class::Det) != SANDBOX.class_of(Class::Det) {
+            println!("another class: {}", command.join(" "));
+            continue;
+        }
+        started += 1;
+        for _ in 0..2 {
+            let done = job.run_in(&sandbox).expect("the job runs");
+            outputs.insert(text(&done));
+            roots.insert(done.report.trace_root.to_string());
+            assert_eq!(outputs.len(), 1, "{}: {}", command.join(" "), differing(&outputs));
+            assert_eq!(roots.len(), 1, "{}", command.join(" "));
+        }
+    }
+    assert!(started >= 3, "{started} services were started");
 }
 
 #[test]
