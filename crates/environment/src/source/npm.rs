@@ -134,10 +134,8 @@ fn package(path: &str, locked: &Locked) -> Result<NodePackage, ResolveError> {
             "it is no package of a registry; name a published version instead",
         ));
     };
-    let is_published = locked
-        .resolved
-        .as_ref()
-        .is_some_and(|url| url.starts_with("http"));
+    // npm can be told to leave the addresses of a registry's packages out
+    let is_published = locked.resolved.as_ref().is_none_or(|url| url.starts_with("http"));
     let integrity = locked.integrity.as_deref().filter(|_| is_published);
     let hashes = integrity
         .ok_or_else(|| problem("it is no package of a registry; name a published version instead"))?;
@@ -203,6 +201,13 @@ mod tests {
             ("node_modules/g", "real"),
         ];
         assert_eq!(names, expected);
+    }
+
+    #[test]
+    fn an_address_may_be_left_out() {
+        let without = locked("").replace(r#""resolved":"https://r/a.tgz","#, "");
+        let found = read(&format!(r#"{{"node_modules/a": {without}}}"#)).unwrap();
+        assert_eq!((found.len(), found[0].url.as_deref()), (1, None));
     }
 
     #[test]
