@@ -237,6 +237,18 @@ fn programs_tasks_and_entropy_are_told_by_virtual_numbers() {
 }
 
 #[test]
+fn calls_that_the_tracer_refuses_are_told() {
+    let (_, events) = run(Job::python(
+        "import ctypes\nlibc = ctypes.CDLL(None)\nassert libc.prctl(26, 1, 0, 0, 0) == -1\n",
+    ));
+    let denied = TaskEvent::Denied {
+        call: u32::try_from(libc::SYS_prctl).expect("a number"),
+        errno: u16::try_from(libc::EINVAL).expect("a number"),
+    };
+    place(&events, &denied);
+}
+
+#[test]
 fn a_growing_file_is_hashed_at_growing_intervals() {
     // 400 MiB would have to be hashed if every close did it; each piece is read back once at most.
     let (done, events) = run(Job::python(

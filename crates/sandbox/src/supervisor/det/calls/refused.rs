@@ -3,6 +3,7 @@
 use std::io;
 
 use super::files::send_file;
+use crate::supervisor::det::observe;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::world::World;
@@ -23,14 +24,15 @@ fn error(number: i32) -> io::Error {
     io::Error::from_raw_os_error(number)
 }
 
-fn invalid(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+fn invalid(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    observe::denied(world, task, libc::EINVAL);
     Err(error(libc::EINVAL))
 }
 
-fn prctl(_: &mut World, task: &mut Task) -> io::Result<Entry> {
+fn prctl(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     const SET_PTRACER: i32 = 0x5961_6d61;
     match task.int(0) {
-        libc::PR_SET_TSC | libc::PR_GET_TSC | libc::PR_SET_MM => Err(error(libc::EINVAL)),
+        libc::PR_SET_TSC | libc::PR_GET_TSC | libc::PR_SET_MM => invalid(world, task),
         // a death would come at a time of the kernel's
         libc::PR_SET_PDEATHSIG | libc::PR_SET_DUMPABLE | libc::PR_SET_TIMERSLACK | SET_PTRACER => {
             Ok(Entry::Done(0))
@@ -41,12 +43,12 @@ fn prctl(_: &mut World, task: &mut Task) -> io::Result<Entry> {
 }
 
 /// A filter of the job's own is its matter; one that asks another process would wait in the kernel.
-fn seccomp(_: &mut World, task: &mut Task) -> io::Result<Entry> {
+fn seccomp(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     const SET_FILTER: i32 = 1;
     const LISTENER: u64 = 1 << 3;
     const SYNC: u64 = 1;
     if task.int(0) == SET_FILTER && task.argument(1) & !SYNC & LISTENER != 0 {
-        return Err(error(libc::EINVAL));
+        return invalid(world, task);
     }
     Ok(Entry::Pass)
 }

@@ -36,7 +36,6 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_preadv, When::Blocking, random::readv),
     Rule(libc::SYS_preadv2, When::Blocking, random::readv),
     Rule(libc::SYS_sendfile, When::Blocking, random::second_is_not_entropy),
-    Rule(libc::SYS_splice, When::Blocking, random::first_is_not_entropy),
     Rule(
         libc::SYS_copy_file_range,
         When::Blocking,
