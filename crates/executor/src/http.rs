@@ -41,9 +41,9 @@ pub(crate) use slots::Slots;
 pub(crate) struct App {
     pub(crate) service: Service,
     pub(crate) offer: Offer,
+    pub(crate) environments: sandrun_environment::Environments,
     pub(crate) key: Option<WorkerKey>,
     /// Names of the layers that held at start.
-    pub(crate) environments: sandrun_environment::Environments,
     pub(crate) isolation: Vec<String>,
     pub(crate) class: Sha256Hex,
     /// Jobs that run at once.
