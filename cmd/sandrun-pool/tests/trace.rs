@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use sandrun_executor::{ExecutorClient, FileContent, Submission};
-use sandrun_types::BundlePath;
+use sandrun_types::{BundlePath, Manifest};
 use serde_json::{Value, json};
 use support::process::Process;
 use support::{BIN, Said, said};
@@ -63,8 +63,21 @@ impl Ground {
 
     /// Runs a script to its end.
     async fn job(&self, script: &str) -> anyhow::Result<Ended> {
+        self.run_script(script, Manifest::parse(b"{}")?).await
+    }
+
+    /// The same in class `det`.
+    async fn det(&self, script: &str) -> anyhow::Result<Ended> {
+        self.run_script(
+            script,
+            Manifest::parse(br#"{"entrypoint":"run.sh","class":"det"}"#)?,
+        )
+        .await
+    }
+
+    async fn run_script(&self, script: &str, manifest: Manifest) -> anyhow::Result<Ended> {
         let client = self.client()?;
-        let submission = Submission::new().file(
+        let submission = Submission::new().manifest(&manifest).file(
             BundlePath::parse("run.sh")?,
             FileContent::Bytes(script.as_bytes().to_vec()),
         );
@@ -156,6 +169,25 @@ async fn traces_are_shown_and_compared() -> anyhow::Result<()> {
         differ["difference"]["left"]["event"]["stream"], "stdout",
         "{differ}"
     );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_written_and_deleted_is_named() -> anyhow::Result<()> {
+    let ground = Ground::new().await?;
+    let writes = "echo x > /tmp/secret\nrm /tmp/secret\n";
+    let (one, two) = (
+        ground.det("echo 1\n").await?,
+        ground.det(&format!("{writes}echo 1\n")).await?,
+    );
+    for (job, file) in [(&one, "one.trace"), (&two, "two.trace")] {
+        ground.get(&format!("/trace/{}", job.id), file).await?;
+    }
+    let differ = ground.run(&["trace", "diff", "one.trace", "two.trace"]).await?;
+    assert_eq!(differ.code, 1, "{differ:?}");
+    for words in ["input files", "wrote /tmp/secret 2 bytes", "removed /tmp/secret"] {
+        assert!(differ.stdout.contains(words), "{words}: {}", differ.stdout);
+    }
     Ok(())
 }
 

@@ -1,6 +1,7 @@
 //! `trace`: what happened in a run, event by event, and the first event in which two runs differ.
 
 mod diff;
+mod later;
 mod place;
 mod show;
 
@@ -49,7 +50,8 @@ enum Action {
     /// Find the first event in which two traces differ
     #[command(after_help = format!("{PLACES}\n\n\
         It is found by bisection over the roots in the traces' files: of a trace at an executor only a few roots and one \
-        block of 256 events are fetched, however long it is.\n\n\
+        block of 256 events are fetched, however long it is. What only one of them has in that block is listed too, so \
+        that runs of two programs can be compared.\n\n\
         Exit codes, as diff(1) has them:\n  \
         0  the traces are the same\n  \
         1  they differ\n  \

@@ -6,9 +6,13 @@ use clap::Args;
 use sandrun_types::{DiffStep, Difference, Side, TraceDiff, TraceLeaf, TraceRoot};
 use serde::Serialize;
 
+use super::later::{self, Only};
 use super::place::{Parts, Place};
 use crate::exit::{Failure, Status, words};
 use crate::output::{Output, Report};
+
+/// Later differences that people are shown; scripts get all.
+const MOST_SHOWN: usize = 40;
 
 /// Arguments of `trace diff`.
 #[derive(Debug, Args)]
@@ -38,6 +42,8 @@ struct Found {
     /// What A has there; none if its trace is over.
     left: Option<TraceLeaf>,
     right: Option<TraceLeaf>,
+    /// What only one of them has, from there to the end of that block of events.
+    only: Vec<Only>,
 }
 
 /// What two traces are to each other.
@@ -79,11 +85,25 @@ impl Found {
                 .map_or_else(|| "(over)".to_owned(), TraceLeaf::to_string);
             let _ = writeln!(text, "  {name}     {words}");
         }
+        self.headers(&mut text);
+        if !self.only.is_empty() {
+            text += "  only in A (-) or in B (+), from there to the end of that block of events:\n";
+        }
+        for only in self.only.iter().take(MOST_SHOWN) {
+            let _ = writeln!(text, "  {only}");
+        }
+        if self.only.len() > MOST_SHOWN {
+            let _ = writeln!(text, "  … and {} more", self.only.len() - MOST_SHOWN);
+        }
+        text
+    }
+
+    /// In what two headers differ.
+    fn headers(&self, text: &mut String) {
         if let (Some(TraceLeaf::Header(left)), Some(TraceLeaf::Header(right))) = (&self.left, &self.right) {
             let fields = differing(left, right);
             let _ = writeln!(text, "  they differ in: {}", fields.join(", "));
         }
-        text
     }
 }
 
@@ -147,11 +167,21 @@ async fn compare(left: &Place, right: &Place) -> anyhow::Result<Compared> {
 
 impl Found {
     fn of(found: Difference) -> Self {
+        // headers that differ are told apart from the events
+        let own = |leaf: &Option<TraceLeaf>, after: Vec<TraceLeaf>| {
+            let first = leaf.clone().filter(|_| found.leaf > 0);
+            first.into_iter().chain(after).collect()
+        };
+        let only = later::differences(
+            own(&found.left, found.left_after),
+            own(&found.right, found.right_after),
+        );
         Self {
             event: found.leaf.checked_sub(1),
             before: found.before,
             left: found.left,
             right: found.right,
+            only,
         }
     }
 }

@@ -38,6 +38,10 @@ pub struct Difference {
     pub left: Option<TraceLeaf>,
     /// What the second has.
     pub right: Option<TraceLeaf>,
+    /// The rest of the first trace's block of leaves: what follows [`Self::left`], as far as it was read to find this.
+    pub left_after: Vec<TraceLeaf>,
+    /// The same of the second.
+    pub right_after: Vec<TraceLeaf>,
 }
 
 /// A search among so many blocks for the first whose root differs.
@@ -174,6 +178,10 @@ impl TraceDiff {
             leaf.transpose()
                 .map_err(|source| TraceFileError::Leaf { number, source })
         };
+        let after = |leaves: &[Vec<u8>]| -> Result<Vec<_>, TraceFileError> {
+            let rest = same + 1..leaves.len();
+            rest.filter_map(|at| read(leaves, at).transpose()).collect()
+        };
         let difference = Difference {
             leaf: number * TRACE_BLOCK + same as u64,
             before: (same.saturating_sub(CONTEXT)..same)
@@ -181,6 +189,8 @@ impl TraceDiff {
                 .collect::<Result<_, _>>()?,
             left: read(left, same)?,
             right: read(right, same)?,
+            left_after: after(left)?,
+            right_after: after(right)?,
         };
         if difference.left == difference.right {
             // the roots differ, the leaves below do not
