@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// ERC-20 that pays, by address or by its symbol in the deployments file; the native coin when not given
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Execution class: native, det, or an exact class id; the manifest's when not given
+    /// Execution class: native, det, or an exact class id; the manifest's when not given, else det
     #[arg(long, value_name = "CLASS", value_parser = class)]
     class: Option<ClassRequest>,
     /// Consecutive valid answers that a node needs behind it, at most 255
@@ -78,7 +78,8 @@ fn redundancy(text: &str) -> Result<Redundancy, String> {
     Redundancy::try_from(replicas).map_err(|error| error.to_string())
 }
 
-fn class(text: &str) -> Result<ClassRequest, String> {
+/// Reads a class: a kind, or an exact id.
+pub(super) fn class(text: &str) -> Result<ClassRequest, String> {
     match text {
         "native" => Ok(ClassRequest::Native),
         "det" => Ok(ClassRequest::Det),
