@@ -34,7 +34,8 @@ pub(super) fn differences(left: Vec<TraceLeaf>, right: Vec<TraceLeaf>) -> Vec<On
     loop {
         match (left.peek(), right.peek()) {
             (Some(a), Some(b)) if a == b => {
-                (left.next(), right.next());
+                left.next();
+                right.next();
                 (at, other) = (at + 1, other + 1);
             }
             (Some(_), None) => {
