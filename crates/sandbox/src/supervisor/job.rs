@@ -245,10 +245,7 @@ impl<'a> Supervision<'a> {
             }
         };
         while self.proc.is_none() && self.take_note(notes) {}
-        let engine = self
-            .proc
-            .take()
-            .map(|proc| det::Engine::new(main, det, proc, !self.sums_memory));
+        let engine = self.proc.take().map(|proc| det::Engine::new(main, det, proc));
         match engine {
             Some(Ok(mut engine)) => {
                 let end = engine.run(&mut events, &mut || self.glance(socket, notes));

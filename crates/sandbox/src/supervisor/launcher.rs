@@ -107,7 +107,7 @@ impl Machine {
             groups,
             covers,
             filter: filter::program(shared_memory),
-            traced_filter: filter::traced(shared_memory),
+            traced_filter: filter::traced(),
             dirs: setup.dirs,
         })
     }

@@ -93,13 +93,8 @@ pub(in crate::supervisor) fn main_process(init: HostId, watch: Watching<'_>) -> 
 
 impl Engine {
     /// The tracer of a job whose main process stands at its beginning.
-    pub(in crate::supervisor) fn new(
-        main: HostId,
-        det: Det,
-        proc: OwnedFd,
-        memory_files: bool,
-    ) -> io::Result<Self> {
-        let mut world = World::new(det, proc, memory_files);
+    pub(in crate::supervisor) fn new(main: HostId, det: Det, proc: OwnedFd) -> io::Result<Self> {
+        let mut world = World::new(det, proc);
         let task = Task::new(MAIN, MAIN, main, 0, trace::registers(main)?);
         world.last_id = MAIN;
         world.processes.insert(MAIN, Process::new(main, 1));

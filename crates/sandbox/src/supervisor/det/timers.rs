@@ -99,7 +99,7 @@ impl World {
             };
             let interval = timer.setting.interval;
             // of many expiries that nobody could see one by one, all count
-            let missed = if interval == 0 { 0 } else { (now - due) / interval };
+            let missed = (now - due).checked_div(interval).unwrap_or(0);
             timer.setting.due = (interval > 0).then(|| due + (missed + 1) * interval);
             match &mut timer.effect {
                 Effect::Readable { file, count } => {

@@ -80,8 +80,6 @@ pub(in crate::supervisor) struct World {
     pub(super) dying: Vec<TaskId>,
     /// When programs have to ask for the time may have changed.
     pub(super) due_changed: bool,
-    /// Files in memory are bounded here, so that the job may have some.
-    pub(super) memory_files: bool,
     /// There are named pipes.
     pub(super) has_fifos: bool,
     /// Device and inode of the job's standard output and error.
@@ -89,7 +87,7 @@ pub(in crate::supervisor) struct World {
 }
 
 impl World {
-    pub(super) fn new(det: Det, proc: OwnedFd, memory_files: bool) -> Self {
+    pub(super) fn new(det: Det, proc: OwnedFd) -> Self {
         Self {
             det,
             proc,
@@ -111,7 +109,6 @@ impl World {
             signals_sent: false,
             dying: Vec::new(),
             due_changed: false,
-            memory_files,
             has_fifos: false,
             outer: Vec::new(),
         }

@@ -24,7 +24,7 @@ fn futex(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let operation = task.int(1);
     let private = operation & libc::FUTEX_PRIVATE_FLAG != 0;
     let address = task.argument(0);
-    if address % 4 != 0 {
+    if !address.is_multiple_of(4) {
         return Err(error(libc::EINVAL));
     }
     match operation & !(libc::FUTEX_PRIVATE_FLAG | libc::FUTEX_CLOCK_REALTIME) {
