@@ -1,8 +1,9 @@
-//! `readlink` of what `/proc` links to.
+//! `readlink` of what `/proc` links to, and links to it.
 
 use std::io;
 
-use super::{paths, process_files};
+use super::{opens, paths, process_files};
+use crate::supervisor::det::observe;
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -13,6 +14,16 @@ pub(super) fn readlink(_: &mut World, task: &mut Task) -> io::Result<Entry> {
     let is_number = !path.is_empty() && path.iter().all(u8::is_ascii_digit);
     if is_number || may_be(b"fd/") || may_be(b"ns/") || path.starts_with(b"/dev/std") {
         return Ok(Entry::Make(seen));
+    }
+    Ok(Entry::Pass)
+}
+
+/// `symlink`, `symlinkat`: no other name for a file of `/proc` that is told in another form than the kernel's.
+pub(super) fn symlink(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let target = task.read_text(task.argument(0), paths::MAX)?;
+    if target.windows(5).any(|part| part == b"proc/") && opens::has_our_name(&target) {
+        observe::denied(world, task, libc::EACCES);
+        return Err(io::Error::from_raw_os_error(libc::EACCES));
     }
     Ok(Entry::Pass)
 }

@@ -46,6 +46,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_openat2, When::Always, opens::open),
     Rule(libc::SYS_readlink, When::Always, links::readlink),
     Rule(libc::SYS_readlinkat, When::Always, links::readlink),
+    Rule(libc::SYS_symlink, When::Always, links::symlink),
+    Rule(libc::SYS_symlinkat, When::Always, links::symlink),
     Rule(libc::SYS_getdents64, When::Always, directories::getdents64),
     Rule(libc::SYS_getdents, When::Always, directories::getdents),
     Rule(libc::SYS_stat, When::Always, attributes::stat),

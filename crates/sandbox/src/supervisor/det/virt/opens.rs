@@ -10,6 +10,7 @@ use sandrun_types::EntropySource;
 
 use super::paths;
 use super::process_files::{self, Form};
+use super::stat::Place;
 use crate::supervisor::det::clock::SECOND;
 use crate::supervisor::det::observe;
 use crate::supervisor::det::table::Entry;
@@ -52,7 +53,7 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     }
     let path = paths::absolute(world, task, dir, &path)?;
     let Some(target) = target(&path, task) else {
-        return Ok(Entry::Pass);
+        return not_by_another_name(world, task, &path, flags);
     };
     if target == Target::Entropy {
         // From now on reads of this process, and of those that it makes, are looked at.
@@ -76,15 +77,44 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 
 /// A quick look at a path that a task names: whether it may be one of ours.
 fn may_be_virtual(path: &[u8]) -> bool {
-    if path.starts_with(b"/proc/") || path.starts_with(b"/dev/") || path == b"/etc/mtab" {
+    let starts = |start: &[u8]| path.starts_with(start);
+    if starts(b"/proc/") || starts(b"/dev/") || path == b"/etc/mtab" {
         return true;
     }
+    let is_plain_system = starts(b"/usr/") && !path.windows(3).any(|part| part == b"/..");
+    !is_plain_system && has_our_name(path)
+}
+
+/// Whether the last part of a path is a name of ours.
+pub(super) fn has_our_name(path: &[u8]) -> bool {
     let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
-    let is_odd = path.first() != Some(&b'/') || path.windows(2).any(|pair| pair == b"//" || pair == b"/.");
     let name = std::str::from_utf8(last).unwrap_or_default();
-    let is_known = matches!(name, "random" | "urandom" | "uuid" | "boot_id" | "uptime")
-        || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent));
-    is_odd && is_known
+    matches!(name, "random" | "urandom" | "uuid" | "boot_id" | "uptime")
+        || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent))
+}
+
+/// A file of `/proc` by a detour (through a link to its directory, through `/proc/<id>/root`) would be the kernel's own:
+/// it is refused. Any other file by a name of ours is what it is.
+fn not_by_another_name(world: &mut World, task: &Task, path: &[u8], flags: i32) -> io::Result<Entry> {
+    if !has_our_name(path) {
+        return Ok(Entry::Pass);
+    }
+    let absent = Err(io::Error::from_raw_os_error(libc::ENOENT));
+    let Ok(file) = paths::open(world, task, path, true) else {
+        // What cannot be found from here is not there, and then the job is told so, or lies behind a link that is
+        // another for every process, as `/proc/self` is.
+        return if flags & libc::O_CREAT == 0 {
+            absent
+        } else {
+            Ok(Entry::Pass)
+        };
+    };
+    let (real, place) = world.look_at(task, &file)?;
+    if place == Place::Proc && real.mode & libc::S_IFMT == libc::S_IFREG {
+        observe::denied(world, task, libc::ENOENT);
+        return absent;
+    }
+    Ok(Entry::Pass)
 }
 
 /// What an absolute path stands for.
@@ -203,10 +233,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_odd_paths_are_looked_at() {
+    fn only_names_of_ours_are_looked_at() {
         for path in [
-            "/usr/lib/python3.11/stat.py",
-            "/work/status",
+            "/usr/lib/python3.11/stat",
+            "/work/main.py",
             "data/table.csv",
             "/usr/lib/libc.so.6",
             "maps.txt",
