@@ -14,9 +14,11 @@ use sandrun_types::{
 fn events(done: &Done) -> Vec<(u32, TaskEvent)> {
     done.trace()
         .into_iter()
-        .filter_map(|leaf| match leaf {
-            TraceLeaf::Event(TraceEvent::Task { task, event }) => Some((task.0, event)),
-            _ => None,
+        .filter_map(|leaf| {
+            let TraceLeaf::Event(TraceEvent::Task { task, event }) = leaf else {
+                return None;
+            };
+            Some((task.0, event))
         })
         .collect()
 }
@@ -141,9 +143,11 @@ fn every_change_of_the_tree_has_its_event() {
     assert_eq!(done.report.exit_code, 0, "{}", done.stderr());
     let changes: Vec<TreeChange> = events
         .into_iter()
-        .filter_map(|(_, event)| match event {
-            TaskEvent::Tree(change) => Some(change),
-            _ => None,
+        .filter_map(|(_, event)| {
+            let TaskEvent::Tree(change) = event else {
+                return None;
+            };
+            Some(change)
         })
         .collect();
     let made = |kind, text| TreeChange::Made {
@@ -197,9 +201,11 @@ fn programs_tasks_and_entropy_are_told_by_virtual_numbers() {
     let (_, events) = run(job);
     let programs: Vec<String> = events
         .iter()
-        .filter_map(|(_, event)| match event {
-            TaskEvent::Exec { path, .. } => Some(path.to_string()),
-            _ => None,
+        .filter_map(|(_, event)| {
+            let TaskEvent::Exec { path, .. } = event else {
+                return None;
+            };
+            Some(path.to_string())
         })
         .collect();
     assert_eq!(programs.len(), 4, "{programs:?}");
@@ -270,9 +276,11 @@ fn a_growing_file_is_hashed_at_growing_intervals() {
 fn a_program_of_the_job_is_told_by_its_bytes() {
     let bytes = std::fs::read("/bin/true").expect("a program");
     let (_, events) = run(Job::new(Interpreter::Itself, "prog", &bytes));
-    let program = events.iter().find_map(|(_, event)| match event {
-        TaskEvent::Exec { path, program, .. } => Some((path.to_string(), *program)),
-        _ => None,
+    let program = events.iter().find_map(|(_, event)| {
+        let TaskEvent::Exec { path, program, .. } = event else {
+            return None;
+        };
+        Some((path.to_string(), *program))
     });
     assert_eq!(program, Some(("/work/prog".to_owned(), FileHash::of(&bytes))));
 }
