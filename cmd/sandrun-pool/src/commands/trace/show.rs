@@ -72,7 +72,7 @@ fn print(file: std::fs::File, wanted: Option<Sha256Hex>, output: &Output) -> any
     let mut reader = TraceReader::new(BufReader::new(file)).map_err(not_whole)?;
     let mut text = Vec::new();
     let mut number = None;
-    while let Some(leaf) = reader.next() {
+    for leaf in reader.by_ref() {
         let leaf = match leaf {
             Ok(leaf) => leaf,
             Err(error) => {
