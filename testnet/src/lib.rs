@@ -7,6 +7,7 @@ mod demo;
 mod folder;
 mod market;
 mod postgres;
+pub mod probes;
 mod process;
 
 pub use demo::{Demo, FileSummary, JobSummary, NodePayment, Slash, Summary};

@@ -30,14 +30,17 @@ pub enum Role {
     Liar,
     /// Takes seats and says nothing.
     Silent,
+    /// What it should, but in class `native` alone.
+    Native,
 }
 
 impl Role {
-    const fn argument(self) -> Option<&'static str> {
+    const fn arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Honest => None,
-            Self::Liar => Some("liar"),
-            Self::Silent => Some("silent"),
+            Self::Honest => &[],
+            Self::Liar => &["--misbehave", "liar"],
+            Self::Silent => &["--misbehave", "silent"],
+            Self::Native => &["--class", "native"],
         }
     }
 
@@ -47,6 +50,7 @@ impl Role {
             Self::Honest => "honest",
             Self::Liar => "liar",
             Self::Silent => "silent",
+            Self::Native => "native",
         }
     }
 }
@@ -240,6 +244,7 @@ impl LocalMarket {
             |arguments| {
                 arguments.extend(["--worker-key".into(), worker_key.clone().into()]);
                 arguments.extend(["--data-dir".into(), directory.join("sandrun").into()]);
+                arguments.extend(["--ipfs-api".into(), self.ipfs_api.clone().into()]);
             },
         );
         let (executor, sandrun_url) = Service::start(spec, listening).await?;
@@ -286,12 +291,7 @@ impl LocalMarket {
                         .into_iter()
                         .flat_map(|token| ["--accept-token".into(), token.into()]),
                 );
-                arguments.extend(
-                    node.role
-                        .argument()
-                        .into_iter()
-                        .flat_map(|it| ["--misbehave".into(), it.into()]),
-                );
+                arguments.extend(node.role.arguments().iter().map(Into::into));
                 arguments.extend(self.config.agent_arguments.iter().map(Into::into));
             },
         )

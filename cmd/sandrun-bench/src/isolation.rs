@@ -10,7 +10,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use anyhow::Context as _;
-use sandrun_sandbox::{CancelHandle, Layer, Limits, RunRequest, Sandbox, SandboxConfig};
+use sandrun_sandbox::{CancelHandle, Class, Layer, Limits, RunRequest, Sandbox, SandboxConfig};
 use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
 use tempfile::TempDir;
 
@@ -59,15 +59,7 @@ pub(crate) fn start(program: &Path) -> anyhow::Result<Times> {
 /// No Python, a sandbox that does not start, a run that fails.
 pub(crate) fn python(program: &Path) -> anyhow::Result<Times> {
     let ground = Ground::new(program, "pass.py", Interpreter::Python3, b"pass\n")?;
-    let known = ground
-        .sandbox
-        .interpreters()
-        .iter()
-        .find(|(name, _)| *name == Interpreter::Python3);
-    let interpreter = known
-        .context("python3 is in none of the directories that jobs take it from")?
-        .1
-        .clone();
+    let interpreter = ground.interpreter()?;
     let mut bare = || {
         let mut command = Command::new(&interpreter);
         command.args(["-c", "pass"]);
@@ -76,9 +68,36 @@ pub(crate) fn python(program: &Path) -> anyhow::Result<Times> {
     take_turns(|| ground.run(), Some(&mut bare))
 }
 
+/// A Python that does nothing, in class `det`, beside the same interpreter in bubblewrap.
+///
+/// # Errors
+/// No Python, a sandbox that does not start, a run that fails.
+pub(crate) fn det(program: &Path) -> anyhow::Result<Times> {
+    let ground = Ground {
+        class: Class::Det,
+        ..Ground::new(program, "pass.py", Interpreter::Python3, b"pass\n")?
+    };
+    let interpreter = ground.interpreter()?;
+    let isolated = || {
+        let mut command = peer::bubblewrap(&interpreter);
+        command.args(["-c", "pass"]);
+        peer::run(command)
+    };
+    let there = isolated();
+    if let Err(error) = &there {
+        note(&format!(
+            "the peer is missing: {}; `tools/setup.sh bench` installs it",
+            words(error)
+        ));
+    }
+    let mut bubblewrap = isolated;
+    take_turns(|| ground.run(), there.is_ok().then_some(&mut bubblewrap))
+}
+
 /// A sandbox and one job for it.
 struct Ground {
     sandbox: Sandbox,
+    class: Class,
     // holds the job's files and outputs
     directory: TempDir,
     entry: Entry,
@@ -90,6 +109,7 @@ impl Ground {
         let directory = tempfile::tempdir().context("a temporary directory")?;
         let ground = Self {
             sandbox,
+            class: Class::Native,
             directory,
             entry: Entry {
                 entrypoint: BundlePath::parse(name)?,
@@ -99,6 +119,14 @@ impl Ground {
         std::fs::create_dir(ground.files())?;
         std::fs::write(ground.files().join(name), text)?;
         Ok(ground)
+    }
+
+    /// Where jobs have Python.
+    fn interpreter(&self) -> anyhow::Result<String> {
+        let mut known = self.sandbox.interpreters().iter();
+        let found = known.find(|(name, _)| *name == Interpreter::Python3);
+        let (_, path) = found.context("python3 is in none of the directories that jobs take it from")?;
+        Ok(path.to_string_lossy().into_owned())
     }
 
     fn files(&self) -> PathBuf {
@@ -117,6 +145,9 @@ impl Ground {
             env: std::collections::BTreeMap::new(),
             limits: Limits::default(),
             outputs: OutputPatterns::default(),
+            class: self.class,
+            environment: None,
+            trace: None,
         };
         let report = self.sandbox.run(&request, &(), &CancelHandle::new()?)?;
         anyhow::ensure!(

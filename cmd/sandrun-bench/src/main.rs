@@ -4,6 +4,7 @@
 //! it is no part of the product.
 
 mod blocks;
+mod det;
 mod gas;
 mod isolation;
 mod measure;
@@ -65,11 +66,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
         note(&format!("measuring {}", measure.name()));
         let taken = runtime(measure).and_then(|runtime| measure.take(&runtime, &program));
         match taken {
-            Ok(taken) => rows.extend(
-                taken
-                    .into_iter()
-                    .filter(|row| row.name.starts_with(&arguments.only)),
-            ),
+            Ok(taken) => rows.extend(taken.into_iter().filter(|row| {
+                row.name.starts_with(&arguments.only) || measure.name().starts_with(&arguments.only)
+            })),
             Err(error) => {
                 failures += 1;
                 note(&format!(

@@ -5,9 +5,10 @@ use std::path::Path;
 use sandrun_types::Redundancy;
 use tokio::runtime::Runtime;
 
+use crate::det::Load;
 use crate::queue::Rate;
 use crate::row::{Goal, Row};
-use crate::{blocks, gas, isolation, peer, queue, throughput};
+use crate::{blocks, det, gas, isolation, peer, queue, throughput};
 
 /// The peer of what is written to disk.
 const FLOOR: &str = "commits of one 1 KiB row";
@@ -39,10 +40,16 @@ pub(crate) enum Measure {
     QueuePostgres,
     /// `node.tasks`.
     NodeTasks,
+    /// `det.distinct`, see [`det`].
+    DetDistinct,
+    /// `det.cpu`, `det.io`, `det.clock`, `det.threads`, and `trace.size` of the first two.
+    Det(Load),
+    /// `det.start`, see [`isolation`].
+    DetStart,
 }
 
 impl Measure {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 20] = [
         Self::GasSlow(Redundancy::One),
         Self::GasSlow(Redundancy::Two),
         Self::GasSlow(Redundancy::Three),
@@ -57,6 +64,12 @@ impl Measure {
         Self::PoolEndToEnd,
         Self::QueuePostgres,
         Self::NodeTasks,
+        Self::DetDistinct,
+        Self::Det(Load::Cpu),
+        Self::Det(Load::Io),
+        Self::Det(Load::Clock),
+        Self::Det(Load::Threads),
+        Self::DetStart,
     ];
 
     /// The row's name.
@@ -74,6 +87,9 @@ impl Measure {
             Self::QueuePostgres => "queue.postgres".to_owned(),
             Self::PoolEndToEnd => "pool.end_to_end".to_owned(),
             Self::NodeTasks => "node.tasks".to_owned(),
+            Self::DetDistinct => "det.distinct".to_owned(),
+            Self::Det(load) => det_name(load).to_owned(),
+            Self::DetStart => "det.start".to_owned(),
         }
     }
 
@@ -88,7 +104,12 @@ impl Measure {
                 "pool.end_to_end.polled",
                 "pool.end_to_end.polled.p50",
             ],
-            Self::GasSlow(_)
+            Self::Det(Load::Cpu) => &["trace.size.cpu"],
+            Self::Det(Load::Io) => &["trace.size.io"],
+            Self::Det(Load::Clock | Load::Threads)
+            | Self::DetDistinct
+            | Self::DetStart
+            | Self::GasSlow(_)
             | Self::BlocksToPaid
             | Self::SandboxStart
             | Self::SandboxPython
@@ -212,12 +233,46 @@ impl Measure {
                 let rate = runtime.block_on(queue::node_tasks(program))?;
                 vec![self.rate(rate, "the sandbox alone, in parallel", 0.6)]
             }
+            Self::DetDistinct => vec![row(det::most_distinct(program)?, "answers", Goal::AtMost(1.0))],
+            Self::Det(load) => self.det(load, program)?,
+            Self::DetStart => {
+                let times = isolation::det(program)?;
+                let goal = Goal::AtMostTimesPeer(1.5);
+                vec![row(times.subject, "ms", Goal::None).beside(peer::BUBBLEWRAP, times.peer, goal)]
+            }
         })
+    }
+
+    /// One load beside the plain program, and the size of its trace where that is said.
+    fn det(self, load: Load, program: &Path) -> anyhow::Result<Vec<Row>> {
+        let times = match load {
+            Load::Cpu => 1.05,
+            Load::Io => 3.0,
+            Load::Clock => 1.0,
+            Load::Threads => 4.0,
+        };
+        let seconds = det::pairs(load, program)?;
+        let row = Row::new(&self.name(), seconds.subject, "s CPU", Goal::None);
+        let mut rows = vec![row.beside("plain", Some(seconds.peer), Goal::AtMostTimesPeer(times))];
+        for name in self.beside() {
+            let size = det::bytes_per_second(load, program)?;
+            rows.push(Row::new(name, size, "bytes/s", Goal::None));
+        }
+        Ok(rows)
     }
 
     fn rate(self, rate: Rate, peer: &str, times: f64) -> Row {
         let row = Row::new(&self.name(), rate.rate, "1/s", Goal::None);
         row.beside(peer, Some(rate.peer), Goal::AtLeastTimesPeer(times))
+    }
+}
+
+const fn det_name(load: Load) -> &'static str {
+    match load {
+        Load::Cpu => "det.cpu",
+        Load::Io => "det.io",
+        Load::Clock => "det.clock",
+        Load::Threads => "det.threads",
     }
 }
 
@@ -231,6 +286,8 @@ mod tests {
         assert_eq!(Measure::beginning_with("gas").len(), 3);
         assert_eq!(Measure::beginning_with("sandbox.p"), [Measure::SandboxPython]);
         assert!(Measure::beginning_with("sandbox.x").is_empty());
+        assert_eq!(Measure::beginning_with("det").len(), 6);
+        assert_eq!(Measure::beginning_with("trace").len(), 2);
         assert_eq!(Measure::beginning_with("queue.submit.p"), [Measure::QueueSubmit]);
         assert!(Measure::names().starts_with("gas.slow.r1, gas.slow.r2, gas.slow.r3, chain.blocks_to_paid"));
     }

@@ -106,9 +106,12 @@ impl List {
         })
     }
 
-    /// Puts `rows` in the place of all those whose names begin with `only`: a row that could not be measured anew goes.
+    /// Puts `rows` in the place of all those whose names begin with `only`, and of those that they are measured with: a
+    /// row that could not be measured anew goes.
     pub(crate) fn replace(&mut self, only: &str, rows: &[Row]) {
-        self.rows.retain(|row| !row.name.starts_with(only));
+        let is_new = |old: &Row| rows.iter().any(|row| row.name == old.name);
+        self.rows
+            .retain(|row| !row.name.starts_with(only) && !is_new(row));
         self.rows.extend_from_slice(rows);
         self.rows.sort_by(|a, b| a.name.cmp(&b.name));
     }
@@ -194,6 +197,16 @@ mod tests {
             values,
             [("gas.slow.r3".to_owned(), 0.5), ("sandbox.start".to_owned(), 5.0)]
         );
+    }
+
+    #[test]
+    fn a_row_that_is_measured_beside_another_is_there_once() {
+        let mut list = List {
+            path: PathBuf::new(),
+            rows: vec![gas(1.0), start(1.0, None)],
+        };
+        list.replace("sandbox", &[start(2.0, None), gas(2.0)]);
+        assert_eq!(list.rows, [gas(2.0), start(2.0, None)]);
     }
 
     #[test]

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use clap::Args;
 use sandrun_chain::{Chain, ConnectError, ConnectOptions, Deployment, Key, Password, VerifyError};
+use sandrun_environment::EnvironmentList;
 use sandrun_types::{Address, ChainId};
 
 use crate::config::home;
@@ -134,6 +135,24 @@ impl StoreArgs {
         sandrun_content::KuboClient::new(&self.ipfs_api)
             .with_context(|| format!("--ipfs-api {}", self.ipfs_api))
             .status(Status::BadInput)
+    }
+}
+
+/// Which environments have names.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct EnvironmentListArgs {
+    /// Names of environments beside the built-in ones: {"environments": {"NAME": "CONTENT ID"}}
+    #[arg(long, value_name = "FILE", env = "SANDRUN_ENVIRONMENTS_LIST")]
+    environments: Option<PathBuf>,
+}
+
+impl EnvironmentListArgs {
+    /// The list.
+    pub(crate) fn list(&self) -> anyhow::Result<EnvironmentList> {
+        match &self.environments {
+            Some(file) => EnvironmentList::with_file(file).status(Status::BadInput),
+            None => Ok(EnvironmentList::built_in()),
+        }
     }
 }
 

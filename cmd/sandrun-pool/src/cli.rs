@@ -65,6 +65,12 @@ pub(crate) enum LogFormat {
 pub(crate) enum Command {
     /// Post a job, wait for its result, download and verify it
     Submit(commands::submit::Arguments),
+    /// Run a program in the sandbox on this machine, without any service; --verify says whether it is deterministic
+    Run(commands::run::Arguments),
+    /// Show what happened in a run, or where two runs part
+    Trace(commands::trace::Arguments),
+    /// Check that a file is an output of a run, by its receipt and a proof
+    Verify(commands::verify::Arguments),
     /// Download and verify the result of a job that was posted earlier
     Fetch(commands::fetch::Arguments),
     /// Say how a job stands: what it waits for, who owes the next step, until when
@@ -97,6 +103,8 @@ pub(crate) enum Command {
     Pool(commands::pool::Arguments),
     /// Run the embedded content store with Kubo's RPC
     Content(commands::content::Arguments),
+    /// Lock, build and list environments: images of packages that jobs name in their manifest
+    Env(commands::env::Arguments),
     /// Make or show keys
     Keys(commands::keys::Arguments),
     /// Show or change a node's stake
@@ -143,7 +151,10 @@ impl Command {
             | Self::Pool(_)
             | Self::Content(_) => true,
             Self::Submit(_)
+            | Self::Run(_)
             | Self::Fetch(_)
+            | Self::Trace(_)
+            | Self::Verify(_)
             | Self::Job(_)
             | Self::Jobs(_)
             | Self::Nodes(_)
@@ -152,6 +163,7 @@ impl Command {
             | Self::Cancel(_)
             | Self::Logs(_)
             | Self::Drain(_)
+            | Self::Env(_)
             | Self::Keys(_)
             | Self::Stake(_)
             | Self::Earnings(_)

@@ -21,6 +21,8 @@ pub(crate) enum Status {
     NoAgreement,
     /// A result does not match what the chain or the service says of it.
     VerificationFailed,
+    /// What the program that `run` ran has ended with.
+    Program(u8),
     /// SIGINT came first.
     Interrupted,
     /// SIGTERM came first.
@@ -52,6 +54,7 @@ impl Status {
             Self::JobFailed => 5,
             Self::NoAgreement => 6,
             Self::VerificationFailed => 7,
+            Self::Program(code) => code,
             Self::Interrupted => 130,
             Self::Terminated => 143,
         }

@@ -11,6 +11,7 @@ mod config;
 mod exit;
 mod logging;
 mod output;
+mod perturbation;
 mod progress;
 mod remote;
 mod view;
@@ -27,6 +28,13 @@ fn main() -> ExitCode {
         sandrun_sandbox::supervisor_main();
     }
     let arguments: Vec<std::ffi::OsString> = std::env::args_os().collect();
+    // becomes the supervisor's launcher: single-threaded as well
+    if arguments
+        .get(1)
+        .is_some_and(|argument| argument == perturbation::COMMAND)
+    {
+        return perturbation::apply_and_execute(arguments.into_iter().skip(2));
+    }
     match cli::parse(&arguments) {
         Ok(cli) => run(cli),
         Err(early) => early.finish(&output::Output::before_arguments(&arguments)),

@@ -72,6 +72,11 @@ impl Output {
         write_out(text.as_bytes())
     }
 
+    /// Whether what a program prints is passed on: not with --quiet and --json.
+    pub(crate) fn shows_program(&self) -> bool {
+        !self.quiet && self.format == Format::Human
+    }
+
     /// What a job's program printed, on standard output; silent with --quiet and --json.
     pub(crate) fn program_output(&self, text: &str) -> anyhow::Result<()> {
         if self.quiet || self.format == Format::Json {

@@ -176,22 +176,24 @@ async fn a_job_goes_on_when_its_submit_is_ended_and_is_fetched_later() -> anyhow
 async fn a_liar_loses_its_bond() -> anyhow::Result<()> {
     let scene = Scene::with(&[Honest, Honest, Liar]).await?;
     let code = scene.code("hello", HELLO)?;
-    let said = scene.submit(&code, 3, &[]).await?;
-    assert_eq!(said.code, 0, "{said:?}");
-    let finished = said.json()?;
-    assert_eq!(
-        (count(&finished, "Paid"), count(&finished, "SlashedWrong")),
-        (2, 1),
-        "{finished}"
-    );
-    let seats = finished["payments"].as_array().into_iter().flatten();
-    let slashed: Vec<&str> = seats
-        .filter_map(|seat| seat["slashed"].as_str())
-        .filter(|it| *it != "0")
-        .collect();
-    // 30 % of five prices of 0.1
-    assert_eq!(slashed, ["0.15"]);
-    assert_eq!(file(&finished, "outputs/out.txt", &scene)?, "42");
+    // of a bond of five prices of 0.1: 30 % where honest nodes may differ, all of it where they cannot
+    for (class, penalty) in [("native", "0.15"), ("det", "0.5")] {
+        let said = scene.submit(&code, 3, &["--class", class]).await?;
+        assert_eq!(said.code, 0, "{said:?}");
+        let finished = said.json()?;
+        assert_eq!(
+            (count(&finished, "Paid"), count(&finished, "SlashedWrong")),
+            (2, 1),
+            "{finished}"
+        );
+        let seats = finished["payments"].as_array().into_iter().flatten();
+        let slashed: Vec<&str> = seats
+            .filter_map(|seat| seat["slashed"].as_str())
+            .filter(|it| *it != "0")
+            .collect();
+        assert_eq!(slashed, [penalty]);
+        assert_eq!(file(&finished, "outputs/out.txt", &scene)?, "42");
+    }
     scene.market.stop().await;
     Ok(())
 }

@@ -11,6 +11,7 @@ use sandrun_chain::{
 use sandrun_content::{ContentError, ContentStore};
 use sandrun_core::market::rules::Windows;
 use sandrun_core::market::{JobFacts, Phase};
+use sandrun_environment::IMAGE_LIMITS;
 use sandrun_types::{Address, Amount, Capabilities, JobId, NodeIndex, Order, Token};
 
 use crate::fit::announced;
@@ -51,6 +52,17 @@ pub enum ClientError {
     /// The bundle can't be stored.
     #[error("storing the bundle failed: {0}")]
     Store(#[from] ContentError),
+    /// The environment can't be had.
+    #[error(
+        "the environment {id} is not in the content store ({source}): nodes fetch it from there, so put it in first with \
+         `sandrun-pool env build LOCK --store URL`"
+    )]
+    Environment {
+        /// Its content id, as the manifest has it.
+        id: String,
+        /// What the store says.
+        source: Box<ContentError>,
+    },
     /// The chain did not answer.
     #[error(transparent)]
     Rpc(#[from] RpcError),
@@ -122,6 +134,7 @@ impl Client {
             self.reader.nodes()
         )?;
         let capabilities = self.capabilities().await?;
+        self.has_environment(job).await?;
         let decimals = self.decimals(wish.token, &tokens).await?;
         let terms = Terms {
             parameters: &parameters,
@@ -153,6 +166,27 @@ impl Client {
         let head = self.reader.chain().head().await?;
         let first = self.reader.deployment().deployed_block;
         Ok(announced(&self.reader.events(first, head.block.number).await?))
+    }
+
+    /// What no node could fetch is said before anything is paid.
+    async fn has_environment(&self, job: &PreparedJob) -> Result<(), ClientError> {
+        // a name that was not resolved is refused by the nodes' own words
+        let Some(id) = job
+            .manifest
+            .environment
+            .as_deref()
+            .and_then(|text| text.parse().ok())
+        else {
+            return Ok(());
+        };
+        match self.store.list(id, "", &IMAGE_LIMITS).await {
+            Ok(_) => Ok(()),
+            Err(source) if source.is_unavailable() => Err(ClientError::Environment {
+                id: id.to_string(),
+                source: Box::new(source),
+            }),
+            Err(error) => Err(error.into()),
+        }
     }
 
     async fn decimals(&self, token: Token, allowed: &[sandrun_chain::TokenTerms]) -> Result<u8, ClientError> {

@@ -13,7 +13,7 @@ use crate::PreparedJob;
 /// What a job asks for and a node does not have.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Missing {
-    /// A named environment: no executor has any.
+    /// An environment: the executor fetches none.
     Environment(String),
     /// Packages to install: no executor installs any.
     Packages,
@@ -35,7 +35,8 @@ impl fmt::Display for Missing {
         match self {
             Self::Environment(name) => write!(
                 f,
-                "it asks for the environment `{name}`, and no node has environments: remove it from the manifest"
+                "it asks for the environment {name}, and they have no environments (`sandrun-pool nodes --json` lists what \
+                 they have)"
             ),
             Self::Packages => f.write_str(
                 "it asks for packages, and nodes install none: put them into the code and remove `requirements` from \
@@ -94,7 +95,7 @@ pub(crate) fn nodes_for(
 /// What a machine with these capabilities lacks.
 fn missing(job: &PreparedJob, has: &Capabilities) -> Option<Missing> {
     let manifest = &job.manifest;
-    if let Some(environment) = &manifest.environment {
+    if let Some(environment) = manifest.environment.as_ref().filter(|_| !has.environments) {
         return Some(Missing::Environment(environment.clone()));
     }
     if manifest.requirements.is_some() {
@@ -152,5 +153,9 @@ mod tests {
             Some(Missing::Interpreter("ruby"))
         );
         assert_eq!(lacks(r#"{"gpu": {"required": true}}"#), Some(Missing::Gpu));
+        assert!(matches!(
+            lacks(r#"{"environment": "ml-basic"}"#),
+            Some(Missing::Environment(_))
+        ));
     }
 }

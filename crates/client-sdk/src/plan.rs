@@ -13,6 +13,9 @@ use sandrun_types::{
 use crate::PreparedJob;
 use crate::fit::{Missing, nodes_for};
 
+/// The class of jobs that ask for none: only there can nodes be held to one answer.
+const DEFAULT_CLASS: ClassRequest = ClassRequest::Det;
+
 /// What a client wants, beside the job itself.
 #[derive(Debug, Clone)]
 pub struct Wish {
@@ -26,7 +29,7 @@ pub struct Wish {
     pub payment: Amount,
     /// How many nodes run it.
     pub redundancy: Redundancy,
-    /// The class; the manifest's when not given.
+    /// The class; the manifest's when not given, else any of the kind `det`.
     pub class: Option<ClassRequest>,
     /// Consecutive valid answers that a node needs.
     pub min_reputation: u16,
@@ -162,7 +165,7 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
         });
     }
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
-    let request = wish.class.or(job.manifest.class).unwrap_or(ClassRequest::Native);
+    let request = wish.class.or(job.manifest.class).unwrap_or(DEFAULT_CLASS);
     let class = choose_class(terms.nodes, request, wish.redundancy)?;
     enough_nodes(job, class, wish.redundancy, terms.nodes, terms.capabilities)?;
     let least = least_bond(price, token)?;
@@ -198,7 +201,7 @@ pub fn runnable(
     nodes: &[NodeRecord],
     capabilities: &BTreeMap<NodeIndex, Capabilities>,
 ) -> Result<(), PlanError> {
-    let request = job.manifest.class.unwrap_or(ClassRequest::Native);
+    let request = job.manifest.class.unwrap_or(DEFAULT_CLASS);
     let class = choose_class(nodes, request, redundancy)?;
     enough_nodes(job, class, redundancy, nodes, capabilities)
 }

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use sandrun_content::{Limits, MANIFEST_NAME, PackError, PackedTree, pack_bundle};
+use sandrun_environment::{EnvironmentList, UnknownEnvironment};
 use sandrun_types::{
     BundlePath, BundlePathError, ContentDigest, Entry, Manifest, ManifestDigest, ManifestError, Requirements,
 };
@@ -145,6 +146,9 @@ pub enum PrepareError {
         /// The biggest files, with their sizes.
         biggest: Vec<String>,
     },
+    /// The manifest's environment.
+    #[error("the manifest's `environment`: {0}")]
+    Environment(#[from] UnknownEnvironment),
     /// The bundle can't be packed.
     #[error("packing the code failed: {0}")]
     Pack(#[from] PackError),
@@ -156,6 +160,27 @@ pub enum PrepareError {
 /// # Errors
 /// [`PrepareError`], naming the file and what to do.
 pub fn prepare(code: &Path, manifest: Option<&Path>) -> Result<PreparedJob, PrepareError> {
+    prepare_with(code, manifest, |asked| Ok(asked.to_owned()))
+}
+
+/// As [`prepare`], for the market: an environment that the manifest has by name stands in the bundle by its content id,
+/// as `list` has it. What nodes run with is then fixed by the order's manifest digest, whatever their own lists say.
+///
+/// # Errors
+/// As [`prepare`], and a name that is not in the list.
+pub fn prepare_for_market(
+    code: &Path,
+    manifest: Option<&Path>,
+    list: &EnvironmentList,
+) -> Result<PreparedJob, PrepareError> {
+    prepare_with(code, manifest, |asked| Ok(list.resolve(asked)?.to_string()))
+}
+
+fn prepare_with(
+    code: &Path,
+    manifest: Option<&Path>,
+    environment: impl FnOnce(&str) -> Result<String, PrepareError>,
+) -> Result<PreparedJob, PrepareError> {
     let unreadable = |what, path: &Path, source| PrepareError::Unreadable {
         what,
         path: path.to_owned(),
@@ -170,6 +195,9 @@ pub fn prepare(code: &Path, manifest: Option<&Path>) -> Result<PreparedJob, Prep
         Some(path) => read_manifest(path)?,
         None => Manifest::default(),
     };
+    if let Some(asked) = &mut parsed.environment {
+        *asked = environment(asked)?;
+    }
     let gathered = if kind.is_dir() {
         gather(code)?
     } else {
@@ -364,6 +392,23 @@ mod tests {
         let code = directory(&[("job.json", r#"{"entrypoint": "other.py"}"#), ("main.py", "")]);
         let error = prepare(code.path(), None).unwrap_err().to_string();
         assert!(error.contains("other.py"), "{error}");
+    }
+
+    #[test]
+    fn on_the_market_an_environment_stands_by_its_id() {
+        let code = directory(&[("main.py", ""), ("job.json", r#"{"environment": "ml-basic"}"#)]);
+        let list = EnvironmentList::built_in();
+        let id = list.resolve("ml-basic").unwrap().to_string();
+        let job = prepare_for_market(code.path(), None, &list).unwrap();
+        assert_eq!(job.manifest.environment.as_deref(), Some(id.as_str()));
+        assert_eq!(job.manifest_digest, job.manifest.digest());
+        let named = prepare(code.path(), None).unwrap();
+        assert_eq!(named.manifest.environment.as_deref(), Some("ml-basic"));
+        assert_ne!(job.bundle_digest(), named.bundle_digest());
+        let words = prepare_for_market(code.path(), None, &EnvironmentList::default())
+            .unwrap_err()
+            .to_string();
+        assert!(words.contains("no environment `ml-basic`"), "{words}");
     }
 
     #[test]

@@ -8,7 +8,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use sandrun_types::{BundlePath, ClassId, Interpreter, Manifest};
+use sandrun_sandbox::Class;
+use sandrun_types::{BundlePath, ClassId, ClassRequest, Interpreter, Manifest};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -20,7 +21,7 @@ const MIB: u64 = 1024 * 1024;
 /// What the executor offers.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    pub(crate) class: ClassId,
+    pub(crate) classes: Vec<(Class, ClassId)>,
     pub(crate) limits: Limits,
     pub(crate) interpreters: Vec<Interpreter>,
 }
@@ -29,12 +30,9 @@ pub(crate) struct Offer {
 #[derive(Debug, Error)]
 pub(crate) enum Refusal {
     #[error(
-        "manifest field \"environment\": this executor has no environment {0:?} (GET /environments lists them); leave \
-         it out and bring packages in the bundle"
+        "manifest field \"class\": this executor runs {offered}; ask for one of them, or submit elsewhere"
     )]
-    Environment(String),
-    #[error("manifest field \"class\": this executor runs class {}; ask for native or that one", hex::encode(.0.0))]
-    Class(ClassId),
+    Class { offered: String },
     #[error("manifest field \"gpu\": this executor has no GPU; leave it out, or submit to one that has")]
     Gpu,
     #[error("manifest field \"memory_mb\": {asked} is more than the {most} MiB that a job may have here")]
@@ -55,12 +53,6 @@ impl Offer {
     /// The bounds that a job runs within, or why it does not run here. `bundle` is where its files lie.
     pub(crate) fn admit(&self, job: &Assembled, bundle: &Path) -> Result<sandrun_sandbox::Limits, Refusal> {
         let manifest = &job.manifest;
-        if let Some(environment) = &manifest.environment {
-            return Err(Refusal::Environment(environment.clone()));
-        }
-        if manifest.class.is_some_and(|class| !class.accepts(self.class)) {
-            return Err(Refusal::Class(self.class));
-        }
         if manifest.gpu.as_ref().is_some_and(|gpu| gpu.required) {
             return Err(Refusal::Gpu);
         }
@@ -79,6 +71,27 @@ impl Offer {
             return Err(Refusal::Interpreter(interpreter));
         }
         self.bounds(manifest)
+    }
+
+    /// The class that a job runs under: what the submission asks for, which has to be one that the manifest accepts;
+    /// what the manifest asks for; `native` where nobody asks.
+    pub(crate) fn class(
+        &self,
+        asked: Option<ClassRequest>,
+        manifest: &Manifest,
+    ) -> Result<(Class, ClassId), Refusal> {
+        let wanted = [asked, manifest.class];
+        let accepts = |id: ClassId| wanted.into_iter().flatten().all(|request| request.accepts(id));
+        let found = self.classes.iter().copied().find(|(_, id)| accepts(*id));
+        found.ok_or_else(|| {
+            let words = self
+                .classes
+                .iter()
+                .map(|(class, id)| format!("{class} ({})", hex::encode(id.0)));
+            Refusal::Class {
+                offered: words.collect::<Vec<_>>().join(", "),
+            }
+        })
     }
 
     fn bounds(&self, manifest: &Manifest) -> Result<sandrun_sandbox::Limits, Refusal> {
@@ -142,7 +155,7 @@ mod tests {
 
     fn admit(manifest: &str) -> Result<sandrun_sandbox::Limits, Refusal> {
         let offer = Offer {
-            class: ClassId([0; 32]),
+            classes: vec![(Class::Native, ClassId([0; 32]))],
             limits: Limits::default(),
             interpreters: vec![Interpreter::Bash],
         };
@@ -160,6 +173,7 @@ mod tests {
             entrypoint: BundlePath::parse("run.sh").unwrap(),
             interpreter,
         };
+        offer.class(None, &manifest)?;
         offer.admit(
             &Assembled {
                 manifest,
@@ -182,9 +196,27 @@ mod tests {
     }
 
     #[test]
+    fn the_first_class_that_everybody_accepts_is_taken() {
+        let id = |kind: u8| ClassId([kind; 32]);
+        let offer = Offer {
+            classes: vec![(Class::Native, id(0)), (Class::Det, id(1))],
+            limits: Limits::default(),
+            interpreters: Vec::new(),
+        };
+        let class = |asked: Option<ClassRequest>, manifest: &str| {
+            let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
+            offer.class(asked, &manifest).ok().map(|(class, _)| class)
+        };
+        assert_eq!(class(None, "{}"), Some(Class::Native));
+        assert_eq!(class(None, r#"{"class":"det"}"#), Some(Class::Det));
+        assert_eq!(class(Some(ClassRequest::Exact(id(1))), "{}"), Some(Class::Det));
+        assert_eq!(class(Some(ClassRequest::Native), r#"{"class":"det"}"#), None);
+        assert_eq!(class(Some(ClassRequest::Exact(id(9))), "{}"), None);
+    }
+
+    #[test]
     fn what_cannot_be_honoured_is_refused_with_its_field() {
         for (manifest, field) in [
-            (r#"{"environment":"ml-basic"}"#, "environment"),
             (r#"{"class":"det"}"#, "class"),
             (r#"{"gpu":{"required":true}}"#, "gpu"),
             (r#"{"gpu":{"min_vram_gb":8}}"#, "gpu"),

@@ -5,6 +5,7 @@
 
 mod body;
 mod error;
+mod evidence;
 mod follow;
 mod submission;
 
@@ -23,7 +24,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use crate::origin::{self, Origin};
 use crate::wire::{
-    Begun, Cancelled, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs, Stats, Submitted, health_challenge,
+    Begun, Cancelled, EnvironmentEntry, Environments, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs,
+    Stats, Submitted, health_challenge,
 };
 
 pub use error::ClientError;
@@ -174,6 +176,23 @@ impl ExecutorClient {
         self.json(self.get(&["health"]).timeout(HEALTH)).await
     }
 
+    /// `GET /environments`.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it does not answer, or knows no environments in this form.
+    pub async fn environments(&self) -> Result<Environments, ClientError> {
+        self.json(self.get(&["environments"])).await
+    }
+
+    /// `POST /environments/{name or content id}`: has the service get an image ready, and waits until it is.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] where it cannot be had, others where it may be later.
+    pub async fn obtain_environment(&self, asked: &str) -> Result<EnvironmentEntry, ClientError> {
+        let request = self.request(Method::POST, &["environments", asked]);
+        self.json(request.timeout(UPLOAD)).await
+    }
+
     /// `GET /health` with a fresh challenge: returns the worker id that the service proved to hold the key of.
     /// `audience` is the caller's own name, which the proof is bound to, as it is to this client's endpoint.
     ///
@@ -272,6 +291,9 @@ impl ExecutorClient {
             .request(Method::POST, &["submit"])
             .timeout(UPLOAD)
             .multipart(form);
+        if let Some(class) = submission.class {
+            request = request.query(&[("class", hex::encode(class.0))]);
+        }
         if let Some(key) = submission.key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }

@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use sandrun_environment::EnvironmentsConfig;
 use sandrun_sandbox::SandboxConfig;
 
 use crate::jobs::{QuotaRules, Retention};
@@ -37,6 +38,8 @@ pub struct ExecutorConfig {
     pub kept_bytes: Option<u64>,
     /// How jobs are isolated.
     pub sandbox: SandboxConfig,
+    /// The images of packages that jobs can name; they are kept in a folder of the data folder, over restarts too.
+    pub environments: EnvironmentsConfig,
     /// How long jobs, streams and requests in flight have to end after the shutdown signal, before they are dropped.
     pub grace: Duration,
 }
@@ -63,6 +66,7 @@ impl ExecutorConfig {
             retention: Retention::default(),
             kept_bytes: None,
             sandbox,
+            environments: EnvironmentsConfig::default(),
             grace: Duration::from_secs(5),
         }
     }

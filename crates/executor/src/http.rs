@@ -2,15 +2,18 @@
 //!
 //! Owns the mapping between requests and the service's questions and answers. Never decides anything about a job.
 
+mod environments;
 mod error;
 mod follow;
 mod info;
 mod outputs;
 mod path;
+mod proof;
 mod slots;
 mod status;
 mod stream;
 mod submit;
+mod trace;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,6 +41,7 @@ pub(crate) use slots::Slots;
 pub(crate) struct App {
     pub(crate) service: Service,
     pub(crate) offer: Offer,
+    pub(crate) environments: sandrun_environment::Environments,
     pub(crate) key: Option<WorkerKey>,
     /// Names of the layers that held at start.
     pub(crate) isolation: Vec<String>,
@@ -70,7 +74,8 @@ pub(crate) fn router(app: Shared) -> Router {
         .route("/", get(info::root))
         .route("/health", get(info::health))
         .route("/stats", get(info::stats))
-        .route("/environments", get(info::environments))
+        .route("/environments", get(environments::list))
+        .route("/environments/{name}", post(environments::obtain))
         // The body is bounded by `upload::bounded`, which lets a client finish sending before it is refused.
         .route("/submit", post(submit::submit).layer(DefaultBodyLimit::disable()))
         .route("/status/{id}", get(status::status))
@@ -79,6 +84,9 @@ pub(crate) fn router(app: Shared) -> Router {
         .route("/follow/{id}", get(follow::follow))
         .route("/jobs/{id}", delete(follow::cancel))
         .route("/receipt/{id}", get(status::receipt))
+        .route("/trace/{id}", get(trace::trace))
+        .route("/proof/{id}/{stream}", get(proof::stream))
+        .route("/proof/{id}/outputs/{*path}", get(proof::file))
         .route("/outputs/{id}", get(outputs::list))
         .route("/outputs/{id}/{*path}", get(outputs::file))
         .route("/download/{id}", get(outputs::download))

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sandrun_sandbox::{CancelHandle, RunRequest};
-use sandrun_types::Receipt;
+use sandrun_content::ContentId;
+use sandrun_sandbox::{CancelHandle, Class, RunRequest};
+use sandrun_types::{ClassId, FileHash, Receipt};
 use tokio::sync::watch;
 
 use crate::id::RunId;
+use crate::image::Image;
 use crate::log::{self, LogReader, LogWriter};
 use crate::upload::Assembled;
 use crate::wire::JobState;
@@ -81,6 +83,11 @@ impl JobFolder {
         self.path.join("outputs")
     }
 
+    /// The run's trace; a discarded run has none.
+    pub(crate) fn trace(&self) -> PathBuf {
+        self.path.join("trace")
+    }
+
     /// What it printed.
     fn log(&self) -> PathBuf {
         self.path.join("log")
@@ -126,6 +133,9 @@ pub(crate) struct Job {
     pub(crate) folder: Arc<JobFolder>,
     pub(crate) inputs: Assembled,
     pub(crate) limits: sandrun_sandbox::Limits,
+    /// How it runs, and the exact id of that.
+    pub(crate) class: (Class, ClassId),
+    pub(crate) image: Image,
     pub(crate) cancel: Cancel,
     /// Nobody will ask for it again once it has ended without a trace.
     pub(crate) is_discarded: bool,
@@ -143,6 +153,7 @@ impl Job {
         folder: Arc<JobFolder>,
         inputs: Assembled,
         limits: sandrun_sandbox::Limits,
+        class: (Class, ClassId),
     ) -> io::Result<Self> {
         let (writer, log) = log::new(&folder.log());
         let (stage, _) = watch::channel(Stage::Queued);
@@ -151,6 +162,8 @@ impl Job {
             folder,
             inputs,
             limits,
+            class,
+            image: Image::default(),
             cancel: Cancel(Mutex::new(Some(CancelHandle::new()?))),
             is_discarded: false,
             writer,
@@ -163,6 +176,7 @@ impl Job {
     /// The run is over: what only a run needs is let go, as the job itself is remembered for long.
     pub(crate) fn close(&self) {
         self.cancel.close();
+        self.image.release();
         self.writer.close();
     }
 
@@ -177,6 +191,9 @@ impl Job {
             env: manifest.env.clone(),
             limits: self.limits,
             outputs: manifest.outputs.clone(),
+            class: self.class.0,
+            environment: self.image.id().map(ContentId::to_digest),
+            trace: (!self.is_discarded).then(|| self.folder.trace()),
         }
     }
 }
@@ -214,4 +231,8 @@ pub(crate) struct Ended {
     pub(crate) signature: Option<[u8; 64]>,
     /// `Completed` or `Failed`.
     pub(crate) state: JobState,
+    /// What of stdout and stderr is under the output root; `None` if it was not run.
+    pub(crate) streams: Option<[FileHash; 2]>,
+    /// Bytes of its trace on disk; 0 where there is none.
+    pub(crate) trace_bytes: u64,
 }

@@ -51,7 +51,7 @@ pub(crate) fn run(sandbox: &Sandbox, job: &Job, key: Option<&WorkerKey>) -> Fini
     if let Err(error) = &result {
         tracing::warn!(error = error as &dyn std::error::Error, "there is no result");
     }
-    let finished = finish(job, sandbox.class(), result, key);
+    let finished = finish(job, result, key);
     if job.is_discarded && finished.bytes == 0 && finished.ended.receipt.output_files.is_empty() {
         // the receipt is all that there is
         job.folder.remove();
@@ -63,19 +63,20 @@ pub(crate) fn run(sandbox: &Sandbox, job: &Job, key: Option<&WorkerKey>) -> Fini
 }
 
 /// The end of a job that has no result, for a reason that the sandbox does not know.
-pub(crate) fn never_run(job: &Job, class: ClassId, why: RunError, key: Option<&WorkerKey>) -> Finished {
-    finish(job, class, Err(why), key)
+pub(crate) fn never_run(job: &Job, why: RunError, key: Option<&WorkerKey>) -> Finished {
+    finish(job, Err(why), key)
 }
 
-fn finish(
-    job: &Job,
-    class: ClassId,
-    result: Result<RunReport, RunError>,
-    key: Option<&WorkerKey>,
-) -> Finished {
+fn finish(job: &Job, result: Result<RunReport, RunError>, key: Option<&WorkerKey>) -> Finished {
+    let mut streams = None;
+    let mut trace_bytes = 0;
     let (cpu, mut receipt) = match result {
-        Ok(report) => (report.usage.cpu, of_report(job, &report)),
-        Err(error) => (Duration::ZERO, of_error(job, class, &error)),
+        Ok(report) => {
+            streams = Some(report.streams);
+            trace_bytes = if job.is_discarded { 0 } else { report.trace.bytes };
+            (report.usage.cpu, of_report(job, &report))
+        }
+        Err(error) => (Duration::ZERO, of_error(job, job.class.1, &error)),
     };
     let verdict = match (receipt.outcome, receipt.exit_code) {
         (RunOutcome::Exited, 0) => Verdict::Completed,
@@ -103,12 +104,16 @@ fn finish(
     Finished {
         verdict,
         cpu,
-        bytes: outputs.saturating_add(job.log.length()),
+        bytes: outputs
+            .saturating_add(job.log.length())
+            .saturating_add(trace_bytes),
         ended: Ended {
             receipt,
             receipt_bytes,
             signature,
             state,
+            streams,
+            trace_bytes,
         },
     }
 }
@@ -119,7 +124,7 @@ fn blank(job: &Job, class: ClassId) -> Receipt {
     Receipt {
         class: Sha256Hex(class.0),
         cpu_time_us: 0,
-        environment: manifest.environment.clone().unwrap_or_default(),
+        environment: job.image.id().map(|id| id.to_string()).unwrap_or_default(),
         exit_code: -1,
         explanation: String::new(),
         format: RECEIPT_FORMAT.to_owned(),

@@ -8,6 +8,7 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use sandrun_environment::{CacheError, Environments};
 use sandrun_sandbox::{Sandbox, StartError};
 use sandrun_serve::Bounds;
 use sandrun_store::LockFile;
@@ -40,6 +41,9 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The folder of environments cannot be used.
+    #[error("the environments cannot be opened")]
+    Environments(#[from] CacheError),
     /// Another executor works in the data folder.
     #[error("another executor uses the data folder {}; stop it, or give this one a folder of its own", .0.display())]
     Locked(PathBuf),
@@ -100,7 +104,10 @@ impl Executor {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        let sandbox_config = config.sandbox.clone();
+        let (images, setup) = (config.data_dir.join("environments"), config.environments.clone());
+        let environments = tokio::task::spawn_blocking(move || Environments::open(&images, setup)).await??;
+        let mut sandbox_config = config.sandbox.clone();
+        sandbox_config.environments_dir = Some(environments.images_dir());
         let sandbox = Arc::new(tokio::task::spawn_blocking(move || Sandbox::start(sandbox_config)).await??);
         let shutdown = CancellationToken::new();
         let jobs = jobs_dir(&config.data_dir);
@@ -120,7 +127,7 @@ impl Executor {
         let app = App {
             service,
             offer: Offer {
-                class: sandbox.class(),
+                classes: sandbox.classes().to_vec(),
                 limits: config.limits.clone(),
                 interpreters: sandbox
                     .interpreters()
@@ -128,6 +135,7 @@ impl Executor {
                     .map(|(interpreter, _)| *interpreter)
                     .collect(),
             },
+            environments,
             key,
             isolation: sandbox.layers().names(),
             class: Sha256Hex(sandbox.class().0),

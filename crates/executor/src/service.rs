@@ -241,8 +241,8 @@ impl Task {
                 Ok(JobState::Failed)
             }
             Phase::Queued => {
-                let (class, key) = (self.tools.sandbox.class(), self.tools.key.as_ref());
-                let finished = runner::never_run(job, class, RunError::Cancelled, key);
+                let key = self.tools.key.as_ref();
+                let finished = runner::never_run(job, RunError::Cancelled, key);
                 job.span.in_scope(|| tracing::info!("cancelled while it waited"));
                 self.finish(id, finished);
                 Ok(JobState::Failed)
@@ -326,8 +326,7 @@ impl Task {
                 job.span
                     .in_scope(|| tracing::error!(%error, "a run's thread died"));
                 let why = RunError::Internal(error.to_string());
-                let finished =
-                    runner::never_run(job, self.tools.sandbox.class(), why, self.tools.key.as_ref());
+                let finished = runner::never_run(job, why, self.tools.key.as_ref());
                 self.finish(id, finished);
             }
         }
@@ -364,7 +363,6 @@ impl Task {
     /// Ends every job: waiting ones at once, running ones as soon as all their processes are dead.
     async fn stop(mut self) {
         self.commands.close();
-        let class = self.tools.sandbox.class();
         for id in self.registry.active() {
             let Some((job, phase, _)) = self.registry.job(id) else {
                 continue;
@@ -373,7 +371,7 @@ impl Task {
                 Phase::Running => job.cancel.cancel(),
                 Phase::Queued => {
                     let key = self.tools.key.as_ref();
-                    let finished = runner::never_run(job, class, RunError::Cancelled, key);
+                    let finished = runner::never_run(job, RunError::Cancelled, key);
                     self.finish(id, finished);
                 }
                 Phase::Ended { .. } | Phase::Delivered { .. } => {}

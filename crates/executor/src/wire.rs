@@ -18,15 +18,59 @@ pub struct Health {
     /// Base64 of the signature over the challenge, if one was sent and there is a key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub proof: Option<String>,
-    /// The exact class that jobs run under.
+    /// The exact class that jobs run under which ask for none: `native`.
     #[serde(default)]
     pub class: Option<Sha256Hex>,
+    /// The exact ids of all classes that it runs, by their words: `native`, `det`, `det-soft`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub classes: BTreeMap<String, Sha256Hex>,
     /// The layers of isolation that held when they were probed at start.
     #[serde(default)]
     pub isolation: Vec<String>,
     /// Jobs that it runs at once; `None` from a service of old, which never says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent_jobs: Option<u32>,
+}
+
+/// `GET /environments`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Environments {
+    /// Names that a manifest's `environment` can say here.
+    pub templates: Vec<String>,
+    /// Counts.
+    pub stats: EnvironmentStats,
+    /// Every image with a name, and every other that is at hand.
+    #[serde(default)]
+    pub environments: Vec<EnvironmentEntry>,
+    /// Whether images that are not at hand are fetched when a job names them.
+    #[serde(default)]
+    pub fetches: bool,
+}
+
+/// Counts of `GET /environments`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentStats {
+    /// Names that can be used.
+    pub total_templates: u64,
+    /// Images that are at hand.
+    pub cached_environments: u64,
+    /// Jobs and requests that got an image since the start.
+    pub total_uses: u64,
+    /// What the images take on disk, MiB.
+    pub disk_usage_mb: u64,
+}
+
+/// One image; also the answer of `POST /environments/{name or content id}`, which comes when it is at hand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvironmentEntry {
+    /// Its name, if it has one.
+    pub name: Option<String>,
+    /// Its content id.
+    pub content: String,
+    /// Whether it is at hand.
+    pub cached: bool,
+    /// What it takes on disk, if it is at hand.
+    pub size_bytes: Option<u64>,
 }
 
 /// Header of `POST /submit`: the client's own name for the submission, 32 to 128 letters and digits that nobody guesses.

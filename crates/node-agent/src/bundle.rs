@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sandrun_content::{ContentError, ContentId, ContentStore, Limits, MANIFEST_NAME};
 use sandrun_core::seat::FetchFailure;
+use sandrun_executor::ClientError;
 use sandrun_types::{BundlePath, InputFile, Manifest, ManifestError, Order, Sha256Hex};
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
@@ -41,6 +42,9 @@ pub(crate) enum BundleError {
     /// What the order says, and nothing that can run here.
     #[error("this node cannot run it: {0}")]
     Unfit(Unfit),
+    /// The environment that its manifest names.
+    #[error("its environment cannot be had")]
+    Environment(#[source] Box<ClientError>),
     /// Our own disk.
     #[error("cannot use the bundle's folder {}", path.display())]
     Disk {
@@ -88,7 +92,9 @@ impl BundleError {
     pub(crate) const fn failure(&self) -> FetchFailure {
         match self {
             Self::Mismatch(_) | Self::Unfit(_) => FetchFailure::Mismatch,
-            Self::Fetch(_) | Self::Late(_) | Self::Disk { .. } => FetchFailure::NotFound,
+            Self::Fetch(_) | Self::Late(_) | Self::Environment(_) | Self::Disk { .. } => {
+                FetchFailure::NotFound
+            }
         }
     }
 }

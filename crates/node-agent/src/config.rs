@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sandrun_chain::{Deployment, Key};
 use sandrun_core::seat::StrikeRule;
-use sandrun_types::{Address, Amount, ChainId, ClassId, Token};
+use sandrun_types::{Address, Amount, ChainId, ClassRequest, Token};
 
 use crate::detect::Detection;
 
@@ -36,7 +36,7 @@ pub struct AgentConfig {
     /// Stake to hold in the registry and to opt in with, wei. What is missing is deposited at the start; more is left.
     pub stake: Amount,
     /// Classes to serve, of those that the executor reports; empty for all of them.
-    pub classes: Vec<ClassId>,
+    pub classes: Vec<ClassRequest>,
     /// Least price per replica in the native coin, wei.
     pub min_price: Amount,
     /// Largest price per replica of a job in which a majority of one owner would pay, in base units of its token.

@@ -48,6 +48,8 @@ pub async fn detect(detection: &Detection) -> Capabilities {
         .filter_map(|path| std::fs::read_to_string(path).ok())
         .collect();
     Capabilities {
+        // the executor says so
+        environments: false,
         cpu: machine::cpu(
             &cpuinfo,
             std::thread::available_parallelism().map_or(1, usize::from),

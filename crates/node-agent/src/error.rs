@@ -73,11 +73,12 @@ pub enum AgentError {
     },
     /// The operator asks for a class that the executor does not run.
     #[error(
-        "the executor runs class {offered}, none of those that this node is to serve; leave out --class, or name that one"
+        "the executor runs {}, none of the classes that this node is to serve; leave out --class, or name one of those",
+        offered.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
     )]
     ClassNotOffered {
         /// What it runs.
-        offered: ClassId,
+        offered: Vec<ClassId>,
     },
     /// The executor's key file is not the executor's.
     #[error("the key file {} belongs to worker {in_file}, the executor is worker {executor}; name the file that the executor was started with", path.display())]

@@ -150,7 +150,7 @@ pub(crate) async fn run(
         .await
         .map_err(disk)?;
 
-    let held = submit(node, job, bundle, &folder.join(ARCHIVE)).await?;
+    let held = submit(node, job, bundle, bounds.class, &folder.join(ARCHIVE)).await?;
     let Some(receipt) = receipt(node, &held, bounds.wall_limit).await? else {
         info!(%job, wall_limit = bounds.wall_limit.as_secs(), "the program's time is over");
         return Ok(RunEnd::Limit);
@@ -177,7 +177,13 @@ pub(crate) async fn run(
 }
 
 /// Submits the bundle.
-async fn submit(node: &Node, job: JobId, bundle: &Bundle, archive: &Path) -> Result<Held, RunError> {
+async fn submit(
+    node: &Node,
+    job: JobId,
+    bundle: &Bundle,
+    class: ClassId,
+    archive: &Path,
+) -> Result<Held, RunError> {
     let (from, to) = (bundle.clone(), archive.to_owned());
     blocking(move || pack(&from, &to))
         .await?
@@ -185,7 +191,8 @@ async fn submit(node: &Node, job: JobId, bundle: &Bundle, archive: &Path) -> Res
     let name = BundlePath::parse(ARCHIVE).map_err(|error| RunError::Bundle(std::io::Error::other(error)))?;
     let submission = Submission::new()
         .file(name, FileContent::Path(archive.to_owned()))
-        .manifest(&bundle.manifest);
+        .manifest(&bundle.manifest)
+        .class(class);
     let run = node.executor.submit(submission).await?.job_id;
     info!(%job, run, "submitted to the executor");
     Ok(Held {

@@ -1,15 +1,21 @@
 //! Whether this node's executor can run a checked bundle at all. Asked before a seat is taken: a job that the executor
 //! would refuse costs a bond. Pure.
 
+use sandrun_content::ContentId;
 use sandrun_types::{BundlePath, Capabilities, Interpreter, Manifest, ManifestError};
 use thiserror::Error;
 
 /// Why a job cannot run here.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub(crate) enum Unfit {
-    /// A named environment.
-    #[error("it asks for the environment `{0}`, which the executor does not have")]
+    /// An environment, and an executor that fetches none.
+    #[error("it asks for the environment `{0}`, and the executor fetches none")]
     Environment(String),
+    /// An environment by a name: on every node's list it may be another.
+    #[error(
+        "it names the environment `{0}`, and nodes have to agree on one: its content id has to stand there"
+    )]
+    EnvironmentName(String),
     /// Packages to install.
     #[error("it asks for the packages in {0}, and the executor installs none")]
     Packages(BundlePath),
@@ -40,7 +46,12 @@ pub(crate) fn fits<'a>(
     max_memory_mib: u32,
 ) -> Result<(), Unfit> {
     if let Some(environment) = &manifest.environment {
-        return Err(Unfit::Environment(environment.clone()));
+        if environment.parse::<ContentId>().is_err() {
+            return Err(Unfit::EnvironmentName(environment.clone()));
+        }
+        if !machine.environments {
+            return Err(Unfit::Environment(environment.clone()));
+        }
     }
     if let Some(packages) = &manifest.requirements {
         return Err(Unfit::Packages(packages.clone()));
@@ -110,6 +121,11 @@ mod tests {
         );
         assert!(matches!(
             check(r#"{"environment":"vision"}"#, "main.py"),
+            Err(Unfit::EnvironmentName(_))
+        ));
+        let id = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354";
+        assert!(matches!(
+            check(&format!(r#"{{"environment":"{id}"}}"#), "main.py"),
             Err(Unfit::Environment(_))
         ));
         assert!(matches!(

@@ -27,7 +27,7 @@ pub(crate) struct Node {
     pub(crate) executor: ExecutorClient,
     /// Who signs the executor's receipts.
     pub(crate) worker_id: WorkerId,
-    /// The class that the executor runs.
+    /// The class of jobs that ask the executor for none.
     pub(crate) class: ClassId,
     /// Classes that this node serves.
     pub(crate) classes: Vec<ClassId>,
@@ -74,6 +74,10 @@ impl Node {
         health.is_ok_and(|health| {
             health.worker_id == Some(self.worker_id)
                 && health.class.is_some_and(|class| class.0 == self.class.0)
+                && self
+                    .classes
+                    .iter()
+                    .all(|served| *served == self.class || health.classes.values().any(|id| id.0 == served.0))
         })
     }
 

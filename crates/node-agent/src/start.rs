@@ -1,6 +1,7 @@
 //! The start: everything is checked before any coin moves, then the node is registered, staked and opted in as far as
 //! it is not already.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sandrun_chain::{
@@ -44,9 +45,12 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         return Err(AgentError::Misbehaviour { chain: chain.id() });
     }
     let store = content(&config).await?;
-    let (executor, worker_id, class) = executor(&config).await?;
-    let classes = classes(&config, class)?;
-    let capabilities = detect(&config.detection).await;
+    let (executor, worker_id, offered) = executor(&config).await?;
+    let class = offered.class;
+    let classes = classes(&config, &offered)?;
+    let mut capabilities = detect(&config.detection).await;
+    // an executor of old has no such answer, and no environments
+    capabilities.environments = executor.environments().await.is_ok_and(|there| there.fetches);
     capabilities.to_json()?;
 
     let at = reader.deployment().escrow_ref();
@@ -182,7 +186,15 @@ async fn content(config: &AgentConfig) -> Result<Arc<dyn ContentStore>, AgentErr
     Ok(Arc::new(store))
 }
 
-async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, ClassId), AgentError> {
+/// The classes that an executor runs.
+struct Offered {
+    /// That of jobs which ask for none.
+    class: ClassId,
+    /// All of a kind that the market knows, in the order of their ids.
+    all: Vec<ClassId>,
+}
+
+async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, Offered), AgentError> {
     let url = || config.sandrun_url.clone();
     let fail = |source| AgentError::Executor {
         url: url(),
@@ -198,15 +210,30 @@ async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, Cla
         .ok_or_else(|| AgentError::AnonymousExecutor { url: url() })?;
     let class = health.class.ok_or_else(|| AgentError::NoClass { url: url() })?;
     info!(%worker_id, class = %class, layers = health.isolation.join(" "), "executor");
-    Ok((client, worker_id, ClassId(class.0)))
+    let class = ClassId(class.0);
+    // an executor of old names that one alone
+    let all: BTreeSet<ClassId> = health
+        .classes
+        .values()
+        .map(|id| ClassId(id.0))
+        .chain([class])
+        .filter(|id| id.kind().is_some())
+        .collect();
+    let all = all.into_iter().collect();
+    Ok((client, worker_id, Offered { class, all }))
 }
 
-fn classes(config: &AgentConfig, offered: ClassId) -> Result<Vec<ClassId>, AgentError> {
-    if config.classes.is_empty() || config.classes.contains(&offered) {
-        Ok(vec![offered])
-    } else {
-        Err(AgentError::ClassNotOffered { offered })
+/// Those of them that the operator wants to serve.
+fn classes(config: &AgentConfig, offered: &Offered) -> Result<Vec<ClassId>, AgentError> {
+    let wanted =
+        |id: &ClassId| config.classes.is_empty() || config.classes.iter().any(|request| request.accepts(*id));
+    let served: Vec<ClassId> = offered.all.iter().copied().filter(wanted).collect();
+    if served.is_empty() {
+        return Err(AgentError::ClassNotOffered {
+            offered: offered.all.clone(),
+        });
     }
+    Ok(served)
 }
 
 /// The gate as the journal left it, opened again where the operator says so: then for all that the chain says up to

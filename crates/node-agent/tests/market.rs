@@ -133,7 +133,9 @@ async fn a_second_agent_with_the_key_and_wrong_settings_are_refused_with_words()
     assert!(matches!(refusal(no_store).await, AgentError::Content { .. }));
 
     let mut other_class = market.config(2, executor.clone())?;
-    other_class.classes = vec![sandrun_types::ClassId([7; 32])];
+    other_class.classes = vec![sandrun_types::ClassRequest::Exact(sandrun_types::ClassId(
+        [7; 32],
+    ))];
     assert!(matches!(
         refusal(other_class).await,
         AgentError::ClassNotOffered { .. }

@@ -83,6 +83,9 @@ fn run(sandbox: &Sandbox, files: &Path, name: &str, interpreter: Interpreter) ->
         env: Default::default(),
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
+        class: sandrun_sandbox::Class::Native,
+        environment: None,
+        trace: None,
     };
     let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
     ensure!(

@@ -1,16 +1,62 @@
 //! The id of class `native` on this machine. Owns what enters it; never runs a program.
 
+pub(crate) mod det;
+
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::PathBuf;
 
 use sandrun_types::{ClassId, Interpreter, TRACE_VERSION};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::environment;
 
 /// Bytes at the beginning and at the end of an interpreter that stand for it: headers, build id and section tables.
 const SAMPLE: u64 = 64 * 1024;
+
+/// How a job is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Class {
+    /// Isolated, at real time: two runs may differ.
+    #[default]
+    Native,
+    /// The same answer and the same trace in every run on every machine of the class.
+    Det,
+    /// The same without masked CPU features, for machines whose processors cannot mask them.
+    DetSoft,
+}
+
+impl fmt::Display for Class {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Native => "native",
+            Self::Det => "det",
+            Self::DetSoft => "det-soft",
+        })
+    }
+}
+
+/// Classes that this machine can run, with their exact ids.
+pub(crate) fn offered(interpreters: &[(Interpreter, PathBuf)]) -> Vec<(Class, ClassId)> {
+    let mut offered = vec![(Class::Native, native(interpreters))];
+    if cfg!(target_arch = "x86_64") {
+        if can_mask() {
+            offered.push((Class::Det, det::id(1, det::Mask::Masked, interpreters)));
+        }
+        offered.push((Class::DetSoft, det::id(2, det::Mask::Open, interpreters)));
+    }
+    offered
+}
+
+/// Whether the processor lets the kernel answer CPUID.
+fn can_mask() -> bool {
+    let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let flags = text.lines().find(|line| line.starts_with("flags"));
+    flags.is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "cpuid_fault"))
+}
 
 /// Byte 0 is the kind (0), the rest of SHA-256 over: the trace's version, the architecture, the CPU features on which
 /// numeric libraries choose their code, the fixed environment, each interpreter's name and file (size, first and last

@@ -29,6 +29,9 @@ pub struct SandboxConfig {
     pub extra_dirs: Vec<PathBuf>,
     /// Control groups.
     pub cgroups: CgroupPolicy,
+    /// Where images lie, each in a directory named by its content id; must exist before the sandbox starts. Jobs see
+    /// the one that they name.
+    pub environments_dir: Option<PathBuf>,
 }
 
 impl SandboxConfig {
@@ -42,6 +45,7 @@ impl SandboxConfig {
                 .map(PathBuf::from)
                 .to_vec(),
             cgroups: CgroupPolicy::Auto,
+            environments_dir: None,
         }
     }
 }

@@ -1,15 +1,19 @@
 //! Turns a request into a job: what runs, with which arguments and environment, and what its trace begins with.
 
-use sandrun_types::{Interpreter, TraceHeader, TraceLimits, tree_root};
+use sandrun_types::{ClassId, Interpreter, TraceHeader, TraceLimits, tree_root};
+use sha2::{Digest as _, Sha256};
 
 use crate::inputs::Inputs;
-use crate::wire::{Program, Spec};
-use crate::{Limits, RunError, RunRequest, Sandbox, environment};
+use crate::wire::{Det, Program, Spec};
+use crate::{Class, Limits, RunError, RunRequest, Sandbox, environment};
 
 /// Longest argument or variable, in bytes (the kernel's MAX_ARG_STRLEN is 128 KiB).
 const MAX_TEXT: usize = 128 * 1024 - 1;
 /// All arguments and variables together, in bytes, with a pointer each.
 const MAX_TEXTS: usize = 1 << 20;
+
+/// Where a job's virtual time begins.
+const BOOT_NANOS: u64 = 1_000_000_000;
 
 /// A job that can be run.
 #[derive(Debug)]
@@ -32,6 +36,11 @@ impl Job {
                 "the entrypoint {entrypoint} is not among the job's files"
             )));
         }
+        if request.environment.is_some() && !sandbox.has_environments() {
+            return Err(RunError::BadRequest(
+                "this sandbox has no environments".to_owned(),
+            ));
+        }
         let (path, mut argv) = match request.entry.interpreter {
             Interpreter::Itself => (format!("/work/{entrypoint}"), vec![format!("./{entrypoint}")]),
             program @ (Interpreter::Python3
@@ -44,28 +53,78 @@ impl Job {
             }
         };
         argv.extend(request.args.iter().cloned());
-        let env = environment::of_job(&request.env);
+        let env = environment::of_job(&request.env, request.environment);
         check_texts(argv.iter().chain(env.keys()).chain(env.values()))?;
-        let header = TraceHeader {
-            class: sandbox.class(),
+        let mut header = TraceHeader {
+            class: class(sandbox, request.class)?,
+            image: None,
             seed: [0; 32],
-            limits: trace_limits(&request.limits),
+            limits: trace_limits(request),
             argv: argv.clone(),
             env: env.clone(),
             input_tree: tree_root(&inputs.files),
         };
+        if request.class != Class::Native {
+            header.seed = seed(&header);
+        }
         let spec = Spec {
             program: Program::Exec { path, argv },
             env: env.into_iter().collect(),
             limits: request.limits,
             input_bytes: inputs.bytes,
             input_entries: inputs.entries,
+            environment: request.environment,
+            det: det(request, &header),
         };
         Ok(Self { spec, inputs, header })
     }
 }
 
-const fn trace_limits(limits: &Limits) -> TraceLimits {
+fn class(sandbox: &Sandbox, wanted: Class) -> Result<ClassId, RunError> {
+    sandbox
+        .class_of(wanted)
+        .ok_or_else(|| RunError::BadRequest(format!("class {wanted} cannot be run on this machine")))
+}
+
+fn virtual_nanos(limits: &Limits) -> u64 {
+    u64::try_from(limits.wall.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What all chance of a traced job comes from: its header, so that the same job has the same chance everywhere.
+fn seed(header: &TraceHeader) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(b"sandrun-seed-v1\0");
+    let mut text = |text: &str| {
+        hasher.update(u64::try_from(text.len()).unwrap_or(u64::MAX).to_be_bytes());
+        hasher.update(text);
+    };
+    text(&header.argv.len().to_string());
+    header.argv.iter().for_each(|argument| text(argument));
+    for (name, value) in &header.env {
+        text(name);
+        text(value);
+    }
+    hasher.update(header.input_tree);
+    hasher.finalize().into()
+}
+
+/// How the job is made deterministic, if it is to be.
+fn det(request: &RunRequest, header: &TraceHeader) -> Option<Det> {
+    let cpuid = match request.class {
+        Class::Native => return None,
+        Class::Det => true,
+        Class::DetSoft => false,
+    };
+    Some(Det {
+        seed: header.seed,
+        cpuid,
+        budget_nanos: header.limits.virtual_nanos.saturating_add(BOOT_NANOS),
+        memory_bytes: request.limits.memory_bytes,
+    })
+}
+
+fn trace_limits(request: &RunRequest) -> TraceLimits {
+    let limits = &request.limits;
     TraceLimits {
         memory_bytes: limits.memory_bytes,
         processes: limits.processes,
@@ -73,6 +132,10 @@ const fn trace_limits(limits: &Limits) -> TraceLimits {
         tmpfs_bytes: limits.tmpfs_bytes,
         inodes: limits.inodes,
         output_bytes: limits.output_bytes,
+        virtual_nanos: match request.class {
+            Class::Native => 0,
+            Class::Det | Class::DetSoft => virtual_nanos(limits),
+        },
     }
 }
 

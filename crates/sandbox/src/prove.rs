@@ -40,9 +40,11 @@ pub(crate) fn layers(launcher: &Launcher, ready: &Ready) -> Result<Layers, Start
             limits,
             input_bytes: 0,
             input_entries: 0,
+            det: None,
+            environment: None,
         };
         let cancel = CancelHandle::new().map_err(failed)?;
-        session::run(launcher, &spec, empty.path(), &(), &cancel).map_err(StartError::Probe)
+        session::run(launcher, &spec, empty.path(), &(), &mut |_| Ok(()), &cancel).map_err(StartError::Probe)
     };
     let namespaces = NAMESPACES.map(|name| {
         let link = fs::read_link(format!("/proc/self/ns/{name}")).unwrap_or_default();

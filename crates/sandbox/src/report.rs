@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use sandrun_types::{BundlePath, ClassId, ExitStatus, OutputRoot, RunOutcome, Sha256Hex, Trace, TraceRoot};
+use sandrun_types::{
+    BundlePath, ClassId, ExitStatus, FileHash, OutputRoot, RunOutcome, Sha256Hex, TraceFileSummary, TraceRoot,
+};
 
 use crate::Layers;
 
@@ -32,10 +34,12 @@ pub struct RunReport {
     pub skipped: Vec<SkippedFile>,
     /// Merkle root over stdout, stderr and outputs.
     pub output_root: OutputRoot,
-    /// The run's trace.
-    pub trace: Trace,
-    /// Its root.
+    /// What of stdout and stderr is under the output root: nothing of them where a limit of this machine ended it.
+    pub streams: [FileHash; 2],
+    /// Root of the trace.
     pub trace_root: TraceRoot,
+    /// How large the trace is.
+    pub trace: TraceFileSummary,
     /// The exact class that it ran under.
     pub class: ClassId,
 }

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use sandrun_types::{Entry, OutputPatterns};
+use sandrun_types::{ContentDigest, Entry, OutputPatterns};
 use serde::{Deserialize, Serialize};
+
+use crate::Class;
 
 /// One job.
 #[derive(Debug, Clone)]
@@ -26,6 +28,14 @@ pub struct RunRequest {
     pub limits: Limits,
     /// What may leave.
     pub outputs: OutputPatterns,
+    /// How it runs.
+    pub class: Class,
+    /// The image that is mounted read-only at `/env`: a directory of [`crate::SandboxConfig::environments_dir`] by the
+    /// name of its content id. The caller keeps it there, unchanged, until the run is over.
+    pub environment: Option<ContentDigest>,
+    /// File that the trace is written to as the job goes; it is there, and whole, where there is a report. Without one
+    /// only the trace's root is kept.
+    pub trace: Option<PathBuf>,
 }
 
 /// Bounds of one job. They are part of its trace, but for the wall clock and CPU time, which depend on the machine.

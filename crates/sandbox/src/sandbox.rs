@@ -7,9 +7,10 @@ use sandrun_types::{ClassId, Interpreter};
 
 use crate::launch::Launcher;
 use crate::session::{self, Session};
+use crate::trace_log::TraceLog;
 use crate::wire::{Ready, Setup, Spec};
 use crate::{CancelHandle, Layers, OutputSink, RunError, RunReport, RunRequest, SandboxConfig, StartError};
-use crate::{class, prepare, prove, verdict};
+use crate::{Class, class, prepare, prove, verdict};
 
 /// Runs jobs in isolation. Dropping it ends its launcher process.
 #[derive(Debug)]
@@ -17,7 +18,7 @@ pub struct Sandbox {
     config: SandboxConfig,
     launcher: RwLock<Arc<Launcher>>,
     layers: Layers,
-    class: ClassId,
+    classes: Vec<(Class, ClassId)>,
     interpreters: Vec<(Interpreter, PathBuf)>,
 }
 
@@ -30,13 +31,13 @@ impl Sandbox {
         let (launcher, ready) = launch(&config)?;
         let layers = prove::layers(&launcher, &ready)?;
         let interpreters = find_interpreters(&config.interpreter_dirs);
-        let class = class::native(&interpreters);
-        tracing::info!(layers = ?layers.names(), %class, "the sandbox holds");
+        let classes = class::offered(&interpreters);
+        tracing::info!(layers = ?layers.names(), ?classes, "the sandbox holds");
         Ok(Self {
             config,
             launcher: RwLock::new(Arc::new(launcher)),
             layers,
-            class,
+            classes,
             interpreters,
         })
     }
@@ -50,7 +51,22 @@ impl Sandbox {
     /// The exact id of class `native` on this machine.
     #[must_use]
     pub fn class(&self) -> ClassId {
-        self.class
+        self.class_of(Class::Native).unwrap_or(ClassId([0; 32]))
+    }
+
+    /// The exact id of a class on this machine; `None` where it cannot be run.
+    #[must_use]
+    pub fn class_of(&self, class: Class) -> Option<ClassId> {
+        self.classes
+            .iter()
+            .find(|(known, _)| *known == class)
+            .map(|(_, id)| *id)
+    }
+
+    /// The classes that can be run here, with their exact ids.
+    #[must_use]
+    pub fn classes(&self) -> &[(Class, ClassId)] {
+        &self.classes
     }
 
     /// Interpreters that are installed in the configured directories, with their places.
@@ -76,8 +92,15 @@ impl Sandbox {
         cancel: &CancelHandle,
     ) -> Result<RunReport, RunError> {
         let job = prepare::Job::new(self, request)?;
-        let session = self.session(&job.spec, &request.workspace, sink, cancel)?;
-        verdict::report(self.class, job, request, session)
+        let mut trace = TraceLog::new(request.trace.clone(), job.header.clone());
+        let mut add = |batch: &[u8]| trace.add(batch);
+        let session = self.session(&job.spec, &request.workspace, sink, &mut add, cancel)?;
+        verdict::report(job.header.class, &job, request, session, trace)
+    }
+
+    /// Whether jobs can have images.
+    pub(crate) fn has_environments(&self) -> bool {
+        self.config.environments_dir.is_some()
     }
 
     /// Where an interpreter lies.
@@ -100,12 +123,13 @@ impl Sandbox {
         spec: &Spec,
         workspace: &Path,
         sink: &dyn OutputSink,
+        take_events: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
         cancel: &CancelHandle,
     ) -> Result<Session, RunError> {
         let poisoned = |_| RunError::Internal("a thread panicked while it replaced the launcher".to_owned());
         let launcher = Arc::clone(&*self.launcher.read().map_err(|_| poisoned(()))?);
         if !launcher.is_dead() {
-            return session::run(&launcher, spec, workspace, sink, cancel);
+            return session::run(&launcher, spec, workspace, sink, take_events, cancel);
         }
         let replacement = {
             let mut current = self.launcher.write().map_err(|_| poisoned(()))?;
@@ -127,7 +151,7 @@ impl Sandbox {
             }
             Arc::clone(&*current)
         };
-        session::run(&replacement, spec, workspace, sink, cancel)
+        session::run(&replacement, spec, workspace, sink, take_events, cancel)
     }
 }
 
@@ -142,6 +166,7 @@ fn launch(config: &SandboxConfig) -> Result<(Launcher, Ready), StartError> {
         &Setup {
             dirs,
             cgroups: config.cgroups,
+            environments: config.environments_dir.clone(),
         },
     )
 }

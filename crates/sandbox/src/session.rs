@@ -10,7 +10,7 @@ use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
 use crate::launch::Launcher;
-use crate::wire::{End, Ended, Spec, receive, send};
+use crate::wire::{End, Ended, FromSupervisor, Spec, receive_from_supervisor, send};
 use crate::{CancelHandle, OutputSink, RunError};
 
 /// Bytes read from a pipe at once.
@@ -31,12 +31,13 @@ pub(crate) struct Session {
     pub(crate) too_much: bool,
 }
 
-/// Runs one job.
+/// Runs one job. Batches of its events go to `take_events`, whose error ends the job.
 pub(crate) fn run(
     launcher: &Launcher,
     spec: &Spec,
     workspace: &Path,
     sink: &dyn OutputSink,
+    take_events: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
     cancel: &CancelHandle,
 ) -> Result<Session, RunError> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
@@ -58,7 +59,7 @@ pub(crate) fn run(
     let mut end = None;
     while end.is_none() || streams.stdout.is_some() || streams.stderr.is_some() {
         let ready = streams
-            .wait(cancel.as_fd(), stopped == Stopped::No)
+            .wait(cancel.as_fd(), end.is_none(), stopped.is_no())
             .map_err(internal("wait for the job"))?;
         if ready.stdout && !drain(&mut streams.stdout, |piece| capture.stdout(piece, sink)) {
             streams.stdout = None;
@@ -66,44 +67,53 @@ pub(crate) fn run(
         if ready.stderr && !drain(&mut streams.stderr, |piece| capture.stderr(piece, sink)) {
             streams.stderr = None;
         }
-        if stopped == Stopped::No && (capture.over || ready.cancelled) {
-            stopped = if capture.over {
-                Stopped::TooMuch
-            } else {
-                Stopped::Cancelled
-            };
+        let mut reason = ready.cancelled.then_some(Stopped::Cancelled);
+        if ready.socket {
+            let message = receive_from_supervisor(streams.socket.as_fd());
+            match message.map_err(internal("read what the supervisor says"))? {
+                Some(FromSupervisor::Events(batch)) if stopped.is_no() => {
+                    let failed = |error| Stopped::Failed(Box::new(error));
+                    reason = take_events(&batch).err().map(failed).or(reason);
+                }
+                // what a stopped job does is no part of its trace
+                Some(FromSupervisor::Events(_)) => {}
+                Some(FromSupervisor::Ended(ended, work)) => end = Some(Some((*ended, work))),
+                None => end = Some(None),
+            }
+        }
+        if capture.over {
+            reason = reason.or(Some(Stopped::TooMuch));
+        }
+        if let (Stopped::No, Some(reason)) = (&stopped, reason) {
+            stopped = reason;
             // Fails only if the supervisor has ended, whose last message is still to be read.
             let _ = send(streams.socket.as_fd(), &(), &[]);
         }
-        if ready.socket && end.is_none() {
-            end = Some(receive::<Ended>(streams.socket.as_fd()).map_err(internal("read the job's end"))?);
-        }
     }
-    match end.flatten() {
-        Some((ended, _)) if stopped == Stopped::Cancelled && ended.end == End::Stopped => {
-            Err(RunError::Cancelled)
-        }
-        Some((ended, mut fds)) => {
-            let Capture {
-                stdout, stderr, over, ..
-            } = capture;
-            Ok(Session {
-                ended,
-                work: fds.pop(),
-                stdout,
-                stderr,
-                too_much: over,
-            })
-        }
-        None => Err(RunError::Internal("the job's supervisor died".to_owned())),
+    match (end.flatten(), stopped) {
+        (_, Stopped::Failed(error)) => Err(*error),
+        (Some((ended, _)), Stopped::Cancelled) if ended.end == End::Stopped => Err(RunError::Cancelled),
+        (Some((ended, work)), _) => Ok(capture.into_session(ended, work)),
+        (None, _) => Err(RunError::Internal("the job's supervisor died".to_owned())),
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Why we ended it, if we did.
+#[derive(Debug)]
 enum Stopped {
     No,
     TooMuch,
     Cancelled,
+    Failed(Box<RunError>),
+}
+
+impl Stopped {
+    const fn is_no(&self) -> bool {
+        match self {
+            Self::No => true,
+            Self::TooMuch | Self::Cancelled | Self::Failed(_) => false,
+        }
+    }
 }
 
 /// Our ends of what connects us with a job.
@@ -149,8 +159,11 @@ fn submit(launcher: &Launcher, spec: &Spec, workspace: &OwnedFd) -> io::Result<S
 }
 
 impl Streams {
-    fn wait(&self, cancel: BorrowedFd<'_>, cancellable: bool) -> io::Result<ReadyStreams> {
-        let mut fds = vec![PollFd::new(&self.socket, PollFlags::IN)];
+    fn wait(&self, cancel: BorrowedFd<'_>, is_open: bool, cancellable: bool) -> io::Result<ReadyStreams> {
+        let mut fds = Vec::with_capacity(4);
+        if is_open {
+            fds.push(PollFd::new(&self.socket, PollFlags::IN));
+        }
         let streams = [&self.stdout, &self.stderr];
         fds.extend(
             streams
@@ -165,7 +178,7 @@ impl Streams {
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut next = |there: bool| there && ready.next().unwrap_or(false);
         Ok(ReadyStreams {
-            socket: next(true),
+            socket: next(is_open),
             stdout: next(self.stdout.is_some()),
             stderr: next(self.stderr.is_some()),
             cancelled: next(cancellable),
@@ -195,6 +208,16 @@ struct Capture {
 }
 
 impl Capture {
+    fn into_session(self, ended: Ended, work: Option<OwnedFd>) -> Session {
+        Session {
+            ended,
+            work,
+            stdout: self.stdout,
+            stderr: self.stderr,
+            too_much: self.over,
+        }
+    }
+
     fn room(&mut self, wanted: usize) -> usize {
         let used = u64::try_from(self.stdout.len() + self.stderr.len()).unwrap_or(u64::MAX);
         let room = usize::try_from(self.limit.saturating_sub(used)).unwrap_or(usize::MAX);

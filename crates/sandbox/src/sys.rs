@@ -1,4 +1,4 @@
-//! System calls that have no safe wrapper elsewhere. The only module of the workspace with `unsafe` in it; every
+//! System calls that have no safe wrapper elsewhere. The only module of the workspace, with its own below it, that has `unsafe` in it; every
 //! function here is safe to call from a single-threaded process, and says so where that matters.
 #![allow(unsafe_code)]
 
@@ -7,6 +7,10 @@ use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::time::Duration;
+
+pub(crate) mod float;
+pub(crate) mod trace;
+pub(crate) mod vdso;
 
 /// Which side of a fork this is.
 #[derive(Debug, Clone, Copy)]

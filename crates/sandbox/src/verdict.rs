@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use sandrun_types::{BundlePath, ClassId, ExitStatus, InputFile, RunOutcome, RunResult, Trace, output_root};
+use sandrun_types::{
+    BundlePath, ClassId, ExitStatus, FileHash, InputFile, OutputLeaves, RunOutcome, RunResult,
+};
 
 use crate::collect::{CollectError, Collected, collect};
 use crate::prepare::Job;
 use crate::session::Session;
 use crate::sys::WaitStatus;
+use crate::trace_log::TraceLog;
 use crate::wire::End;
 use crate::{RunError, RunReport, RunRequest, Usage};
 
@@ -59,6 +62,19 @@ impl Verdict {
                 let text = format!("it ran longer than {} s", limits.wall.as_secs_f64());
                 Self::killed(RunOutcome::Timeout, None, text)
             }
+            End::Budget => {
+                let text = format!(
+                    "it took more than {} s of virtual time",
+                    limits.wall.as_secs_f64()
+                );
+                Self::killed(RunOutcome::Budget, Some(ExitStatus::Budget), text)
+            }
+            End::Spin => {
+                let text = "it computed on and on without a system call while another of its threads waited for its \
+                            turn; run it in class native"
+                    .to_owned();
+                Self::killed(RunOutcome::Timeout, None, text)
+            }
             End::CpuTime => {
                 let text = format!("it used more than {} s of CPU time", limits.cpu.as_secs_f64());
                 Self::killed(RunOutcome::Timeout, None, text)
@@ -86,21 +102,29 @@ impl Verdict {
 
     /// Whether what the job wrote is part of its result. What a killed job has written until then is chance.
     const fn has_result(&self) -> bool {
-        matches!(self.outcome, RunOutcome::Exited | RunOutcome::Signalled)
+        match self.outcome {
+            RunOutcome::Exited | RunOutcome::Signalled | RunOutcome::Budget => true,
+            RunOutcome::Timeout
+            | RunOutcome::Memory
+            | RunOutcome::OutputLimit
+            | RunOutcome::Refused
+            | RunOutcome::Internal => false,
+        }
     }
 }
 
 /// Writes the report; collects the outputs where they belong to the result.
 pub(crate) fn report(
     class: ClassId,
-    job: Job,
+    job: &Job,
     request: &RunRequest,
     mut session: Session,
+    mut trace: TraceLog,
 ) -> Result<RunReport, RunError> {
     let mut verdict = Verdict::of(&session, request)?;
     let mut collected = Collected::default();
     if let Some(work) = session.work.take().filter(|_| verdict.has_result()) {
-        match gather(work, &job, request) {
+        match gather(work, job, request) {
             Ok(files) => collected = files,
             Err(CollectError::Io(error)) => return Err(error),
             Err(CollectError::TooLarge) => {
@@ -134,8 +158,11 @@ pub(crate) fn report(
         outcome: verdict.outcome,
         status: verdict.status,
     };
-    let output_root = output_root(streams.0, streams.1, &files);
-    let trace = Trace::of_untraced(job.header, result);
+    let output_leaves = OutputLeaves::new(FileHash::of(streams.0), FileHash::of(streams.1), &files);
+    if !verdict.has_result() {
+        trace.forget_events();
+    }
+    let trace = trace.finish(&result)?;
     let ended = session.ended;
     Ok(RunReport {
         outcome: verdict.outcome,
@@ -148,8 +175,9 @@ pub(crate) fn report(
             wall: Duration::from_micros(ended.wall_micros),
         },
         layers: ended.layers,
-        output_root,
-        trace_root: trace.root(),
+        output_root: output_leaves.root(),
+        output_leaves,
+        trace_root: trace.root,
         trace,
         outputs: collected.files,
         skipped: collected.skipped,

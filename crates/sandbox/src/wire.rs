@@ -12,9 +12,11 @@ use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
     SendFlags, recvmsg, sendmsg,
 };
+use sandrun_types::ContentDigest;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::events;
 use crate::sys::WaitStatus;
 use crate::{CgroupPolicy, Layers, Limits, MemoryControl, ProcessControl};
 
@@ -30,6 +32,8 @@ pub(crate) struct Setup {
     pub(crate) dirs: Vec<PathBuf>,
     /// Control groups.
     pub(crate) cgroups: CgroupPolicy,
+    /// Where images lie.
+    pub(crate) environments: Option<PathBuf>,
 }
 
 /// The launcher's answer to [`Setup`].
@@ -66,6 +70,23 @@ pub(crate) struct Spec {
     pub(crate) input_bytes: u64,
     /// Input files and directories.
     pub(crate) input_entries: u64,
+    /// The image to mount, by its content id.
+    pub(crate) environment: Option<ContentDigest>,
+    /// How it is made deterministic; `None` for class `native`.
+    pub(crate) det: Option<Det>,
+}
+
+/// How a job is made deterministic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Det {
+    /// What all its chance comes from.
+    pub(crate) seed: [u8; 32],
+    /// Whether CPUID is answered by the tracer (`det`) or the CPU (`det-soft`).
+    pub(crate) cpuid: bool,
+    /// Virtual time at which it ends, in nanoseconds since its boot.
+    pub(crate) budget_nanos: u64,
+    /// The memory that it is told the machine has, in bytes.
+    pub(crate) memory_bytes: u64,
 }
 
 /// What runs inside.
@@ -134,6 +155,10 @@ pub(crate) enum End {
     Stopped,
     /// Isolation could not be set up; it never ran.
     Refused(String),
+    /// Virtual time or the number of its traced calls.
+    Budget,
+    /// It computed on and on without a call while another of its tasks waited for its turn.
+    Spin,
     /// Its first process vanished.
     Lost,
 }
@@ -162,7 +187,11 @@ pub(crate) fn send(
     message: &impl Serialize,
     fds: &[BorrowedFd<'_>],
 ) -> io::Result<()> {
-    let bytes = serde_json::to_vec(message)?;
+    send_bytes(socket, &serde_json::to_vec(message)?, fds)
+}
+
+/// Sends one message of these bytes, [`MAX_MESSAGE`] at most.
+pub(crate) fn send_bytes(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = SendAncillaryBuffer::new(&mut space);
     if !fds.is_empty() && !ancillary.push(SendAncillaryMessage::ScmRights(fds)) {
@@ -171,7 +200,7 @@ pub(crate) fn send(
     rustix::io::retry_on_intr(|| {
         sendmsg(
             socket,
-            &[IoSlice::new(&bytes)],
+            &[IoSlice::new(bytes)],
             &mut ancillary,
             SendFlags::NOSIGNAL,
         )
@@ -179,8 +208,35 @@ pub(crate) fn send(
     Ok(())
 }
 
+/// A message of a job's supervisor.
+#[derive(Debug)]
+pub(crate) enum FromSupervisor {
+    /// A batch of events, see [`crate::events::leaves`].
+    Events(Vec<u8>),
+    /// The last message, and the job's work directory.
+    Ended(Box<Ended>, Option<OwnedFd>),
+}
+
+/// Receives one message of a supervisor; `None` when the other end is closed.
+pub(crate) fn receive_from_supervisor(socket: BorrowedFd<'_>) -> io::Result<Option<FromSupervisor>> {
+    let Some((bytes, mut fds)) = receive_bytes(socket)? else {
+        return Ok(None);
+    };
+    if bytes.first() == Some(&events::BATCH) {
+        return Ok(Some(FromSupervisor::Events(bytes)));
+    }
+    let ended = serde_json::from_slice(&bytes)?;
+    Ok(Some(FromSupervisor::Ended(Box::new(ended), fds.pop())))
+}
+
 /// Receives one message; `None` when the other end is closed.
 pub(crate) fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result<Option<(M, Vec<OwnedFd>)>> {
+    receive_bytes(socket)?
+        .map(|(bytes, fds)| Ok((serde_json::from_slice(&bytes)?, fds)))
+        .transpose()
+}
+
+fn receive_bytes(socket: BorrowedFd<'_>) -> io::Result<Option<(Vec<u8>, Vec<OwnedFd>)>> {
     let mut bytes = vec![0; MAX_MESSAGE];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_FDS))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -205,5 +261,6 @@ pub(crate) fn receive<M: DeserializeOwned>(socket: BorrowedFd<'_>) -> io::Result
             fds.extend(list);
         }
     }
-    Ok(Some((serde_json::from_slice(&bytes[..received.bytes])?, fds)))
+    bytes.truncate(received.bytes);
+    Ok(Some((bytes, fds)))
 }

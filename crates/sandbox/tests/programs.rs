@@ -4,6 +4,7 @@
 mod common;
 
 use std::sync::Mutex;
+use std::time::Duration;
 
 use common::{Job, SANDBOX};
 use sandrun_sandbox::{CancelHandle, Layer, OutputSink, RunError, SkipReason};
@@ -151,7 +152,9 @@ fn the_same_job_has_the_same_trace() {
     let (one, two) = (job.run(), job.run());
     assert_eq!(one.report.trace_root, two.report.trace_root);
     assert_eq!(one.report.output_root, two.report.output_root);
-    assert_eq!(one.report.trace.root(), one.report.trace_root);
+    // header, two chunks of stdout, one of stderr, output tree, exit
+    assert_eq!((one.trace().len(), one.report.trace.leaves), (6, 6));
+    assert_eq!(one.trace(), two.trace());
     let other = Job {
         args: vec!["1".into()],
         ..job
@@ -159,6 +162,18 @@ fn the_same_job_has_the_same_trace() {
     .run();
     assert_ne!(one.report.trace_root, other.report.trace_root);
     assert_eq!(one.report.output_root, other.report.output_root);
+}
+
+#[test]
+fn a_job_that_a_limit_ends_has_a_trace_of_its_beginning_alone() {
+    let job = Job::python("print('x', flush=True)\nwhile True: pass\n")
+        .limits(|limits| limits.wall = Duration::from_millis(500));
+    let done = job.run();
+    // header, output tree, exit
+    assert_eq!(
+        (done.report.outcome, done.trace().len()),
+        (RunOutcome::Timeout, 3)
+    );
 }
 
 #[test]

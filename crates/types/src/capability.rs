@@ -25,6 +25,9 @@ pub struct Capabilities {
     /// Interpreters that the executor's fixed folders hold.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub interpreters: Vec<InstalledInterpreter>,
+    /// Whether jobs may name an environment by its content id: the executor fetches it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub environments: bool,
     /// Where the machine stands, in its operator's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub region: Option<String>,

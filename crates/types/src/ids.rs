@@ -122,6 +122,29 @@ hash_id!(
     TraceRoot, "trace root"
 );
 
+impl ContentDigest {
+    /// The same name as CID text (CIDv1, dag-pb, sha2-256, base32 without padding): `bafybei…`.
+    #[must_use]
+    pub fn cid(&self) -> String {
+        const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+        let mut text = String::from("b");
+        let (mut held, mut bits) = (0_u16, 0_u8);
+        // version 1, dag-pb, sha2-256, 32 bytes
+        for byte in [1, 0x70, 0x12, 0x20].iter().chain(&self.0) {
+            held = (held << 8) | u16::from(*byte);
+            bits += 8;
+            while bits >= 5 {
+                bits -= 5;
+                text.push(char::from(ALPHABET[usize::from((held >> bits) & 31)]));
+            }
+        }
+        if bits > 0 {
+            text.push(char::from(ALPHABET[usize::from((held << (5 - bits)) & 31)]));
+        }
+        text
+    }
+}
+
 /// Kind of an execution class: the first byte of a [`ClassId`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

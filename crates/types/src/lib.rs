@@ -34,6 +34,10 @@ pub use receipt::{
     verify_signature,
 };
 pub use trace::{
-    RunResult, STREAM_CHUNK, Stream, TRACE_VERSION, Trace, TraceEvent, TraceHeader, TraceLimits, merkle_root,
+    DiffStep, Difference, EntropySource, FileEnd, FileHash, FileRange, InclusionProof, MerkleTree, NodeKind,
+    OutputLeaves, OutputName, OutputProof, ProofError, RunResult, STREAM_CHUNK, Side, Stream, TRACE_BLOCK,
+    TRACE_LEAF_MAX, TRACE_PATH_MAX, TRACE_VERSION, TRACE_VERSION_TRACED, TaskEnd, TaskEvent, TaskId,
+    TaskKind, Trace, TraceDecodeError, TraceDiff, TraceEvent, TraceFileError, TraceFileSummary, TraceHeader,
+    TraceLeaf, TraceLimits, TracePath, TraceReader, TraceWriter, TreeChange, list_hash, merkle_root,
     output_root, tree_root,
 };

@@ -123,7 +123,7 @@ pub struct Receipt {
     pub class: Sha256Hex,
     /// CPU time in microseconds, user and system, of all its processes.
     pub cpu_time_us: u64,
-    /// Named template of packages; empty if none.
+    /// Content id of the image of packages that it ran with, whatever name the manifest has for it; empty if none.
     pub environment: String,
     /// One sentence for people where the program did not end by itself; else empty.
     pub explanation: String,

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use hyper::body::Bytes;
 use sandrun_executor::worker_key;
-use sandrun_sandbox::{CancelHandle, Layer, Limits, RunRequest, Sandbox, SandboxConfig};
+use sandrun_sandbox::{CancelHandle, Class, Layer, Limits, RunRequest, Sandbox, SandboxConfig};
 use sandrun_testnet::{Service, ServiceSpec, listening};
 use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
 use serde_json::{Value, json};
@@ -181,6 +181,9 @@ fn isolated(sandbox: &Sandbox, files: &Path, outputs: &Path) -> anyhow::Result<(
         env: std::collections::BTreeMap::new(),
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
+        class: Class::Native,
+        environment: None,
+        trace: None,
     };
     let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
     anyhow::ensure!(

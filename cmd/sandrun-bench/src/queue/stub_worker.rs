@@ -109,6 +109,7 @@ async fn health(State(stub): Shared, Query(asked): Query<Challenge>) -> Json<Hea
         worker_id: Some(stub.key.worker_id()),
         proof: Some(STANDARD.encode(stub.key.sign(&message))),
         class: None,
+        classes: std::collections::BTreeMap::new(),
         isolation: Vec::new(),
         max_concurrent_jobs: Some(SLOTS),
     })

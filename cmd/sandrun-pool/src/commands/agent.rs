@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 use node_agent::{AgentConfig, AgentError, Misbehaviour, OperatorError, TokenPolicy};
 use sandrun_chain::VerifyError;
-use sandrun_types::{Address, Amount, ClassId};
+use sandrun_types::{Address, Amount, ClassRequest};
 
 use crate::args::{ChainArgs, KeyArgs, StoreArgs, shutdown};
 use crate::exit::{Failure, Status, WithStatus as _};
@@ -48,9 +48,9 @@ pub(crate) struct Arguments {
     /// Stake to hold, in coins; what is missing is deposited
     #[arg(long, value_name = "COINS", default_value = "1", value_parser = coins)]
     stake: Amount,
-    /// Serve these classes only; all that the executor offers when not given
-    #[arg(long, value_name = "CLASS")]
-    class: Vec<ClassId>,
+    /// Serve these classes only: native, det, or exact class ids; all that the executor offers when not given
+    #[arg(long, value_name = "CLASS", value_parser = super::submit::class)]
+    class: Vec<ClassRequest>,
     /// Least price per job, in coins
     #[arg(long, value_name = "COINS", default_value = "0.001", value_parser = coins)]
     min_price: Amount,
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(status_of(&poor).code(), 4);
         let url = || "http://127.0.0.1:1".to_owned();
         assert_eq!(status_of(&AgentError::NoClass { url: url() }).code(), 3);
-        let offered = ClassId([0; 32]);
+        let offered = vec![sandrun_types::ClassId([0; 32])];
         assert_eq!(status_of(&AgentError::ClassNotOffered { offered }).code(), 2);
     }
 }

@@ -10,6 +10,7 @@ pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod drain;
 pub(crate) mod earnings;
+pub(crate) mod env;
 pub(crate) mod fetch;
 mod finished;
 pub(crate) mod job;
@@ -22,12 +23,15 @@ mod place;
 pub(crate) mod pool;
 mod posting;
 pub(crate) mod quote;
+pub(crate) mod run;
 pub(crate) mod sandrun;
 pub(crate) mod stake;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod testnet;
 pub(crate) mod tether;
+pub(crate) mod trace;
+pub(crate) mod verify;
 pub(crate) mod withdraw;
 
 use crate::cli::Command;
@@ -38,6 +42,9 @@ use crate::output::Output;
 pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Status> {
     match command {
         Command::Submit(it) => submit::run(it, output).await,
+        Command::Run(it) => run::run(it, output).await,
+        Command::Trace(it) => trace::run(it, output).await,
+        Command::Verify(it) => verify::run(it, output).await,
         Command::Fetch(it) => fetch::run(it, output).await,
         Command::Job(it) => job::run(&it, output).await,
         Command::Jobs(it) => jobs::run(&it, output).await,
@@ -54,6 +61,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Node(it) => node::run(it).await,
         Command::Pool(it) => pool::run(it).await,
         Command::Content(it) => content::run(&it).await,
+        Command::Env(it) => env::run(it, output).await,
         Command::Keys(it) => keys::run(&it, output),
         Command::Stake(it) => stake::run(&it, output).await,
         Command::Earnings(it) => earnings::run(&it, output).await,

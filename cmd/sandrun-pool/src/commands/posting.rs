@@ -98,7 +98,7 @@ impl Posting<'_> {
     fn failed(&self, error: &ClientError) -> anyhow::Error {
         use ClientError as E;
         let status = match error {
-            E::Plan(_) | E::Overflow | E::UnknownJob(_) => Status::BadInput,
+            E::Plan(_) | E::Overflow | E::UnknownJob(_) | E::Environment { .. } => Status::BadInput,
             E::Balance { .. } | E::Send(_) => Status::Refused,
             E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
         };

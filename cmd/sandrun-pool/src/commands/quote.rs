@@ -3,13 +3,13 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use client_sdk::{PreparedJob, announced, prepare};
+use client_sdk::{PreparedJob, announced, prepare_for_market};
 use sandrun_chain::MarketReader;
 use sandrun_core::pricing::{Dollars, Gas, PriceList, Resources, quote};
 use sandrun_types::{Amount, Redundancy, Token};
 use serde::Serialize;
 
-use crate::args::ChainArgs;
+use crate::args::{ChainArgs, EnvironmentListArgs};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 use crate::remote::RemoteArgs;
@@ -48,6 +48,8 @@ pub(crate) struct Arguments {
         default_value = "1000"
     )]
     dollars_per_coin: String,
+    #[command(flatten)]
+    environments: EnvironmentListArgs,
     #[command(flatten)]
     remote: RemoteArgs,
     #[command(flatten)]
@@ -124,7 +126,9 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
                     job there. For the market leave --to out and SANDRUN_TO empty";
         return Err(Failure::new(Status::BadInput, text));
     }
-    let job = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
+    let list = arguments.environments.list()?;
+    let job =
+        prepare_for_market(&arguments.code, arguments.manifest.as_deref(), &list).status(Status::BadInput)?;
     let redundancy = Redundancy::try_from(arguments.redundancy).status(Status::BadInput)?;
     let per_coin: Dollars = arguments.dollars_per_coin.parse().status(Status::BadInput)?;
     let market = arguments.chain.market().await?;

@@ -2,6 +2,7 @@
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,7 +11,7 @@ use sandrun_executor::{
     DEFAULT_PORT, Executor, ExecutorConfig, QuotaRules, SandboxConfig, ServeError, worker_key,
 };
 
-use crate::args::{ListenArgs, shutdown};
+use crate::args::{EnvironmentListArgs, ListenArgs, StoreArgs, shutdown};
 use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::{announce, remark};
 
@@ -53,6 +54,13 @@ pub(crate) struct Arguments {
     /// Largest upload, MiB
     #[arg(long, value_name = "MIB", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..))]
     max_upload: u32,
+    #[command(flatten)]
+    store: StoreArgs,
+    #[command(flatten)]
+    names: EnvironmentListArgs,
+    /// What environments may take on disk, MiB; the one used longest ago makes room
+    #[arg(long, value_name = "MIB", default_value_t = 8192)]
+    environments_size: u32,
     /// Most memory that a job may ask for, MiB
     #[arg(long, value_name = "MIB", default_value_t = 2048, value_parser = clap::value_parser!(u32).range(1..))]
     max_memory: u32,
@@ -70,6 +78,7 @@ pub(crate) async fn run(arguments: &Arguments) -> anyhow::Result<Status> {
         let status = match error {
             ServeError::WorkerKey(_)
             | ServeError::DataDir { .. }
+            | ServeError::Environments(_)
             | ServeError::Locked(_)
             | ServeError::Listen { .. } => Status::BadInput,
             ServeError::Sandbox(_) | ServeError::Task(_) | ServeError::Http(_) => Status::Failure,
@@ -106,5 +115,8 @@ fn config(arguments: &Arguments) -> anyhow::Result<ExecutorConfig> {
     config.limits.upload_bytes = u64::from(arguments.max_upload) << 20;
     config.limits.unpacked_bytes = config.limits.upload_bytes;
     config.limits.max_memory_mb = arguments.max_memory;
+    config.environments.list = arguments.names.list()?;
+    config.environments.max_bytes = u64::from(arguments.environments_size) << 20;
+    config.environments.store = Some(Arc::new(arguments.store.client()?));
     Ok(config)
 }

@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use clap::Args;
-use client_sdk::{Client, Wish, prepare};
+use client_sdk::{Client, Wish, prepare_for_market};
 use sandrun_chain::{Key, MarketReader};
 use sandrun_types::{Amount, ClassRequest, Redundancy, Token, U256};
 
 use super::place;
 use super::posting::Posting;
-use crate::args::{ChainArgs, KeyArgs, StoreArgs};
+use crate::args::{ChainArgs, EnvironmentListArgs, KeyArgs, StoreArgs};
 use crate::coins;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::Output;
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     /// ERC-20 that pays, by address or by its symbol in the deployments file; the native coin when not given
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Execution class: native, det, or an exact class id; the manifest's when not given
+    /// Execution class: native, det, or an exact class id; the manifest's when not given, else det
     #[arg(long, value_name = "CLASS", value_parser = class)]
     class: Option<ClassRequest>,
     /// Consecutive valid answers that a node needs behind it, at most 255
@@ -57,6 +57,8 @@ pub(crate) struct Arguments {
     /// Return after posting
     #[arg(long)]
     detach: bool,
+    #[command(flatten)]
+    environments: EnvironmentListArgs,
     #[command(flatten)]
     remote: RemoteArgs,
     #[command(flatten)]
@@ -76,7 +78,8 @@ fn redundancy(text: &str) -> Result<Redundancy, String> {
     Redundancy::try_from(replicas).map_err(|error| error.to_string())
 }
 
-fn class(text: &str) -> Result<ClassRequest, String> {
+/// Reads a class: a kind, or an exact id.
+pub(super) fn class(text: &str) -> Result<ClassRequest, String> {
     match text {
         "native" => Ok(ClassRequest::Native),
         "det" => Ok(ClassRequest::Det),
@@ -107,7 +110,9 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     if !arguments.detach {
         place::check(arguments.out.as_deref())?;
     }
-    let job = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
+    let list = arguments.environments.list()?;
+    let job =
+        prepare_for_market(&arguments.code, arguments.manifest.as_deref(), &list).status(Status::BadInput)?;
     let key = arguments.key.load()?;
     let store = arguments.store.client()?;
     let market = arguments.chain.market().await?;

@@ -254,7 +254,7 @@ pub(crate) fn money(world: &World) -> anyhow::Result<Vec<Case>> {
         one(
             "--payment 0.1 --manifest named.json",
             BAD_INPUT,
-            &["the environment `numpy`", "remove it from the manifest"],
+            &["no environment `numpy`", "known are data-science"],
         ),
         one("--payment 0.1 --class det", BAD_INPUT, &["`det`", "there are 0"]),
         case("withdraw", REFUSED, &["owes", "nothing", "--node"]),

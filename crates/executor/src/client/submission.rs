@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use sandrun_types::{Attempt, BundlePath, Manifest};
+use sandrun_types::{Attempt, BundlePath, ClassId, Manifest};
 
 use crate::origin::Origin;
 
@@ -21,6 +21,7 @@ pub struct Submission {
     pub(super) files: Vec<(BundlePath, FileContent)>,
     pub(super) manifest: Option<String>,
     pub(super) key: Option<String>,
+    pub(super) class: Option<ClassId>,
     pub(super) origin: Origin,
 }
 
@@ -43,6 +44,13 @@ impl Submission {
     pub fn manifest(self, manifest: &Manifest) -> Self {
         let text = String::from_utf8_lossy(&manifest.canonical_bytes()).into_owned();
         self.manifest_text(text)
+    }
+
+    /// Asks for an exact class, whatever the manifest leaves open.
+    #[must_use]
+    pub fn class(mut self, class: ClassId) -> Self {
+        self.class = Some(class);
+        self
     }
 
     /// Names the submission: an executor that was sent the same name before answers with the run that it has, or with 409

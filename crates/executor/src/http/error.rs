@@ -10,6 +10,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rand::Rng as _;
 
+use sandrun_environment::{CacheError, ObtainError};
+
 use crate::admit::Refusal;
 use crate::id::RunIdError;
 use crate::jobs::RegistryError;
@@ -135,6 +137,29 @@ impl From<QueryRejection> for ApiError {
     }
 }
 
+impl ApiError {
+    /// An environment that a request asks for and that cannot be had: `missing` is the status where asking again does
+    /// not help, `what` stands before the sentence.
+    pub(crate) fn environment(what: &str, error: &ObtainError, missing: StatusCode) -> Self {
+        if let ObtainError::Cache(disk @ CacheError::Disk { .. }) = error {
+            return Self::internal("an environment could not be kept", disk);
+        }
+        let cause = error
+            .source()
+            .map(|source| format!(": {source}"))
+            .unwrap_or_default();
+        let message = format!("{what}{error}{cause}");
+        if error.is_transient() {
+            Self {
+                retry_after: Some(FULL_DISK_WAIT),
+                ..Self::new(StatusCode::SERVICE_UNAVAILABLE, message)
+            }
+        } else {
+            Self::new(missing, message)
+        }
+    }
+}
+
 impl From<RegistryError> for ApiError {
     fn from(error: RegistryError) -> Self {
         match error {
@@ -184,8 +209,7 @@ impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         match refusal {
             Refusal::Read(..) => Self::internal("a bundle could not be read", &refusal),
-            Refusal::Environment(_)
-            | Refusal::Class(_)
+            Refusal::Class { .. }
             | Refusal::Gpu
             | Refusal::Memory { .. }
             | Refusal::Interpreter(_)

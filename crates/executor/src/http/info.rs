@@ -72,6 +72,12 @@ pub(super) async fn health(
         worker_id: app.key.as_ref().map(crate::worker_key::WorkerKey::worker_id),
         proof,
         class: Some(app.class),
+        classes: app
+            .offer
+            .classes
+            .iter()
+            .map(|(class, id)| (class.to_string(), sandrun_types::Sha256Hex(id.0)))
+            .collect(),
         isolation: app.isolation.clone(),
         max_concurrent_jobs: Some(app.parallel),
     }))
@@ -100,12 +106,5 @@ pub(super) async fn stats(
             queue_length: stats.queued,
             active_jobs: stats.running,
         },
-    }))
-}
-
-pub(super) async fn environments() -> Json<Value> {
-    Json(json!({
-        "templates": [],
-        "stats": {"total_templates": 0, "cached_environments": 0, "total_uses": 0, "disk_usage_mb": 0},
     }))
 }

@@ -70,7 +70,7 @@ pub(super) async fn list(
 }
 
 /// The run's end, or 409 while there is none.
-fn ended(found: &Snapshot) -> Result<Arc<Ended>, ApiError> {
+pub(super) fn ended(found: &Snapshot) -> Result<Arc<Ended>, ApiError> {
     match &found.phase {
         Phase::Ended { report, .. } | Phase::Delivered { report, .. } => Ok(Arc::clone(report)),
         Phase::Queued | Phase::Running => Err(ApiError::conflict(format!(
@@ -104,7 +104,7 @@ pub(super) async fn file(
 }
 
 /// Opens a collected file; never through a symbolic link, though the collector leaves none.
-fn open_regular(path: &std::path::Path) -> io::Result<File> {
+pub(super) fn open_regular(path: &std::path::Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt as _;
     let nofollow = i32::try_from(rustix::fs::OFlags::NOFOLLOW.bits()).unwrap_or_default();
     std::fs::OpenOptions::new()

@@ -58,7 +58,7 @@ pub(super) async fn status(
             environment: found.job.inputs.manifest.environment.clone().unwrap_or_default(),
             ..ExecutionMetadata::default()
         },
-        class: Some(app.class),
+        class: Some(sandrun_types::Sha256Hex(found.job.class.1.0)),
         output_root: None,
         trace_root: None,
         isolation: Vec::new(),

@@ -11,9 +11,10 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, FromRequest as _, Multipart, Query, Request, State};
 use axum::http::HeaderMap;
 
+use sandrun_types::ClassRequest;
 use serde::Deserialize;
 
-use super::{ApiError, App, Shared, follow};
+use super::{ApiError, App, Shared, environments, follow};
 use crate::id::RunId;
 use crate::job::{Job, JobFolder};
 use crate::origin::Origin;
@@ -32,6 +33,20 @@ pub(super) struct Wishes {
     wait: Option<f64>,
     /// Whether the run is this request's own.
     discard: bool,
+    /// The class to run under, in a manifest's words; it has to be one that the manifest accepts.
+    class: Option<String>,
+}
+
+impl Wishes {
+    fn class(&self) -> Result<Option<ClassRequest>, ApiError> {
+        let bad = || ApiError::bad_request("`class` has to be native, det, or 64 hexadecimal digits");
+        match self.class.as_deref() {
+            None => Ok(None),
+            Some("native") => Ok(Some(ClassRequest::Native)),
+            Some("det") => Ok(Some(ClassRequest::Det)),
+            Some(id) => Ok(Some(ClassRequest::Exact(id.parse().map_err(|_| bad())?))),
+        }
+    }
 }
 
 pub(super) async fn submit(
@@ -43,6 +58,7 @@ pub(super) async fn submit(
     let Query(wishes) = wishes?;
     let wait = wishes.wait.map(Duration::try_from_secs_f64).transpose();
     let wait = wait.map_err(|_| ApiError::bad_request("`wait` has to be a number of seconds"))?;
+    let class = wishes.class()?;
     let client = peer.ip().to_canonical();
     let limit = app.offer.limits.upload_bytes;
     let (parts, body) = request.into_parts();
@@ -80,9 +96,10 @@ pub(super) async fn submit(
         received = upload::receive(form, &spool, &overflow) => received?,
         () = app.shutdown.cancelled() => return Err(ApiError::unavailable("the service is shutting down")),
     };
-    let mut job = prepare(&app, id, folder, received).await?;
+    let mut job = prepare(&app, id, folder, received, class).await?;
     job.span = origin.span(id);
     drop(slot);
+    job.image = environments::of_manifest(&app, &job.inputs.manifest).await?;
     job.is_discarded = wishes.discard && wait.is_some() && !is_named;
     let job = Arc::new(job);
     let mut own = job.is_discarded.then(|| Own {
@@ -174,6 +191,7 @@ async fn prepare(
     id: RunId,
     folder: Arc<JobFolder>,
     received: Received,
+    class: Option<ClassRequest>,
 ) -> Result<Job, ApiError> {
     let app: Arc<App> = Arc::clone(app);
     blocking(move || {
@@ -186,7 +204,8 @@ async fn prepare(
             .map_err(|error| ApiError::internal("a job's folder could not be made", &error))?;
         let inputs = upload::assemble(received, &folder.bundle(), limits)?;
         let bounds = app.offer.admit(&inputs, &folder.bundle())?;
-        Job::new(id, folder, inputs, bounds)
+        let class = app.offer.class(class, &inputs.manifest)?;
+        Job::new(id, folder, inputs, bounds, class)
             .map_err(|error| ApiError::internal("a job could not be prepared", &error))
     })
     .await?

@@ -22,9 +22,16 @@ async fn says_what_it_is() {
     let (status, environments) = service.get("/environments").await;
     assert_eq!(status, 200);
     assert_eq!(
-        environments,
-        json!({"templates": [], "stats": {
-            "total_templates": 0, "cached_environments": 0, "total_uses": 0, "disk_usage_mb": 0}})
+        (
+            &environments["templates"],
+            &environments["fetches"],
+            &environments["stats"]
+        ),
+        (
+            &json!([]),
+            &json!(false),
+            &json!({"total_templates": 0, "cached_environments": 0, "total_uses": 0, "disk_usage_mb": 0})
+        )
     );
     let (status, stats) = service.get("/stats").await;
     assert_eq!(status, 200);
@@ -152,7 +159,7 @@ async fn the_client_tells_what_is_wrong() {
         "{nobody}"
     );
     // a path below the service is another service
-    let other = ExecutorClient::new(&format!("{}/environments/", service.base)).unwrap();
+    let other = ExecutorClient::new(&format!("{}/elsewhere/", service.base)).unwrap();
     assert!(matches!(
         other.health().await,
         Err(ClientError::Refused { status: 404, .. })

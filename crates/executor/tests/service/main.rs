@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 mod api;
+mod environments;
+mod evidence;
 mod follow;
 mod jobs;
 mod limits;

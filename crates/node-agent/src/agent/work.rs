@@ -20,7 +20,7 @@ use crate::node::Node;
 pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: bool) -> Done {
     let folder = node.bundle_folder(job);
     let fetched = bundle::obtain(node.store.as_ref(), &order, &folder, node.bounds()).await;
-    let outcome = fetched.and_then(|bundle| {
+    let fitting = fetched.and_then(|bundle| {
         let fit = fits(
             &bundle.manifest,
             bundle.files.keys(),
@@ -32,7 +32,20 @@ pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: boo
             Ok(()) | Err(_) => Ok(bundle),
         }
     });
+    let outcome = match fitting {
+        Ok(bundle) => environment(&node, bundle).await,
+        Err(error) => Err(error),
+    };
     Done::Fetched { job, outcome }
+}
+
+/// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has.
+async fn environment(node: &Node, bundle: Bundle) -> Result<Bundle, BundleError> {
+    if let Some(environment) = &bundle.manifest.environment {
+        let got = node.executor.obtain_environment(environment).await;
+        got.map_err(|error| BundleError::Environment(Box::new(error)))?;
+    }
+    Ok(bundle)
 }
 
 /// Sends a transaction and waits for its end.

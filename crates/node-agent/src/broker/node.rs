@@ -101,12 +101,17 @@ impl Node {
         })?;
         let facts = ExecutorFacts {
             worker_id: health.worker_id,
-            class: ClassId(class.0),
+            classes: health
+                .classes
+                .values()
+                .chain([&class])
+                .map(|id| ClassId(id.0))
+                .collect(),
         };
         let worker = facts
             .worker_id
             .map_or("anonymous".to_owned(), |id| id.to_string());
-        info!(worker, class = %facts.class, layers = health.isolation.join(" "), "executor");
+        info!(worker, %class, layers = health.isolation.join(" "), "executor");
         self.state().executor = Some(facts);
         Ok(())
     }

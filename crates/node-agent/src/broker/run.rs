@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use sandrun_executor::wire::JobState;
 use sandrun_executor::{BegunRun, ClientError, FileContent, FollowedRun, SignedReceipt, Submission};
 use sandrun_types::{
-    Attempt, BundlePath, BundlePathError, InputFile, Receipt, RunOutcome, Sha256Hex, output_root,
+    Attempt, BundlePath, BundlePathError, ClassId, ClassRequest, InputFile, Receipt, RunOutcome, Sha256Hex,
+    output_root,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -319,7 +320,7 @@ impl<'a> Run<'a> {
     async fn facts(&self) -> Result<ExecutorFacts, Trouble> {
         let node = &self.task.node;
         loop {
-            if let Some(facts) = node.state().executor {
+            if let Some(facts) = node.state().executor.clone() {
                 return Ok(facts);
             }
             patiently(ClientError::is_transient, || node.ask_executor()).await?;
@@ -336,11 +337,15 @@ impl<'a> Run<'a> {
         let facts = self.facts().await?;
         let receipt = signed.check(run, facts.worker_id)?;
         let known = self.program.inputs.known_manifest(self.program.manifest.as_ref());
-        if known.is_some() {
-            execute::check_subject(&receipt, bundle, facts.class)?;
-        } else if receipt.class.0 != facts.class.0 {
-            // what is in an archive is the executor's word
+        let class = ClassId(receipt.class.0);
+        let is_asked = |request: ClassRequest| request.accepts(class);
+        // what is in an archive is the executor's word
+        let is_accepted = known.is_none() || bundle.manifest.class.is_none_or(is_asked);
+        if !facts.classes.contains(&class) || !is_accepted {
             return Err(RunError::OtherJob("class").into());
+        }
+        if known.is_some() {
+            execute::check_subject(&receipt, bundle, class)?;
         }
         let has_outputs = match receipt.outcome {
             RunOutcome::Exited | RunOutcome::Signalled => true,

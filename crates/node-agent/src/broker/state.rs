@@ -11,12 +11,12 @@ use super::pace::{Backoff, View};
 use super::wire::{Held, NodeId, Protocol, Wishes};
 
 /// What an executor says about itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExecutorFacts {
     /// Its key; an anonymous one signs no receipts.
     pub(crate) worker_id: Option<WorkerId>,
-    /// The class that jobs run under.
-    pub(crate) class: ClassId,
+    /// The classes that jobs run under, as they ask for one.
+    pub(crate) classes: Vec<ClassId>,
 }
 
 /// See the module.

@@ -287,6 +287,7 @@ fn anything(place: &Place) -> Offer {
     };
     Offer::Announced {
         capabilities: Box::new(Capabilities {
+            environments: true,
             cpu: Cpu {
                 cores: u16::MAX,
                 model: String::new(),

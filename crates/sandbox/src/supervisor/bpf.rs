@@ -10,6 +10,16 @@ use crate::sys::Instruction;
 pub(super) enum Verdict {
     /// It is made.
     Allow,
+    /// It stops for the tracer.
+    Trace,
+    /// The low half of argument `argument` decides: if `value & mask == equals` it stops for the tracer, else it is
+    /// made; the other way round if `unless`.
+    TraceIf {
+        argument: u8,
+        mask: u32,
+        equals: u32,
+        unless: bool,
+    },
     /// It fails with this error number.
     Errno(u16),
     /// The low half of argument `argument` decides: if `value & mask == equals` it is made, else it fails.
@@ -18,12 +28,14 @@ pub(super) enum Verdict {
         mask: u32,
         equals: u32,
         otherwise: u16,
+        traced: bool,
     },
     /// The low half of argument `argument` decides: if it is `equals` the call fails, else it is made.
     Unless {
         argument: u8,
         equals: u32,
         otherwise: u16,
+        traced: bool,
     },
 }
 
@@ -69,6 +81,23 @@ pub(super) fn assemble(
         plain(LOAD, NUMBER_AT),
     ];
     program.extend(search(&ranges));
+    program
+}
+
+/// Assembles a filter that only adds to another one: calls in `rules` get their verdict, all others are allowed.
+pub(super) fn overlay(rules: &[(u32, Verdict)]) -> Vec<Instruction> {
+    let mut program = vec![plain(LOAD, NUMBER_AT)];
+    for (number, rule) in rules {
+        let code = verdict(*rule);
+        program.push(jump(
+            JUMP_EQ,
+            *number,
+            0,
+            u8::try_from(code.len()).unwrap_or(u8::MAX),
+        ));
+        program.extend(code);
+    }
+    program.push(plain(RETURN, libc::SECCOMP_RET_ALLOW));
     program
 }
 
@@ -128,29 +157,46 @@ fn search(ranges: &[Range]) -> Vec<Instruction> {
 fn verdict(verdict: Verdict) -> Vec<Instruction> {
     let allow = plain(RETURN, libc::SECCOMP_RET_ALLOW);
     let fail = |number: u16| plain(RETURN, libc::SECCOMP_RET_ERRNO | u32::from(number));
+    let trace = plain(RETURN, libc::SECCOMP_RET_TRACE);
+    let made = |traced: bool| if traced { trace } else { allow };
     match verdict {
         Verdict::Allow => vec![allow],
+        Verdict::Trace => vec![trace],
         Verdict::Errno(number) => vec![fail(number)],
+        Verdict::TraceIf {
+            argument,
+            mask,
+            equals,
+            unless,
+        } => vec![
+            plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
+            plain(AND, mask),
+            jump(JUMP_EQ, equals, 0, 1),
+            made(!unless),
+            made(unless),
+        ],
         Verdict::If {
             argument,
             mask,
             equals,
             otherwise,
+            traced,
         } => vec![
             plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
             plain(AND, mask),
             jump(JUMP_EQ, equals, 0, 1),
-            allow,
+            made(traced),
             fail(otherwise),
         ],
         Verdict::Unless {
             argument,
             equals,
             otherwise,
+            traced,
         } => vec![
             plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument)),
             jump(JUMP_EQ, equals, 1, 0),
-            allow,
+            made(traced),
             fail(otherwise),
         ],
     }
@@ -202,6 +248,7 @@ mod tests {
                         mask: 0xf0,
                         equals: 0x10,
                         otherwise: 9,
+                        traced: false,
                     },
                 ),
             })

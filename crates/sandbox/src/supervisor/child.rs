@@ -77,10 +77,15 @@ fn put_on_everything(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), St
     step("close descriptors", sys::close_from_at_exec(3))?;
     sys::reset_signals();
     step("report", send(supervisor.as_fd(), &Note::Ready { landlock }, &[]))?;
-    step(
-        "install the system call filter",
-        sys::install_filter(&machine.filter),
-    )
+    let filter = match spec.det {
+        Some(_) => {
+            step("fault on RDTSC", sys::trace::fault_on_tsc())?;
+            step("fix addresses", sys::trace::fix_addresses())?;
+            &machine.traced_filter
+        }
+        None => &machine.filter,
+    };
+    step("install the system call filter", sys::install_filter(filter))
 }
 
 fn take_streams(stdout: &OwnedFd, stderr: &OwnedFd) -> io::Result<()> {

@@ -3,7 +3,10 @@
 //! Owns the list. What is not on it fails with EPERM, and what the kernel may have but the list does not know fails
 //! with ENOSYS, so that programs fall back instead of dying. Nothing is ever killed for a call. Never installs itself.
 
+use std::collections::BTreeMap;
+
 use super::bpf::{Verdict, assemble, errno};
+use super::det::{self, When};
 use crate::sys::Instruction;
 
 /// Architecture in `seccomp_data`.
@@ -92,6 +95,27 @@ const OLD: &[libc::c_long] = &[];
 const ABSENT: &[libc::c_long] =
     calls![SYS_clone3 SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register SYS_rseq];
 
+/// Calls that answer differently from one kernel or file system to the next, or wait in the kernel: class `det` does
+/// without.
+const UNLIKE: &[(&[libc::c_long], i32)] = &[
+    (
+        calls![
+            SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr SYS_flistxattr SYS_setxattr
+            SYS_lsetxattr SYS_fsetxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr
+        ],
+        libc::EOPNOTSUPP,
+    ),
+    (calls![SYS_pkey_alloc], libc::ENOSPC),
+    (
+        calls![
+            SYS_mincore SYS_get_mempolicy SYS_set_mempolicy SYS_mbind SYS_futex_waitv SYS_semget SYS_semop SYS_semctl
+            SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_timedsend
+            SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr
+        ],
+        libc::ENOSYS,
+    ),
+];
+
 /// Whether memory that is mapped nowhere is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SharedMemory {
@@ -103,6 +127,107 @@ pub(super) enum SharedMemory {
 
 /// The program of the filter.
 pub(super) fn program(shared_memory: SharedMemory) -> Vec<Instruction> {
+    assembled(&verdicts(shared_memory))
+}
+
+/// The same for class `det`: what the tracer wants to see stops for it, as far as it is allowed at all.
+pub(super) fn traced() -> Vec<Instruction> {
+    // Two machines of the class have to answer alike, whatever bounds memory there.
+    let mut verdicts = verdicts(SharedMemory::Unbounded);
+    for (calls, number) in UNLIKE {
+        for call in *calls {
+            let number = Verdict::Errno(errno(*number));
+            let place = verdicts
+                .iter_mut()
+                .filter(|(known, _)| i64::from(*known) == *call);
+            place.for_each(|(_, verdict)| *verdict = number);
+        }
+    }
+    // The tracer itself makes such files for a job, also where the job may not.
+    for (_, verdict) in verdicts
+        .iter_mut()
+        .filter(|(known, _)| i64::from(*known) == libc::SYS_memfd_create)
+    {
+        *verdict = Verdict::Trace;
+    }
+    for (call, when) in tracing(|when| when != When::Blocking) {
+        for (_, verdict) in verdicts.iter_mut().filter(|(number, _)| *number == call) {
+            *verdict = with_trace(*verdict, when);
+        }
+    }
+    assembled(&verdicts)
+}
+
+/// A second filter, for processes with files that can block: nothing but more calls that stop for the tracer.
+pub(super) fn blocking() -> Vec<Instruction> {
+    let calls = tracing(|when| when == When::Blocking).into_iter();
+    let rules: Vec<_> = calls.map(|(call, _)| (call, Verdict::Trace)).collect();
+    super::bpf::overlay(&rules)
+}
+
+/// The tracer's table by call, each once.
+fn tracing(wanted: impl Fn(When) -> bool) -> BTreeMap<u32, When> {
+    let mut calls = BTreeMap::new();
+    for rule in det::rules().filter(|rule| wanted(rule.1)) {
+        let number = u32::try_from(rule.0).unwrap_or(u32::MAX);
+        let known = calls.entry(number).or_insert(rule.1);
+        if *known != rule.1 {
+            *known = When::Always;
+        }
+    }
+    calls
+}
+
+fn with_trace(verdict: Verdict, when: When) -> Verdict {
+    match verdict {
+        Verdict::Allow | Verdict::Trace | Verdict::TraceIf { .. } => match when {
+            When::Always | When::Blocking => Verdict::Trace,
+            When::If(argument, mask, equals) => Verdict::TraceIf {
+                argument,
+                mask,
+                equals,
+                unless: false,
+            },
+            When::Unless(argument, mask, equals) => Verdict::TraceIf {
+                argument,
+                mask,
+                equals,
+                unless: true,
+            },
+        },
+        Verdict::Errno(_) => verdict,
+        Verdict::If {
+            argument,
+            mask,
+            equals,
+            otherwise,
+            ..
+        } => Verdict::If {
+            argument,
+            mask,
+            equals,
+            otherwise,
+            traced: true,
+        },
+        Verdict::Unless {
+            argument,
+            equals,
+            otherwise,
+            ..
+        } => Verdict::Unless {
+            argument,
+            equals,
+            otherwise,
+            traced: true,
+        },
+    }
+}
+
+fn assembled(rules: &[(u32, Verdict)]) -> Vec<Instruction> {
+    assemble(ARCH, errno(libc::EPERM), rules, NEWEST, errno(libc::EPERM))
+}
+
+fn verdicts(shared_memory: SharedMemory) -> Vec<(u32, Verdict)> {
     let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX - 1);
     let mut rules = Vec::new();
     for list in [FILES, PROCESSES, MEMORY, REST, OLD] {
@@ -119,7 +244,7 @@ pub(super) fn program(shared_memory: SharedMemory) -> Vec<Instruction> {
             .map(|call| (number(*call), Verdict::Errno(errno(libc::ENOSYS)))),
     );
     rules.extend(conditional().map(|(call, verdict)| (number(call), verdict)));
-    assemble(ARCH, errno(libc::EPERM), &rules, NEWEST, errno(libc::EPERM))
+    rules
 }
 
 /// Calls that depend on an argument.
@@ -130,24 +255,28 @@ fn conditional() -> impl Iterator<Item = (libc::c_long, Verdict)> {
         mask: u32::MAX,
         equals: 1,
         otherwise: errno(libc::EAFNOSUPPORT),
+        traced: false,
     };
     // TIOCSTI types into a terminal; terminals are none here, but the call is cheap to refuse.
     let ioctl = Verdict::Unless {
         argument: 1,
         equals: 0x5412,
         otherwise: errno(libc::EPERM),
+        traced: false,
     };
     let clone = Verdict::If {
         argument: 0,
         mask: NAMESPACES,
         equals: 0,
         otherwise: errno(libc::EPERM),
+        traced: false,
     };
     let own = Verdict::If {
         argument: 0,
         mask: u32::MAX,
         equals: 0,
         otherwise: errno(libc::EPERM),
+        traced: false,
     };
     // Asking which personality this is, never changing it.
     let ask = Verdict::If {
@@ -155,6 +284,7 @@ fn conditional() -> impl Iterator<Item = (libc::c_long, Verdict)> {
         mask: u32::MAX,
         equals: u32::MAX,
         otherwise: errno(libc::EPERM),
+        traced: false,
     };
     [
         (libc::SYS_socket, local),

@@ -13,6 +13,7 @@ use rustix::process::DumpableBehavior;
 use rustix::thread::{CapabilitySet, CapabilitySets};
 
 use super::identity::{INSIDE, Identity, map_ids};
+use crate::environment::IMAGE;
 use crate::{Limits, MemoryControl, sys};
 
 /// Highest capability number that the kernel may have.
@@ -102,7 +103,8 @@ pub(super) fn restrict_paths(dirs: &[PathBuf]) -> Result<bool, String> {
     let look = read & !BitFlags::from(AccessFs::Execute);
     let all = AccessFs::from_all(KNOWN);
     let device = AccessFs::ReadFile | AccessFs::WriteFile | AccessFs::Truncate;
-    let rules: [(&str, BitFlags<AccessFs>); 19] = [
+    let rules: [(&str, BitFlags<AccessFs>); 20] = [
+        (IMAGE, read),
         ("/usr", read),
         ("/bin", read),
         ("/sbin", read),

@@ -11,10 +11,11 @@ use rustix::process::{DumpableBehavior, Signal};
 
 use super::cgroup::JobGroups;
 use super::launcher::Machine;
-use super::template::STORE;
+use super::template::{IMAGES, STORE};
 use super::{child, harden, stage};
+use crate::environment::IMAGE;
 use crate::sys::{self, Forked};
-use crate::wire::{Note, Spec, send};
+use crate::wire::{Note, Spec, receive, send};
 
 /// What the first process works with.
 pub(super) struct Inside<'a> {
@@ -31,6 +32,9 @@ pub(super) struct Inside<'a> {
 pub(super) fn first_process(inside: Inside<'_>, supervisor: OwnedFd) -> ! {
     if let Err(what) = prepare(&inside, &supervisor) {
         give_up(&supervisor, what);
+    }
+    if inside.spec.det.is_some() && !matches!(receive::<()>(supervisor.as_fd()), Ok(Some(_))) {
+        give_up(&supervisor, "wait for the tracer".to_owned());
     }
     match sys::fork(0) {
         Ok(Forked::Child) => child::become_program(inside, &supervisor),
@@ -58,6 +62,11 @@ fn prepare(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), String> {
         sys::unshare(libc::CLONE_NEWCGROUP),
     )?;
     step("attach the job's files", attach(inside.mount))?;
+    if let Some(image) = inside.spec.environment {
+        // The images' own mount is read-only, without devices and set-user-id bits, and so is a bind of a part of it.
+        let bound = mount_bind(format!("{IMAGES}/{}", image.cid()), IMAGE);
+        step("mount the environment", bound.map_err(Into::into))?;
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     step(
         "mount /proc",

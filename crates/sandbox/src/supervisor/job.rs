@@ -10,20 +10,25 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
 
 use super::cgroup::JobGroups;
 use super::init::{self, Inside};
 use super::launcher::Machine;
-use super::stage;
 use super::watch::Watch;
+use super::{det, stage};
+use crate::events::EventSender;
 use crate::sys::{self, Forked};
-use crate::wire::{End, Ended, Note, Spec, receive, send};
+use crate::wire::{Det, End, Ended, Note, Spec, receive, send};
 use crate::{Layer, Layers, MemoryControl};
 
 /// The namespaces that the job's first process is born into. Its network namespace is the supervisor's, which the
 /// launcher has made for this job; those for users and control groups come later.
 const NAMESPACES: libc::c_int =
     libc::CLONE_NEWNS | libc::CLONE_NEWPID | libc::CLONE_NEWIPC | libc::CLONE_NEWUTS;
+
+/// How often a tracer looks at limits and orders, in milliseconds.
+const TICK_MILLIS: u64 = 25;
 
 /// What travels with a job.
 #[derive(Debug)]
@@ -147,7 +152,10 @@ fn run(
         Ok(Forked::Parent(pid)) => {
             drop((theirs, stdout, stderr, workspace, stage.mount));
             let mut supervision = Supervision::new(spec, &groups, machine, started);
-            let end = supervision.wait(socket, &mine);
+            let end = match spec.det {
+                Some(det) => supervision.trace(job, pid, det, socket, &mine),
+                None => supervision.wait(socket, &mine),
+            };
             let ended = supervision.account(pid, end, layers(supervision.layers_on()));
             (ended, Some(stage.work))
         }
@@ -159,6 +167,8 @@ struct Supervision<'a> {
     spec: &'a Spec,
     groups: &'a JobGroups<'a>,
     watch: Watch,
+    /// The job's `/proc`, for a tracer.
+    proc: Option<OwnedFd>,
     sums_memory: bool,
     started: Instant,
     ready: Option<bool>,
@@ -172,6 +182,7 @@ impl<'a> Supervision<'a> {
             spec,
             groups,
             watch: Watch::default(),
+            proc: None,
             sums_memory,
             started,
             ready: None,
@@ -215,13 +226,76 @@ impl<'a> Supervision<'a> {
         }
     }
 
+    /// Traces the job to its end, or to a reason to end it.
+    fn trace(&mut self, job: u32, init: i32, det: Det, socket: &OwnedFd, notes: &OwnedFd) -> Option<End> {
+        let mut events = EventSender::new(socket.as_fd());
+        let attached = det::attach(init).and_then(|()| {
+            settle(job, init, det)?;
+            sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
+            send(notes.as_fd(), &(), &[])
+        });
+        if let Err(error) = attached {
+            return Some(End::Refused(format!("trace the job: {error}")));
+        }
+        let main = match det::main_process(init, &mut || self.glance(socket, notes)) {
+            Ok(main) => main,
+            Err(end) => {
+                self.glance(socket, notes);
+                return end;
+            }
+        };
+        while self.proc.is_none() && self.take_note(notes) {}
+        let engine = self.proc.take().map(|proc| det::Engine::new(main, det, proc));
+        match engine {
+            Some(Ok(mut engine)) => {
+                let end = engine.run(&mut events, &mut || self.glance(socket, notes));
+                self.glance(socket, notes);
+                // where nobody takes them any more the job's end is known elsewhere
+                let _ = events.flush();
+                Some(end)
+            }
+            Some(Err(error)) => Some(End::Refused(format!("trace the job: {error}"))),
+            None => None,
+        }
+    }
+
+    /// Looks for notes, orders and limits without waiting.
+    fn glance(&mut self, socket: &OwnedFd, notes: &OwnedFd) -> Option<End> {
+        if self.started.elapsed() >= self.spec.limits.wall {
+            return Some(End::WallClock);
+        }
+        loop {
+            let mut fds = [
+                PollFd::new(socket, PollFlags::IN),
+                PollFd::new(notes, PollFlags::IN),
+            ];
+            match poll(&mut fds, Some(&timespec(Duration::ZERO))) {
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+            if !fds[0].revents().is_empty() {
+                return Some(End::Stopped);
+            }
+            if fds[1].revents().is_empty() || !self.take_note(notes) {
+                break;
+            }
+        }
+        self.over_limit()
+    }
+
     /// Takes one note; `false` when there will be none any more.
     fn take_note(&mut self, notes: &OwnedFd) -> bool {
         let Ok(Some((note, mut fds))) = receive::<Note>(notes.as_fd()) else {
             return false;
         };
         match note {
-            Note::Inside => self.watch = Watch::new(fds.pop()),
+            Note::Inside => {
+                let proc = fds.pop();
+                if self.spec.det.is_some() {
+                    self.proc = proc.as_ref().and_then(|proc| proc.try_clone().ok());
+                }
+                self.watch = Watch::new(proc);
+            }
             Note::Ready { landlock } => self.ready = Some(landlock),
             Note::Failed(what) => self.exit = Some(End::Refused(what)),
             Note::NotExecutable(error) => self.exit = Some(End::NotExecutable(error)),
@@ -254,7 +328,14 @@ impl<'a> Supervision<'a> {
     /// Kills what is left, waits until every process is dead, and judges the end by what the kernel counted.
     fn account(&self, pid: i32, end: Option<End>, layers: Layers) -> Ended {
         sys::kill_child(pid);
-        let reaped = sys::wait4(pid, true).ok().flatten();
+        let mut reaped = None;
+        // A tracer gets the deaths of all tasks; the first process's is the last.
+        while let Ok(Some(dead)) = sys::wait4(-1, true) {
+            if dead.pid == pid {
+                reaped = Some(dead);
+                break;
+            }
+        }
         let wall_micros = micros(self.started.elapsed());
         let cpu = self
             .groups
@@ -281,6 +362,25 @@ impl<'a> Supervision<'a> {
             layers,
         }
     }
+}
+
+/// Makes this process, and the job that it traces, share one processor, so that it hands over to the job and back
+/// without waking another; and sees the CPUID that the job sees, else every change between them would cost a change of
+/// the processor's settings.
+fn settle(job: u32, init: i32, det: Det) -> io::Result<()> {
+    let allowed = sched_getaffinity(None)?;
+    let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();
+    let place = usize::try_from(job).unwrap_or(0) % usable.len().max(1);
+    if let Some(cpu) = usable.get(place) {
+        let mut one = CpuSet::new();
+        one.set(*cpu);
+        sched_setaffinity(None, &one)?;
+        sched_setaffinity(rustix::process::Pid::from_raw(init), &one)?;
+    }
+    if det.cpuid && !sys::trace::fault_on_cpuid() {
+        return Err(io::Error::other("this processor cannot mask its features"));
+    }
+    Ok(())
 }
 
 fn micros(time: Duration) -> u64 {

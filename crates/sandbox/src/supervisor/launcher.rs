@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::fs::Mode;
+use sha2::{Digest as _, Sha256};
 
 use super::cgroup::Groups;
 use super::filter::{self, SharedMemory};
@@ -27,6 +28,7 @@ pub(super) struct Machine {
     pub(super) groups: Groups,
     pub(super) covers: Covers,
     pub(super) filter: Vec<Instruction>,
+    pub(super) traced_filter: Vec<Instruction>,
     pub(super) dirs: Vec<PathBuf>,
 }
 
@@ -80,12 +82,21 @@ fn own_socket() -> io::Result<OwnedFd> {
     Ok(socket)
 }
 
+/// Lets everything that looks at the processor's features do so now: a tracer must never ask for them itself.
+fn know_the_processor() {
+    // The standard library and the hash functions remember what they have found.
+    #[cfg(target_arch = "x86_64")]
+    std::hint::black_box(is_x86_feature_detected!("avx2"));
+    std::hint::black_box(Sha256::digest([0]));
+}
+
 impl Machine {
     fn prepare(setup: Setup) -> Result<Self, String> {
+        know_the_processor();
         let identity = Identity::establish()
             .map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
         let groups = Groups::establish(setup.cgroups).map_err(|error| format!("control groups: {error}"))?;
-        template::build(&setup.dirs, identity)?;
+        template::build(&setup.dirs, setup.environments.as_deref(), identity)?;
         let covers = Covers::load().map_err(|error| format!("static /proc files: {error}"))?;
         let shared_memory = match groups.memory() {
             MemoryControl::CgroupV1 | MemoryControl::CgroupV2 => SharedMemory::Bounded,
@@ -96,6 +107,7 @@ impl Machine {
             groups,
             covers,
             filter: filter::program(shared_memory),
+            traced_filter: filter::traced(),
             dirs: setup.dirs,
         })
     }

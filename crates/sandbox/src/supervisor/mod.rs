@@ -6,6 +6,7 @@
 mod bpf;
 mod cgroup;
 mod child;
+mod det;
 mod filter;
 mod harden;
 mod identity;
@@ -18,5 +19,6 @@ mod stage;
 mod template;
 mod watch;
 
+pub(crate) use det::cpuid_fingerprint;
 pub use launcher::supervisor_main;
 pub(crate) use probe::Finding;

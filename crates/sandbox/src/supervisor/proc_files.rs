@@ -27,13 +27,18 @@ pub(super) struct HostEntries {
 const STATIC: [(&str, &str); 8] = [
     (
         "cpuinfo",
-        "processor\t: 0\nvendor_id\t: sandrun\ncpu family\t: 6\nmodel\t\t: 0\nmodel name\t: sandrun\nstepping\t: 0\n\
-         cpu MHz\t\t: 1000.000\ncache size\t: 1024 KB\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\n\
-         cpu cores\t: 1\nflags\t\t: fpu\nbogomips\t: 2000.00\n\n",
+        "processor\t: 0\nvendor_id\t: GenuineIntel\ncpu family\t: 6\nmodel\t\t: 26\n\
+         model name\t: sandrun x86-64-v2 virtual processor\nstepping\t: 5\ncpu MHz\t\t: 1000.000\n\
+         cache size\t: 8192 KB\nphysical id\t: 0\nsiblings\t: 1\ncore id\t\t: 0\ncpu cores\t: 1\napicid\t\t: 0\n\
+         initial apicid\t: 0\nfpu\t\t: yes\nfpu_exception\t: yes\ncpuid level\t: 11\nwp\t\t: yes\n\
+         flags\t\t: fpu vme de pse tsc msr pae mce cx8 apic sep mtrr pge mca cmov pat pse36 clflush mmx fxsr sse \
+         sse2 syscall nx rdtscp lm constant_tsc nopl nonstop_tsc cpuid pni ssse3 cx16 sse4_1 sse4_2 popcnt lahf_lm\n\
+         bugs\t\t:\nbogomips\t: 2000.00\nclflush size\t: 64\ncache_alignment\t: 64\n\
+         address sizes\t: 40 bits physical, 48 bits virtual\npower management:\n\n",
     ),
     (
         "stat",
-        "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nintr 0\nctxt 0\nbtime 0\nprocesses 1\n\
+        "cpu  0 0 0 0 0 0 0 0 0 0\ncpu0 0 0 0 0 0 0 0 0 0 0\nintr 0\nctxt 0\nbtime 1767225600\nprocesses 1\n\
          procs_running 1\nprocs_blocked 0\n",
     ),
     ("uptime", "1.00 1.00\n"),
@@ -45,10 +50,13 @@ const STATIC: [(&str, &str); 8] = [
 ];
 
 /// Static files below `/proc/sys`, the only ones that there are.
-const STATIC_SYS: [(&str, &str); 10] = [
+const STATIC_SYS: [(&str, &str); 13] = [
     ("kernel/ostype", "Linux\n"),
     ("kernel/osrelease", "6.0.0\n"),
     ("kernel/hostname", "sandbox\n"),
+    ("kernel/version", "#1 SMP sandrun\n"),
+    ("kernel/random/entropy_avail", "256\n"),
+    ("kernel/random/poolsize", "256\n"),
     ("kernel/pid_max", "4194304\n"),
     ("kernel/ngroups_max", "65536\n"),
     ("kernel/cap_last_cap", "40\n"),

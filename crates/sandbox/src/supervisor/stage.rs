@@ -10,6 +10,7 @@ use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, fsconfig_create, fsconfig_set_string, fsmount, fsopen,
 };
 
+use super::det::set_untouched;
 use super::proc_files::meminfo;
 use crate::wire::Spec;
 
@@ -54,14 +55,39 @@ pub(super) fn prepare(spec: &Spec, workspace: BorrowedFd<'_>, owner: u32) -> io:
     let attributes = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
     let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
     let owner = Owner(owner);
+    let times = match spec.det {
+        Some(_) => Times::Untouched,
+        None => Times::Real,
+    };
     for (name, mode, _) in PARTS {
         owner.make_dir(mount.as_fd(), name, mode)?;
     }
     let info = owner.create(mount.as_fd(), "meminfo", 0o444)?;
     rustix::io::write(&info, meminfo(spec.limits.memory_bytes).as_bytes())?;
     let work = open_dir(mount.as_fd(), "work")?;
-    owner.copy_tree(workspace, work.as_fd(), 0)?;
+    owner.copy_tree(workspace, work.as_fd(), times, 0)?;
+    for (name, _, _) in PARTS {
+        times.set(open_dir(mount.as_fd(), name)?.as_fd())?;
+    }
     Ok(Stage { mount, work })
+}
+
+/// Which times of change the job's files begin with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Times {
+    /// When they were copied.
+    Real,
+    /// The mark of files that the job has not written.
+    Untouched,
+}
+
+impl Times {
+    fn set(self, file: BorrowedFd<'_>) -> io::Result<()> {
+        match self {
+            Self::Real => Ok(()),
+            Self::Untouched => set_untouched(file),
+        }
+    }
 }
 
 /// Who owns what is created.
@@ -91,7 +117,13 @@ impl Owner {
     }
 
     /// Copies regular files and directories, all of mode 0755; anything else is an error.
-    fn copy_tree(self, from: BorrowedFd<'_>, to: BorrowedFd<'_>, depth: usize) -> io::Result<()> {
+    fn copy_tree(
+        self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        times: Times,
+        depth: usize,
+    ) -> io::Result<()> {
         if depth > MAX_DEPTH {
             return Err(io::Error::other(
                 "the workspace's directories are nested too deeply",
@@ -110,11 +142,13 @@ impl Owner {
             match FileType::from_raw_mode(meta.st_mode) {
                 FileType::Directory => {
                     let dir = self.make_dir(to, name, 0o755)?;
-                    self.copy_tree(source.as_fd(), dir.as_fd(), depth + 1)?;
+                    self.copy_tree(source.as_fd(), dir.as_fd(), times, depth + 1)?;
+                    times.set(dir.as_fd())?;
                 }
                 FileType::RegularFile => {
                     let target = self.create(to, name, 0o755)?;
                     while sendfile(&target, &source, None, 1 << 30)? > 0 {}
+                    times.set(target.as_fd())?;
                 }
                 FileType::Symlink
                 | FileType::Fifo

@@ -17,6 +17,7 @@ use rustix::mount::{
 
 use super::identity::{INSIDE, Identity};
 use super::proc_files;
+use crate::environment::IMAGE;
 use crate::sys;
 
 /// Where the launcher keeps what goes into a job's tree; hidden in each job.
@@ -42,8 +43,11 @@ const ETC_COPIES: [&str; 9] = [
     "bash.bashrc",
 ];
 
+/// Where the images lie; only the one that a job names can be seen in it.
+pub(super) const IMAGES: &str = "/.sandrun/images";
+
 /// Builds the tree and moves this process into it.
-pub(super) fn build(dirs: &[PathBuf], identity: Identity) -> Result<(), String> {
+pub(super) fn build(dirs: &[PathBuf], images: Option<&Path>, identity: Identity) -> Result<(), String> {
     let step = |what: &str, result: io::Result<()>| result.map_err(|error| format!("{what}: {error}"));
     let masked = proc_files::host_entries().map_err(|error| format!("list /proc: {error}"))?;
     step("make a mount namespace", sys::unshare(libc::CLONE_NEWNS))?;
@@ -54,6 +58,8 @@ pub(super) fn build(dirs: &[PathBuf], identity: Identity) -> Result<(), String> 
     )?;
     // What lies in BUILD_AT must be read before it is covered.
     let trees = system_trees(dirs).map_err(|error| format!("clone the system directories: {error}"))?;
+    let images = images.map(|dir| clone_tree(dir).map_err(|e| format!("clone {}: {e}", dir.display())));
+    let images = images.transpose()?;
     let devices = device_trees().map_err(|error| format!("clone the device files: {error}"))?;
     let proc = match identity {
         // A user namespace may mount its own /proc only where it sees one already.
@@ -75,6 +81,12 @@ pub(super) fn build(dirs: &[PathBuf], identity: Identity) -> Result<(), String> 
         step(
             &format!("bind /dev/{name}"),
             attach(tree, &Path::new("/dev").join(name)),
+        )?;
+    }
+    if let Some(tree) = images {
+        step(
+            "bind the images",
+            attach_readonly(&Part::Tree(tree), Path::new(IMAGES)),
         )?;
     }
     if let Some(tree) = proc {
@@ -147,7 +159,9 @@ fn at(path: &str) -> PathBuf {
 }
 
 fn fill(etc: &[(&str, Vec<u8>)], masked: &proc_files::HostEntries) -> io::Result<()> {
-    for dir in ["proc", "dev/shm", "etc/ssl", "tmp", "work", "run", "var/tmp"] {
+    for dir in [
+        "proc", "dev/shm", "etc/ssl", "tmp", "work", "run", "var/tmp", IMAGE,
+    ] {
         fs::create_dir_all(at(dir))?;
     }
     for name in DEVICES {
@@ -162,6 +176,7 @@ fn fill(etc: &[(&str, Vec<u8>)], masked: &proc_files::HostEntries) -> io::Result
         symlink(format!("/proc/self/{target}"), at("dev").join(name))?;
     }
     symlink("/proc/self/mounts", at("etc/mtab"))?;
+    symlink(format!("{IMAGE}/lib/node_modules"), at("node_modules"))?;
     for (name, bytes) in etc {
         write_readable(&at("etc").join(name), bytes)?;
     }

@@ -6,9 +6,10 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use sandrun_sandbox::{
-    CancelHandle, CgroupPolicy, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox, SandboxConfig,
+    CancelHandle, CgroupPolicy, Class, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox,
+    SandboxConfig,
 };
-use sandrun_types::{BundlePath, Entry, Interpreter, Manifest};
+use sandrun_types::{BundlePath, ContentDigest, Entry, Interpreter, Manifest, TraceLeaf, TraceReader};
 
 /// The launcher as a program.
 pub const LAUNCHER: &str = env!("CARGO_BIN_EXE_sandrun-supervisor");
@@ -35,12 +36,15 @@ pub struct Job {
     pub env: BTreeMap<String, String>,
     pub limits: Limits,
     pub outputs: &'static str,
+    pub environment: Option<ContentDigest>,
+    pub class: Class,
 }
 
 /// An ended job, its outputs still there.
 pub struct Done {
     pub report: RunReport,
     pub outputs: tempfile::TempDir,
+    pub trace: tempfile::NamedTempFile,
 }
 
 impl Done {
@@ -54,6 +58,15 @@ impl Done {
 
     pub fn output(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.outputs.path().join(name)).expect("the output is there")
+    }
+
+    /// The trace as it was written, checked.
+    pub fn trace(&self) -> Vec<TraceLeaf> {
+        let file = std::fs::File::open(self.trace.path()).expect("the trace is there");
+        let mut reader = TraceReader::new(std::io::BufReader::new(file)).expect("it is a trace");
+        let leaves = reader.by_ref().collect::<Result<_, _>>().expect("it is whole");
+        assert_eq!(reader.root(), self.report.trace_root);
+        leaves
     }
 
     pub fn output_names(&self) -> Vec<String> {
@@ -77,6 +90,8 @@ impl Job {
                 ..Limits::default()
             },
             outputs: "[]",
+            environment: None,
+            class: Class::Native,
         }
     }
 
@@ -98,6 +113,11 @@ impl Job {
         self
     }
 
+    pub fn class(mut self, class: Class) -> Self {
+        self.class = class;
+        self
+    }
+
     pub fn run(&self) -> Done {
         self.run_in(&SANDBOX).expect("the job runs")
     }
@@ -114,6 +134,7 @@ impl Job {
         cancel: &CancelHandle,
     ) -> Result<Done, RunError> {
         let workspace = tempfile::tempdir().expect("a directory");
+        let trace = tempfile::NamedTempFile::new().expect("a file");
         for (name, bytes) in &self.files {
             write(&workspace.path().join(name), bytes);
         }
@@ -130,9 +151,16 @@ impl Job {
             env: self.env.clone(),
             limits: self.limits,
             outputs: Manifest::parse(manifest.as_bytes()).expect("patterns").outputs,
+            class: self.class,
+            environment: self.environment,
+            trace: Some(trace.path().to_owned()),
         };
         let report = sandbox.run(&request, sink, cancel)?;
-        Ok(Done { report, outputs })
+        Ok(Done {
+            report,
+            outputs,
+            trace,
+        })
     }
 }
 

@@ -24,6 +24,7 @@ fn machine(gpus: Vec<Gpu>) -> Capabilities {
             interpreter: Interpreter::Python3,
             version: "3.11.2".to_owned(),
         }],
+        environments: false,
         region: Some("eu-north".to_owned()),
         labels: BTreeMap::from([("tier".to_owned(), "test".to_owned())]),
     }

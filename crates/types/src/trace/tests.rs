@@ -1,9 +1,18 @@
-use super::*;
+mod any;
+mod file;
+mod form;
+mod vectors;
+
 use proptest::prelude::*;
+use sha2::{Digest as _, Sha256};
+
+use super::*;
+use crate::{ClassId, Sha256Hex};
 
 fn header() -> TraceHeader {
     TraceHeader {
         class: ClassId([0; 32]),
+        image: None,
         seed: [0; 32],
         limits: TraceLimits {
             memory_bytes: 512 << 20,
@@ -12,6 +21,7 @@ fn header() -> TraceHeader {
             tmpfs_bytes: 100 << 20,
             inodes: 16_384,
             output_bytes: 10 << 20,
+            virtual_nanos: 0,
         },
         argv: vec!["/usr/bin/python3".into(), "main.py".into()],
         env: BTreeMap::from([("LC_ALL".into(), "C.UTF-8".into()), ("TZ".into(), "UTC".into())]),
@@ -57,38 +67,6 @@ fn naive_root(leaves: &[Vec<u8>]) -> [u8; 32] {
 }
 
 #[test]
-fn vectors_of_the_specification() {
-    let document = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/trace.md"));
-    let one = trace(b"1\n", b"");
-    let vectors = [
-        (
-            "merkle root of no leaves",
-            hex::encode(merkle_root::<Vec<u8>>(&[])),
-        ),
-        (
-            "merkle root of the leaves 00, 01, 02",
-            hex::encode(merkle_root(&[[0], [1], [2]])),
-        ),
-        ("input tree", hex::encode(header().input_tree)),
-        ("header", hex::encode(header().encode())),
-        ("chunk", hex::encode(one.events[0].encode())),
-        ("output tree", hex::encode(one.events[1].encode())),
-        ("exit", hex::encode(one.events[2].encode())),
-        ("trace root", hex::encode(one.root().0)),
-        (
-            "output root",
-            hex::encode(output_root(b"1\n", b"", &files(&[("out/table.csv", b"a,b\n")])).0),
-        ),
-    ];
-    let lines = vectors.map(|(name, value)| format!("{name}: {value}"));
-    let missing: Vec<_> = lines
-        .iter()
-        .filter(|line| !document.lines().any(|l| l.trim() == *line))
-        .collect();
-    assert!(missing.is_empty(), "docs/trace.md lacks {missing:#?}");
-}
-
-#[test]
 fn streams_are_cut_by_offset() {
     let long = vec![7; STREAM_CHUNK + 1];
     let events = trace(&long, b"e").events;
@@ -101,7 +79,7 @@ fn streams_are_cut_by_offset() {
                 length,
                 ..
             } => Some((*stream, *offset, *length)),
-            TraceEvent::OutputTree { .. } | TraceEvent::Exit { .. } => None,
+            TraceEvent::Task { .. } | TraceEvent::OutputTree { .. } | TraceEvent::Exit { .. } => None,
         })
         .collect();
     assert_eq!(

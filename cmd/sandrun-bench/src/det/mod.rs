@@ -1,0 +1,50 @@
+//! `det.*` and `trace.size.*`: what determinism costs, and whether it holds. The peer is the plain program in the same run.
+
+mod distinct;
+mod pairs;
+mod size;
+
+pub(crate) use distinct::most_distinct;
+pub(crate) use pairs::pairs;
+pub(crate) use size::bytes_per_second;
+
+use std::path::Path;
+
+use anyhow::Context as _;
+
+/// A program that is measured in class `det` and plain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Load {
+    /// Computes.
+    Cpu,
+    /// Writes and reads many small files.
+    Io,
+    /// Asks for the time.
+    Clock,
+    /// Threads that hand over to each other.
+    Threads,
+}
+
+impl Load {
+    const fn text(self) -> &'static str {
+        match self {
+            Self::Cpu => include_str!("programs/cpu.py"),
+            Self::Io => include_str!("programs/io.py"),
+            Self::Clock => include_str!("programs/clock.py"),
+            Self::Threads => include_str!("programs/threads.py"),
+        }
+    }
+
+    /// Writes it, as a job that hands out no files.
+    fn write(self, directory: &Path) -> anyhow::Result<()> {
+        write_job(directory, self.text())
+    }
+}
+
+/// A directory with a job of one script.
+fn write_job(directory: &Path, text: &str) -> anyhow::Result<()> {
+    let failed = || format!("writing {}", directory.display());
+    std::fs::create_dir_all(directory).with_context(failed)?;
+    std::fs::write(directory.join("main.py"), text).with_context(failed)?;
+    std::fs::write(directory.join("job.json"), r#"{"outputs": [], "timeout": 600}"#).with_context(failed)
+}

@@ -1,0 +1,191 @@
+//! `run`: a program in the sandbox of this machine, without any service; with `--verify` several times under other
+//! conditions each, to see whether it is deterministic.
+
+mod difference;
+mod environment;
+mod ground;
+mod said;
+mod verify;
+
+use std::path::PathBuf;
+
+use clap::Args;
+use client_sdk::prepare;
+use sandrun_sandbox::{CancelHandle, Class, OutputSink};
+use sandrun_types::{ClassKind, ClassRequest};
+
+use super::place;
+use crate::args::{EnvironmentListArgs, StoreArgs, shutdown};
+use crate::exit::{Failure, Status, WithStatus as _};
+use crate::output::{Output, write_out};
+use ground::{Ground, LocalJob};
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without --verify the class is native unless --class or the manifest asks for another, and the exit \
+        code is the program's (128 and a signal's number, 137 at a limit).\n\n\
+        With --verify the class is det unless asked otherwise, as it is on the market. The first run has the machine as \
+        it is; for each other the sandbox is started with another host name, directory, uid, CPU, clocks since the \
+        machine's start, file dates, load, open files, environment, stack limit, and with or without random \
+        addresses. What was in force is shown. The date is one for the whole machine and goes on by itself.\n\n\
+        Exit codes with --verify:\n  \
+        0  deterministic: every run has one output root and one trace root\n  \
+        1  not deterministic, or a run ended at a limit that depends on the machine\n  \
+        2  bad arguments, manifest or code\n  \
+        3  the sandbox does not start here, or does not have the class\n\n\
+        Examples:\n  \
+        sandrun-pool run main.py\n  \
+        sandrun-pool run ./project --class det --out results\n  \
+        sandrun-pool run ./project --verify\n  \
+        sandrun-pool run main.py --verify --runs 10 --json -- --seed 7"
+)]
+pub(crate) struct Arguments {
+    /// A file or a directory of code
+    #[arg(value_name = "CODE")]
+    code: PathBuf,
+    /// Arguments of the program, in the place of the manifest's
+    #[arg(last = true, value_name = "ARGUMENT")]
+    arguments: Vec<String>,
+    /// The manifest; the directory's own job.json when not given
+    #[arg(long, value_name = "FILE")]
+    manifest: Option<PathBuf>,
+    /// Execution class: native, det or det-soft; the manifest's when not given
+    #[arg(long, value_name = "CLASS", value_parser = class)]
+    class: Option<Class>,
+    /// Set an environment variable of the program; more than once for more
+    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
+    env: Vec<(String, String)>,
+    /// Where the output files go; they are dropped when not given
+    #[arg(long, visible_alias = "output", value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Run it several times under other conditions each, and say whether it is deterministic
+    #[arg(long, conflicts_with = "out")]
+    verify: bool,
+    /// How often --verify runs it
+    #[arg(long, value_name = "N", default_value_t = 2, requires = "verify",
+        value_parser = clap::value_parser!(u32).range(2..=1000))]
+    runs: u32,
+    #[command(flatten)]
+    environments: EnvironmentListArgs,
+    #[command(flatten)]
+    store: StoreArgs,
+}
+
+/// The name of a class, as it is given.
+fn class(text: &str) -> Result<Class, String> {
+    match text {
+        "native" => Ok(Class::Native),
+        "det" => Ok(Class::Det),
+        "det-soft" => Ok(Class::DetSoft),
+        other => Err(format!(
+            "there is no class `{other}`: choose native, det or det-soft"
+        )),
+    }
+}
+
+fn variable(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("give NAME=VALUE".to_owned()),
+    }
+}
+
+/// The class that a manifest asks for.
+fn asked(request: ClassRequest) -> anyhow::Result<Class> {
+    let of = |kind| match kind {
+        ClassKind::Native => Class::Native,
+        ClassKind::Det => Class::Det,
+    };
+    match request {
+        ClassRequest::Native => Ok(Class::Native),
+        ClassRequest::Det => Ok(Class::Det),
+        ClassRequest::Exact(id) => id.kind().map(of).ok_or_else(|| {
+            let text = format!("the manifest asks for class {id}, which this version does not know");
+            Failure::new(Status::BadInput, text)
+        }),
+    }
+}
+
+/// Runs it, once or several times.
+pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(out) = &arguments.out {
+        place::check(Some(out))?;
+    }
+    let prepared = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
+    let default = if arguments.verify {
+        Class::Det
+    } else {
+        Class::Native
+    };
+    let by_manifest = prepared.manifest.class.map(asked).transpose()?;
+    let class = arguments.class.or(by_manifest).unwrap_or(default);
+    let (list, store) = (arguments.environments.list()?, arguments.store.client()?);
+    let environment = environment::obtain(&prepared.manifest, list, store).await?;
+    let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env).with(environment);
+    let cancel = CancelHandle::new()?;
+    let (stop, output) = (cancel.clone(), *output);
+    let work = tokio::task::spawn_blocking(move || {
+        if arguments.verify {
+            verify::run(&job, arguments.runs, &cancel, &output)
+        } else {
+            once(&job, arguments.out, &cancel, &output)
+        }
+    });
+    tokio::pin!(work);
+    tokio::select! {
+        ended = &mut work => return ended?,
+        () = shutdown() => stop.cancel(),
+    }
+    match work.await? {
+        // it was over already
+        Ok(status) => Ok(status),
+        Err(_) => Ok(Status::Interrupted),
+    }
+}
+
+/// One run, its output passed on as it comes.
+fn once(
+    job: &LocalJob,
+    out: Option<PathBuf>,
+    cancel: &CancelHandle,
+    output: &Output,
+) -> anyhow::Result<Status> {
+    let ground = Ground::new(job, None)?;
+    let sandbox = ground.sandbox()?;
+    let report = ground.run(job, &sandbox, &Passing(output.shows_program()), cancel)?;
+    if let Some(out) = &out {
+        ground.keep_outputs(out)?;
+    }
+    if !report.explanation.is_empty() {
+        output.note(&format!("the program was ended: {}", report.explanation));
+    }
+    if out.is_none() && !report.outputs.is_empty() {
+        let count = report.outputs.len();
+        output.note(&format!("{count} output file(s) dropped: --out DIR keeps them"));
+    }
+    let code = u8::try_from(report.exit_code).unwrap_or(u8::MAX);
+    if output.is_json() {
+        output.result(&said::Once::new(&report, out))?;
+    }
+    Ok(Status::Program(code))
+}
+
+/// Passes a program's output on, unless nobody wants it.
+struct Passing(bool);
+
+impl OutputSink for Passing {
+    fn stdout(&self, piece: &[u8]) {
+        if self.0 {
+            // a full disk behind the pipe must not end the run
+            let _ = write_out(piece);
+        }
+    }
+
+    fn stderr(&self, piece: &[u8]) {
+        use std::io::Write as _;
+        if self.0 {
+            let _ = std::io::stderr().lock().write_all(piece);
+        }
+    }
+}

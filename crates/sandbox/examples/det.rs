@@ -1,0 +1,74 @@
+//! Runs a program in class `det` and prints what it printed: `det SUPERVISOR CLASS RUNS DIR ENTRYPOINT [ARGUMENT…]`.
+
+#![allow(clippy::print_stdout)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::Context as _;
+use sandrun_sandbox::{CancelHandle, Class, Limits, RunRequest, Sandbox, SandboxConfig};
+use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
+
+fn main() -> anyhow::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let launcher = arguments.next().context("name the supervisor program")?;
+    let class = match arguments.next().as_deref() {
+        Some("det") => Class::Det,
+        Some("soft") => Class::DetSoft,
+        _ => Class::Native,
+    };
+    let runs: u32 = arguments.next().context("how many runs")?.parse()?;
+    let workspace = PathBuf::from(arguments.next().context("name a directory")?);
+    let entrypoint = arguments.next().context("name the entrypoint")?;
+    let rest: Vec<String> = arguments.collect();
+    let sandbox = Sandbox::start(SandboxConfig::new(vec![launcher.into()]))?;
+    let interpreter = match entrypoint.rsplit_once('.').map(|(_, end)| end) {
+        Some("py") => Interpreter::Python3,
+        Some("js") => Interpreter::Node,
+        Some("sh") => Interpreter::Bash,
+        _ => Interpreter::Itself,
+    };
+    let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    for _ in 0..runs {
+        let outputs = tempfile::tempdir()?;
+        let request = RunRequest {
+            workspace: workspace.clone(),
+            outputs_dir: outputs.path().to_path_buf(),
+            entry: Entry {
+                entrypoint: BundlePath::parse(&entrypoint)?,
+                interpreter,
+            },
+            args: rest.clone(),
+            env: BTreeMap::new(),
+            limits: Limits {
+                processes: 128,
+                ..Limits::default()
+            },
+            outputs: OutputPatterns::default(),
+            class,
+            environment: None,
+            trace: None,
+        };
+        let started = Instant::now();
+        let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
+        let mut text = report.stdout.clone();
+        text.extend_from_slice(&report.stderr);
+        text.extend(
+            format!(
+                "[{:?} {} {} {}]\n",
+                report.outcome, report.exit_code, report.explanation, report.trace_root
+            )
+            .bytes(),
+        );
+        if runs <= 3 {
+            println!("{:?} cpu {:?}", started.elapsed(), report.usage.cpu);
+        }
+        *seen.entry(text).or_default() += 1;
+    }
+    for (text, count) in &seen {
+        println!("--- {count} times\n{}", String::from_utf8_lossy(text));
+    }
+    println!("{} distinct", seen.len());
+    Ok(())
+}

@@ -1,0 +1,318 @@
+//! Reading and writing files that can block: a call is made when it will not, else its task waits.
+
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
+
+use crate::supervisor::det::table::{Entry, Rule, When};
+use crate::supervisor::det::task::Task;
+use crate::supervisor::det::wait::{On, Signals, Wait};
+use crate::supervisor::det::world::World;
+
+pub(super) const RULES: &[Rule] = &[
+    Rule(libc::SYS_read, When::Blocking, read),
+    Rule(libc::SYS_readv, When::Blocking, read),
+    Rule(libc::SYS_write, When::Blocking, write),
+    Rule(libc::SYS_writev, When::Blocking, writev),
+    Rule(libc::SYS_recvfrom, When::Always, recvfrom),
+    Rule(libc::SYS_recvmsg, When::Always, recvmsg),
+    Rule(libc::SYS_sendto, When::Always, sendto),
+    Rule(libc::SYS_sendmsg, When::Always, sendmsg),
+    Rule(libc::SYS_accept, When::Always, read),
+    Rule(libc::SYS_accept4, When::Always, read),
+    Rule(libc::SYS_connect, When::Always, connect),
+];
+
+/// What fits into a pipe at once, or not at all.
+const PIPE_BUF: u64 = 4096;
+
+/// A file that may block, as it is now.
+struct File {
+    fd: OwnedFd,
+    kind: FileType,
+    nonblocking: bool,
+    outer: bool,
+}
+
+/// The file behind a call's first argument; `None` where the call cannot block for it.
+fn file(world: &mut World, task: &Task) -> Option<File> {
+    // without such a file the kernel says so
+    let fd = world.file(task, task.int(0)).ok()?;
+    let stat = fstat(&fd).ok()?;
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    if matches!(
+        kind,
+        FileType::RegularFile | FileType::Directory | FileType::BlockDevice | FileType::CharacterDevice
+    ) {
+        return None;
+    }
+    let nonblocking = fcntl_getfl(&fd).ok()?.contains(OFlags::NONBLOCK);
+    let outer = world.is_outer(stat.st_dev, stat.st_ino);
+    Some(File {
+        fd,
+        kind,
+        nonblocking,
+        outer,
+    })
+}
+
+/// Whether a file is ready now.
+pub(in crate::supervisor::det) fn is_ready(fd: &impl AsFd, events: PollFlags) -> bool {
+    let mut fds = [PollFd::new(fd, events)];
+    let now = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    poll(&mut fds, Some(&now)).is_ok_and(|ready| ready > 0)
+}
+
+fn wait_for(fd: OwnedFd, events: PollFlags) -> Wait {
+    Wait {
+        on: On::Files(vec![(fd, events)]),
+        until: None,
+        signals: Signals::Make,
+    }
+}
+
+fn read(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    match file(world, task) {
+        Some(file) if !file.nonblocking && !is_ready(&file.fd, PollFlags::IN) => {
+            Ok(Entry::Block(wait_for(file.fd, PollFlags::IN)))
+        }
+        Some(_) if task.call() == libc::SYS_read && world.timers.last_file > 0 => {
+            Ok(Entry::Make(super::timers::expiries_read))
+        }
+        Some(_) | None => Ok(Entry::Pass),
+    }
+}
+
+fn recvfrom(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    receive(world, task, 3)
+}
+
+fn recvmsg(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    receive(world, task, 2)
+}
+
+fn receive(world: &mut World, task: &mut Task, flags: usize) -> io::Result<Entry> {
+    let asked = task.int(flags);
+    if asked & libc::MSG_DONTWAIT != 0 {
+        return Ok(Entry::Pass);
+    }
+    if asked & libc::MSG_WAITALL != 0 {
+        let without = asked & !libc::MSG_WAITALL;
+        task.set_argument(flags, u64::from(without.unsigned_abs()));
+    }
+    read(world, task)
+}
+
+fn write(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let total = task.argument(2);
+    send(world, task, total)
+}
+
+fn writev(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let segments = segments(task)?;
+    send(world, task, segments.iter().map(|(_, length)| length).sum())
+}
+
+/// Pieces of a vector: address and length.
+fn segments(task: &Task) -> io::Result<Vec<(u64, u64)>> {
+    const MOST: usize = 1024;
+    let count = usize::try_from(task.argument(2)).unwrap_or(usize::MAX);
+    if count > MOST {
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    let bytes = task.read_bytes(task.argument(1), 16 * count)?;
+    let number = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
+    Ok(bytes
+        .chunks_exact(16)
+        .map(|pair| (number(&pair[..8]), number(&pair[8..])))
+        .collect())
+}
+
+fn send(world: &mut World, task: &mut Task, total: u64) -> io::Result<Entry> {
+    let Some(file) = file(world, task) else {
+        return Ok(Entry::Pass);
+    };
+    if file.outer {
+        if !file.nonblocking {
+            return Ok(Entry::Pass);
+        }
+        // what reads it is no part of the job: however long that takes, the job sees a write that goes through
+        set_nonblocking(&file.fd, false)?;
+        return Ok(Entry::Make(outer_written));
+    }
+    if file.nonblocking {
+        return Ok(Entry::Pass);
+    }
+    if !is_ready(&file.fd, PollFlags::OUT) {
+        return Ok(Entry::Block(wait_for(file.fd, PollFlags::OUT)));
+    }
+    if file.kind == FileType::Fifo && total <= PIPE_BUF {
+        return Ok(Entry::Pass);
+    }
+    if task.written > 0 {
+        rest(task)?;
+    }
+    set_nonblocking(&file.fd, true)?;
+    Ok(Entry::Make(written))
+}
+
+/// Makes the call one that writes the next piece of what is left.
+fn rest(task: &mut Task) -> io::Result<()> {
+    let pieces = if task.call() == libc::SYS_writev {
+        segments(task)?
+    } else {
+        vec![(task.argument(1), task.argument(2))]
+    };
+    let mut skip = task.written;
+    for (address, length) in pieces {
+        if skip < length {
+            task.registers.orig_rax = u64::try_from(libc::SYS_write).unwrap_or(1);
+            task.set_argument(1, address + skip);
+            task.set_argument(2, length - skip);
+            return Ok(());
+        }
+        skip -= length;
+    }
+    Ok(())
+}
+
+fn set_nonblocking(fd: &OwnedFd, on: bool) -> io::Result<()> {
+    let mut flags = fcntl_getfl(fd)?;
+    flags.set(OFlags::NONBLOCK, on);
+    Ok(fcntl_setfl(fd, flags)?)
+}
+
+fn outer_written(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let fd = world.file(task, task.int(0))?;
+    set_nonblocking(&fd, true)
+}
+
+/// One piece of a blocking write is through, as much as there was room for.
+fn written(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let fd = world.file(task, task.int(0))?;
+    set_nonblocking(&fd, false)?;
+    let total: u64 = if i64::from_ne_bytes(task.entry.orig_rax.to_ne_bytes()) == libc::SYS_writev {
+        segments(task)?.iter().map(|(_, length)| length).sum()
+    } else {
+        task.argument(2)
+    };
+    let result = task.result();
+    match u64::try_from(result) {
+        Ok(more) => task.written += more,
+        Err(_) if result == -i64::from(libc::EAGAIN) => {}
+        Err(_) if task.written > 0 => {
+            task.set_result(i64::try_from(task.written).unwrap_or(i64::MAX));
+            return Ok(());
+        }
+        Err(_) => return Ok(()),
+    }
+    if task.written < total {
+        task.again = Some(wait_for(fd, PollFlags::OUT));
+    } else {
+        task.set_result(i64::try_from(task.written).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+fn sendto(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    send_socket(world, task, 3)
+}
+
+fn sendmsg(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    send_socket(world, task, 2)
+}
+
+fn send_socket(world: &mut World, task: &mut Task, flags: usize) -> io::Result<Entry> {
+    let asked = task.int(flags);
+    let Some(file) = file(world, task) else {
+        return Ok(Entry::Pass);
+    };
+    if file.nonblocking || asked & libc::MSG_DONTWAIT != 0 {
+        return Ok(Entry::Pass);
+    }
+    if !is_ready(&file.fd, PollFlags::OUT) {
+        return Ok(Entry::Block(wait_for(file.fd, PollFlags::OUT)));
+    }
+    if task.written > 0 && flags == 3 {
+        task.set_argument(1, task.argument(1) + task.written);
+        task.set_argument(2, task.argument(2) - task.written);
+    }
+    task.set_argument(flags, u64::from((asked | libc::MSG_DONTWAIT).unsigned_abs()));
+    Ok(Entry::Make(if flags == 3 { sent_to } else { sent_message }))
+}
+
+fn sent_to(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let result = task.result();
+    match u64::try_from(result) {
+        Ok(more) => task.written += more,
+        Err(_) if result == -i64::from(libc::EAGAIN) => {}
+        Err(_) => return Ok(()),
+    }
+    if task.written < task.argument(2) {
+        let fd = world.file(task, task.int(0))?;
+        task.again = Some(wait_for(fd, PollFlags::OUT));
+    } else {
+        task.set_result(i64::try_from(task.written).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+fn sent_message(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() == -i64::from(libc::EAGAIN) {
+        let fd = world.file(task, task.int(0))?;
+        task.again = Some(wait_for(fd, PollFlags::OUT));
+    }
+    Ok(())
+}
+
+fn connect(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    match file(world, task) {
+        Some(file) if !file.nonblocking => {
+            set_nonblocking(&file.fd, true)?;
+            Ok(Entry::Make(connected))
+        }
+        Some(_) | None => Ok(Entry::Pass),
+    }
+}
+
+fn connected(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let fd = world.file(task, task.int(0))?;
+    set_nonblocking(&fd, false)?;
+    if task.result() == -i64::from(libc::EAGAIN) {
+        task.again = Some(Wait {
+            on: On::Others,
+            until: None,
+            signals: Signals::Make,
+        });
+    }
+    Ok(())
+}
+
+/// `sendfile`: as much as there is room for.
+pub(super) fn send_file(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let Some(file) = file(world, task) else {
+        return Ok(Entry::Pass);
+    };
+    if file.outer || file.nonblocking {
+        return Ok(Entry::Pass);
+    }
+    if !is_ready(&file.fd, PollFlags::OUT) {
+        return Ok(Entry::Block(wait_for(file.fd, PollFlags::OUT)));
+    }
+    set_nonblocking(&file.fd, true)?;
+    Ok(Entry::Make(file_sent))
+}
+
+fn file_sent(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let fd = world.file(task, task.int(0))?;
+    set_nonblocking(&fd, false)?;
+    if task.result() == -i64::from(libc::EAGAIN) {
+        task.again = Some(wait_for(fd, PollFlags::OUT));
+    }
+    Ok(())
+}

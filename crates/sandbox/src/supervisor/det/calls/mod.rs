@@ -1,0 +1,36 @@
+//! The engine's own handlers: calls that wait, that tell the time, and that end or wake tasks.
+
+mod blocking;
+mod ending;
+mod files;
+mod futex;
+mod locks;
+mod pipes;
+mod polling;
+mod refused;
+mod signals;
+mod sleep;
+mod time;
+mod timers;
+mod waiting;
+
+pub(super) use files::is_ready;
+
+use super::table::Rule;
+
+/// All of them.
+pub(super) const RULES: &[&[Rule]] = &[
+    blocking::RULES,
+    ending::RULES,
+    files::RULES,
+    futex::RULES,
+    locks::RULES,
+    pipes::RULES,
+    polling::RULES,
+    refused::RULES,
+    signals::RULES,
+    sleep::RULES,
+    time::RULES,
+    timers::RULES,
+    waiting::RULES,
+];

@@ -1,0 +1,132 @@
+//! What happens to a call at whose entry a task stands.
+
+use std::io;
+
+use super::run::Engine;
+use super::table::Entry;
+use super::task::Task;
+use super::wait::{Signals, Woken};
+use crate::sys::trace;
+
+/// The table's answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Decision {
+    /// The task goes on; the call is made, or has been answered.
+    Make,
+    /// The call is made, and its exit is looked at.
+    MakeAndSee,
+    /// The task waits.
+    Wait,
+}
+
+/// An error's number as a result.
+pub(super) fn negative(error: &io::Error) -> i64 {
+    -i64::from(error.raw_os_error().unwrap_or(libc::EINVAL))
+}
+
+impl Engine {
+    /// Asks the handlers.
+    pub(super) fn decide(&mut self, task: &mut Task) -> io::Result<Decision> {
+        if !self.begun {
+            return Ok(Decision::Make);
+        }
+        if let Some(how) = task.interrupted.take() {
+            match how {
+                Signals::Make | Signals::MakeUnder(_) | Signals::Take(_)
+                    if self.world.is_pending(task, how) =>
+                {
+                    return Ok(self.make(task));
+                }
+                Signals::Fail => return self.answer(task, -i64::from(libc::EINTR)),
+                Signals::Make | Signals::MakeUnder(_) | Signals::Take(_) => {}
+            }
+        }
+        for index in 0.. {
+            let Some(handler) = self.table.of(task.call()).get(index) else {
+                break;
+            };
+            match handler(&mut self.world, task) {
+                Ok(Entry::Pass) => {}
+                Ok(Entry::Watch(exit)) => task.exits.push(exit),
+                Ok(Entry::Done(result)) => return self.answer(task, result),
+                Ok(Entry::Make(exit)) => {
+                    task.exits.push(exit);
+                    break;
+                }
+                Ok(Entry::Block(wait)) => {
+                    task.exits.clear();
+                    task.restore_arguments();
+                    task.woken = None;
+                    task.wait = Some(wait);
+                    return Ok(Decision::Wait);
+                }
+                Err(error) if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(task) => {
+                    return Err(error);
+                }
+                Err(error) => return self.answer(task, negative(&error)),
+            }
+        }
+        Ok(self.make(task))
+    }
+
+    fn make(&self, task: &mut Task) -> Decision {
+        if task.exits.is_empty() && !task.changed {
+            settle(task);
+            Decision::Make
+        } else {
+            Decision::MakeAndSee
+        }
+    }
+
+    /// Answers a call without making it.
+    fn answer(&mut self, task: &mut Task, result: i64) -> io::Result<Decision> {
+        task.restore_arguments();
+        task.set_result(result);
+        for exit in std::mem::take(&mut task.exits) {
+            exit(&mut self.world, task)?;
+        }
+        task.skip(task.result());
+        settle(task);
+        Ok(Decision::Make)
+    }
+
+    /// At a call's exit: asks the handlers that wanted to see it. `false` if the task waits now.
+    pub(super) fn left(&mut self, task: &mut Task) -> io::Result<bool> {
+        task.fetch_exit()?;
+        for exit in std::mem::take(&mut task.exits) {
+            if let Err(error) = exit(&mut self.world, task) {
+                if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(task) {
+                    return Err(error);
+                }
+                task.set_result(negative(&error));
+            }
+        }
+        if std::mem::take(&mut task.retry) {
+            task.rewind();
+            return Ok(true);
+        }
+        if let Some(wait) = task.again.take() {
+            task.rewind();
+            task.woken = None;
+            task.wait = Some(wait);
+            return Ok(false);
+        }
+        settle(task);
+        task.wait = task.hold.take();
+        Ok(task.wait.is_none())
+    }
+
+    /// Whether the kernel has killed a task while it stood still.
+    fn is_gone(&self, task: &Task) -> bool {
+        trace::registers(task.host).is_err()
+    }
+}
+
+/// Forgets what belonged to one call.
+fn settle(task: &mut Task) {
+    task.deadline = None;
+    task.written = 0;
+    if task.woken != Some(Woken::Signal) {
+        task.woken = None;
+    }
+}

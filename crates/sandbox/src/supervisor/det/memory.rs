@@ -1,0 +1,57 @@
+//! Reading and writing a stopped task's memory.
+
+use std::io;
+
+use crate::sys::trace::{self, HostId};
+
+const PAGE: u64 = 4096;
+
+fn fault() -> io::Error {
+    io::Error::from_raw_os_error(libc::EFAULT)
+}
+
+/// Reads all of `into`, or fails with EFAULT (ESRCH where the task is gone).
+pub(super) fn read(host: HostId, address: u64, into: &mut [u8]) -> io::Result<()> {
+    if into.is_empty() {
+        return Ok(());
+    }
+    let read = trace::read_memory(host, address, into)?;
+    if read == into.len() { Ok(()) } else { Err(fault()) }
+}
+
+/// Writes all of `bytes`, or fails with EFAULT; then some may have been written.
+pub(super) fn write(host: HostId, address: u64, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let written = trace::write_memory(host, address, bytes)?;
+    if written == bytes.len() {
+        Ok(())
+    } else {
+        Err(fault())
+    }
+}
+
+/// Reads up to a NUL, which is left out; EFAULT where there is none within `limit` bytes.
+pub(super) fn read_text(host: HostId, address: u64, limit: usize) -> io::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    let mut at = address;
+    while text.len() < limit {
+        // never across a page: the next one may be missing
+        let room = usize::try_from(PAGE - at % PAGE)
+            .unwrap_or(1)
+            .min(limit - text.len())
+            .min(256);
+        let mut piece = vec![0; room];
+        read(host, at, &mut piece)?;
+        if let Some(end) = piece.iter().position(|byte| *byte == 0) {
+            text.extend_from_slice(&piece[..end]);
+            return Ok(text);
+        }
+        text.extend_from_slice(&piece);
+        at = at
+            .checked_add(u64::try_from(room).unwrap_or(0))
+            .ok_or_else(fault)?;
+    }
+    Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG))
+}

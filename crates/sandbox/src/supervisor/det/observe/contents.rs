@@ -1,0 +1,72 @@
+//! Contents of files, hashed once as long as nobody writes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+
+use sandrun_types::{FileHash, Sha256Hex, TaskEvent, TracePath};
+use sha2::{Digest as _, Sha256};
+
+use crate::supervisor::det::virt::inodes::Inode;
+use crate::supervisor::det::{Task, World};
+
+/// Bytes that are read at once.
+const PIECE: usize = 64 * 1024;
+
+/// Whether a file's content has to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Need {
+    /// There will be other occasions.
+    Now,
+    /// This is the last one.
+    Last,
+}
+
+/// What a file of the job holds now. `open` opens it for reading; it is asked only where the content is not known.
+/// `None` if it was hashed so often already that this time it is left out.
+pub(super) fn of(
+    world: &mut World,
+    (inode, length): (Inode, u64),
+    need: Need,
+    open: impl FnOnce(&mut World) -> io::Result<File>,
+) -> io::Result<Option<FileHash>> {
+    if let Some(content) = world.virt.content(inode) {
+        return Ok(Some(content));
+    }
+    if need == Need::Now && !world.virt.may_hash(inode, length) {
+        return Ok(None);
+    }
+    let content = hash(&open(world)?, length)?;
+    world.virt.hashed(inode, content);
+    Ok(Some(content))
+}
+
+/// All of a file that has this length, wherever its offset stands. Nobody writes meanwhile: no task runs.
+pub(super) fn hash(file: &File, length: u64) -> io::Result<FileHash> {
+    let mut hasher = Sha256::new();
+    let mut done = 0;
+    let mut piece = vec![0; usize::try_from(length).unwrap_or(PIECE).min(PIECE)];
+    while done < length {
+        let read = file.read_at(&mut piece, done)?;
+        if read == 0 {
+            break;
+        }
+        hasher.update(&piece[..read]);
+        done += u64::try_from(read).unwrap_or(0);
+    }
+    Ok(FileHash {
+        length: done,
+        sha256: Sha256Hex(hasher.finalize().into()),
+    })
+}
+
+/// Tells that a task has written a file, if its content is another one than was told last.
+pub(super) fn written(world: &mut World, task: &Task, path: &[u8], inode: Inode, content: FileHash) {
+    if !world.virt.report(inode, content) {
+        return;
+    }
+    let path = TracePath::of(path);
+    world
+        .observe
+        .record(task.id, TaskEvent::FileWritten { path, content });
+}

@@ -1,0 +1,105 @@
+//! Whose turn it is: the order of arrival decides, and when nobody can run time jumps.
+
+use std::os::fd::AsFd as _;
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use super::task::TaskId;
+use super::wait::{On, Woken};
+use super::world::World;
+use crate::wire::End;
+
+/// Virtual nanoseconds of looks at the clock after which another runnable task gets its turn.
+const SLICE_NANOS: u64 = 10_000_000;
+
+impl World {
+    /// The next task, or how the job ends where none will ever run again.
+    pub(super) fn next(&mut self) -> Result<TaskId, End> {
+        self.slice = 0;
+        // one that has got a signal in its turn and then waits has not been looked at yet
+        self.signals_sent |= std::mem::take(&mut self.signals_this_turn);
+        loop {
+            self.look();
+            if let Some(id) = self.ready.pop_front() {
+                self.set_due();
+                return Ok(id);
+            }
+            let budget = self.det.budget_nanos;
+            match self.earliest() {
+                Some(time) if time <= budget => self.clock.jump(time),
+                Some(_) | None => return Err(End::Budget),
+            }
+        }
+    }
+
+    /// Wakes whoever has a reason to run: signals, files, time.
+    pub(super) fn look(&mut self) {
+        self.look_at_files();
+        let now = self.clock.now();
+        self.expire(now);
+        self.deliver();
+        let over = self.tasks.values().filter_map(|task| {
+            let until = task.wait.as_ref()?.until?;
+            (until <= now).then_some((until, task.id))
+        });
+        let mut over: Vec<(u64, TaskId)> = over.collect();
+        over.sort_unstable();
+        for (_, id) in over {
+            self.wake(id, Woken::Time);
+        }
+    }
+
+    /// When the next wait ends by itself, or a timer is due.
+    pub(super) fn earliest(&self) -> Option<u64> {
+        let waits = self.tasks.values().filter_map(|task| task.wait.as_ref()?.until);
+        waits.chain(self.timers.earliest()).min()
+    }
+
+    /// Tells programs when they have to ask the tracer for the time.
+    pub(super) fn set_due(&mut self) {
+        let now = self.clock.now();
+        let slice = if self.ready.is_empty() {
+            u64::MAX
+        } else {
+            now.saturating_add(SLICE_NANOS)
+        };
+        let due = self
+            .earliest()
+            .unwrap_or(u64::MAX)
+            .min(slice)
+            .min(self.det.budget_nanos);
+        self.clock.set_due(due);
+    }
+
+    fn look_at_files(&mut self) {
+        let waits = self
+            .tasks
+            .values()
+            .filter_map(|task| match &task.wait.as_ref()?.on {
+                On::Files(files) => Some((task.id, files)),
+                On::Nothing | On::Futex(..) | On::Child | On::Writer(..) | On::Others => None,
+            });
+        let (mut ids, mut fds) = (Vec::new(), Vec::new());
+        for (id, files) in waits {
+            for (file, events) in files {
+                ids.push(id);
+                fds.push(PollFd::from_borrowed_fd(file.as_fd(), *events));
+            }
+        }
+        if fds.is_empty() {
+            return;
+        }
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        if poll(&mut fds, Some(&now)).is_err() {
+            return;
+        }
+        let ready: Vec<bool> = fds.iter().map(|fd| fd.revents() != PollFlags::empty()).collect();
+        drop(fds);
+        for (id, _) in ids.into_iter().zip(ready).filter(|(_, ready)| *ready) {
+            self.wake(id, Woken::Ready);
+        }
+    }
+}

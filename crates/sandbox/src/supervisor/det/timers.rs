@@ -1,0 +1,180 @@
+//! Timers in virtual time: `alarm` and `setitimer`, POSIX timers, timer descriptors.
+
+use std::collections::BTreeMap;
+use std::os::fd::OwnedFd;
+
+use rustix::event::PollFlags;
+use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
+
+use super::calls::is_ready;
+use super::task::TaskId;
+use super::wait::On;
+use super::world::World;
+use crate::sys::trace;
+
+/// What a timer is known by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Name {
+    /// `ITIMER_REAL` of a process.
+    Alarm(TaskId),
+    /// A POSIX timer: process and number.
+    Posix(TaskId, u32),
+    /// A timer descriptor, by a number of ours.
+    File(u32),
+}
+
+/// When a timer is due, and again after that.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Setting {
+    /// Virtual time; `None` while it is off.
+    pub(super) due: Option<u64>,
+    /// Nanoseconds from one expiry to the next; 0: one expiry.
+    pub(super) interval: u64,
+}
+
+/// What an expiry does.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// A signal, with this value, to a process or to one thread of it.
+    Signal {
+        signal: i32,
+        value: u64,
+        thread: Option<TaskId>,
+    },
+    /// The descriptor becomes readable. The copy stands for all copies; the count is of expiries not read yet.
+    Readable { file: OwnedFd, count: u64 },
+    /// Nothing.
+    Nothing,
+}
+
+/// A timer.
+#[derive(Debug)]
+pub(super) struct Timer {
+    pub(super) setting: Setting,
+    pub(super) effect: Effect,
+}
+
+/// All timers of a job.
+#[derive(Debug, Default)]
+pub(super) struct Timers {
+    pub(super) all: BTreeMap<Name, Timer>,
+    pub(super) last_file: u32,
+}
+
+impl Timers {
+    /// When the next one is due.
+    pub(super) fn earliest(&self) -> Option<u64> {
+        self.all.values().filter_map(|timer| timer.setting.due).min()
+    }
+
+    /// Forgets what a process that executes a program loses: its POSIX timers.
+    pub(super) fn forget_posix(&mut self, process: TaskId) {
+        self.all
+            .retain(|name, _| !matches!(name, Name::Posix(of, _) if *of == process));
+    }
+
+    /// Forgets a process's timers.
+    pub(super) fn forget(&mut self, process: TaskId) {
+        self.all.retain(|name, _| match name {
+            Name::Alarm(of) | Name::Posix(of, _) => *of != process,
+            Name::File(_) => true,
+        });
+    }
+}
+
+impl World {
+    /// Lets every timer expire whose time has come, in order of time.
+    pub(super) fn expire(&mut self, now: u64) {
+        loop {
+            let due = self
+                .timers
+                .all
+                .iter()
+                .filter_map(|(name, timer)| Some((timer.setting.due?, *name)));
+            let Some((due, name)) = due.min().filter(|(due, _)| *due <= now) else {
+                return;
+            };
+            let Some(timer) = self.timers.all.get_mut(&name) else {
+                return;
+            };
+            let interval = timer.setting.interval;
+            // of many expiries that nobody could see one by one, all count
+            let missed = (now - due).checked_div(interval).unwrap_or(0);
+            timer.setting.due = (interval > 0).then(|| due + (missed + 1) * interval);
+            match &mut timer.effect {
+                Effect::Readable { file, count } => {
+                    *count += missed + 1;
+                    make_readable(file);
+                }
+                Effect::Signal {
+                    signal,
+                    value,
+                    thread,
+                } => {
+                    let (signal, value, thread) = (*signal, *value, *thread);
+                    self.send(name, signal, value, thread);
+                }
+                Effect::Nothing => {}
+            }
+        }
+    }
+
+    fn send(&mut self, name: Name, signal: i32, value: u64, thread: Option<TaskId>) {
+        let (Name::Alarm(process) | Name::Posix(process, _)) = name else {
+            return;
+        };
+        let Some(leader) = self.processes.get(&process).map(|process| process.host) else {
+            return;
+        };
+        let own = thread.and_then(|thread| self.host_of(thread));
+        // fails for one that is dead, which needs no signal
+        let _ = match (name, own) {
+            (Name::Alarm(_), _) => trace::signal_process(leader, signal),
+            (Name::Posix(..) | Name::File(_), None) => trace::queue_signal(leader, None, signal, value),
+            (Name::Posix(..) | Name::File(_), Some(host)) => {
+                trace::queue_signal(leader, Some(host), signal, value)
+            }
+        };
+        self.note_signal();
+    }
+
+    fn host_of(&self, id: TaskId) -> Option<i32> {
+        self.by_host
+            .iter()
+            .find(|(_, known)| **known == id)
+            .map(|(host, _)| *host)
+    }
+
+    /// Somebody has got a signal.
+    pub(super) fn note_signal(&mut self) {
+        self.signals_sent = true;
+        self.signals_this_turn = true;
+        self.wake_all(|on| matches!(on, On::Others));
+    }
+}
+
+/// Lets the real timer behind a descriptor expire once, now.
+fn make_readable(file: &OwnedFd) {
+    /// Looks until it has: the kernel takes some microseconds.
+    const MOST: u32 = 1_000_000;
+    let none = Timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    let at_once = Itimerspec {
+        it_interval: none,
+        it_value: Timespec {
+            tv_sec: 0,
+            tv_nsec: 1,
+        },
+    };
+    if timerfd_settime(file, TimerfdTimerFlags::empty(), &at_once).is_err() {
+        return;
+    }
+    for _ in 0..MOST {
+        if is_ready(file, PollFlags::IN) {
+            return;
+        }
+        std::thread::yield_now();
+    }
+}

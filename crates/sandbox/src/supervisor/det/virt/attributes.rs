@@ -1,0 +1,116 @@
+//! `stat` and its kin.
+
+use std::io;
+
+use super::inodes::Stamp;
+use super::paths;
+use super::stat::{self, Place, Real, STAT_BYTES, STATFS_BYTES, STATX_BYTES};
+use crate::supervisor::det::table::Entry;
+use crate::supervisor::det::{Task, World};
+
+/// `fstat`: answered from here, without the call.
+pub(super) fn fstat(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let told = tell_open(world, task, task.int(0))?;
+    task.write(task.argument(1), &told.to_stat())?;
+    Ok(Entry::Done(0))
+}
+
+/// `newfstatat`, which is `fstat` with an empty path.
+pub(super) fn newfstatat(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if is_open_file(task, task.int(3))? {
+        let told = tell_open(world, task, task.int(0))?;
+        task.write(task.argument(2), &told.to_stat())?;
+        return Ok(Entry::Done(0));
+    }
+    Ok(Entry::Make(seen))
+}
+
+/// `statx`, likewise.
+pub(super) fn statx(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if is_open_file(task, task.int(2))? {
+        let told = tell_open(world, task, task.int(0))?;
+        task.write(task.argument(4), &told.to_statx())?;
+        return Ok(Entry::Done(0));
+    }
+    Ok(Entry::Make(seen))
+}
+
+/// `stat`, `lstat`.
+pub(super) fn stat(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+    Ok(Entry::Make(seen))
+}
+
+/// `statfs`, `fstatfs`.
+pub(super) fn statfs(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+    Ok(Entry::Make(seen_system))
+}
+
+/// Whether a call names an open file: an empty path, a flag that allows it, and no current directory.
+fn is_open_file(task: &Task, flags: i32) -> io::Result<bool> {
+    if flags & libc::AT_EMPTY_PATH == 0 || task.int(0) == libc::AT_FDCWD {
+        return Ok(false);
+    }
+    // Newer kernels take no path for an empty one.
+    if task.argument(1) == 0 {
+        return Ok(true);
+    }
+    let mut first = [0];
+    task.read(task.argument(1), &mut first)?;
+    Ok(first == [0])
+}
+
+fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> {
+    let file = world.file(task, fd)?;
+    let (real, place) = world.look_at(task, &file)?;
+    let is_source = place == Place::System
+        && real.mode & libc::S_IFMT == libc::S_IFREG
+        && stat::keeps_time(&paths::of_file(world, task, fd)?);
+    world.tell(task, &file, &real, is_source)
+}
+
+/// Puts what the job is told over what the kernel has said.
+fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() != 0 {
+        return Ok(());
+    }
+    let (dir, path, place, flags) = match task.call() {
+        libc::SYS_newfstatat => (task.int(0), 1, 2, task.int(3)),
+        libc::SYS_statx => (task.int(0), 1, 4, task.int(2)),
+        libc::SYS_lstat => (libc::AT_FDCWD, 0, 1, libc::AT_SYMLINK_NOFOLLOW),
+        _ => (libc::AT_FDCWD, 0, 1, 0),
+    };
+    let is_wide = task.call() == libc::SYS_statx;
+    let place = task.argument(place);
+    let real = if is_wide {
+        let mut bytes = [0; STATX_BYTES];
+        task.read(place, &mut bytes)?;
+        Real::from_statx(&bytes)
+    } else {
+        let mut bytes = [0; STAT_BYTES];
+        task.read(place, &mut bytes)?;
+        Real::from_stat(&bytes)
+    };
+    let path = task
+        .read_text(task.argument(path), paths::MAX)
+        .unwrap_or_default();
+    let (told, stamp) = world.tell_real(task, &real, stat::keeps_time(&path))?;
+    if stamp == Stamp::Set {
+        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+        world.notice_path(task, dir, &path, follow, real.inode);
+    }
+    if is_wide {
+        task.write(place, &told.to_statx())
+    } else {
+        task.write(place, &told.to_stat())
+    }
+}
+
+fn seen_system(_: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() != 0 {
+        return Ok(());
+    }
+    let place = task.argument(1);
+    let mut bytes = [0; STATFS_BYTES];
+    task.read(place, &mut bytes)?;
+    task.write(place, &stat::statfs(&bytes))
+}

@@ -1,0 +1,83 @@
+//! What a job of class `det` is told instead of what the machine would say.
+//!
+//! Owns the answers and the state behind them: entropy, directories, files' numbers and times, `/proc`, and the
+//! machine itself. Which calls are traced is the table's matter; what happened is told by [`super::observe`].
+
+mod attributes;
+mod auxiliary;
+pub(super) mod cpuid;
+mod directories;
+mod entropy;
+mod file_times;
+pub(super) mod inodes;
+mod links;
+mod listing;
+mod machine;
+mod machine_calls;
+mod opens;
+pub(super) mod paths;
+mod process_files;
+mod random;
+mod stat;
+mod state;
+
+pub(super) use random::executed;
+pub(super) use stat::{Place, Real};
+pub(in crate::supervisor) use state::{State, set_untouched};
+
+use super::table::{Rule, When};
+
+/// The lines of the table that are answered here.
+pub(super) const RULES: &[Rule] = &[
+    Rule(libc::SYS_getrandom, When::Always, random::getrandom),
+    Rule(libc::SYS_read, When::Blocking, random::read),
+    Rule(libc::SYS_pread64, When::Blocking, random::read),
+    Rule(libc::SYS_readv, When::Blocking, random::readv),
+    Rule(libc::SYS_preadv, When::Blocking, random::readv),
+    Rule(libc::SYS_preadv2, When::Blocking, random::readv),
+    Rule(libc::SYS_sendfile, When::Blocking, random::second_is_not_entropy),
+    Rule(
+        libc::SYS_copy_file_range,
+        When::Blocking,
+        random::first_is_not_entropy,
+    ),
+    Rule(libc::SYS_open, When::Always, opens::open),
+    Rule(libc::SYS_openat, When::Always, opens::open),
+    Rule(libc::SYS_openat2, When::Always, opens::open),
+    Rule(libc::SYS_readlink, When::Always, links::readlink),
+    Rule(libc::SYS_readlinkat, When::Always, links::readlink),
+    Rule(libc::SYS_symlink, When::Always, links::symlink),
+    Rule(libc::SYS_symlinkat, When::Always, links::symlink),
+    Rule(libc::SYS_getdents64, When::Always, directories::getdents64),
+    Rule(libc::SYS_getdents, When::Always, directories::getdents),
+    Rule(libc::SYS_stat, When::Always, attributes::stat),
+    Rule(libc::SYS_lstat, When::Always, attributes::stat),
+    Rule(libc::SYS_fstat, When::Always, attributes::fstat),
+    Rule(libc::SYS_newfstatat, When::Always, attributes::newfstatat),
+    Rule(libc::SYS_statx, When::Always, attributes::statx),
+    Rule(libc::SYS_statfs, When::Always, attributes::statfs),
+    Rule(libc::SYS_fstatfs, When::Always, attributes::statfs),
+    Rule(libc::SYS_utimensat, When::Always, file_times::utimensat),
+    Rule(libc::SYS_futimesat, When::Always, file_times::futimesat),
+    Rule(libc::SYS_utimes, When::Always, file_times::utimes),
+    Rule(libc::SYS_utime, When::Always, file_times::utime),
+    Rule(libc::SYS_uname, When::Always, machine_calls::uname),
+    Rule(libc::SYS_sysinfo, When::Always, machine_calls::sysinfo),
+    Rule(libc::SYS_getrusage, When::Always, machine_calls::getrusage),
+    Rule(libc::SYS_times, When::Always, machine_calls::times),
+    Rule(libc::SYS_getcpu, When::Always, machine_calls::getcpu),
+    Rule(
+        libc::SYS_sched_getaffinity,
+        When::Always,
+        machine_calls::sched_getaffinity,
+    ),
+    Rule(
+        libc::SYS_sched_setaffinity,
+        When::Always,
+        machine_calls::sched_setaffinity,
+    ),
+    Rule(libc::SYS_prlimit64, When::Always, machine_calls::prlimit),
+    Rule(libc::SYS_getrlimit, When::Always, machine_calls::getrlimit),
+    Rule(libc::SYS_getpriority, When::Always, machine_calls::getpriority),
+    Rule(libc::SYS_setpriority, When::Always, machine_calls::setpriority),
+];

@@ -1,0 +1,243 @@
+//! What the answers remember of a job, and how files are looked at for it.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{AtFlags, MemfdFlags, Timespec, Timestamps, fstat, memfd_create, utimensat};
+
+use sandrun_types::FileHash;
+
+use super::entropy::Entropy;
+use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
+use super::listing::Listings;
+use super::paths;
+use super::stat::{self, Place, Places, Real, Told};
+use crate::supervisor::det::clock::{Clock, SECOND};
+use crate::supervisor::det::task::TaskId;
+use crate::supervisor::det::{Task, World};
+use crate::sys::vdso::EPOCH_SECONDS;
+
+/// State of a job.
+#[derive(Debug)]
+pub(in crate::supervisor) struct State {
+    entropy: Option<Entropy>,
+    pub(super) inodes: Inodes,
+    pub(super) listings: Listings,
+    places: Option<Places>,
+    root: Option<OwnedFd>,
+    /// Whether anybody has opened a device of entropy.
+    pub(super) device_opened: bool,
+    /// What processes have set as their niceness.
+    pub(super) niceness: BTreeMap<TaskId, i32>,
+    /// What the files that tasks are opening will hold.
+    pub(super) opening: BTreeMap<TaskId, Vec<u8>>,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        let seconds = i64::try_from(EPOCH_SECONDS).unwrap_or(0);
+        Self {
+            entropy: None,
+            inodes: Inodes::new(FileTime { seconds, nanos: 0 }),
+            listings: Listings::default(),
+            places: None,
+            root: None,
+            device_opened: false,
+            niceness: BTreeMap::new(),
+            opening: BTreeMap::new(),
+        }
+    }
+}
+
+/// What is known of the job's files, for those who tell what happened to them.
+impl State {
+    /// A file's virtual number.
+    pub(in super::super) fn number(&mut self, inode: Inode) -> u64 {
+        self.inodes.number(inode)
+    }
+
+    /// Whether a file was written since its content was last told.
+    pub(in super::super) fn is_unreported(&mut self, inode: Inode) -> bool {
+        self.inodes.is_unreported(inode)
+    }
+
+    /// The tree of files is about to change.
+    pub(in super::super) const fn tree_changes(&mut self) {
+        self.inodes.tree_changes();
+    }
+
+    /// The path of a file with one name, if it was asked since the last change of the tree.
+    pub(in super::super) fn path(&self, inode: Inode) -> Option<Vec<u8>> {
+        self.inodes.path(inode)
+    }
+
+    /// Keeps the path of a file with one name.
+    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+        self.inodes.keep_path(inode, path);
+    }
+
+    /// A file's content is about to be told: whether it is another one than was told last.
+    pub(in super::super) fn report(&mut self, inode: Inode, content: FileHash) -> bool {
+        self.inodes.report(inode, content)
+    }
+
+    /// A file is mapped by somebody who may write into it.
+    pub(in super::super) fn map(&mut self, inode: Inode) {
+        self.inodes.map(inode);
+    }
+
+    /// A file's content, if it was hashed and not written since.
+    pub(in super::super) fn content(&self, inode: Inode) -> Option<FileHash> {
+        self.inodes.content(inode)
+    }
+
+    /// Whether a file of this length may be hashed once more.
+    pub(in super::super) fn may_hash(&mut self, inode: Inode, length: u64) -> bool {
+        self.inodes.may_hash(inode, length)
+    }
+
+    /// A file was hashed.
+    pub(in super::super) fn hashed(&mut self, inode: Inode, content: FileHash) {
+        self.inodes.hashed(inode, content);
+    }
+}
+
+impl World {
+    /// The job's entropy.
+    pub(super) fn entropy(&mut self) -> &mut Entropy {
+        let seed = self.det.seed;
+        self.virt.entropy.get_or_insert_with(|| Entropy::new(seed))
+    }
+
+    /// Virtual time as file systems have it.
+    pub(in super::super) fn file_time(&mut self) -> FileTime {
+        file_time(&mut self.clock)
+    }
+
+    /// The root directory that the job has.
+    pub(in super::super) fn root(&mut self, task: &Task) -> io::Result<&OwnedFd> {
+        let root = match self.virt.root.take() {
+            Some(root) => root,
+            None => paths::open_root(self, task)?,
+        };
+        Ok(self.virt.root.insert(root))
+    }
+
+    /// The devices of the job's places.
+    pub(in super::super) fn places(&mut self, task: &Task) -> io::Result<Places> {
+        if let Some(places) = self.virt.places {
+            return Ok(places);
+        }
+        let work = paths::open(self, task, b"/work", false)?;
+        let memory = memfd_create("places", MemfdFlags::CLOEXEC)?;
+        let places = Places {
+            job: fstat(&work)?.st_dev,
+            proc: fstat(&self.proc)?.st_dev,
+            memory: fstat(&memory)?.st_dev,
+        };
+        Ok(*self.virt.places.insert(places))
+    }
+
+    /// What the kernel says of an open file, and where it lies.
+    pub(in super::super) fn look_at(&mut self, task: &Task, file: impl AsFd) -> io::Result<(Real, Place)> {
+        let real = Real::of(file)?;
+        Ok((real, self.places(task)?.of(&real)))
+    }
+
+    /// What the job is told of an open file of which the kernel says `real`; if the job has written it, its real time of
+    /// change is set back.
+    pub(super) fn tell(
+        &mut self,
+        task: &Task,
+        file: impl AsFd,
+        real: &Real,
+        keeps_time: bool,
+    ) -> io::Result<Told> {
+        let (told, stamp) = self.tell_real(task, real, keeps_time)?;
+        if stamp == Stamp::Set {
+            set_untouched(file)?;
+        }
+        Ok(told)
+    }
+
+    /// The same for what the kernel has said.
+    pub(super) fn tell_real(
+        &mut self,
+        task: &Task,
+        real: &Real,
+        keeps_time: bool,
+    ) -> io::Result<(Told, Stamp)> {
+        let places = self.places(task)?;
+        let clock = &mut self.clock;
+        let now = || file_time(clock);
+        Ok(stat::tell(real, &places, &mut self.virt.inodes, now, keeps_time))
+    }
+
+    /// Takes notice of what the job has written to an open file of its own.
+    pub(in super::super) fn notice(&mut self, real: &Real, file: impl AsFd) -> io::Result<()> {
+        let clock = &mut self.clock;
+        let (_, stamp) = self
+            .virt
+            .inodes
+            .look(real.inode, real.modified, || file_time(clock));
+        if stamp == Stamp::Set {
+            set_untouched(file)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Takes notice of what the job has written to the file by this name, if that is what `real` says.
+    pub(super) fn notice_path(&mut self, task: &Task, dir: i32, path: &[u8], follow: bool, inode: Inode) {
+        let file = paths::open_at(self, task, dir, path, follow);
+        // What cannot be reached from here keeps the machine's time, and is looked at again.
+        if let Ok(file) = file
+            && Real::of(&file).is_ok_and(|real| real.inode == inode)
+        {
+            let _ = set_untouched(&file);
+        }
+    }
+}
+
+fn file_time(clock: &mut Clock) -> FileTime {
+    let unix = clock.unix();
+    FileTime {
+        seconds: i64::try_from(unix / SECOND).unwrap_or(i64::MAX),
+        nanos: u32::try_from(unix % SECOND).unwrap_or(0),
+    }
+}
+
+/// Sets a file's real time of change to [`UNTOUCHED`].
+pub(in crate::supervisor) fn set_untouched(file: impl AsFd) -> io::Result<()> {
+    let time = Timespec {
+        tv_sec: UNTOUCHED.seconds,
+        tv_nsec: i64::from(UNTOUCHED.nanos),
+    };
+    let times = Timestamps {
+        last_access: time,
+        last_modification: time,
+    };
+    Ok(utimensat(file, "", &times, AtFlags::EMPTY_PATH)?)
+}
+
+impl Real {
+    /// Asks the kernel.
+    pub(in super::super) fn of(file: impl AsFd) -> io::Result<Self> {
+        let stat = fstat(file)?;
+        Ok(Self {
+            inode: Inode {
+                device: stat.st_dev,
+                number: stat.st_ino,
+            },
+            mode: stat.st_mode,
+            links: stat.st_nlink,
+            size: u64::try_from(stat.st_size).unwrap_or(0),
+            device_file: stat.st_rdev,
+            modified: FileTime {
+                seconds: stat.st_mtime,
+                nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
+            },
+        })
+    }
+}

@@ -1,0 +1,194 @@
+//! The state of a traced job: all its tasks, virtual time, and what handlers remember.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
+
+use super::clock::Clock;
+use super::futex::Futexes;
+use super::task::{Next, Task, TaskId};
+use super::timers::Timers;
+use super::vdso::Patch;
+use super::wait::{On, Woken};
+use super::{observe, virt};
+use crate::sys::trace::HostId;
+use crate::wire::Det;
+
+/// One process: what its threads share.
+#[derive(Debug)]
+pub(in crate::supervisor) struct Process {
+    /// Its number for the kernel's calls.
+    pub(in crate::supervisor) host: HostId,
+    /// Number of the process that made it.
+    pub(in crate::supervisor) parent: TaskId,
+    /// A thread of it has begun to end it.
+    pub(super) ending: bool,
+    /// Its reads and writes are traced.
+    pub(super) blocking: bool,
+    /// A task that goes on when this one has executed a program or ended: its `vfork` parent.
+    pub(super) releases: Option<TaskId>,
+    pidfd: Option<OwnedFd>,
+}
+
+impl Process {
+    pub(super) const fn new(host: HostId, parent: TaskId) -> Self {
+        Self {
+            host,
+            parent,
+            ending: false,
+            blocking: false,
+            releases: None,
+            pidfd: None,
+        }
+    }
+}
+
+/// A traced job.
+#[derive(Debug)]
+pub(in crate::supervisor) struct World {
+    /// The order: the seed, and what the class allows.
+    pub(in crate::supervisor) det: Det,
+    /// The job's `/proc`, by the job's own numbers.
+    pub(in crate::supervisor) proc: OwnedFd,
+    /// Virtual time.
+    pub(in crate::supervisor) clock: Clock,
+    /// State of [`virt`].
+    pub(in crate::supervisor) virt: virt::State,
+    /// State of [`observe`].
+    pub(in crate::supervisor) observe: observe::State,
+    /// Processes by their number inside.
+    pub(in crate::supervisor) processes: BTreeMap<TaskId, Process>,
+    /// Tasks by their number inside, without the one that is being looked at.
+    pub(super) tasks: BTreeMap<TaskId, Box<Task>>,
+    pub(super) by_host: HashMap<HostId, TaskId>,
+    pub(super) ready: VecDeque<TaskId>,
+    pub(super) futexes: Futexes,
+    pub(super) timers: Timers,
+    /// A signal was sent during the running task's turn, which it may have to be woken by.
+    pub(super) signals_this_turn: bool,
+    pub(super) patch: Option<Patch>,
+    pub(super) last_id: TaskId,
+    pub(super) last_space: u32,
+    /// Traced calls so far.
+    pub(super) calls: u64,
+    /// Traced calls since the running task's turn began.
+    pub(super) slice: u64,
+    /// Somebody may have got a signal since this was last looked at.
+    pub(super) signals_sent: bool,
+    /// Processes that have been killed, whose deaths are still to be waited for.
+    pub(super) dying: Vec<TaskId>,
+    /// When programs have to ask for the time may have changed.
+    pub(super) due_changed: bool,
+    /// There are named pipes.
+    pub(super) has_fifos: bool,
+    /// Device and inode of the job's standard output and error.
+    outer: Vec<(u64, u64)>,
+}
+
+impl World {
+    pub(super) fn new(det: Det, proc: OwnedFd) -> Self {
+        Self {
+            det,
+            proc,
+            clock: Clock::new(),
+            virt: virt::State::default(),
+            observe: observe::State::default(),
+            processes: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            by_host: HashMap::new(),
+            ready: VecDeque::new(),
+            futexes: Futexes::default(),
+            timers: Timers::default(),
+            signals_this_turn: false,
+            patch: None,
+            last_id: 1,
+            last_space: 0,
+            calls: 0,
+            slice: 0,
+            signals_sent: false,
+            dying: Vec::new(),
+            due_changed: false,
+            has_fifos: false,
+            outer: Vec::new(),
+        }
+    }
+
+    /// Takes note of where the main process's output goes.
+    pub(super) fn note_outer(&mut self, main: &Task) {
+        for number in [1, 2] {
+            let stat = self.file(main, number).and_then(|fd| Ok(rustix::fs::fstat(&fd)?));
+            self.outer
+                .extend(stat.ok().map(|stat| (stat.st_dev, stat.st_ino)));
+        }
+    }
+
+    /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number.
+    pub(in crate::supervisor) fn file(&mut self, task: &Task, fd: i32) -> std::io::Result<OwnedFd> {
+        let bad = || std::io::Error::from_raw_os_error(libc::EBADF);
+        if fd < 0 {
+            return Err(bad());
+        }
+        let process = self.processes.get_mut(&task.process).ok_or_else(bad)?;
+        if process.pidfd.is_none() {
+            let pid = Pid::from_raw(process.host).ok_or_else(bad)?;
+            process.pidfd = Some(pidfd_open(pid, PidfdFlags::empty())?);
+        }
+        let pidfd = process.pidfd.as_ref().ok_or_else(bad)?;
+        Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?)
+    }
+
+    /// Whether a file is one of the pipes that the job's output goes out by.
+    pub(super) fn is_outer(&self, device: u64, inode: u64) -> bool {
+        self.outer.contains(&(device, inode))
+    }
+
+    /// Puts a waiting task at the end of the queue.
+    pub(super) fn wake(&mut self, id: TaskId, why: Woken) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        let Some(wait) = task.wait.take() else { return };
+        task.interrupted = (why == Woken::Signal).then_some(wait.signals);
+        if matches!(wait.on, On::Futex(..)) && why != Woken::Ready {
+            self.futexes.forget(id);
+        }
+        task.woken = Some(why);
+        self.due_changed = true;
+        self.ready.push_back(id);
+    }
+
+    /// Wakes every task that waits for something which `matches`, in order of their numbers.
+    pub(super) fn wake_all(&mut self, matches: impl Fn(&On) -> bool) {
+        let waiting = self
+            .tasks
+            .values()
+            .filter(|task| task.wait.as_ref().is_some_and(|wait| matches(&wait.on)));
+        let ids: Vec<TaskId> = waiting.map(|task| task.id).collect();
+        for id in ids {
+            self.wake(id, Woken::Ready);
+        }
+    }
+
+    /// Lets a held task run on.
+    pub(super) fn release(&mut self, id: TaskId) {
+        let Some(task) = self.tasks.get_mut(&id) else {
+            return;
+        };
+        if task.next == Next::Held {
+            task.next = Next::Run(0);
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Lets the running task give way to those that are ready when its call is over.
+    pub(super) fn give_way(&mut self, task: &mut Task) {
+        task.gives_way = true;
+    }
+
+    /// Numbers of all tasks of a process but the one that is being looked at.
+    pub(super) fn threads_of(&self, process: TaskId) -> Vec<TaskId> {
+        let threads = self.tasks.values().filter(|task| task.process == process);
+        threads.map(|task| task.id).collect()
+    }
+}

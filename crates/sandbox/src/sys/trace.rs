@@ -1,0 +1,266 @@
+//! The calls of a tracer: ptrace(2), reading and writing another process's memory, CPUID and TSC faulting.
+//!
+//! Owns their safe forms; never decides anything. A caller is the tracer of the task that it names, else the kernel
+//! answers ESRCH.
+#![allow(unsafe_code)]
+
+use std::io;
+use std::ptr;
+
+use super::check;
+
+/// A task's registers, as the kernel hands them out.
+pub(crate) type Registers = libc::user_regs_struct;
+
+/// Number of the task in the tracer's own PID namespace.
+pub(crate) type HostId = i32;
+
+/// What a task reports: `None` in [`wait`] means that no task has anything to report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// It ended by itself, with this code.
+    Exited(u8),
+    /// A signal ended it.
+    Killed(u8),
+    /// It stands at a ptrace event (`PTRACE_EVENT_*`); the signal tells a group stop from others.
+    Event(i32, i32),
+    /// It stands at the exit of a system call.
+    Call,
+    /// It is about to get this signal.
+    Signal(i32),
+}
+
+/// Attaches to a task without stopping it.
+pub(crate) fn seize(task: HostId, options: libc::c_int) -> io::Result<()> {
+    request(libc::PTRACE_SEIZE, task, 0, usize::try_from(options).unwrap_or(0))
+}
+
+/// Lets a task go for good.
+pub(crate) fn detach(task: HostId) -> io::Result<()> {
+    request(libc::PTRACE_DETACH, task, 0, 0)
+}
+
+/// Resumes a task, with a signal (0: none).
+pub(crate) fn resume(task: HostId, signal: i32) -> io::Result<()> {
+    request(libc::PTRACE_CONT, task, 0, usize::try_from(signal).unwrap_or(0))
+}
+
+/// Resumes a task up to the exit of the system call that it is in.
+pub(crate) fn resume_to_exit(task: HostId, signal: i32) -> io::Result<()> {
+    request(
+        libc::PTRACE_SYSCALL,
+        task,
+        0,
+        usize::try_from(signal).unwrap_or(0),
+    )
+}
+
+/// The registers of a stopped task.
+pub(crate) fn registers(task: HostId) -> io::Result<Registers> {
+    // SAFETY: the structure is plain data for which zeros are a value.
+    let mut registers: Registers = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the type that this request fills.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETREGS, task, 0_usize, &raw mut registers) })?;
+    Ok(registers)
+}
+
+/// Sets the registers of a stopped task.
+pub(crate) fn set_registers(task: HostId, registers: &Registers) -> io::Result<()> {
+    // SAFETY: the pointer is to a structure of the type that this request reads.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, task, 0_usize, ptr::from_ref(registers)) }).map(drop)
+}
+
+/// What a ptrace event says: the new task's number, or the former one.
+pub(crate) fn event_message(task: HostId) -> io::Result<u64> {
+    let mut message: libc::c_ulong = 0;
+    // SAFETY: the pointer is to a local of the type that this request fills.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETEVENTMSG, task, 0_usize, &raw mut message) })?;
+    Ok(message)
+}
+
+/// Waits for a report of one task, or of any (`-1`). `None` if `block` is false and there is none, or if a signal
+/// came first.
+pub(crate) fn wait(task: HostId, block: bool) -> io::Result<Option<(HostId, Report)>> {
+    let mut status = 0;
+    let options = libc::__WALL | if block { 0 } else { libc::WNOHANG };
+    // SAFETY: the pointer is to a local of the right type.
+    let found = unsafe { libc::waitpid(task, &raw mut status, options) };
+    match check(libc::c_long::from(found)) {
+        Err(error) if error.kind() == io::ErrorKind::Interrupted => Ok(None),
+        Err(error) => Err(error),
+        Ok(0) => Ok(None),
+        Ok(_) => Ok(Some((found, report(status)))),
+    }
+}
+
+fn report(status: libc::c_int) -> Report {
+    // Codes and signals are eight bits wide.
+    let byte = |value: i32| u8::try_from(value & 0xff).unwrap_or(u8::MAX);
+    if libc::WIFEXITED(status) {
+        return Report::Exited(byte(libc::WEXITSTATUS(status)));
+    }
+    if libc::WIFSIGNALED(status) {
+        return Report::Killed(byte(libc::WTERMSIG(status)));
+    }
+    let (signal, event) = (libc::WSTOPSIG(status), status >> 16);
+    match (event, signal) {
+        (0, signal) if signal == libc::SIGTRAP | 0x80 => Report::Call,
+        (0, signal) => Report::Signal(signal),
+        (event, signal) => Report::Event(event, signal),
+    }
+}
+
+/// Reads a task's memory; the number of bytes read, which is fewer where a page is missing.
+pub(crate) fn read_memory(task: HostId, address: u64, into: &mut [u8]) -> io::Result<usize> {
+    let local = libc::iovec {
+        iov_base: into.as_mut_ptr().cast(),
+        iov_len: into.len(),
+    };
+    let remote = remote(address, into.len())?;
+    // SAFETY: the local vector is the given slice; the other is in another process, which the kernel checks.
+    let read = check(
+        libc::c_long::try_from(unsafe {
+            libc::process_vm_readv(task, &raw const local, 1, &raw const remote, 1, 0)
+        })
+        .unwrap_or(-1),
+    )?;
+    Ok(usize::try_from(read).unwrap_or(0))
+}
+
+/// Writes a task's memory; the number of bytes written, which is fewer where a page may not be written.
+pub(crate) fn write_memory(task: HostId, address: u64, bytes: &[u8]) -> io::Result<usize> {
+    let local = libc::iovec {
+        iov_base: bytes.as_ptr().cast_mut().cast(),
+        iov_len: bytes.len(),
+    };
+    let remote = remote(address, bytes.len())?;
+    // SAFETY: the local vector is the given slice, only read; the other is in another process.
+    let written = check(
+        libc::c_long::try_from(unsafe {
+            libc::process_vm_writev(task, &raw const local, 1, &raw const remote, 1, 0)
+        })
+        .unwrap_or(-1),
+    )?;
+    Ok(usize::try_from(written).unwrap_or(0))
+}
+
+fn remote(address: u64, length: usize) -> io::Result<libc::iovec> {
+    let address = usize::try_from(address).map_err(|_| io::Error::from_raw_os_error(libc::EFAULT))?;
+    Ok(libc::iovec {
+        iov_base: ptr::without_provenance_mut(address),
+        iov_len: length,
+    })
+}
+
+fn request(request: libc::c_uint, task: HostId, address: usize, data: usize) -> io::Result<()> {
+    // SAFETY: the requests that come here take numbers only.
+    check(unsafe { libc::ptrace(request, task, address, data) }).map(drop)
+}
+
+/// Sends a signal to a process that this one traces, whose number cannot mean another one.
+pub(crate) fn signal_process(process: HostId, signal: i32) -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(libc::c_long::from(unsafe { libc::kill(process, signal) })).map(drop)
+}
+
+/// Sends a signal with a value to a traced process, or to one thread of it.
+pub(crate) fn queue_signal(
+    process: HostId,
+    thread: Option<HostId>,
+    signal: i32,
+    value: u64,
+) -> io::Result<()> {
+    /// `siginfo_t` of a queued signal, as the kernel lays it out.
+    #[repr(C)]
+    struct Information {
+        signal: i32,
+        error: i32,
+        code: i32,
+        hole: i32,
+        process: i32,
+        user: u32,
+        value: u64,
+        rest: [u8; 96],
+    }
+    const QUEUED: i32 = -1;
+    let information = Information {
+        signal,
+        error: 0,
+        code: QUEUED,
+        hole: 0,
+        process: 0,
+        user: 0,
+        value,
+        rest: [0; 96],
+    };
+    let information = &raw const information;
+    // SAFETY: the pointer is to a local of the size of `siginfo_t`, which the kernel only reads.
+    check(unsafe {
+        match thread {
+            Some(thread) => libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, information),
+            None => libc::syscall(libc::SYS_rt_sigqueueinfo, process, signal, information),
+        }
+    })
+    .map(drop)
+}
+
+/// Whether one of our descriptors and one of another task's stand for the same open file.
+pub(crate) fn is_same_file(own: i32, task: HostId, number: u64) -> bool {
+    const KCMP_FILE: i32 = 0;
+    let process = std::process::id();
+    // SAFETY: takes numbers only.
+    unsafe { libc::syscall(libc::SYS_kcmp, process, task, KCMP_FILE, own, number) == 0 }
+}
+
+/// Interrupts this process's waiting at regular times.
+pub(crate) fn interrupt_regularly(every: std::time::Duration) -> io::Result<()> {
+    const extern "C" fn nothing(_: libc::c_int) {}
+    // SAFETY: the structure is plain data for which zeros are a value: no flags, so that calls are not restarted.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    let handler: extern "C" fn(libc::c_int) = nothing;
+    action.sa_sigaction = handler as libc::sighandler_t;
+    // SAFETY: the structure is a local, and its function does nothing.
+    check(libc::c_long::from(unsafe {
+        libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut())
+    }))?;
+    let every = libc::timeval {
+        tv_sec: 0,
+        tv_usec: libc::suseconds_t::from(every.subsec_micros()),
+    };
+    let timer = libc::itimerval {
+        it_interval: every,
+        it_value: every,
+    };
+    // SAFETY: the structure is a local of the right type.
+    check(libc::c_long::from(unsafe {
+        libc::setitimer(libc::ITIMER_REAL, &raw const timer, ptr::null_mut())
+    }))
+    .map(drop)
+}
+
+/// Lets this process and its children fault on CPUID until they exec. `false` where the CPU cannot.
+pub(crate) fn fault_on_cpuid() -> bool {
+    const ARCH_SET_CPUID: libc::c_long = 0x1012;
+    // SAFETY: takes numbers only.
+    unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0 }
+}
+
+/// Lets this process and its children, also after an exec, fault on RDTSC.
+pub(crate) fn fault_on_tsc() -> io::Result<()> {
+    const PR_SET_TSC: libc::c_int = 26;
+    const PR_TSC_SIGSEGV: libc::c_ulong = 2;
+    // SAFETY: takes numbers only.
+    check(libc::c_long::from(unsafe {
+        libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV)
+    }))
+    .map(drop)
+}
+
+/// Switches address randomisation off for this process and its children.
+pub(crate) fn fix_addresses() -> io::Result<()> {
+    // SAFETY: takes numbers only.
+    check(libc::c_long::from(unsafe {
+        libc::personality(libc::c_ulong::try_from(libc::ADDR_NO_RANDOMIZE).unwrap_or(0))
+    }))
+    .map(drop)
+}

@@ -1,0 +1,285 @@
+//! Class `det`: the tracer's engine. Every program has one output and one trace, ends with a status, and leaves nothing.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use common::{Done, Job};
+use sandrun_sandbox::Class;
+use sandrun_types::RunOutcome;
+
+/// Runs a job some times: its end, after it was the same each time.
+fn same(job: &Job) -> Done {
+    const TIMES: usize = 4;
+    let mut seen = BTreeSet::new();
+    let mut last = None;
+    for _ in 0..TIMES {
+        let done = job.run();
+        seen.insert((
+            done.stdout(),
+            done.stderr(),
+            done.report.exit_code,
+            done.report.trace_root.to_string(),
+        ));
+        last = Some(done);
+    }
+    assert_eq!(seen.len(), 1, "{seen:#?}");
+    last.expect("it ran")
+}
+
+fn python(text: &str) -> Job {
+    Job::python(text)
+        .class(Class::Det)
+        .limits(|limits| limits.processes = 64)
+}
+
+fn bash(text: &str) -> Job {
+    Job::bash(text)
+        .class(Class::Det)
+        .limits(|limits| limits.processes = 64)
+}
+
+#[test]
+fn threads_take_turns_in_one_order() {
+    let done = same(&python(
+        r"
+import threading, time, random
+seen, lock, condition = [], threading.Lock(), threading.Condition()
+def work(n):
+    for k in range(50):
+        with lock: seen.append(n)
+        if k % 10 == 0: time.sleep(random.random() / 1000)
+    with condition: condition.notify_all()
+threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
+for thread in threads: thread.start()
+with condition: print(condition.wait(30))
+for thread in threads: thread.join()
+print(seen, time.time())
+",
+    ));
+    assert_eq!(done.report.exit_code, 0, "{}", done.stderr());
+}
+
+#[test]
+fn processes_pipes_and_signals_come_in_one_order() {
+    let done = same(&python(
+        r"
+import os, signal, subprocess, sys, time
+print(subprocess.check_output(['sh', '-c', 'echo $$; date +%N']))
+both = subprocess.Popen(['cat'], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+print(len(both.communicate(b'x' * 300_000)[0]))
+child = os.fork()
+if child == 0:
+    signal.signal(signal.SIGUSR1, lambda *_: os._exit(7))
+    while True: signal.pause()
+time.sleep(0.01)
+os.kill(child, signal.SIGUSR1)
+print(os.waitpid(child, 0))
+child = os.fork()
+if child == 0:
+    while True: time.sleep(1)
+os.kill(child, signal.SIGKILL)
+print(os.waitpid(child, 0), time.time())
+",
+    ));
+    assert!(done.stdout().contains("300000"), "{}", done.stderr());
+    assert!(done.stdout().contains("1792)"), "{}", done.stdout());
+}
+
+#[test]
+fn background_jobs_and_named_pipes_meet() {
+    let done = same(&bash(
+        r#"
+mkfifo /tmp/done
+for i in 3 1 2; do (sleep 0.$i; echo "$i $RANDOM $BASHPID" > /tmp/done) & done
+exec 3<> /tmp/done
+for i in 1 2 3; do read -r line <&3; echo "$line"; done
+wait
+seq 1 50000 | sort -rn | head -n 2
+trap 'echo usr1' USR1
+(kill -USR1 $$) ; sleep 0.1
+(kill -STOP $BASHPID; echo went on) & child=$!
+sleep 0.1; kill -CONT $child; wait $child
+echo "$SECONDS $EPOCHREALTIME"
+"#,
+    ));
+    assert_eq!(done.report.exit_code, 0, "{}", done.stderr());
+    assert!(done.stdout().starts_with("1 "), "{}", done.stdout());
+}
+
+#[test]
+fn timers_run_in_virtual_time() {
+    let done = same(&python(
+        r"
+import select, signal, time, os
+signal.signal(signal.SIGALRM, lambda *_: print('alarm', time.time()))
+signal.alarm(2)
+time.sleep(5)
+signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+for _ in range(3): signal.pause()
+signal.setitimer(signal.ITIMER_REAL, 0.05)
+start = time.time()
+while time.time() - start < 0.2: pass
+r, w = os.pipe()
+print(select.select([r], [], [], 1.5), time.time())
+print(signal.sigtimedwait([signal.SIGUSR1], 0.5), time.time())
+",
+    ));
+    assert_eq!(done.stdout().matches("alarm").count(), 5, "{}", done.stdout());
+}
+
+#[test]
+fn a_sleep_costs_no_time_and_the_budget_ends_it() {
+    let done = same(
+        &python("import time; time.sleep(30); print('never')").limits(|limits| {
+            limits.wall = Duration::from_secs(10);
+        }),
+    );
+    assert_eq!(done.report.outcome, RunOutcome::Budget);
+    assert!(done.report.usage.wall < Duration::from_secs(5));
+    let done = same(
+        &python("import time; time.sleep(9); print('slept')").limits(|limits| {
+            limits.wall = Duration::from_secs(10);
+        }),
+    );
+    assert_eq!((done.report.exit_code, done.stdout().as_str()), (0, "slept\n"));
+}
+
+#[test]
+fn a_deadlock_ends_with_the_budget() {
+    let done = same(&python(
+        "import threading; l = threading.Lock(); l.acquire(); l.acquire()",
+    ));
+    assert_eq!(done.report.outcome, RunOutcome::Budget);
+}
+
+#[test]
+fn a_spin_while_another_thread_waits_is_named() {
+    let text = "import threading\nflag = []\nthreading.Timer(0.01, flag.append, (1,)).start()\nwhile not flag: pass\n";
+    let done = python(text)
+        .limits(|limits| limits.wall = Duration::from_secs(3))
+        .run();
+    assert_eq!(done.report.outcome, RunOutcome::Timeout);
+    assert!(
+        done.report.explanation.contains("native"),
+        "{}",
+        done.report.explanation
+    );
+}
+
+#[test]
+fn a_thread_that_executes_a_program_becomes_the_process() {
+    let done = same(&python(
+        r"
+import os, threading, time
+for _ in range(3): threading.Thread(target=time.sleep, args=(9,), daemon=True).start()
+thread = threading.Thread(target=os.execv, args=('/bin/sh', ['sh', '-c', 'echo $$ went on']))
+thread.start()
+time.sleep(5)
+",
+    ));
+    assert_eq!(done.stdout(), "2 went on\n", "{}", done.stderr());
+}
+
+#[test]
+fn a_main_thread_may_end_before_the_others() {
+    let done = same(&python(
+        r"
+import ctypes, threading, time, os
+def later():
+    time.sleep(0.1)
+    os.write(1, b'later\n')
+    os._exit(5)
+threading.Thread(target=later).start()
+ctypes.CDLL(None).syscall(60, 0)
+",
+    ));
+    assert_eq!(
+        (done.report.exit_code, done.stdout().as_str()),
+        (5, "later\n"),
+        "{}",
+        done.stderr()
+    );
+}
+
+#[test]
+fn the_clock_is_the_same_by_call_by_vdso_and_by_instruction() {
+    let done = same(&python(
+        r"
+import ctypes, time, mmap
+print(time.time(), time.monotonic(), time.perf_counter_ns(), time.clock_gettime(11))
+libc = ctypes.CDLL(None)
+class T(ctypes.Structure): _fields_ = [('s', ctypes.c_long), ('n', ctypes.c_long)]
+t = T()
+print(libc.syscall(228, 1, ctypes.byref(t)), t.s, t.n)
+code = mmap.mmap(-1, 4096, prot=7)
+def run(code_bytes):
+    code.seek(0); code.write(code_bytes)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(code))
+    return ctypes.CFUNCTYPE(ctypes.c_ulong)(address)()
+# rdtsc; shl rdx, 32; or rax, rdx; ret
+print(run(bytes.fromhex('0f3148c1e2204809d0c3')))
+# push rbx; mov eax, 1; xor ecx, ecx; cpuid; mov rax, rcx; pop rbx; ret
+features = run(bytes.fromhex('53b80100000031c90fa24889c85bc3'))
+print(bool(features >> 30 & 1), bool(features >> 28 & 1), bool(features >> 12 & 1))
+",
+    ));
+    assert!(
+        done.stdout().ends_with("False False False\n"),
+        "{} {}",
+        done.stdout(),
+        done.stderr()
+    );
+}
+
+/// Random calls, arguments, signals, threads and programs: the job ends with a status, and the next one is clean.
+#[test]
+fn the_tracer_lives_through_random_calls() {
+    let text = r"
+import ctypes, os, random, signal, sys, threading
+libc = ctypes.CDLL(None, use_errno=True)
+random.seed(int(sys.argv[1]))
+never = {0, 60, 231, 15}
+memory = ctypes.create_string_buffer(65536)
+base = ctypes.addressof(memory)
+def value():
+    return random.choice([0, 1, 2, 3, 4, 5, 7, -1, -100, 2**31, 2**63 - 1, base, base + 8 * random.randrange(8000), random.getrandbits(64) - 2**63])
+def calls(count):
+    for _ in range(count):
+        number = random.randrange(0, 470)
+        if number in never: continue
+        libc.syscall(ctypes.c_long(number), *[ctypes.c_long(value()) for _ in range(6)])
+def child():
+    pid = os.fork()
+    if pid == 0:
+        for n in range(1, 32):
+            try: signal.signal(n, random.choice([signal.SIG_IGN, signal.SIG_DFL]))
+            except OSError: pass
+        for _ in range(random.randrange(3)): threading.Thread(target=calls, args=(60,), daemon=True).start()
+        calls(150)
+        os._exit(0)
+    return pid
+for _ in range(6): child()
+try:
+    while True: os.wait()
+except (ChildProcessError, InterruptedError): pass
+print('over')
+";
+    for seed in 0..6_u32 {
+        let mut job = python(text).limits(|limits| {
+            limits.wall = Duration::from_secs(10);
+            limits.processes = 40;
+        });
+        job.args = vec![seed.to_string()];
+        let done = job.run();
+        assert!(
+            !matches!(done.report.outcome, RunOutcome::Internal),
+            "{}",
+            done.report.explanation
+        );
+    }
+    let done = python("print('clean')").run();
+    assert_eq!(done.stdout(), "clean\n");
+}

@@ -1,0 +1,121 @@
+//! What a job sees of an image.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Job, LAUNCHER};
+use sandrun_sandbox::{Sandbox, SandboxConfig};
+use sandrun_types::{ContentDigest, Interpreter};
+
+const IMAGE: ContentDigest = ContentDigest([7; 32]);
+const OTHER: ContentDigest = ContentDigest([8; 32]);
+const SITE: &str = "lib/python3.11/site-packages";
+const MODULES: &str = "lib/node_modules";
+
+fn write(image: &Path, name: &str, text: &str) {
+    let path = image.join(name);
+    std::fs::create_dir_all(path.parent().expect("a parent")).expect("a directory");
+    std::fs::write(path, text).expect("a file");
+}
+
+/// A sandbox with two images, and the folder that they lie in.
+fn sandbox() -> (Sandbox, tempfile::TempDir) {
+    let folder = tempfile::tempdir().expect("a directory");
+    let image = folder.path().join(IMAGE.cid());
+    write(&image, &format!("{SITE}/shapes/__init__.py"), "SIDES = 4\n");
+    write(&image, &format!("{SITE}/more.pth"), "extra\n");
+    write(&image, &format!("{SITE}/extra/colours.py"), "RED = 'red'\n");
+    write(
+        &image,
+        &format!("{MODULES}/shapes/index.js"),
+        "module.exports = {sides: 4};\n",
+    );
+    write(&folder.path().join(OTHER.cid()), "secret", "other\n");
+    let config = SandboxConfig {
+        environments_dir: Some(folder.path().to_path_buf()),
+        ..SandboxConfig::new(vec![LAUNCHER.into()])
+    };
+    (Sandbox::start(config).expect("the sandbox starts"), folder)
+}
+
+fn run(sandbox: &Sandbox, mut job: Job, image: Option<ContentDigest>) -> (String, String) {
+    job.environment = image;
+    let done = job.run_in(sandbox).expect("the job runs");
+    (done.stdout(), done.stderr())
+}
+
+#[test]
+fn python_has_the_packages_and_what_pth_files_add() {
+    let (sandbox, _folder) = sandbox();
+    let code =
+        "import os, shapes, colours\nprint(shapes.SIDES, colours.RED, os.environ['SANDRUN_ENVIRONMENT'])";
+    let (stdout, stderr) = run(&sandbox, Job::python(code), Some(IMAGE));
+    assert_eq!(stdout, format!("4 red {}\n", IMAGE.cid()), "{stderr}");
+    let (stdout, stderr) = run(&sandbox, Job::python(code), None);
+    assert!(
+        stdout.is_empty() && stderr.contains("No module named 'shapes'"),
+        "{stderr}"
+    );
+}
+
+#[test]
+fn node_finds_modules_by_require_and_by_import() {
+    let (sandbox, _folder) = sandbox();
+    let require = Job::new(
+        Interpreter::Node,
+        "main.js",
+        "console.log(require('shapes').sides)",
+    );
+    assert_eq!(run(&sandbox, require, Some(IMAGE)).0, "4\n");
+    let import = "import shapes from 'shapes';\nconsole.log(shapes.sides);";
+    let import = Job::new(Interpreter::Node, "main.mjs", import);
+    assert_eq!(run(&sandbox, import, Some(IMAGE)).0, "4\n");
+}
+
+#[test]
+fn nobody_writes_to_an_image_or_sees_another() {
+    let (sandbox, folder) = sandbox();
+    let code = "echo mine >/env/new 2>/dev/null || echo kept
+        rm -rf /env/lib 2>/dev/null || echo kept
+        find / -name secret 2>/dev/null
+        ls /.sandrun/images 2>/dev/null || echo hidden
+        ls /env";
+    let (stdout, _) = run(&sandbox, Job::bash(code), Some(IMAGE));
+    assert_eq!(stdout, "kept\nkept\nhidden\nlib\n");
+    assert!(
+        folder
+            .path()
+            .join(IMAGE.cid())
+            .join(SITE)
+            .join("more.pth")
+            .is_file()
+    );
+    assert_eq!(run(&sandbox, Job::bash("ls /env"), None).0, "");
+}
+
+#[test]
+fn the_trace_is_bound_to_the_image() {
+    let (sandbox, _folder) = sandbox();
+    let root = |image| {
+        let mut job = Job::bash("echo same");
+        job.environment = image;
+        job.run_in(&sandbox).expect("the job runs").report.trace_root
+    };
+    assert_eq!(root(Some(IMAGE)), root(Some(IMAGE)));
+    assert_ne!(root(Some(IMAGE)), root(Some(OTHER)));
+    assert_ne!(root(Some(IMAGE)), root(None));
+}
+
+#[test]
+fn an_image_that_is_not_there_is_refused() {
+    let (sandbox, _folder) = sandbox();
+    let mut job = Job::bash("echo ran");
+    job.environment = Some(ContentDigest([9; 32]));
+    let refused = job.run_in(&sandbox).err().expect("no run").to_string();
+    assert!(refused.contains("environment"), "{refused}");
+    let plain = common::start(sandrun_sandbox::CgroupPolicy::Auto);
+    let refused = job.run_in(&plain).err().expect("no run").to_string();
+    assert!(refused.contains("environments"), "{refused}");
+}

@@ -1,0 +1,1 @@
+"""A warehouse with reservations: the code under test."""
