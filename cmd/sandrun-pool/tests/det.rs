@@ -200,7 +200,9 @@ fn programs_that_ask_the_processor_leave_the_path_in_class_det() {
 
 #[test]
 fn a_spin_between_processes_needs_class_native() {
-    let (said, code) = verify(&probe("loose/spin.py"), "det", &[]);
+    let (_directory, manifest) = script("job.json", r#"{"timeout": 5}"#);
+    let more = ["--manifest", manifest.to_str().unwrap()];
+    let (said, code) = verify(&probe("loose/spin.py"), "det", &more);
     assert_eq!((code, &said["soft"]), (1, &1.into()), "{said}");
     assert!(said["needs"].as_str().unwrap().contains("class native"), "{said}");
     assert!(

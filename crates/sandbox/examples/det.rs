@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sandrun_sandbox::{CancelHandle, Class, Limits, RunRequest, Sandbox, SandboxConfig};
@@ -29,6 +29,9 @@ fn main() -> anyhow::Result<()> {
         Some("sh") => Interpreter::Bash,
         _ => Interpreter::Itself,
     };
+    // seconds; the default of the HTTP API without it
+    let wall = std::env::var("DET_WALL").ok().and_then(|text| text.parse().ok());
+    let wall = wall.map_or(Limits::default().wall, Duration::from_secs);
     let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
     for _ in 0..runs {
         let outputs = tempfile::tempdir()?;
@@ -43,6 +46,7 @@ fn main() -> anyhow::Result<()> {
             env: BTreeMap::new(),
             limits: Limits {
                 processes: 128,
+                wall,
                 ..Limits::default()
             },
             outputs: OutputPatterns::default(),

@@ -21,6 +21,9 @@ const NEWEST: u32 = 462;
 /// Namespaces that `clone` and `unshare` could make.
 const NAMESPACES: u32 = 0x7e02_0000;
 
+/// `CLONE_UNTRACED`: a task that no tracer sees.
+const UNTRACED: u32 = 0x0080_0000;
+
 macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
@@ -266,7 +269,7 @@ fn conditional() -> impl Iterator<Item = (libc::c_long, Verdict)> {
     };
     let clone = Verdict::If {
         argument: 0,
-        mask: NAMESPACES,
+        mask: NAMESPACES | UNTRACED,
         equals: 0,
         otherwise: errno(libc::EPERM),
         traced: false,

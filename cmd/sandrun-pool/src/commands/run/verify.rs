@@ -51,7 +51,6 @@ struct Series {
 impl Series {
     fn take(job: &LocalJob, runs: u32, cancel: &CancelHandle, progress: &Progress) -> anyhow::Result<Self> {
         progress.say(&format!("run 1 of {runs}"));
-        let began = SystemTime::now();
         let first = One::run(job, 0, cancel)?;
         let mut series = Self {
             answers: [first.answer()].into(),
@@ -60,7 +59,7 @@ impl Series {
             first,
             difference: None,
         };
-        another_second(began);
+        another_second();
         for number in 1..runs {
             progress.say(&format!("run {} of {runs}", number + 1));
             series.add(number, &One::run(job, number, cancel)?)?;
@@ -207,12 +206,12 @@ fn needs(
     )
 }
 
-/// Waits until the clock shows another second than `before`, so that a program which prints it is found out.
-fn another_second(before: SystemTime) {
-    let second = |time: SystemTime| time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let (before, now) = (second(before), second(SystemTime::now()));
-    if before.as_secs() == now.as_secs() {
-        let rest = Duration::from_secs(1).saturating_sub(Duration::from_nanos(now.subsec_nanos().into()));
-        std::thread::sleep(rest);
-    }
+/// Waits until the clock shows another second, so that a program which prints it is found out.
+fn another_second() {
+    let now = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    std::thread::sleep(
+        Duration::from_secs(1).saturating_sub(Duration::from_nanos(now.subsec_nanos().into())),
+    );
 }

@@ -58,7 +58,7 @@ impl Clock {
 
     /// Nanoseconds since 1970.
     pub(in crate::supervisor) fn unix(&mut self) -> u64 {
-        self.now() + EPOCH_SECONDS * SECOND
+        self.now().saturating_add(EPOCH_SECONDS * SECOND)
     }
 
     /// Lets time pass for a call that the tracer saw.

@@ -71,6 +71,13 @@ impl Engine {
                 .next()
                 .copied();
             let Some(next) = next else { break };
+            if !self.world.is_dying(next) {
+                // a filter of the job's own, say, has killed one thread alone
+                if let Some(process) = self.world.processes.get_mut(&process) {
+                    process.ending = false;
+                }
+                break;
+            }
             let host = self.world.tasks.get(&next).map_or(leader, |task| task.host);
             match trace::wait(host, true) {
                 Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_))))) => {
@@ -98,10 +105,15 @@ impl Engine {
     pub(super) fn await_death(&mut self, task: Box<Task>) -> Step {
         let host = task.host;
         loop {
-            match trace::wait(host, true) {
+            let is_leader = task.id == task.process;
+            if is_leader && !self.world.threads_of(task.process).is_empty() && self.world.is_zombie(task.id) {
+                return self.stay_dead(task);
+            }
+            match trace::wait(host, false) {
                 Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_))))) => {
                     return self.died(task, report);
                 }
+                Ok(None) => std::thread::yield_now(),
                 Ok(_) => {}
                 Err(error) => {
                     tracing::error!(%error, "a task is lost");
@@ -112,7 +124,7 @@ impl Engine {
     }
 
     /// Waits until a leader that ends alone is dead; the kernel reports it only after its last thread.
-    pub(super) fn leave_alone(&mut self, mut task: Box<Task>) -> Step {
+    pub(super) fn leave_alone(&mut self, task: Box<Task>) -> Step {
         self.world.clock.now();
         if trace::resume(task.host, 0).is_err() {
             return self.await_death(task);
@@ -120,6 +132,11 @@ impl Engine {
         while !self.world.is_zombie(task.id) {
             std::thread::yield_now();
         }
+        self.stay_dead(task)
+    }
+
+    /// A leader is dead, and its other threads live.
+    pub(super) fn stay_dead(&mut self, mut task: Box<Task>) -> Step {
         self.world.wake_exit(&task);
         task.clear_at_exit = 0;
         task.robust_list = 0;
@@ -138,7 +155,22 @@ impl World {
         }
     }
 
-    fn is_zombie(&self, id: TaskId) -> bool {
+    /// Whether a task that stood still is on its way to death.
+    fn is_dying(&self, id: TaskId) -> bool {
+        let Ok(text) = self.proc_text(&format!("{id}/status")) else {
+            return true;
+        };
+        let field = |name: &str| {
+            text.lines()
+                .find_map(|line| line.strip_prefix(name))
+                .map(str::trim)
+        };
+        let pending = field("SigPnd:").and_then(|set| u64::from_str_radix(set, 16).ok());
+        let kill = super::signal::mask(libc::SIGKILL);
+        !field("State:").is_some_and(|state| state.starts_with('t')) || pending.unwrap_or(0) & kill != 0
+    }
+
+    pub(super) fn is_zombie(&self, id: TaskId) -> bool {
         let Ok(text) = self.proc_text(&format!("{id}/stat")) else {
             return true;
         };

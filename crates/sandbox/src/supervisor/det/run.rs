@@ -220,6 +220,8 @@ impl Engine {
                 Ok(Some(found)) => found,
                 Ok(None) => match self.tick(watch) {
                     Some(end) => return Step::End(end),
+                    // a leader that something has killed alone is not reported
+                    None if self.is_lonely(&task) => return self.stay_dead(task),
                     None => continue,
                 },
                 Err(_) => return Step::End(End::Lost),
@@ -246,6 +248,13 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// Whether a leader is dead while its other threads live.
+    fn is_lonely(&self, task: &Task) -> bool {
+        task.id == task.process
+            && self.world.is_zombie(task.id)
+            && !self.world.threads_of(task.process).is_empty()
     }
 
     /// Now and then while a task runs: whether the job has to end.

@@ -100,10 +100,11 @@ impl World {
             let interval = timer.setting.interval;
             // of many expiries that nobody could see one by one, all count
             let missed = (now - due).checked_div(interval).unwrap_or(0);
-            timer.setting.due = (interval > 0).then(|| due + (missed + 1) * interval);
+            timer.setting.due =
+                (interval > 0).then(|| due.saturating_add(missed.saturating_add(1).saturating_mul(interval)));
             match &mut timer.effect {
                 Effect::Readable { file, count } => {
-                    *count += missed + 1;
+                    *count = count.saturating_add(missed).saturating_add(1);
                     make_readable(file);
                 }
                 Effect::Signal {

@@ -123,7 +123,7 @@ impl Engine {
             }
             _ => return Ok(false),
         };
-        registers.rip += length;
+        registers.rip = registers.rip.wrapping_add(length);
         task.changed = true;
         Ok(true)
     }

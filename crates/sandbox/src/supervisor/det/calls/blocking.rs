@@ -56,10 +56,10 @@ impl World {
         process.blocking = true;
         let program = filter::blocking();
         let length = u64::try_from(program.len()).unwrap_or(0);
-        let code = (task.registers.rsp - RED_ZONE - 8 * length - 16) & !15;
+        let code = task.registers.rsp.wrapping_sub(RED_ZONE + 8 * length + 16) & !15;
         let mut bytes = Vec::new();
         bytes.extend(length.to_ne_bytes());
-        bytes.extend((code + 16).to_ne_bytes());
+        bytes.extend(code.wrapping_add(16).to_ne_bytes());
         for instruction in &program {
             bytes.extend(instruction.code.to_ne_bytes());
             bytes.extend([instruction.jt, instruction.jf]);

@@ -115,7 +115,7 @@ fn write(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 
 fn writev(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let segments = segments(task)?;
-    send(world, task, segments.iter().map(|(_, length)| length).sum())
+    send(world, task, total_of(&segments))
 }
 
 /// Pieces of a vector: address and length.
@@ -131,6 +131,13 @@ fn segments(task: &Task) -> io::Result<Vec<(u64, u64)>> {
         .chunks_exact(16)
         .map(|pair| (number(&pair[..8]), number(&pair[8..])))
         .collect())
+}
+
+/// Bytes of all pieces; what a job says they are may be any number.
+fn total_of(segments: &[(u64, u64)]) -> u64 {
+    segments
+        .iter()
+        .fold(0, |total, (_, length)| total.saturating_add(*length))
 }
 
 fn send(world: &mut World, task: &mut Task, total: u64) -> io::Result<Entry> {
@@ -172,7 +179,7 @@ fn rest(task: &mut Task) -> io::Result<()> {
     for (address, length) in pieces {
         if skip < length {
             task.registers.orig_rax = u64::try_from(libc::SYS_write).unwrap_or(1);
-            task.set_argument(1, address + skip);
+            task.set_argument(1, address.wrapping_add(skip));
             task.set_argument(2, length - skip);
             return Ok(());
         }
@@ -197,13 +204,13 @@ fn written(world: &mut World, task: &mut Task) -> io::Result<()> {
     let fd = world.file(task, task.int(0))?;
     set_nonblocking(&fd, false)?;
     let total: u64 = if i64::from_ne_bytes(task.entry.orig_rax.to_ne_bytes()) == libc::SYS_writev {
-        segments(task)?.iter().map(|(_, length)| length).sum()
+        total_of(&segments(task)?)
     } else {
         task.argument(2)
     };
     let result = task.result();
     match u64::try_from(result) {
-        Ok(more) => task.written += more,
+        Ok(more) => task.written = task.written.saturating_add(more),
         Err(_) if result == -i64::from(libc::EAGAIN) => {}
         Err(_) if task.written > 0 => {
             task.set_result(i64::try_from(task.written).unwrap_or(i64::MAX));
@@ -239,8 +246,8 @@ fn send_socket(world: &mut World, task: &mut Task, flags: usize) -> io::Result<E
         return Ok(Entry::Block(wait_for(file.fd, PollFlags::OUT)));
     }
     if task.written > 0 && flags == 3 {
-        task.set_argument(1, task.argument(1) + task.written);
-        task.set_argument(2, task.argument(2) - task.written);
+        task.set_argument(1, task.argument(1).wrapping_add(task.written));
+        task.set_argument(2, task.argument(2).saturating_sub(task.written));
     }
     task.set_argument(flags, u64::from((asked | libc::MSG_DONTWAIT).unsigned_abs()));
     Ok(Entry::Make(if flags == 3 { sent_to } else { sent_message }))
@@ -249,7 +256,7 @@ fn send_socket(world: &mut World, task: &mut Task, flags: usize) -> io::Result<E
 fn sent_to(world: &mut World, task: &mut Task) -> io::Result<()> {
     let result = task.result();
     match u64::try_from(result) {
-        Ok(more) => task.written += more,
+        Ok(more) => task.written = task.written.saturating_add(more),
         Err(_) if result == -i64::from(libc::EAGAIN) => {}
         Err(_) => return Ok(()),
     }

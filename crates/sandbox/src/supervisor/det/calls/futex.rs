@@ -246,7 +246,7 @@ fn shared(world: &World, task: &Task, address: u64) -> io::Result<Option<Key>> {
         let device = device
             .split_once(':')
             .and_then(|(major, minor)| Some(hex(major)? << 32 | hex(minor)?));
-        let place = hex(offset).unwrap_or(0) + (address - from);
+        let place = hex(offset).unwrap_or(0).wrapping_add(address - from);
         return Ok(Some(Key::Shared(
             device.unwrap_or(0),
             inode.parse().unwrap_or(0),

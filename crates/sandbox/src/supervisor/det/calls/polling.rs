@@ -148,7 +148,7 @@ fn select(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let timeout = match task.argument(4) {
         0 => None,
         address => {
-            let (seconds, micros) = (task.read_u64(address)?, task.read_u64(address + 8)?);
+            let (seconds, micros) = (task.read_u64(address)?, task.read_u64(address.wrapping_add(8))?);
             Some(
                 seconds
                     .saturating_mul(1000 * MILLI)

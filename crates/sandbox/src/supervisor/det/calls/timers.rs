@@ -93,7 +93,7 @@ fn write_timevals(task: &Task, address: u64, (value, interval): (u64, u64)) -> i
         return Ok(());
     }
     task.write_pair(address, (interval / SECOND, interval % SECOND / 1000))?;
-    task.write_pair(address + 16, (value / SECOND, value % SECOND / 1000))
+    task.write_pair(address.wrapping_add(16), (value / SECOND, value % SECOND / 1000))
 }
 
 fn setitimer(world: &mut World, task: &mut Task) -> io::Result<Entry> {
@@ -101,7 +101,7 @@ fn setitimer(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let (interval, value) = if new == 0 {
         (0, 0)
     } else {
-        (timeval(task, new)?, timeval(task, new + 16)?)
+        (timeval(task, new)?, timeval(task, new.wrapping_add(16))?)
     };
     let old = match task.int(0) {
         libc::ITIMER_REAL => set(world, Name::Alarm(task.process), alarm_effect(), value, interval),
@@ -147,13 +147,13 @@ fn timer_created(world: &mut World, task: &mut Task) -> io::Result<()> {
     };
     let event = task.argument(1);
     if event != 0 {
-        let notify = task.read_u32(event + 12)?;
-        let signal = i32::try_from(task.read_u32(event + 8)?).unwrap_or(libc::SIGALRM);
+        let notify = task.read_u32(event.wrapping_add(12))?;
+        let signal = i32::try_from(task.read_u32(event.wrapping_add(8))?).unwrap_or(libc::SIGALRM);
         let value = task.read_u64(event)?;
         let thread = if notify & THREAD == 0 {
             None
         } else {
-            Some(task.read_u32(event + 16)?)
+            Some(task.read_u32(event.wrapping_add(16))?)
         };
         effect = if notify == NONE {
             Effect::Nothing
@@ -186,7 +186,7 @@ fn write_itimerspec(task: &Task, address: u64, (value, interval): (u64, u64)) ->
         return Ok(());
     }
     task.write_pair(address, (interval / SECOND, interval % SECOND))?;
-    task.write_pair(address + 16, (value / SECOND, value % SECOND))
+    task.write_pair(address.wrapping_add(16), (value / SECOND, value % SECOND))
 }
 
 /// A value from now on, of one that may be a time of a clock.
