@@ -29,6 +29,8 @@ use super::stats::Board;
 
 /// Most commands of one batch.
 const BATCH: usize = 512;
+/// How long it looks for more before it sleeps, letting others run: to be woken takes as long.
+const LINGER: Duration = Duration::from_micros(30);
 /// How long the engine sleeps where nothing is due; it wakes for every command.
 const IDLE: Duration = Duration::from_secs(3_600);
 /// How often it tries again to load after a failed commit where nobody asks for anything.
@@ -95,6 +97,11 @@ impl Engine {
     /// Waits for commands or for something that is due; `None` when nobody can send any.
     fn next_commands(&mut self) -> Option<Vec<Command>> {
         let mut commands = std::mem::take(&mut self.late);
+        let began = Instant::now();
+        while commands.is_empty() && began.elapsed() < LINGER {
+            commands.extend(self.commands.try_iter().take(BATCH));
+            std::thread::yield_now();
+        }
         if commands.is_empty() {
             match self.commands.recv_timeout(self.sleep()) {
                 Ok(command) => commands.push(command),

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 
 use super::Shared;
 use super::journal::{Journal, Record};
@@ -17,6 +18,8 @@ use crate::queue::{Doing, Done, QueueStoreError, Writes};
 
 /// Batches on their way to the disk; who decides another one waits until there are fewer.
 const AHEAD: usize = 64;
+/// How long the thread looks for an order before it sleeps, letting others run: to be woken takes as long.
+const LINGER: Duration = Duration::from_micros(30);
 const DOING: Doing = "write a batch";
 
 /// A batch that was decided.
@@ -202,7 +205,7 @@ impl Common {
 
     /// The thread: works until nobody can send an order.
     fn run(&self, orders: &Receiver<Order>) {
-        while let Ok(first) = orders.recv() {
+        while let Some(first) = next(orders) {
             let mut unsynced = Vec::new();
             let mut resume = None;
             for order in std::iter::once(first).chain(orders.try_iter()) {
@@ -296,6 +299,18 @@ impl Common {
 
 fn undone(error: &Arc<QueueStoreError>) -> QueueStoreError {
     QueueStoreError::Undone(Arc::clone(error))
+}
+
+/// The next order; none where nobody can send any.
+fn next(orders: &Receiver<Order>) -> Option<Order> {
+    let began = Instant::now();
+    while began.elapsed() < LINGER {
+        if let Ok(order) = orders.try_recv() {
+            return Some(order);
+        }
+        std::thread::yield_now();
+    }
+    orders.recv().ok()
 }
 
 /// A batch that is written, and who waits for it to be on the disk.
