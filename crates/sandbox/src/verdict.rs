@@ -158,7 +158,7 @@ pub(crate) fn report(
         outcome: verdict.outcome,
         status: verdict.status,
     };
-    let output_leaves = OutputLeaves::new(FileHash::of(streams.0), FileHash::of(streams.1), &files);
+    let [stdout, stderr] = [streams.0, streams.1].map(FileHash::of);
     if !verdict.has_result() {
         trace.forget_events();
     }
@@ -175,8 +175,8 @@ pub(crate) fn report(
             wall: Duration::from_micros(ended.wall_micros),
         },
         layers: ended.layers,
-        output_root: output_leaves.root(),
-        output_leaves,
+        output_root: OutputLeaves::new(stdout, stderr, &files).root(),
+        streams: [stdout, stderr],
         trace_root: trace.root,
         trace,
         outputs: collected.files,
