@@ -134,7 +134,10 @@ impl Measure {
             | Self::BlocksToPaid
             | Self::SandboxStart
             | Self::SandboxPython
-            | Self::JobsPerSecond => false,
+            | Self::JobsPerSecond
+            | Self::DetDistinct
+            | Self::Det(_)
+            | Self::DetStart => false,
         }
     }
 

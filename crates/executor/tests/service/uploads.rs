@@ -179,7 +179,7 @@ async fn bad_manifests_are_refused_with_their_field() {
         (r#"{"entrypoint":"/bin/sh"}"#, "absolute"),
         (r#"{"entrypoint":"other.sh"}"#, "other.sh"),
         (r#"{"environment":"no such"}"#, "no such"),
-        (r#"{"class":"det"}"#, "class"),
+        (r#"{"class":"x86"}"#, "class"),
         (r#"{"gpu":{"required":true}}"#, "GPU"),
         (r#"{"memory_mb":999999}"#, "memory_mb"),
         (r#"{"timeout":99999}"#, "timeout"),
