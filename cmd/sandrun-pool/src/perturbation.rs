@@ -178,10 +178,8 @@ mod tests {
         assert_eq!(distinct(|it| it.uid.to_string()), 49);
         assert_eq!(distinct(|it| it.cpu.to_string()), 4);
         assert_eq!(distinct(|it| it.fixed_addresses.to_string()), 2);
-        assert!(
-            all.iter()
-                .all(|it| it.load >= 4 && it.load < 8 && it.host_name.len() <= 64)
-        );
+        assert_eq!((all[0].load, distinct(|it| it.load.to_string())), (8, 9));
+        assert!(all.iter().all(|it| it.load <= 8 && it.host_name.len() <= 64));
         assert_eq!(Conditions::of_run(7, 4), Conditions::of_run(7, 4));
     }
 

@@ -256,7 +256,11 @@ pub(crate) fn money(world: &World) -> anyhow::Result<Vec<Case>> {
             BAD_INPUT,
             &["no environment `numpy`", "known are data-science"],
         ),
-        one("--payment 0.1 --class det", BAD_INPUT, &["`det`", "there are 0"]),
+        one(
+            "--payment 0.1 --class 0100000000000000000000000000000000000000000000000000000000000000",
+            BAD_INPUT,
+            &["0x01000000", "there are 0"],
+        ),
         case("withdraw", REFUSED, &["owes", "nothing", "--node"]),
         case("stake", REFUSED, &["has no node", "sandrun-pool agent"]),
         case("earnings", REFUSED, &["has no node", "sandrun-pool agent"]),
