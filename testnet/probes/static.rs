@@ -16,7 +16,7 @@ fn main() {
                     let seen = COUNTER.fetch_add(1, Ordering::Relaxed);
                     if step % 25 == 0 {
                         std::thread::sleep(Duration::from_micros(seen % 97));
-                        sender.send((name, seen)).unwrap();
+                        let _ = sender.send((name, seen));
                     }
                 }
             })
@@ -25,7 +25,7 @@ fn main() {
     drop(sender);
     println!("{:?}", receiver.iter().collect::<Vec<(u32, u64)>>());
     for thread in threads {
-        thread.join().unwrap();
+        let _ = thread.join();
     }
     let map: HashMap<u32, &str> = (0..12).map(|n| (n, "x")).collect();
     println!("{:?}", map.keys().collect::<Vec<_>>());

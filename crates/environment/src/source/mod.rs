@@ -82,7 +82,7 @@ mod tests {
             address("https://host/a.whl?token=secret").as_deref(),
             Some("https://host/a.whl")
         );
-        assert_eq!(address("file:///home/me/a.whl"), None);
+        assert_eq!(address("file:///srv/a.whl"), None);
         assert_eq!(address("http://host/a.whl"), None);
     }
 }

@@ -7,6 +7,7 @@
 mod blobs;
 mod commit;
 mod journal;
+mod latest;
 mod read;
 mod settle;
 mod store;

@@ -4,9 +4,7 @@
 //! A batch that can't be brought there (a full disk) stays in the journal and is tried again every second; meanwhile
 //! reads of what it changes fail, and when too much has gathered, so do new batches.
 
-use std::borrow::Borrow;
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,6 +12,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use sandrun_core::pool::JobNumber;
 
 use super::Shared;
+use super::latest::Latest;
 use super::write::{Merged, write};
 use crate::queue::{Doing, QueueStoreError, Writes};
 
@@ -405,51 +404,6 @@ fn jobs_of(writes: &Writes) -> impl Iterator<Item = JobNumber> + '_ {
     let answered = writes.answers.iter().map(|answer| answer.job);
     let printed = writes.logs.iter().map(|piece| piece.job);
     touched.chain(answered).chain(printed)
-}
-
-/// The last batch that changes something.
-#[derive(Debug)]
-struct Latest<K>(HashMap<K, u64>);
-
-impl<K> Default for Latest<K> {
-    fn default() -> Self {
-        Self(HashMap::new())
-    }
-}
-
-impl<K: Eq + Hash> Latest<K> {
-    fn get<Q: Eq + Hash + ?Sized>(&self, key: &Q) -> Option<u64>
-    where
-        K: Borrow<Q>,
-    {
-        self.0.get(key).copied()
-    }
-
-    fn note(&mut self, key: K, id: u64) {
-        self.0.insert(key, id);
-    }
-
-    /// This batch is in the tables.
-    fn remove_if(&mut self, key: &K, id: u64) {
-        if self.0.get(key) == Some(&id) {
-            self.0.remove(key);
-        }
-    }
-
-    /// This batch was refused: only those up to `last` were acknowledged.
-    fn lower(&mut self, key: &K, id: u64, last: u64) {
-        if let Some(found) = self.0.get_mut(key)
-            && *found >= id
-        {
-            *found = last;
-        }
-    }
-
-    /// All up to this one is in the tables.
-    fn tidy(&mut self, settled: u64) {
-        self.0.retain(|_, id| *id > settled);
-        self.0.shrink_to(ROWS);
-    }
 }
 
 /// The thread: works until it is told to stop and nothing is left, or nothing can be written.
