@@ -57,7 +57,7 @@ impl Job {
         check_texts(argv.iter().chain(env.keys()).chain(env.values()))?;
         let mut header = TraceHeader {
             class: class(sandbox, request.class)?,
-            image: None,
+            image: request.environment,
             seed: [0; 32],
             limits: trace_limits(request),
             argv: argv.clone(),

@@ -153,6 +153,10 @@ fn bash_with_background_jobs() {
 }
 
 /// Compiles a probe; `None`, and a message, where the compiler is missing.
+#[allow(
+    clippy::print_stderr,
+    reason = "who reads the test's output is told what it did not try"
+)]
 fn compiled(source: &str, compiler: &str, arguments: &[&str]) -> Option<Vec<u8>> {
     let directory = Path::new(env!("CARGO_TARGET_TMPDIR")).join("det_programs");
     std::fs::create_dir_all(&directory).unwrap();
