@@ -129,7 +129,14 @@ impl Memory {
         }
         batch.tally.empty_claims += u64::from(leases.is_empty());
         batch.leased.extend(leases.iter().map(|(job, _)| *job));
-        batch.early.push(stage_work(waiter.reply, leases));
+        // the number of a job that is not on the disk might be another one's after all
+        let is_durable = leases.iter().all(|(job, _)| job.0 <= batch.durable);
+        let answer = stage_work(waiter.reply, leases);
+        if is_durable {
+            batch.early.push(answer);
+        } else {
+            batch.staged.push(answer);
+        }
         None
     }
 

@@ -16,6 +16,8 @@ use super::stats::Retries;
 pub(super) struct Batch {
     /// When it happens.
     pub(super) now: UnixMillis,
+    /// Jobs up to this one are on the disk.
+    pub(super) durable: u64,
     /// How many commands it does.
     pub(super) commands: u64,
     pub(super) writes: Writes,

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use sandrun_core::pool::{Counts, JobNumber};
@@ -22,6 +23,12 @@ pub(super) struct Ending {
     pub(super) waiters: u64,
     pub(super) commands: u64,
     pub(super) tally: Tally,
+    /// Requests of the jobs that were leased in it.
+    pub(super) requests: HashMap<JobNumber, Arc<[u8]>>,
+    /// The highest number of a job after it.
+    pub(super) last_job: u64,
+    /// The highest that is on the disk.
+    pub(super) durable: Arc<AtomicU64>,
     /// Answers that wait.
     pub(super) staged: Vec<Staged>,
     /// Jobs whose followers are to be told.
@@ -38,6 +45,9 @@ impl Ending {
     pub(super) fn end(self, written: Result<(), QueueError>) {
         let is_written = written.is_ok();
         let took = self.began.elapsed();
+        if is_written {
+            self.durable.fetch_max(self.last_job, Ordering::AcqRel);
+        }
         self.board.write(|stats| {
             if let Some(counts) = self.counts {
                 stats.counts = counts;
@@ -56,7 +66,7 @@ impl Ending {
         } else {
             self.pushes.hand_out(self.pushed);
         }
-        answer(self.staged, written.map(|()| HashMap::new()));
+        answer(self.staged, written.map(|()| self.requests));
         if is_written {
             self.followers.tell(self.told);
         }

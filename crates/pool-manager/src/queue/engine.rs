@@ -7,6 +7,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
@@ -46,6 +47,8 @@ pub(super) struct Engine {
     pub(super) ids: IdKey,
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
+    /// The highest number of a job that is on the disk.
+    pub(super) durable: Arc<AtomicU64>,
     pub(super) followers: Followers,
     /// `None` after a failed commit, until it is loaded anew.
     pub(super) memory: Option<Memory>,
@@ -136,6 +139,7 @@ impl Engine {
         let began = Instant::now();
         let now = self.clock.now();
         let mut batch = Batch::at(now);
+        batch.durable = self.durable.load(Ordering::Acquire);
         let mut commands = commands;
         self.hear_of_replicas(&mut commands);
         batch.commands = commands.len() as u64;
@@ -155,7 +159,8 @@ impl Engine {
                 let pushed = self.memory.as_mut().map(|memory| Pushes::of(memory, &requests));
                 let (early, given) = (std::mem::take(&mut batch.early), batch.tally.take_claims());
                 let board = Arc::clone(&self.board);
-                let ending = self.ending(batch, pushed.unwrap_or_default(), began);
+                let mut ending = self.ending(batch, pushed.unwrap_or_default(), began);
+                ending.requests.clone_from(&requests);
                 let of_store = |error| QueueError::from(&error);
                 self.store.when_durable(
                     Box::new(move |written| {
@@ -183,6 +188,9 @@ impl Engine {
             waiters: self.waiters.len() as u64,
             commands: batch.commands,
             tally: batch.tally,
+            requests: HashMap::new(),
+            last_job: self.memory.as_ref().map_or(0, |it| it.last_job),
+            durable: Arc::clone(&self.durable),
             staged: batch.staged,
             told: batch.told,
             pushed,

@@ -2,7 +2,7 @@
 
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 
@@ -118,6 +118,7 @@ impl Queue {
             ids,
             clock: clock.clone(),
             board: Arc::clone(&board),
+            durable: Arc::new(AtomicU64::new(memory.last_job)),
             followers: followers.clone(),
             memory: Some(memory),
             waiters: Waiters::default(),

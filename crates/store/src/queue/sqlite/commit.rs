@@ -40,8 +40,8 @@ pub(super) struct Waiting {
 
 /// What the thread is asked to do.
 enum Order {
-    /// Write, then sync.
-    Write(Decided, Waiting),
+    /// Write, unless there is nothing to write, then sync.
+    Write(Option<Decided>, Waiting),
     /// Sync: it is written already, or there was nothing to write.
     Sync(Option<Decided>, Done),
     /// All before it was refused or is on the disk: go on, from which number?
@@ -106,23 +106,19 @@ impl Committer {
 
     /// Brings a batch to the disk, if there is one, and tells those who wait.
     pub(super) fn commit(&self, batch: Option<Decided>, waiting: Waiting) {
+        let is_alone = self.common.unwritten.load(Ordering::Acquire) == 0;
+        let is_written = is_alone
+            && batch
+                .as_ref()
+                .is_none_or(|batch| self.common.may_write(batch) && self.common.write(batch).is_ok());
+        if !is_written {
+            // the thread writes it, or refuses it once it is known how those before it end
+            self.common.unwritten.fetch_add(1, Ordering::AcqRel);
+            self.send(Order::Write(batch, waiting));
+            return;
+        }
         let Waiting { written, durable } = waiting;
-        let order = match batch {
-            Some(batch) if !self.common.may_write(&batch) => {
-                self.common.unwritten.fetch_add(1, Ordering::AcqRel);
-                self.send(Order::Write(batch, Waiting { written, durable }));
-                return;
-            }
-            Some(batch) => {
-                if let Err(error) = self.common.write(&batch) {
-                    written(Err(undone(&error)));
-                    durable(Err(undone(&error)));
-                    return;
-                }
-                Order::Sync(Some(batch), durable)
-            }
-            None => Order::Sync(None, durable),
-        };
+        let order = Order::Sync(batch, durable);
         let is_sent = self.send(order);
         written(is_sent.then_some(()).ok_or(QueueStoreError::Ending(DOING)));
     }
@@ -175,25 +171,19 @@ impl Common {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether whoever decided it can write it at once.
+    /// Whether whoever decided it can write it at once, where nothing before it is unwritten.
     fn may_write(&self, batch: &Decided) -> bool {
-        self.unwritten.load(Ordering::Acquire) == 0
-            && !batch.writes.has_blobs()
-            && self.state().journal.has_room(&batch.record)
+        !batch.writes.has_blobs() && self.state().journal.has_room(&batch.record)
     }
 
-    /// Writes a batch for which there is room, unless one before it was refused; then it is refused, too.
+    /// Writes a batch for which there is room, unless one before it was refused.
     fn write(&self, batch: &Decided) -> Result<(), Arc<QueueStoreError>> {
         let mut state = self.state();
-        let error = match &state.trouble {
-            Some(error) => Arc::clone(error),
-            None => match state.journal.write(&batch.record) {
-                Ok(()) => return Ok(()),
-                Err(error) => self.note(&mut state, error),
-            },
-        };
-        self.shared.settling.refuse(batch.id, &batch.writes);
-        Err(error)
+        if let Some(error) = &state.trouble {
+            return Err(Arc::clone(error));
+        }
+        let written = state.journal.write(&batch.record);
+        written.map_err(|error| self.note(&mut state, error))
     }
 
     fn note(&self, state: &mut State, error: QueueStoreError) -> Arc<QueueStoreError> {
@@ -208,7 +198,7 @@ impl Common {
         while let Some(first) = next(orders) {
             let mut unsynced = Vec::new();
             let mut resume = None;
-            for order in std::iter::once(first).chain(orders.try_iter()) {
+            for order in std::iter::once(first).chain(orders.try_iter().take(AHEAD)) {
                 match order {
                     Order::Write(batch, waiting) => self.write_late(batch, waiting, &mut unsynced),
                     Order::Sync(batch, durable) => unsynced.push((batch, durable)),
@@ -228,19 +218,25 @@ impl Common {
     }
 
     /// Writes a batch that has to wait for something, or that stands behind such a one.
-    fn write_late(&self, batch: Decided, waiting: Waiting, unsynced: &mut Vec<Unsynced>) {
-        let prepared = self.prepare(&batch, unsynced).map_err(|error| {
-            let error = self.note(&mut self.state(), error);
-            self.shared.settling.refuse(batch.id, &batch.writes);
-            error
+    fn write_late(&self, batch: Option<Decided>, waiting: Waiting, unsynced: &mut Vec<Unsynced>) {
+        let result = batch.as_ref().map_or(Ok(()), |batch| {
+            let prepared = self.prepare(batch, unsynced);
+            prepared.map_err(|error| self.note(&mut self.state(), error))?;
+            self.write(batch)
         });
-        let written = prepared.and_then(|()| self.write(&batch));
         self.unwritten.fetch_sub(1, Ordering::AcqRel);
-        (waiting.written)(written.as_ref().map_err(undone).copied());
-        match written {
-            Ok(()) => unsynced.push((Some(batch), waiting.durable)),
-            Err(error) => (waiting.durable)(Err(undone(&error))),
+        let Err(error) = result else {
+            (waiting.written)(Ok(()));
+            unsynced.push((batch, waiting.durable));
+            return;
+        };
+        // what it changes is as those before it leave it: how do they end?
+        self.sync(unsynced);
+        if let Some(batch) = batch {
+            self.shared.settling.refuse(batch.id, &batch.writes);
         }
+        (waiting.written)(Err(undone(&error)));
+        (waiting.durable)(Err(undone(&error)));
     }
 
     /// Does what a batch waits for.

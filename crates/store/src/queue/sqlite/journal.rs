@@ -60,14 +60,16 @@ impl Record {
     /// The batch with this number.
     ///
     /// # Errors
-    /// None in practice: plain data has a form.
+    /// More than 4 GiB.
     pub(super) fn of(writes: &Writes, id: u64) -> Result<Self, QueueStoreError> {
-        let body = postcard::to_extend(writes, vec![0; LEAD]);
-        let mut record = body.map(Self).map_err(|_| QueueStoreError::Unreadable {
+        let unreadable = || QueueStoreError::Unreadable {
             doing: DOING,
             what: "a batch",
-        })?;
-        record.seal(id);
+        };
+        let body = postcard::to_extend(writes, vec![0; LEAD]);
+        let mut record = body.map(Self).map_err(|_| unreadable())?;
+        let length = u32::try_from(record.0.len() - LEAD).map_err(|_| unreadable())?;
+        record.seal(id, length);
         Ok(record)
     }
 
@@ -76,8 +78,7 @@ impl Record {
         self.0.len()
     }
 
-    fn seal(&mut self, id: u64) {
-        let length = u32::try_from(self.0.len() - LEAD).unwrap_or(u32::MAX);
+    fn seal(&mut self, id: u64, length: u32) {
         self.0[..8].copy_from_slice(&id.to_le_bytes());
         self.0[8..12].copy_from_slice(&length.to_le_bytes());
         let sum = sum(&self.0[..12], &self.0[LEAD..]);
@@ -202,6 +203,7 @@ impl Journal {
         let part = &mut self.parts[self.active];
         // each of them: else the second one would follow what comes in the place of the first
         self.is_broken |= part.clear(at.max(HEADER as u64), self.at).is_err();
+        part.last = next - 1;
         (self.at, self.next) = (at, next);
         part.error(error)
     }

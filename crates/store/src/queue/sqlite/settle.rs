@@ -409,6 +409,7 @@ fn jobs_of(writes: &Writes) -> impl Iterator<Item = JobNumber> + '_ {
 /// The thread: works until it is told to stop and nothing is left, or nothing can be written.
 pub(super) fn run(shared: &Shared, mut tables: Connection) {
     let settling = &shared.settling;
+    let _ended = Ended(settling);
     let mut last = settling.state().settled;
     // since when something is in the tables and not on the disk, and how much
     let mut unsynced: Option<(Instant, usize)> = None;
@@ -444,7 +445,15 @@ pub(super) fn run(shared: &Shared, mut tables: Connection) {
             }
         }
     }
-    settling.end();
+}
+
+/// Tells that the thread has ended, however it does.
+struct Ended<'a>(&'a Settling);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        self.0.end();
+    }
 }
 
 fn settle(shared: &Shared, tables: &mut Connection, batches: &[Batch]) -> Result<(), QueueStoreError> {
