@@ -49,7 +49,6 @@ impl Watch {
             .filter_map(|entry| entry.file_name().to_str().map(str::to_owned).ok());
         let pids = names.filter(|name| name.bytes().all(|byte| byte.is_ascii_digit()));
         pids.filter_map(|pid| {
-            let mut text = String::new();
             // A process that has just died needs no counting.
             let file = openat(
                 proc,
@@ -58,8 +57,10 @@ impl Watch {
                 Mode::empty(),
             )
             .ok()?;
-            File::from(file).read_to_string(&mut text).ok()?;
-            Some(text)
+            // names of tasks are any bytes
+            let mut bytes = Vec::new();
+            File::from(file).read_to_end(&mut bytes).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
         })
         .collect()
     }

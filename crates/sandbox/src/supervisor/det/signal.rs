@@ -50,9 +50,10 @@ impl World {
     /// A file of the job's `/proc`.
     pub(super) fn proc_text(&self, name: &str) -> io::Result<String> {
         let file = openat(&self.proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-        let mut text = String::new();
-        File::from(file).read_to_string(&mut text)?;
-        Ok(text)
+        // names of tasks and files are any bytes
+        let mut bytes = Vec::new();
+        File::from(file).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     fn sets(&self, id: TaskId) -> Sets {

@@ -100,8 +100,10 @@ impl World {
             let interval = timer.setting.interval;
             // of many expiries that nobody could see one by one, all count
             let missed = (now - due).checked_div(interval).unwrap_or(0);
-            timer.setting.due =
-                (interval > 0).then(|| due.saturating_add(missed.saturating_add(1).saturating_mul(interval)));
+            // a job can set its clock to the end of time: nothing is due after that
+            timer.setting.due = (interval > 0)
+                .then(|| due.saturating_add(missed.saturating_add(1).saturating_mul(interval)))
+                .filter(|next| *next > now);
             match &mut timer.effect {
                 Effect::Readable { file, count } => {
                     *count = count.saturating_add(missed).saturating_add(1);

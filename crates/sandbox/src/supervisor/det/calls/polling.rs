@@ -5,6 +5,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::fstat;
+use rustix::io::Errno;
 
 use super::files::is_ready;
 use super::sleep::timespec;
@@ -86,6 +87,8 @@ fn now(fd: &OwnedFd, events: PollFlags) -> PollFlags {
     };
     match poll(&mut fds, Some(&zero)) {
         Ok(_) => fds[0].revents(),
+        // the supervisor's own alarm
+        Err(Errno::INTR) => PollFlags::empty(),
         Err(_) => PollFlags::ERR,
     }
 }
