@@ -351,7 +351,8 @@ async fn a_reorganisation_undoes_a_posting_and_a_claim() -> anyhow::Result<()> {
     let scene = Scene::with(&[Honest, Honest, Honest]).await?;
     let slow = [
         ("main.py", "import time\ntime.sleep(4)\n"),
-        ("job.json", r#"{"timeout": 20}"#),
+        // real time passes in this class alone
+        ("job.json", r#"{"timeout": 20, "class": "native"}"#),
     ];
     let code = scene.code("slow", &slow)?.to_string_lossy().into_owned();
     let detached = [

@@ -90,7 +90,8 @@ async fn services_end_within_the_grace_whoever_holds_on_to_them() -> anyhow::Res
     let content = start(&["content", "--port", "0"]).await?;
     let slow = [
         ("main.py", "import time\ntime.sleep(25)\n"),
-        ("job.json", r#"{"timeout": 60}"#),
+        // real time passes in this class alone
+        ("job.json", r#"{"timeout": 60, "class": "native"}"#),
     ];
     let code = scene.code("slow", &slow)?.to_string_lossy().into_owned();
     let post = [

@@ -1,7 +1,7 @@
 //! The supervisor of one job: a process of its own, parent of the job's first process.
 //!
 //! Owns the job's deadline and limits in time, its end, and the clearing up. Reports once all processes are dead.
-//! A tracer (class `det`) will have its place here, as the parent that the job's processes have.
+//! In the classes with a tracer (`det`) it hands the job's processes to that and keeps the limits.
 
 use std::fs::File;
 use std::io::{self, Read as _};
