@@ -8,7 +8,13 @@ use sandrun_testnet::Role::{Honest, Native};
 use serde_json::Value;
 use support::Scene;
 
-const PROBES: [&str; 4] = ["entropy.py", "threads.py", "processes.py", "background.sh"];
+const PROBES: [&str; 5] = [
+    "entropy.py",
+    "threads.py",
+    "processes.py",
+    "workers.js",
+    "background.sh",
+];
 
 fn payments(finished: &Value) -> Vec<(u64, &str)> {
     let seats = finished["payments"]

@@ -1,4 +1,5 @@
 //! Runs a program in class `det` and prints what it printed: `det SUPERVISOR CLASS RUNS DIR ENTRYPOINT [ARGUMENT…]`.
+//! With `DET_TRACES=DIRECTORY` one trace of each different answer is kept there.
 
 #![allow(clippy::print_stdout)]
 
@@ -33,8 +34,10 @@ fn main() -> anyhow::Result<()> {
     let wall = std::env::var("DET_WALL").ok().and_then(|text| text.parse().ok());
     let wall = wall.map_or(Limits::default().wall, Duration::from_secs);
     let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
+    let kept = std::env::var_os("DET_TRACES").map(PathBuf::from);
     for _ in 0..runs {
         let outputs = tempfile::tempdir()?;
+        let trace = kept.as_ref().map(|_| outputs.path().with_extension("trace"));
         let request = RunRequest {
             workspace: workspace.clone(),
             outputs_dir: outputs.path().to_path_buf(),
@@ -52,7 +55,7 @@ fn main() -> anyhow::Result<()> {
             outputs: OutputPatterns::default(),
             class,
             environment: None,
-            trace: None,
+            trace: trace.clone(),
         };
         let started = Instant::now();
         let report = sandbox.run(&request, &(), &CancelHandle::new()?)?;
@@ -68,7 +71,15 @@ fn main() -> anyhow::Result<()> {
         if runs <= 3 {
             println!("{:?} cpu {:?}", started.elapsed(), report.usage.cpu);
         }
-        *seen.entry(text).or_default() += 1;
+        let different = seen.len();
+        let count = seen.entry(text).or_default();
+        *count += 1;
+        if let (Some(directory), Some(trace)) = (&kept, &trace) {
+            if *count == 1 {
+                std::fs::copy(trace, directory.join(format!("{different}.trace")))?;
+            }
+            std::fs::remove_file(trace)?;
+        }
     }
     for (text, count) in &seen {
         println!("--- {count} times\n{}", String::from_utf8_lossy(text));

@@ -137,7 +137,14 @@ fn python_with_subprocesses_forks_and_signals() {
 }
 
 #[test]
-#[ignore = "under load about one run in twenty leaves the path: worker threads of Node with timers are not yet held"]
+fn processes_with_threads_that_end_in_every_way() {
+    one_trace(
+        "endings.py",
+        Job::new(Interpreter::Python3, "endings.py", probe("endings.py")),
+    );
+}
+
+#[test]
 fn node_with_worker_threads_and_timers() {
     one_trace(
         "workers.js",

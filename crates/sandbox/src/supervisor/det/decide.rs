@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Whether the kernel has killed a task while it stood still.
-    fn is_gone(&self, task: &Task) -> bool {
+    pub(super) fn is_gone(&self, task: &Task) -> bool {
         trace::registers(task.host).is_err()
     }
 }

@@ -6,7 +6,7 @@ use super::task::{Next, Task, TaskId};
 use super::wait::On;
 use super::world::World;
 use crate::sys::WaitStatus;
-use crate::sys::trace::{self, Report};
+use crate::sys::trace::{self, HostId, Report};
 use crate::wire::End;
 
 /// The job's main process, inside.
@@ -15,53 +15,70 @@ const MAIN: TaskId = 2;
 impl Engine {
     /// A task is dead.
     pub(super) fn died(&mut self, task: Box<Task>, report: Report) -> Step {
-        let world = &mut self.world;
-        world.by_host.remove(&task.host);
-        world.futexes.forget(task.id);
-        let is_leader = task.id == task.process;
-        if let (false, Report::Killed(_)) = (is_leader, report)
-            && let Some(process) = world.processes.get_mut(&task.process)
-        {
-            process.ending = true;
+        self.forget(&task);
+        let process = task.process;
+        if task.id == process {
+            return self.process_died(&task, report);
         }
-        world.wake_exit(&task);
-        if is_leader {
-            let status = match report {
-                Report::Killed(signal) => WaitStatus::Signal(signal),
-                Report::Exited(code) => WaitStatus::Code(code),
-                Report::Event(..) | Report::Call | Report::Signal(_) => WaitStatus::Code(0),
-            };
-            if let Some(parent) = world
-                .processes
-                .remove(&task.process)
-                .and_then(|process| process.releases)
-            {
-                world.release(parent);
-            }
-            observe::ended(world, task.process, status);
-            world.wake_all(|on| matches!(on, On::Child | On::Others));
-            world.timers.forget(task.process);
-            world.note_signal();
-            if task.process == MAIN {
-                return Step::End(End::Exit(status));
-            }
-            return Step::Over;
-        }
-        // the others of a process that ends are reported one by one, its leader last
-        let ending = world
-            .processes
-            .get(&task.process)
-            .is_some_and(|process| process.ending);
-        if ending {
-            self.reap_process(task.process)
+        // a signal ends the whole process; the others are reported one by one, its leader last
+        let known = self.world.processes.get_mut(&process);
+        let ending = known.is_some_and(|process| {
+            process.ending |= matches!(report, Report::Killed(_));
+            process.ending
+        });
+        if ending || self.world.has_only_leader(process, Next::Dead) {
+            self.reap_process(process)
         } else {
+            self.world.let_leader_go(process);
             Step::Over
         }
     }
 
-    /// Waits for the deaths of all tasks of a process that is ending.
+    /// A leader is dead: the kernel reports it last, so that all of its process is.
+    fn process_died(&mut self, leader: &Task, report: Report) -> Step {
+        for id in self.world.threads_of(leader.process) {
+            if let Some(task) = self.world.tasks.remove(&id) {
+                self.forget(&task);
+            }
+        }
+        let world = &mut self.world;
+        let status = match report {
+            Report::Killed(signal) => WaitStatus::Signal(signal),
+            Report::Exited(code) => WaitStatus::Code(code),
+            Report::Event(..) | Report::Call | Report::Signal(_) => WaitStatus::Code(0),
+        };
+        if let Some(parent) = world
+            .processes
+            .remove(&leader.process)
+            .and_then(|process| process.releases)
+        {
+            world.release(parent);
+        }
+        observe::ended(world, leader.process, status);
+        world.wake_all(|on| matches!(on, On::Child | On::Others));
+        world.timers.forget(leader.process);
+        world.note_signal();
+        if leader.process == MAIN {
+            return Step::End(End::Exit(status));
+        }
+        if matches!(report, Report::Killed(signal) if i32::from(signal) == libc::SIGKILL) {
+            // what it sent to itself may have gone to others as well
+            world.reap_killed(leader);
+        }
+        Step::Over
+    }
+
+    /// Forgets a dead task, and does for others what the kernel does at its end.
+    pub(super) fn forget(&mut self, task: &Task) {
+        self.deaths.remove(&task.id);
+        self.world.by_host.remove(&task.host);
+        self.world.futexes.forget(task.id);
+        self.world.wake_exit(task);
+    }
+
+    /// Waits for the deaths of all tasks of a process that is ending, in order of their numbers.
     pub(super) fn reap_process(&mut self, process: TaskId) -> Step {
-        while let Some(leader) = self.world.processes.get(&process).map(|process| process.host) {
+        while self.world.processes.contains_key(&process) {
             let threads = self.world.threads_of(process);
             // not the leader as long as there are others: the kernel reports it last
             let next = threads
@@ -71,61 +88,128 @@ impl Engine {
                 .next()
                 .copied();
             let Some(next) = next else { break };
-            if !self.world.is_dying(next) {
+            if !self.deaths.contains_key(&next) && !self.world.is_dying(next) {
                 // a filter of the job's own, say, has killed one thread alone
                 if let Some(process) = self.world.processes.get_mut(&process) {
                     process.ending = false;
                 }
+                self.world.let_leader_go(process);
                 break;
             }
-            let host = self.world.tasks.get(&next).map_or(leader, |task| task.host);
-            match trace::wait(host, true) {
-                Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_))))) => {
-                    let Some(task) = self.world.tasks.remove(&next) else {
-                        continue;
-                    };
-                    if next != process {
-                        self.world.by_host.remove(&host);
-                        self.world.futexes.forget(next);
-                        self.world.wake_exit(&task);
-                        continue;
-                    }
-                    return self.died(task, report);
-                }
-                Ok(_) => {}
-                Err(_) => {
-                    self.world.drop_task(next);
-                }
+            let report = self.death(next);
+            let Some(task) = self.world.tasks.remove(&next) else {
+                continue;
+            };
+            if next == process {
+                return self.died(task, report);
             }
+            self.forget(&task);
         }
         Step::Over
     }
 
-    /// Waits for the report of a task's death, which has happened.
-    pub(super) fn await_death(&mut self, task: Box<Task>) -> Step {
-        let host = task.host;
+    /// Waits for the report of a task's death, unless that has come already.
+    fn death(&mut self, id: TaskId) -> Report {
+        let host = self.world.tasks.get(&id).map(|task| task.host);
         loop {
-            let is_leader = task.id == task.process;
-            if is_leader && !self.world.threads_of(task.process).is_empty() && self.world.is_zombie(task.id) {
-                return self.stay_dead(task);
+            if let Some(report) = self.deaths.remove(&id) {
+                return report;
             }
-            match trace::wait(host, false) {
-                Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_))))) => {
-                    return self.died(task, report);
-                }
-                Ok(None) => std::thread::yield_now(),
-                Ok(_) => {}
-                Err(error) => {
-                    tracing::error!(%error, "a task is lost");
-                    return Step::End(End::Lost);
-                }
+            match host.map(|host| trace::wait(host, true)) {
+                Some(Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_)))))) => return report,
+                Some(Ok(_)) => {}
+                // nothing is left of it
+                Some(Err(_)) | None => return Report::Exited(0),
             }
         }
     }
 
-    /// Waits until a leader that ends alone is dead; the kernel reports it only after its last thread.
-    pub(super) fn leave_alone(&mut self, task: Box<Task>) -> Step {
+    /// Takes note of the death of a task whose turn it is not. When that is reported depends on the moment, so that
+    /// it is looked at only where the task is known to be dead.
+    pub(super) fn note_death(&mut self, host: HostId, report: Report) {
+        if let Some(id) = self.world.by_host.get(&host) {
+            self.deaths.insert(*id, report);
+        }
+    }
+
+    /// Deals with deaths between two stops of the living: of what has been killed, and of what has died by itself.
+    pub(super) fn bury(&mut self) -> Option<End> {
+        loop {
+            let dying = std::mem::take(&mut self.world.dying);
+            for process in &dying {
+                if let Some(process) = self.world.processes.get_mut(process) {
+                    process.ending = true;
+                }
+                if let Step::End(end) = self.reap_process(*process) {
+                    return Some(end);
+                }
+            }
+            if !dying.is_empty() {
+                continue;
+            }
+            let (id, report) = self.deaths.pop_first()?;
+            if let Some(task) = self.world.tasks.remove(&id)
+                && let Step::End(end) = self.died(task, report)
+            {
+                return Some(end);
+            }
+        }
+    }
+
+    /// Waits for the report of a task's death, which has happened.
+    pub(super) fn await_death(&mut self, task: Box<Task>) -> Step {
+        let process = task.process;
+        if task.id == process && !self.world.threads_of(process).is_empty() {
+            while !self.world.is_zombie(task.id) {
+                std::thread::yield_now();
+            }
+            if self.is_lonely(&task) {
+                return self.stay_dead(task);
+            }
+            self.world.tasks.insert(process, task);
+            return self.reap_process(process);
+        }
+        let id = task.id;
+        self.world.tasks.insert(id, task);
+        let report = self.death(id);
+        match self.world.tasks.remove(&id) {
+            Some(task) => self.died(task, report),
+            None => Step::Over,
+        }
+    }
+
+    /// Whether a leader is dead while its other threads live: where they die as well, they have been told before it was
+    /// dead.
+    pub(super) fn is_lonely(&self, task: &Task) -> bool {
+        let threads = self.world.threads_of(task.process);
+        task.id == task.process
+            && !threads.is_empty()
+            && self.world.is_zombie(task.id)
+            && !threads
+                .iter()
+                .any(|id| self.deaths.contains_key(id) || self.world.is_dying(*id))
+    }
+
+    /// A leader ends while its other threads live. It stands there until it is the last one, since nobody could look up
+    /// the files of a process without a leader; the others see it dead.
+    pub(super) fn leave_alone(&mut self, mut task: Box<Task>) -> Step {
         self.world.clock.now();
+        if holds_locks(&task) {
+            return self.die_alone(task);
+        }
+        if task.clear_at_exit != 0 {
+            // where there is no such place the kernel does not mind either
+            let _ = task.write(task.clear_at_exit, &[0; 4]);
+        }
+        self.world.wake_exit(&task);
+        task.clear_at_exit = 0;
+        task.next = Next::Left;
+        self.world.tasks.insert(task.id, task);
+        Step::Over
+    }
+
+    /// Waits until a leader that ends alone is dead; the kernel reports it only after its last thread.
+    fn die_alone(&mut self, task: Box<Task>) -> Step {
         if trace::resume(task.host, 0).is_err() {
             return self.await_death(task);
         }
@@ -146,28 +230,41 @@ impl Engine {
     }
 }
 
+/// Whether a task has locks that the kernel marks when their owner dies. A list without any leads to itself.
+fn holds_locks(task: &Task) -> bool {
+    let list = task.robust_list;
+    list != 0 && task.read_u64(list).is_ok_and(|first| first != list)
+}
+
 impl World {
-    /// Forgets a task.
-    pub(super) fn drop_task(&mut self, id: TaskId) {
-        if let Some(task) = self.tasks.remove(&id) {
-            self.by_host.remove(&task.host);
-            self.futexes.forget(id);
+    /// Whether nothing is left of a process but a leader that goes on like this.
+    fn has_only_leader(&self, process: TaskId, next: Next) -> bool {
+        let leader = self.tasks.get(&process);
+        leader.is_some_and(|leader| leader.next == next) && self.threads_of(process) == [process]
+    }
+
+    /// Lets a leader end that has stood at its end until it is the last one.
+    fn let_leader_go(&mut self, process: TaskId) {
+        if self.has_only_leader(process, Next::Left)
+            && let Some(leader) = self.tasks.get_mut(&process)
+        {
+            leader.next = Next::Decide;
+            self.ready.push_back(process);
         }
     }
 
     /// Whether a task that stood still is on its way to death.
     fn is_dying(&self, id: TaskId) -> bool {
-        let Ok(text) = self.proc_text(&format!("{id}/status")) else {
-            return true;
-        };
         let field = |name: &str| {
-            text.lines()
-                .find_map(|line| line.strip_prefix(name))
-                .map(str::trim)
+            let text = self.proc_text(&format!("{id}/status")).ok()?;
+            let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+            Some(value.trim().to_owned())
         };
-        let pending = field("SigPnd:").and_then(|set| u64::from_str_radix(set, 16).ok());
-        let kill = super::signal::mask(libc::SIGKILL);
-        !field("State:").is_some_and(|state| state.starts_with('t')) || pending.unwrap_or(0) & kill != 0
+        // in this order: it stands still as long as the signal has not been taken
+        let pending = field("SigPnd:").and_then(|set| u64::from_str_radix(&set, 16).ok());
+        let Some(pending) = pending else { return true };
+        pending & super::signal::mask(libc::SIGKILL) != 0
+            || !field("State:").is_some_and(|state| state.starts_with('t'))
     }
 
     pub(super) fn is_zombie(&self, id: TaskId) -> bool {

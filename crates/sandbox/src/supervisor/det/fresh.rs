@@ -17,7 +17,9 @@ impl Engine {
     pub(super) fn become_leader(&mut self, mut task: Box<Task>, host: HostId) -> Box<Task> {
         self.world.by_host.remove(&task.host);
         for id in self.world.threads_of(task.process) {
-            self.world.drop_task(id);
+            if let Some(thread) = self.world.tasks.remove(&id) {
+                self.forget(&thread);
+            }
         }
         task.id = task.process;
         task.host = host;

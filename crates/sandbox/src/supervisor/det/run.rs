@@ -1,5 +1,6 @@
 //! The loop: gives one task after the other its turn, and waits for what it reports.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::OwnedFd;
 
@@ -47,6 +48,8 @@ pub(in crate::supervisor) struct Engine {
     pub(super) begun: bool,
     /// New tasks that reported before the one that made them.
     pub(super) early: Vec<HostId>,
+    /// Deaths of tasks that have been reported and not been looked at.
+    pub(super) deaths: BTreeMap<TaskId, Report>,
     watchdog: Watchdog,
     /// Set where a call of one task has ended the job.
     pub(super) ended: Option<End>,
@@ -106,6 +109,7 @@ impl Engine {
             table: Table::new(),
             begun: false,
             early: Vec::new(),
+            deaths: BTreeMap::new(),
             watchdog: Watchdog::default(),
             ended: None,
         })
@@ -135,6 +139,9 @@ impl Engine {
 
     fn turns(&mut self, events: &mut EventSender<'_>, watch: Watching<'_>) -> End {
         loop {
+            if let Some(end) = self.bury() {
+                return end;
+            }
             let next = match self.world.next() {
                 Ok(id) => id,
                 Err(end) => return end,
@@ -187,7 +194,7 @@ impl Engine {
         let mut to_exit = false;
         let mut signal = 0;
         match task.next {
-            Next::Held | Next::Dead => return Ok(false),
+            Next::Held | Next::Dead | Next::Left => return Ok(false),
             Next::Run(number) => signal = number,
             Next::Decide => match self.decide(task)? {
                 Decision::Make => {}
@@ -216,6 +223,9 @@ impl Engine {
 
     fn await_report(&mut self, mut task: Box<Task>, watch: Watching<'_>) -> Step {
         loop {
+            if let Some(report) = self.deaths.remove(&task.id) {
+                return self.react(task, report);
+            }
             let (host, report) = match trace::wait(-1, true) {
                 Ok(Some(found)) => found,
                 Ok(None) => match self.tick(watch) {
@@ -239,22 +249,8 @@ impl Engine {
                 task = self.become_leader(task, host);
                 return self.react(task, report);
             }
-            match self.other(host, report) {
-                Some(step) => return step,
-                None => {
-                    if task.next == Next::Dead && !self.world.by_host.contains_key(&task.host) {
-                        return Step::Over;
-                    }
-                }
-            }
+            self.other(host, report);
         }
-    }
-
-    /// Whether a leader is dead while its other threads live.
-    fn is_lonely(&self, task: &Task) -> bool {
-        task.id == task.process
-            && self.world.is_zombie(task.id)
-            && !self.world.threads_of(task.process).is_empty()
     }
 
     /// Now and then while a task runs: whether the job has to end.

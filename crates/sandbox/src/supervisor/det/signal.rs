@@ -107,7 +107,9 @@ impl World {
             .filter(|id| *id != killer.process)
             .collect();
         for process in processes {
-            let is_dying = self.proc_text(&format!("{process}/status")).is_ok_and(|text| {
+            // one that is gone has been reported already
+            let text = self.proc_text(&format!("{process}/status"));
+            let is_dying = text.map_or(true, |text| {
                 let state = text.lines().find_map(|line| line.strip_prefix("State:"));
                 let shared = text.lines().find_map(|line| line.strip_prefix("ShdPnd:"));
                 let shared = shared

@@ -23,6 +23,8 @@ pub(super) enum Next {
     Held,
     /// A dead group leader whose other threads live.
     Dead,
+    /// A group leader that has ended before its other threads: it stands at the entry of that call.
+    Left,
 }
 
 /// A handler to be called at the exit of the call that a task is in.

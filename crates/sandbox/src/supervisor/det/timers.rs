@@ -139,6 +139,9 @@ impl World {
             }
         };
         self.note_signal();
+        if signal == libc::SIGKILL {
+            self.dying.push(process);
+        }
     }
 
     fn host_of(&self, id: TaskId) -> Option<i32> {

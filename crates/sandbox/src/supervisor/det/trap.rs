@@ -38,7 +38,7 @@ impl Engine {
                 self.world.tasks.insert(task.id, task);
                 Step::Over
             }
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(&task) => {
                 // killed while it stood still: its death is the next report
                 self.await_death(task)
             }
@@ -72,13 +72,8 @@ impl Engine {
     fn at_exit(&mut self, task: &mut Task) -> io::Result<bool> {
         let goes_on = self.left(task)?;
         task.next = Next::Run(0);
-        for process in std::mem::take(&mut self.world.dying) {
-            if let Some(process) = self.world.processes.get_mut(&process) {
-                process.ending = true;
-            }
-            if let Step::End(end) = self.reap_process(process) {
-                self.ended = Some(end);
-            }
+        if !self.world.dying.is_empty() {
+            self.ended = self.bury();
         }
         Ok(goes_on)
     }
@@ -129,21 +124,11 @@ impl Engine {
     }
 
     /// A report of a task whose turn it is not: a new one's first stop, or a death.
-    pub(super) fn other(&mut self, host: HostId, report: Report) -> Option<Step> {
+    pub(super) fn other(&mut self, host: HostId, report: Report) {
         match report {
-            Report::Exited(_) | Report::Killed(_) => {
-                let id = self.world.by_host.get(&host).copied()?;
-                let task = self.world.tasks.remove(&id)?;
-                match self.died(task, report) {
-                    Step::End(end) => Some(Step::End(end)),
-                    Step::On(_) | Step::Over => None,
-                }
-            }
-            Report::Event(libc::PTRACE_EVENT_STOP, _) => {
-                self.early.push(host);
-                None
-            }
-            Report::Event(..) | Report::Call | Report::Signal(_) => None,
+            Report::Exited(_) | Report::Killed(_) => self.note_death(host, report),
+            Report::Event(libc::PTRACE_EVENT_STOP, _) => self.early.push(host),
+            Report::Event(..) | Report::Call | Report::Signal(_) => {}
         }
     }
 }
