@@ -1,6 +1,9 @@
 //! Tasks that end.
 
+use std::io;
+
 use super::observe;
+use super::patience::Patience;
 use super::run::{Engine, Step};
 use super::task::{Next, Task, TaskId};
 use super::wait::On;
@@ -45,7 +48,10 @@ impl Engine {
             if task.process == MAIN {
                 return Step::End(End::Exit(status));
             }
-            return Step::Over;
+            return match world.await_reaper(task.process) {
+                Ok(()) => Step::Over,
+                Err(_) => Step::End(End::Lost),
+            };
         }
         // the others of a process that ends are reported one by one, its leader last
         let ending = world
@@ -61,6 +67,7 @@ impl Engine {
 
     /// Waits for the deaths of all tasks of a process that is ending.
     pub(super) fn reap_process(&mut self, process: TaskId) -> Step {
+        let patience = Patience::new();
         while let Some(leader) = self.world.processes.get(&process).map(|process| process.host) {
             let threads = self.world.threads_of(process);
             // not the leader as long as there are others: the kernel reports it last
@@ -92,6 +99,7 @@ impl Engine {
                     }
                     return self.died(task, report);
                 }
+                Ok(_) if patience.is_over() => return Step::End(End::Lost),
                 Ok(_) => {}
                 Err(_) => {
                     self.world.drop_task(next);
@@ -104,6 +112,7 @@ impl Engine {
     /// Waits for the report of a task's death, which has happened.
     pub(super) fn await_death(&mut self, task: Box<Task>) -> Step {
         let host = task.host;
+        let patience = Patience::new();
         loop {
             let is_leader = task.id == task.process;
             if is_leader && !self.world.threads_of(task.process).is_empty() && self.world.is_zombie(task.id) {
@@ -112,6 +121,10 @@ impl Engine {
             match trace::wait(host, false) {
                 Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_))))) => {
                     return self.died(task, report);
+                }
+                Ok(_) if patience.is_over() => {
+                    tracing::error!(task = task.id, "a task neither runs nor ends");
+                    return Step::End(End::Lost);
                 }
                 Ok(None) => std::thread::yield_now(),
                 Ok(_) => {}
@@ -129,8 +142,11 @@ impl Engine {
         if trace::resume(task.host, 0).is_err() {
             return self.await_death(task);
         }
+        let patience = Patience::new();
         while !self.world.is_zombie(task.id) {
-            std::thread::yield_now();
+            if patience.wait().is_err() {
+                return Step::End(End::Lost);
+            }
         }
         self.stay_dead(task)
     }
@@ -147,6 +163,36 @@ impl Engine {
 }
 
 impl World {
+    /// Waits until the sandbox's first process has waited for what has no parent any more: a dead process, or its dead
+    /// children. It is no task of the job, and would do so now or later.
+    fn await_reaper(&mut self, dead: TaskId) -> io::Result<()> {
+        const FIRST: &str = "1";
+        self.zombies.push(dead);
+        let mut zombies = std::mem::take(&mut self.zombies);
+        let patience = Patience::new();
+        let mut failed = Ok(());
+        zombies.retain(|id| {
+            loop {
+                // fields behind the name: state, parent
+                let parent = self.proc_text(&format!("{id}/stat")).ok().and_then(|text| {
+                    let (_, rest) = text.rsplit_once(") ")?;
+                    rest.split(' ').nth(1).map(str::to_owned)
+                });
+                match parent.as_deref() {
+                    None => return false,
+                    Some(FIRST) => {}
+                    Some(_) => return true,
+                }
+                if let Err(error) = patience.wait() {
+                    failed = Err(error);
+                    return true;
+                }
+            }
+        });
+        self.zombies = zombies;
+        failed
+    }
+
     /// Forgets a task.
     pub(super) fn drop_task(&mut self, id: TaskId) {
         if let Some(task) = self.tasks.remove(&id) {

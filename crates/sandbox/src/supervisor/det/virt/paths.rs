@@ -27,7 +27,7 @@ pub(in super::super) fn link(world: &World, name: &str) -> io::Result<Vec<u8>> {
 }
 
 /// The path that a task names relative to `dir` (or `AT_FDCWD`), absolute but otherwise as it is.
-fn joined(world: &World, task: &Task, dir: i32, path: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn joined(world: &World, task: &Task, dir: i32, path: &[u8]) -> io::Result<Vec<u8>> {
     if path.first() == Some(&b'/') {
         return Ok(path.to_vec());
     }
@@ -104,7 +104,21 @@ pub(in super::super) fn open(
     let flags = if follow { flags } else { flags | OFlags::NOFOLLOW };
     let path = CString::new(path)?;
     let root = world.root(task)?;
-    Ok(openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?)
+    Ok(resolved(|| {
+        openat2(root, path.as_c_str(), flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    })?)
+}
+
+/// Asks again as long as a rename anywhere on the machine keeps the kernel from being sure of the path.
+pub(in super::super) fn resolved<T>(mut ask: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    const MOST: u32 = 10_000;
+    for _ in 0..MOST {
+        match ask() {
+            Err(rustix::io::Errno::AGAIN) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    ask()
 }
 
 #[cfg(test)]
