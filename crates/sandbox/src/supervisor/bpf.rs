@@ -243,7 +243,12 @@ pub(super) mod tests {
             let taken = |hit: bool| usize::from(if hit { i.jt } else { i.jf });
             match i.code {
                 // every argument is the same one
-                LOAD => a = [number, arch, 0, 0].get(usize::try_from(i.k / 4).unwrap()).copied().unwrap_or(argument),
+                LOAD => {
+                    a = [number, arch, 0, 0]
+                        .get(usize::try_from(i.k / 4).unwrap())
+                        .copied()
+                        .unwrap_or(argument)
+                }
                 AND => a &= i.k,
                 JUMP => at += usize::try_from(i.k).unwrap(),
                 JUMP_EQ => at += taken(a == i.k),

@@ -16,8 +16,23 @@ use crate::wire::End;
 const MAIN: TaskId = 2;
 
 impl Engine {
-    /// A task is dead.
+    /// A task is dead, and so are soon all others of a process that ends.
     pub(super) fn died(&mut self, task: Box<Task>, report: Report) -> Step {
+        let process = task.process;
+        match self.gone(task, report) {
+            Step::Over if self.is_ending(process) => self.reap_process(process),
+            step @ (Step::On(_) | Step::Over | Step::End(_)) => step,
+        }
+    }
+
+    /// Whether a process is ending whose leader has not been reported.
+    fn is_ending(&self, process: TaskId) -> bool {
+        let process = self.world.processes.get(&process);
+        process.is_some_and(|process| process.ending)
+    }
+
+    /// One task is dead.
+    pub(super) fn gone(&mut self, task: Box<Task>, report: Report) -> Step {
         let world = &mut self.world;
         world.by_host.remove(&task.host);
         world.futexes.forget(task.id);
@@ -53,19 +68,10 @@ impl Engine {
                 Err(_) => Step::End(End::Lost),
             };
         }
-        // the others of a process that ends are reported one by one, its leader last
-        let ending = world
-            .processes
-            .get(&task.process)
-            .is_some_and(|process| process.ending);
-        if ending {
-            self.reap_process(task.process)
-        } else {
-            Step::Over
-        }
+        Step::Over
     }
 
-    /// Waits for the deaths of all tasks of a process that is ending.
+    /// Waits for the deaths of all tasks of a process that is ending: they are reported one by one, its leader last.
     pub(super) fn reap_process(&mut self, process: TaskId) -> Step {
         let patience = Patience::new();
         while let Some(leader) = self.world.processes.get(&process).map(|process| process.host) {

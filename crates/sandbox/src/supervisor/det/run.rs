@@ -245,7 +245,7 @@ impl Engine {
                 task = self.become_leader(task, host);
                 return self.react(task, report);
             }
-            match self.other(host, report) {
+            match self.other(host, report, task.process) {
                 Some(step) => return step,
                 None => {
                     if task.next == Next::Dead && !self.world.by_host.contains_key(&task.host) {

@@ -3,7 +3,7 @@
 use std::io;
 
 use super::run::{Engine, Step};
-use super::task::{Next, Task};
+use super::task::{Next, Task, TaskId};
 use super::virt;
 use crate::sys::trace::{self, HostId, Report};
 use crate::wire::End;
@@ -133,12 +133,19 @@ impl Engine {
     }
 
     /// A report of a task whose turn it is not: a new one's first stop, or a death.
-    pub(super) fn other(&mut self, host: HostId, report: Report) -> Option<Step> {
+    /// Where it is a death in the process of the one whose turn it is, that one's own report is still to come, and the
+    /// leader's may come after it only: nobody waits for the rest here.
+    pub(super) fn other(&mut self, host: HostId, report: Report, turn: TaskId) -> Option<Step> {
         match report {
             Report::Exited(_) | Report::Killed(_) => {
                 let id = self.world.by_host.get(&host).copied()?;
                 let task = self.world.tasks.remove(&id)?;
-                match self.died(task, report) {
+                let step = if task.process == turn {
+                    self.gone(task, report)
+                } else {
+                    self.died(task, report)
+                };
+                match step {
                     Step::End(end) => Some(Step::End(end)),
                     Step::On(_) | Step::Over => None,
                 }

@@ -139,7 +139,11 @@ impl World {
         if fd < 0 {
             return Err(bad());
         }
-        if self.tasks.get(&task.process).is_some_and(|leader| leader.next == Next::Dead) {
+        if self
+            .tasks
+            .get(&task.process)
+            .is_some_and(|leader| leader.next == Next::Dead)
+        {
             return Ok(pidfd_getfd(thread(task)?, fd, PidfdGetfdFlags::empty())?);
         }
         let process = self.processes.get_mut(&task.process).ok_or_else(bad)?;

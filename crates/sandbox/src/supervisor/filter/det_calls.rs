@@ -82,10 +82,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_munlockall SYS_pkey_free SYS_pkey_mprotect
         ],
     ),
-    (
-        Way::Among(2, ADVICE, libc::EINVAL),
-        calls![SYS_madvise],
-    ),
+    (Way::Among(2, ADVICE, libc::EINVAL), calls![SYS_madvise]),
     // sockets between the job's processes, and sets of files
     (
         Way::Made,

@@ -21,7 +21,10 @@ fn every_call_of_the_class_has_one_decision() {
     let expected: BTreeSet<u32> = (0..=NEWEST).filter(|call| !HOLE.contains(call)).collect();
     let missing: Vec<_> = expected.difference(&seen).collect();
     let unknown: Vec<_> = seen.difference(&expected).collect();
-    assert!(missing.is_empty() && unknown.is_empty(), "{missing:?} {unknown:?}");
+    assert!(
+        missing.is_empty() && unknown.is_empty(),
+        "{missing:?} {unknown:?}"
+    );
 }
 
 #[test]

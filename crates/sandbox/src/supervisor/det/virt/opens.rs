@@ -140,12 +140,15 @@ fn virtual_file(world: &mut World, task: &mut Task, asked: &Asked, target: &Targ
         // No directory of the job's own holds them.
         return refuse(libc::EXDEV);
     }
+    let Some(content) = content(world, task, target)? else {
+        if is_directory_of(target) {
+            world.virt.indirect = true;
+        }
+        return Ok(Entry::Pass);
+    };
     if asked.flags & libc::O_DIRECTORY != 0 {
         return refuse(libc::ENOTDIR);
     }
-    let Some(content) = content(world, task, target)? else {
-        return Ok(Entry::Pass);
-    };
     if asked.flags & libc::O_ACCMODE != libc::O_RDONLY {
         observe::denied(world, task, libc::EACCES);
         return refuse(libc::EACCES);
@@ -156,6 +159,11 @@ fn virtual_file(world: &mut World, task: &mut Task, asked: &Asked, target: &Targ
     task.set_argument(0, asked.path_at);
     task.set_argument(1, cloexec);
     Ok(Entry::Make(opened))
+}
+
+/// Whether it is a directory of a process's, from which names are not what they seem.
+fn is_directory_of(target: &Target) -> bool {
+    matches!(target, Target::Process(_, name) if ["cwd", "root", "task"].contains(&name.as_str()))
 }
 
 fn is_directory(world: &mut World, task: &Task, path: &[u8]) -> bool {
@@ -170,15 +178,22 @@ fn goes_up(path: &[u8]) -> bool {
 /// A quick look at a path that a task names: whether it may be one of ours.
 fn may_be_virtual(path: &[u8]) -> bool {
     let starts = |start: &[u8]| path.starts_with(start);
-    starts(b"/proc/") || starts(b"/dev/") || path == b"/etc/mtab" || path == b"/" || goes_up(path) || has_our_name(path)
+    starts(b"/proc/")
+        || starts(b"/dev/")
+        || path == b"/etc/mtab"
+        || path == b"/"
+        || goes_up(path)
+        || has_our_name(path)
 }
 
 /// Whether the last part of a path is a name of ours.
 fn has_our_name(path: &[u8]) -> bool {
     let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let name = std::str::from_utf8(last).unwrap_or_default();
-    matches!(name, "random" | "urandom" | "uuid" | "boot_id" | "uptime" | "proc" | "dev")
-        || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent))
+    matches!(
+        name,
+        "random" | "urandom" | "uuid" | "boot_id" | "uptime" | "proc" | "dev"
+    ) || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent))
 }
 
 /// What an absolute path stands for.
@@ -256,6 +271,10 @@ fn process_file(world: &mut World, task: &Task, directory: &str, name: &str) -> 
         None if is_first && (name == "cmdline" || name == "comm") => Vec::new(),
         None => return Ok(None),
         Some(Form::Absent) => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        // the sandbox's own process lets nobody see where it lies
+        Some(Form::Auxiliary | Form::Mappings { .. }) if is_first => {
+            return Err(io::Error::from_raw_os_error(libc::EACCES));
+        }
         Some(Form::Fixed(text)) => {
             // Of a process that there is.
             real(world, &format!("{directory}/comm"))?;

@@ -11,6 +11,9 @@ use crate::supervisor::det::{Task, World};
 /// Longest path.
 pub(in super::super) const MAX: usize = 4096;
 
+/// What a directory is called whose path is longer than [`MAX`].
+const DEEP: &[u8] = b"/(too deep)";
+
 /// The directory that a task is in.
 fn current(world: &World, task: &Task) -> io::Result<Vec<u8>> {
     link(world, &format!("{}/cwd", task.id))
@@ -31,9 +34,14 @@ pub(super) fn joined(world: &World, task: &Task, dir: i32, path: &[u8]) -> io::R
     if path.first() == Some(&b'/') {
         return Ok(path.to_vec());
     }
-    let mut whole = match dir {
-        libc::AT_FDCWD => current(world, task)?,
-        fd => of_file(world, task, fd)?,
+    let start = match dir {
+        libc::AT_FDCWD => current(world, task),
+        fd => of_file(world, task, fd),
+    };
+    let mut whole = match start {
+        // what is done there works, but there is no name for it
+        Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => DEEP.to_vec(),
+        start => start?,
     };
     if !path.is_empty() {
         whole.push(b'/');
