@@ -30,6 +30,12 @@ pub(super) enum Verdict {
         otherwise: u16,
         traced: bool,
     },
+    /// The low half of argument `argument` decides: if it is one of `values` the call is made, else it fails.
+    Among {
+        argument: u8,
+        values: &'static [u32],
+        otherwise: u16,
+    },
     /// The low half of argument `argument` decides: if it is `equals` the call fails, else it is made.
     Unless {
         argument: u8,
@@ -188,6 +194,20 @@ fn verdict(verdict: Verdict) -> Vec<Instruction> {
             made(traced),
             fail(otherwise),
         ],
+        Verdict::Among {
+            argument,
+            values,
+            otherwise,
+        } => {
+            let mut code = vec![plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument))];
+            for (at, value) in values.iter().enumerate() {
+                // over the other comparisons and the failure
+                let rest = u8::try_from(values.len() - at).unwrap_or(u8::MAX);
+                code.push(jump(JUMP_EQ, *value, rest, 0));
+            }
+            code.extend([fail(otherwise), allow]);
+            code
+        }
         Verdict::Unless {
             argument,
             equals,
@@ -211,18 +231,24 @@ const fn jump(code: u16, k: u32, jt: u8, jf: u8) -> Instruction {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     /// Runs a program as the kernel does.
-    fn run(program: &[Instruction], arch: u32, number: u32, argument0: u32) -> u32 {
+    pub(in super::super) fn run(program: &[Instruction], arch: u32, number: u32, argument: u32) -> u32 {
         let (mut at, mut a) = (0, 0_u32);
         loop {
             let i = program[at];
             at += 1;
             let taken = |hit: bool| usize::from(if hit { i.jt } else { i.jf });
             match i.code {
-                LOAD => a = [number, arch, 0, 0, argument0][usize::try_from(i.k / 4).unwrap()],
+                // every argument is the same one
+                LOAD => {
+                    a = [number, arch, 0, 0]
+                        .get(usize::try_from(i.k / 4).unwrap())
+                        .copied()
+                        .unwrap_or(argument)
+                }
                 AND => a &= i.k,
                 JUMP => at += usize::try_from(i.k).unwrap(),
                 JUMP_EQ => at += taken(a == i.k),

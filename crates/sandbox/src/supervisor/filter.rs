@@ -3,11 +3,16 @@
 //! Owns the list. What is not on it fails with EPERM, and what the kernel may have but the list does not know fails
 //! with ENOSYS, so that programs fall back instead of dying. Nothing is ever killed for a call. Never installs itself.
 
+mod det_calls;
+#[cfg(test)]
+mod tests;
+
 use std::collections::BTreeMap;
 
 use super::bpf::{Verdict, assemble, errno};
 use super::det::{self, When};
 use crate::sys::Instruction;
+use det_calls::{WAYS, Way};
 
 /// Architecture in `seccomp_data`.
 #[cfg(target_arch = "x86_64")]
@@ -98,27 +103,6 @@ const OLD: &[libc::c_long] = &[];
 const ABSENT: &[libc::c_long] =
     calls![SYS_clone3 SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register SYS_rseq];
 
-/// Calls that answer differently from one kernel or file system to the next, or wait in the kernel: class `det` does
-/// without.
-const UNLIKE: &[(&[libc::c_long], i32)] = &[
-    (
-        calls![
-            SYS_getxattr SYS_lgetxattr SYS_fgetxattr SYS_listxattr SYS_llistxattr SYS_flistxattr SYS_setxattr
-            SYS_lsetxattr SYS_fsetxattr SYS_removexattr SYS_lremovexattr SYS_fremovexattr
-        ],
-        libc::EOPNOTSUPP,
-    ),
-    (calls![SYS_pkey_alloc], libc::ENOSPC),
-    (
-        calls![
-            SYS_mincore SYS_get_mempolicy SYS_set_mempolicy SYS_mbind SYS_futex_waitv SYS_semget SYS_semop SYS_semctl
-            SYS_semtimedop SYS_msgget SYS_msgsnd SYS_msgrcv SYS_msgctl SYS_mq_open SYS_mq_timedsend
-            SYS_mq_timedreceive SYS_mq_notify SYS_mq_getsetattr
-        ],
-        libc::ENOSYS,
-    ),
-];
-
 /// Whether memory that is mapped nowhere is bounded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SharedMemory {
@@ -133,32 +117,67 @@ pub(super) fn program(shared_memory: SharedMemory) -> Vec<Instruction> {
     assembled(&verdicts(shared_memory))
 }
 
-/// The same for class `det`: what the tracer wants to see stops for it, as far as it is allowed at all.
+/// The same for class `det`, which has its own table: two machines of the class have to answer alike, whatever kernel
+/// they have and whatever bounds memory there.
 pub(super) fn traced() -> Vec<Instruction> {
-    // Two machines of the class have to answer alike, whatever bounds memory there.
-    let mut verdicts = verdicts(SharedMemory::Unbounded);
-    for (calls, number) in UNLIKE {
-        for call in *calls {
-            let number = Verdict::Errno(errno(*number));
-            let place = verdicts
-                .iter_mut()
-                .filter(|(known, _)| i64::from(*known) == *call);
-            place.for_each(|(_, verdict)| *verdict = number);
+    assemble(
+        ARCH,
+        errno(libc::EPERM),
+        &traced_verdicts(),
+        det_calls::NEWEST,
+        errno(libc::ENOSYS),
+    )
+}
+
+fn traced_verdicts() -> Vec<(u32, Verdict)> {
+    let conditions: BTreeMap<u32, Verdict> = conditional()
+        .chain(narrowed())
+        .map(|(call, verdict)| (number(call), verdict))
+        .collect();
+    let seen = tracing(|when| when != When::Blocking);
+    let mut rules = Vec::new();
+    for (way, calls) in WAYS {
+        for call in calls.iter().copied().map(number) {
+            let made = conditions.get(&call).copied().unwrap_or(Verdict::Allow);
+            let verdict = match way {
+                Way::Made => made,
+                Way::Among(argument, values, otherwise) => Verdict::Among {
+                    argument: *argument,
+                    values,
+                    otherwise: errno(*otherwise),
+                },
+                // one that stops only in some processes is made in the others
+                Way::Seen => seen.get(&call).map_or(made, |when| with_trace(made, *when)),
+                Way::Always(result) => Verdict::Errno(errno(*result)),
+            };
+            rules.push((call, verdict));
         }
     }
-    // The tracer itself makes such files for a job, also where the job may not.
-    for (_, verdict) in verdicts
-        .iter_mut()
-        .filter(|(known, _)| i64::from(*known) == libc::SYS_memfd_create)
-    {
-        *verdict = Verdict::Trace;
-    }
-    for (call, when) in tracing(|when| when != When::Blocking) {
-        for (_, verdict) in verdicts.iter_mut().filter(|(number, _)| *number == call) {
-            *verdict = with_trace(*verdict, when);
-        }
-    }
-    assembled(&verdicts)
+    rules
+}
+
+/// Flags that only newer kernels know.
+fn narrowed() -> impl Iterator<Item = (libc::c_long, Verdict)> {
+    let without = |argument: u8, known: i32| Verdict::If {
+        argument,
+        mask: !known.unsigned_abs(),
+        equals: 0,
+        otherwise: errno(libc::EINVAL),
+        traced: false,
+    };
+    [
+        (libc::SYS_pidfd_open, without(1, libc::O_NONBLOCK)),
+        (libc::SYS_pidfd_send_signal, without(3, 0)),
+        (
+            libc::SYS_execveat,
+            without(4, libc::AT_EMPTY_PATH | libc::AT_SYMLINK_NOFOLLOW),
+        ),
+    ]
+    .into_iter()
+}
+
+fn number(call: libc::c_long) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX - 1)
 }
 
 /// A second filter, for processes with files that can block: nothing but more calls that stop for the tracer.
@@ -198,7 +217,7 @@ fn with_trace(verdict: Verdict, when: When) -> Verdict {
                 unless: true,
             },
         },
-        Verdict::Errno(_) => verdict,
+        Verdict::Errno(_) | Verdict::Among { .. } => verdict,
         Verdict::If {
             argument,
             mask,
@@ -231,7 +250,6 @@ fn assembled(rules: &[(u32, Verdict)]) -> Vec<Instruction> {
 }
 
 fn verdicts(shared_memory: SharedMemory) -> Vec<(u32, Verdict)> {
-    let number = |call: libc::c_long| u32::try_from(call).unwrap_or(u32::MAX - 1);
     let mut rules = Vec::new();
     for list in [FILES, PROCESSES, MEMORY, REST, OLD] {
         rules.extend(list.iter().map(|call| (number(*call), Verdict::Allow)));

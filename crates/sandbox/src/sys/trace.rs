@@ -6,6 +6,7 @@
 
 use std::io;
 use std::ptr;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::check;
 
@@ -212,14 +213,25 @@ pub(crate) fn is_same_file(own: i32, task: HostId, number: u64) -> bool {
     unsafe { libc::syscall(libc::SYS_kcmp, process, task, KCMP_FILE, own, number) == 0 }
 }
 
+/// Set at each interruption, until somebody asks.
+static TICKED: AtomicBool = AtomicBool::new(false);
+
+/// Whether this process was interrupted since this was last asked.
+pub(crate) fn take_tick() -> bool {
+    // most of the time nothing is written
+    TICKED.load(Ordering::Relaxed) && TICKED.swap(false, Ordering::Relaxed)
+}
+
 /// Interrupts this process's waiting at regular times.
 pub(crate) fn interrupt_regularly(every: std::time::Duration) -> io::Result<()> {
-    const extern "C" fn nothing(_: libc::c_int) {}
+    extern "C" fn note(_: libc::c_int) {
+        TICKED.store(true, Ordering::Relaxed);
+    }
     // SAFETY: the structure is plain data for which zeros are a value: no flags, so that calls are not restarted.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
-    let handler: extern "C" fn(libc::c_int) = nothing;
+    let handler: extern "C" fn(libc::c_int) = note;
     action.sa_sigaction = handler as libc::sighandler_t;
-    // SAFETY: the structure is a local, and its function does nothing.
+    // SAFETY: the structure is a local, and its function only sets an atomic flag.
     check(libc::c_long::from(unsafe {
         libc::sigaction(libc::SIGALRM, &raw const action, ptr::null_mut())
     }))?;

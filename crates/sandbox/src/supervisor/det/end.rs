@@ -1,6 +1,9 @@
 //! Tasks that end.
 
+use std::io;
+
 use super::observe;
+use super::patience::Patience;
 use super::run::{Engine, Step};
 use super::task::{Next, Task, TaskId};
 use super::wait::On;
@@ -65,7 +68,10 @@ impl Engine {
             // what it sent to itself may have gone to others as well
             world.reap_killed(leader);
         }
-        Step::Over
+        match world.await_reaper(leader.process) {
+            Ok(()) => Step::Over,
+            Err(error) => lost(leader.process, &error),
+        }
     }
 
     /// Forgets a dead task, and does for others what the kernel does at its end.
@@ -96,7 +102,10 @@ impl Engine {
                 self.world.let_leader_go(process);
                 break;
             }
-            let report = self.death(next);
+            let report = match self.death(next) {
+                Ok(report) => report,
+                Err(error) => return lost(next, &error),
+            };
             let Some(task) = self.world.tasks.remove(&next) else {
                 continue;
             };
@@ -109,17 +118,19 @@ impl Engine {
     }
 
     /// Waits for the report of a task's death, unless that has come already.
-    fn death(&mut self, id: TaskId) -> Report {
+    fn death(&mut self, id: TaskId) -> io::Result<Report> {
         let host = self.world.tasks.get(&id).map(|task| task.host);
+        let patience = Patience::new();
         loop {
             if let Some(report) = self.deaths.remove(&id) {
-                return report;
+                return Ok(report);
             }
             match host.map(|host| trace::wait(host, true)) {
-                Some(Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_)))))) => return report,
+                Some(Ok(Some((_, report @ (Report::Exited(_) | Report::Killed(_)))))) => return Ok(report),
+                Some(Ok(_)) if patience.is_over() => return Err(io::ErrorKind::TimedOut.into()),
                 Some(Ok(_)) => {}
                 // nothing is left of it
-                Some(Err(_)) | None => return Report::Exited(0),
+                Some(Err(_)) | None => return Ok(Report::Exited(0)),
             }
         }
     }
@@ -160,8 +171,8 @@ impl Engine {
     pub(super) fn await_death(&mut self, task: Box<Task>) -> Step {
         let process = task.process;
         if task.id == process && !self.world.threads_of(process).is_empty() {
-            while !self.world.is_zombie(task.id) {
-                std::thread::yield_now();
+            if let Err(error) = self.await_zombie(task.id) {
+                return lost(task.id, &error);
             }
             if self.is_lonely(&task) {
                 return self.stay_dead(task);
@@ -171,10 +182,10 @@ impl Engine {
         }
         let id = task.id;
         self.world.tasks.insert(id, task);
-        let report = self.death(id);
-        match self.world.tasks.remove(&id) {
-            Some(task) => self.died(task, report),
-            None => Step::Over,
+        match (self.death(id), self.world.tasks.remove(&id)) {
+            (Ok(report), Some(task)) => self.died(task, report),
+            (Ok(_), None) => Step::Over,
+            (Err(error), _) => lost(id, &error),
         }
     }
 
@@ -213,10 +224,19 @@ impl Engine {
         if trace::resume(task.host, 0).is_err() {
             return self.await_death(task);
         }
-        while !self.world.is_zombie(task.id) {
-            std::thread::yield_now();
+        if let Err(error) = self.await_zombie(task.id) {
+            return lost(task.id, &error);
         }
         self.stay_dead(task)
+    }
+
+    /// Waits until a leader is dead, whatever becomes of its threads.
+    fn await_zombie(&self, leader: TaskId) -> io::Result<()> {
+        let patience = Patience::new();
+        while !self.world.is_zombie(leader) {
+            patience.wait()?;
+        }
+        Ok(())
     }
 
     /// A leader is dead, and its other threads live.
@@ -230,6 +250,12 @@ impl Engine {
     }
 }
 
+/// A task neither runs nor ends: no job can go on with it.
+fn lost(task: TaskId, error: &io::Error) -> Step {
+    tracing::error!(task, %error, "a task is lost");
+    Step::End(End::Lost)
+}
+
 /// Whether a task has locks that the kernel marks when their owner dies. A list without any leads to itself.
 fn holds_locks(task: &Task) -> bool {
     let list = task.robust_list;
@@ -237,6 +263,36 @@ fn holds_locks(task: &Task) -> bool {
 }
 
 impl World {
+    /// Waits until the sandbox's first process has waited for what has no parent any more: a dead process, or its dead
+    /// children. It is no task of the job, and would do so now or later.
+    fn await_reaper(&mut self, dead: TaskId) -> io::Result<()> {
+        const FIRST: &str = "1";
+        self.zombies.push(dead);
+        let mut zombies = std::mem::take(&mut self.zombies);
+        let patience = Patience::new();
+        let mut failed = Ok(());
+        zombies.retain(|id| {
+            loop {
+                // fields behind the name: state, parent
+                let parent = self.proc_text(&format!("{id}/stat")).ok().and_then(|text| {
+                    let (_, rest) = text.rsplit_once(") ")?;
+                    rest.split(' ').nth(1).map(str::to_owned)
+                });
+                match parent.as_deref() {
+                    None => return false,
+                    Some(FIRST) => {}
+                    Some(_) => return true,
+                }
+                if let Err(error) = patience.wait() {
+                    failed = Err(error);
+                    return true;
+                }
+            }
+        });
+        self.zombies = zombies;
+        failed
+    }
+
     /// Whether nothing is left of a process but a leader that goes on like this.
     fn has_only_leader(&self, process: TaskId, next: Next) -> bool {
         let leader = self.tasks.get(&process);

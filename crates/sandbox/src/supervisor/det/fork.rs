@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::fs::{AtFlags, statat};
 
+use super::patience::Patience;
 use super::run::Engine;
 use super::task::{Next, Task, TaskId};
 use super::world::{Process, World};
@@ -71,12 +72,14 @@ impl Engine {
             self.early.swap_remove(place);
             return Ok(());
         }
+        let patience = Patience::new();
         loop {
             match trace::wait(host, true)? {
                 Some((_, Report::Exited(_) | Report::Killed(_))) => {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
                 Some(_) => return Ok(()),
+                None if patience.is_over() => return Err(io::ErrorKind::TimedOut.into()),
                 None => {}
             }
         }

@@ -6,11 +6,15 @@ use std::os::unix::fs::FileExt as _;
 
 use rustix::fs::{Mode, OFlags, openat};
 
+use super::patience::Patience;
 use super::run::Engine;
 use super::task::{Next, Task};
 use super::vdso::{self, Patch};
 use super::{observe, virt};
 use crate::sys::trace::{self, HostId, Report};
+
+/// Code segment of a 32-bit program.
+const CODE_32: u64 = 0x23;
 
 impl Engine {
     /// A thread that executes a program takes its process's number; all other threads are gone.
@@ -27,6 +31,20 @@ impl Engine {
         task
     }
 
+    /// Prepares a program that has just been executed. One that cannot be prepared is killed, as the kernel kills one
+    /// that it cannot load; only the first shows that the machine is none for this class.
+    pub(super) fn executed_or_killed(&mut self, task: &mut Task) -> io::Result<bool> {
+        match self.executed(task) {
+            Err(error) if error.raw_os_error() != Some(libc::ESRCH) && self.world.patch.is_some() => {
+                tracing::warn!(%error, task = task.id, "a program cannot be traced");
+                trace::signal_process(task.host, libc::SIGKILL)?;
+                task.next = Next::Run(0);
+                Ok(true)
+            }
+            other => other,
+        }
+    }
+
     /// Prepares a program that has just been executed.
     pub(super) fn executed(&mut self, task: &mut Task) -> io::Result<bool> {
         if !std::mem::replace(&mut self.begun, true) {
@@ -40,7 +58,12 @@ impl Engine {
         task.clear_at_exit = 0;
         task.robust_list = 0;
         task.fetch()?;
-        let auxiliary = vdso::auxiliary(task)?;
+        // what a 32-bit program calls, the filter refuses; it reads no clock of ours
+        let auxiliary = if task.registers.cs == CODE_32 {
+            Vec::new()
+        } else {
+            vdso::auxiliary(task)?
+        };
         let base = auxiliary
             .iter()
             .find(|entry| entry.kind == libc::AT_SYSINFO_EHDR)
@@ -83,13 +106,19 @@ impl Engine {
         task.registers.rip = start;
         trace::set_registers(task.host, &task.registers)?;
         trace::resume(task.host, 0)?;
+        let patience = Patience::new();
         loop {
             match trace::wait(task.host, true)? {
                 Some((_, Report::Signal(libc::SIGTRAP))) => break,
+                // it would fault for ever
+                Some((_, Report::Signal(libc::SIGSEGV | libc::SIGBUS | libc::SIGILL))) => {
+                    return Err(io::Error::other("the clock has no room in the program"));
+                }
                 Some((_, Report::Exited(_) | Report::Killed(_))) => {
                     return Err(io::Error::from_raw_os_error(libc::ESRCH));
                 }
                 Some(_) => trace::resume(task.host, 0)?,
+                None if patience.is_over() => return Err(io::ErrorKind::TimedOut.into()),
                 None => {}
             }
         }

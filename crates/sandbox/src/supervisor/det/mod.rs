@@ -13,6 +13,7 @@ mod fresh;
 mod futex;
 mod memory;
 mod observe;
+mod patience;
 mod run;
 mod schedule;
 mod signal;

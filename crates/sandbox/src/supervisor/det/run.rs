@@ -154,6 +154,12 @@ impl Engine {
                 if let Some(end) = self.hand_over(events) {
                     return end;
                 }
+                // a stream of stops, or slow answers to them, may leave no wait to be interrupted
+                if trace::take_tick()
+                    && let Some(end) = self.tick(watch)
+                {
+                    return end;
+                }
                 step = match step {
                     Step::On(task) => self.step(task, watch),
                     Step::Over => break,

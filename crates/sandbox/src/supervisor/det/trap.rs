@@ -3,7 +3,7 @@
 use std::io;
 
 use super::run::{Engine, Step};
-use super::task::{Next, Task};
+use super::task::{Next, Task, TaskId};
 use super::virt;
 use crate::sys::trace::{self, HostId, Report};
 use crate::wire::End;
@@ -24,7 +24,7 @@ impl Engine {
                 event @ (libc::PTRACE_EVENT_FORK | libc::PTRACE_EVENT_VFORK | libc::PTRACE_EVENT_CLONE),
                 _,
             ) => self.forked(&mut task, event),
-            Report::Event(libc::PTRACE_EVENT_EXEC, _) => self.executed(&mut task),
+            Report::Event(libc::PTRACE_EVENT_EXEC, _) => self.executed_or_killed(&mut task),
             Report::Event(libc::PTRACE_EVENT_STOP, signal) => self.stopped(&mut task, signal),
             Report::Event(..) => Ok(true),
             Report::Signal(signal) => self.signalled(&mut task, signal),
@@ -61,6 +61,10 @@ impl Engine {
         self.world.slice += 1;
         if self.world.calls.is_multiple_of(LOOK) {
             self.world.look();
+            // a clock may have been set by the program itself, and no other way leads to the limit
+            if self.world.clock.now() > self.world.det.budget_nanos {
+                self.ended = Some(End::Budget);
+            }
         }
         let give_way = self.world.slice >= SLICE && !self.world.ready.is_empty();
         if give_way {

@@ -78,12 +78,21 @@ pub(in crate::supervisor) struct World {
     pub(super) signals_sent: bool,
     /// Processes that have been killed, whose deaths are still to be waited for.
     pub(super) dying: Vec<TaskId>,
+    /// Dead processes that nobody has waited for.
+    pub(super) zombies: Vec<TaskId>,
     /// When programs have to ask for the time may have changed.
     pub(super) due_changed: bool,
     /// There are named pipes.
     pub(super) has_fifos: bool,
     /// Device and inode of the job's standard output and error.
     outer: Vec<(u64, u64)>,
+}
+
+/// A descriptor of a thread whose leader is dead, so that its files are found by itself alone (Linux 6.9).
+fn thread(task: &Task) -> std::io::Result<OwnedFd> {
+    const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
+    let pid = Pid::from_raw(task.host).ok_or(std::io::ErrorKind::NotFound)?;
+    Ok(pidfd_open(pid, PidfdFlags::from_bits_retain(PIDFD_THREAD))?)
 }
 
 impl World {
@@ -108,6 +117,7 @@ impl World {
             slice: 0,
             signals_sent: false,
             dying: Vec::new(),
+            zombies: Vec::new(),
             due_changed: false,
             has_fifos: false,
             outer: Vec::new(),
@@ -128,6 +138,13 @@ impl World {
         let bad = || std::io::Error::from_raw_os_error(libc::EBADF);
         if fd < 0 {
             return Err(bad());
+        }
+        if self
+            .tasks
+            .get(&task.process)
+            .is_some_and(|leader| leader.next == Next::Dead)
+        {
+            return Ok(pidfd_getfd(thread(task)?, fd, PidfdGetfdFlags::empty())?);
         }
         let process = self.processes.get_mut(&task.process).ok_or_else(bad)?;
         if process.pidfd.is_none() {

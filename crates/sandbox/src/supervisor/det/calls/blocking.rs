@@ -19,8 +19,6 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_timerfd_create, When::Always, opens),
     Rule(libc::SYS_signalfd, When::Always, opens),
     Rule(libc::SYS_signalfd4, When::Always, opens),
-    Rule(libc::SYS_inotify_init, When::Always, opens),
-    Rule(libc::SYS_inotify_init1, When::Always, opens),
     Rule(libc::SYS_mknod, When::Always, opens),
     Rule(libc::SYS_mknodat, When::Always, opens),
 ];
@@ -74,7 +72,14 @@ impl World {
     }
 }
 
-fn installed(_: &mut World, task: &mut Task) -> io::Result<()> {
-    task.retry = true;
-    Ok(())
+/// What the call was for cannot be had where the filter could not be put on: its reads would wait in the kernel.
+fn installed(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() == 0 {
+        task.retry = true;
+        return Ok(());
+    }
+    if let Some(process) = world.processes.get_mut(&task.process) {
+        process.blocking = false;
+    }
+    Err(io::Error::from_raw_os_error(libc::ENOMEM))
 }

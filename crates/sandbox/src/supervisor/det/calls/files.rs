@@ -5,10 +5,11 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
+use rustix::net::sockopt::{Timeout, socket_timeout};
 
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
-use crate::supervisor::det::wait::{On, Signals, Wait};
+use crate::supervisor::det::wait::{On, Signals, Wait, Woken};
 use crate::supervisor::det::world::World;
 
 pub(super) const RULES: &[Rule] = &[
@@ -76,10 +77,32 @@ fn wait_for(fd: OwnedFd, events: PollFlags) -> Wait {
     }
 }
 
+/// The same for a socket, as long as its own timeout lets a call wait. EAGAIN where that is over.
+fn wait_within(world: &mut World, task: &mut Task, file: File, which: Timeout) -> io::Result<Entry> {
+    let events = match which {
+        Timeout::Recv => PollFlags::IN,
+        Timeout::Send => PollFlags::OUT,
+    };
+    let mut wait = wait_for(file.fd, events);
+    if let (FileType::Socket, On::Files(files)) = (file.kind, &wait.on)
+        && let Some((socket, _)) = files.first()
+        && let Some(longest) = socket_timeout(socket, which)?
+    {
+        let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        let now = world.clock.now();
+        let until = *task.deadline.get_or_insert(now.saturating_add(longest));
+        if until <= now || task.woken == Some(Woken::Time) {
+            return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        }
+        wait.until = Some(until);
+    }
+    Ok(Entry::Block(wait))
+}
+
 fn read(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     match file(world, task) {
         Some(file) if !file.nonblocking && !is_ready(&file.fd, PollFlags::IN) => {
-            Ok(Entry::Block(wait_for(file.fd, PollFlags::IN)))
+            wait_within(world, task, file, Timeout::Recv)
         }
         Some(_) if task.call() == libc::SYS_read && world.timers.last_file > 0 => {
             Ok(Entry::Make(super::timers::expiries_read))
@@ -243,7 +266,7 @@ fn send_socket(world: &mut World, task: &mut Task, flags: usize) -> io::Result<E
         return Ok(Entry::Pass);
     }
     if !is_ready(&file.fd, PollFlags::OUT) {
-        return Ok(Entry::Block(wait_for(file.fd, PollFlags::OUT)));
+        return wait_within(world, task, file, Timeout::Send);
     }
     if task.written > 0 && flags == 3 {
         task.set_argument(1, task.argument(1).wrapping_add(task.written));

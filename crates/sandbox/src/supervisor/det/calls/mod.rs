@@ -10,6 +10,8 @@ mod polling;
 mod refused;
 mod signals;
 mod sleep;
+mod sockets;
+mod tasks;
 mod time;
 mod timers;
 mod waiting;
@@ -30,6 +32,8 @@ pub(super) const RULES: &[&[Rule]] = &[
     refused::RULES,
     signals::RULES,
     sleep::RULES,
+    sockets::RULES,
+    tasks::RULES,
     time::RULES,
     timers::RULES,
     waiting::RULES,

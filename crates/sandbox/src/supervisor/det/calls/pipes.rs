@@ -14,6 +14,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_mknodat, When::Always, make),
     Rule(libc::SYS_open, When::Always, open),
     Rule(libc::SYS_openat, When::Always, openat_call),
+    Rule(libc::SYS_openat2, When::Always, openat2_call),
+    Rule(libc::SYS_creat, When::Always, creat),
 ];
 
 /// Longest path, with its NUL.
@@ -24,27 +26,68 @@ fn make(world: &mut World, _: &mut Task) -> io::Result<Entry> {
     Ok(Entry::Pass)
 }
 
+/// What an open asks for, in whichever form the call has it.
+struct Asked {
+    dir: i32,
+    path_at: u64,
+    flags: i32,
+    mode: u64,
+}
+
 fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    decide(world, task, 0)
+    let asked = Asked {
+        dir: libc::AT_FDCWD,
+        path_at: task.argument(0),
+        flags: task.int(1),
+        mode: task.argument(2),
+    };
+    decide(world, task, &asked)
 }
 
 fn openat_call(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    decide(world, task, 1)
+    let asked = Asked {
+        dir: task.int(0),
+        path_at: task.argument(1),
+        flags: task.int(2),
+        mode: task.argument(3),
+    };
+    decide(world, task, &asked)
 }
 
-/// Decides about an open whose path is this argument and whose flags are the next one.
-fn decide(world: &mut World, task: &mut Task, path: usize) -> io::Result<Entry> {
-    let flags = task.int(path + 1);
+fn openat2_call(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let how = task.argument(2);
+    let asked = Asked {
+        dir: task.int(0),
+        path_at: task.argument(1),
+        flags: i32::try_from(task.read_u64(how)?).unwrap_or(libc::O_PATH),
+        mode: task.read_u64(how.saturating_add(8))?,
+    };
+    decide(world, task, &asked)
+}
+
+fn creat(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let asked = Asked {
+        dir: libc::AT_FDCWD,
+        path_at: task.argument(0),
+        flags: libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC,
+        mode: task.argument(1),
+    };
+    decide(world, task, &asked)
+}
+
+/// Decides about an open.
+fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry> {
+    let flags = asked.flags;
     if !world.has_fifos || flags & (libc::O_NONBLOCK | libc::O_PATH | libc::O_DIRECTORY) != 0 {
         return Ok(Entry::Pass);
     }
-    let text = task.read_text(task.argument(path), LONGEST)?;
+    let text = task.read_text(asked.path_at, LONGEST)?;
     let from = if text.starts_with(b"/") {
         format!("{}/root", task.id)
-    } else if path == 0 || task.int(0) == libc::AT_FDCWD {
+    } else if asked.dir == libc::AT_FDCWD {
         format!("{}/cwd", task.id)
     } else {
-        format!("{}/fd/{}", task.id, task.int(0))
+        format!("{}/fd/{}", task.id, asked.dir)
     };
     let mut name = from.into_bytes();
     name.push(b'/');
@@ -60,7 +103,12 @@ fn decide(world: &mut World, task: &mut Task, path: usize) -> io::Result<Entry> 
     if flags & libc::O_ACCMODE == libc::O_RDWR {
         return Ok(Entry::Make(opened_both));
     }
-    task.set_argument(path + 1, u64::from((flags | libc::O_NONBLOCK).unsigned_abs()));
+    // every form of the call becomes the same one
+    task.registers.orig_rax = u64::try_from(libc::SYS_openat).unwrap_or(0);
+    task.set_argument(0, u64::from(asked.dir.cast_unsigned()));
+    task.set_argument(1, asked.path_at);
+    task.set_argument(2, u64::from((flags | libc::O_NONBLOCK).unsigned_abs()));
+    task.set_argument(3, asked.mode);
     Ok(Entry::Make(if flags & libc::O_ACCMODE == libc::O_WRONLY {
         opened_to_write
     } else {

@@ -50,7 +50,8 @@ fn lost(world: &mut World, task: &Task, dir: i32, path: u64) -> io::Result<()> {
     let content = contents::of(world, (real.inode, real.size), need, |world| {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
         let root = world.root(task)?;
-        let file = openat2(root, path.as_slice(), flags, Mode::empty(), ResolveFlags::IN_ROOT)?;
+        let file =
+            paths::resolved(|| openat2(root, path.as_slice(), flags, Mode::empty(), ResolveFlags::IN_ROOT))?;
         Ok(File::from(file))
     })?;
     if let Some(content) = content {

@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use rustix::fs::{AtFlags, RawDir, SeekFrom, seek, statat};
 
 use super::inodes::Inode;
-use super::listing::{Entry as Name, Form, Page};
+use super::listing::{Entry as Name, Form, MOST, Page};
 use super::stat::{Place, Real};
 use super::{paths, process_files};
 use crate::supervisor::det::table::Entry;
@@ -76,6 +76,9 @@ fn read(
     let mut names = Vec::new();
     while let Some(entry) = raw.next() {
         let entry = entry?;
+        if names.len() >= MOST {
+            return Err(io::Error::from_raw_os_error(libc::EOVERFLOW));
+        }
         let name = entry.file_name().to_bytes();
         names.push(Name {
             inode: entry.ino(),

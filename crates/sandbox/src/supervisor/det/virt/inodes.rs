@@ -12,8 +12,10 @@ use std::collections::BTreeMap;
 
 use sandrun_types::FileHash;
 
-/// Records that are kept; a job that looks at more files than this has its numbers begin anew for the oldest.
-const KEPT: usize = 1 << 20;
+/// Records that are kept: a job that looks at more files than this has them forgotten and their numbers begin anew.
+const KEPT: usize = 1 << 18;
+/// Bytes of paths that are kept; they can be asked for again.
+const KEPT_PATHS: usize = 16 << 20;
 /// The first virtual inode number.
 const FIRST: u64 = 1000;
 
@@ -67,6 +69,8 @@ pub(in super::super) struct Inodes {
     records: BTreeMap<Inode, Record>,
     next: u64,
     start: FileTime,
+    /// Bytes of all records' paths, at most.
+    paths: usize,
     /// Number of changes of the tree of files, after which names may be others.
     changes: u64,
 }
@@ -78,6 +82,7 @@ impl Inodes {
             records: BTreeMap::new(),
             next: FIRST,
             start,
+            paths: 0,
             changes: 0,
         }
     }
@@ -184,6 +189,11 @@ impl Inodes {
 
     /// Keeps the path of a file with one name.
     pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+        if self.paths + path.len() > KEPT_PATHS {
+            self.paths = 0;
+            self.records.values_mut().for_each(|record| record.path = None);
+        }
+        self.paths += path.len();
         let kept = (self.changes, path.into());
         self.record(inode).path = Some(kept);
     }

@@ -1,9 +1,8 @@
-//! `readlink` of what `/proc` links to, and links to it.
+//! `readlink` of what `/proc` links to; links and directories by which other names reach it.
 
 use std::io;
 
-use super::{opens, paths, process_files};
-use crate::supervisor::det::observe;
+use super::{paths, process_files, walk};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -18,12 +17,32 @@ pub(super) fn readlink(_: &mut World, task: &mut Task) -> io::Result<Entry> {
     Ok(Entry::Pass)
 }
 
-/// `symlink`, `symlinkat`: no other name for a file of `/proc` that is told in another form than the kernel's.
+/// `symlink`, `symlinkat`: one that may lead out of the job's own directories makes names mean something else than they
+/// say, so that all of them are looked up from then on.
 pub(super) fn symlink(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let target = task.read_text(task.argument(0), paths::MAX)?;
-    if target.windows(5).any(|part| part == b"proc/") && opens::has_our_name(&target) {
-        observe::denied(world, task, libc::EACCES);
-        return Err(io::Error::from_raw_os_error(libc::EACCES));
+    let goes_up = target.split(|byte| *byte == b'/').any(|part| part == b"..");
+    let is_plain = |start: &[u8]| target.starts_with(start);
+    let stays = match target.first() {
+        Some(b'/') => is_plain(b"/usr/") || is_plain(b"/work/") || is_plain(b"/tmp/"),
+        Some(_) | None => true,
+    };
+    if goes_up || !stays {
+        world.virt.indirect = true;
+    }
+    Ok(Entry::Pass)
+}
+
+/// `chdir`: from `/`, `/proc` and `/dev`, or below them, relative names are not what they seem either.
+pub(super) fn chdir(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let path = task.read_text(task.argument(0), paths::MAX)?;
+    if walk::names_the_systems(&path) || world.virt.indirect {
+        world.virt.indirect = true;
+        return Ok(Entry::Pass);
+    }
+    let start = paths::absolute(world, task, libc::AT_FDCWD, &path)?;
+    if walk::names_the_systems(&start) {
+        world.virt.indirect = true;
     }
     Ok(Entry::Pass)
 }

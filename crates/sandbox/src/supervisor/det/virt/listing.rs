@@ -11,10 +11,14 @@ use std::collections::BTreeMap;
 
 /// Most entries of one list; a job cannot have more files than this in one directory and read them all.
 const INDEX_BITS: u32 = 20;
+/// The same as a number.
+pub(in super::super) const MOST: usize = 1 << INDEX_BITS;
 /// List numbers come round after so many; positions stay below 2^40, which every file system takes.
 const LISTS: u64 = 1 << 20;
 /// Lists that are kept for readers in the middle.
 const KEPT: usize = 32;
+/// Entries of all lists together that are kept, but for the one that was made last.
+const KEPT_ENTRIES: usize = 1 << 17;
 /// Bytes of a `linux_dirent64` before its name.
 const HEAD_64: usize = 19;
 /// Bytes of a `linux_dirent` before its name.
@@ -86,9 +90,13 @@ impl Listings {
 
     fn keep(&mut self, mut entries: Vec<Entry>) -> u64 {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
-        entries.truncate(1 << INDEX_BITS);
-        while self.kept.len() >= KEPT {
-            self.kept.pop_first();
+        entries.truncate(MOST);
+        let mut all = entries.len() + self.kept.values().map(Vec::len).sum::<usize>();
+        while self.kept.len() >= KEPT || all > KEPT_ENTRIES {
+            let Some((_, oldest)) = self.kept.pop_first() else {
+                break;
+            };
+            all -= oldest.len();
         }
         self.made = self.made % (LISTS - 1) + 1;
         self.kept.insert(self.made, entries);

@@ -79,6 +79,12 @@ pub(in super::super) fn is_machines_limit(resource: u32) -> bool {
     .contains(&resource)
 }
 
+/// Limits that a job may set as it likes, without effect: they count real time, or are the sandbox's where that has no
+/// better means.
+pub(in super::super) fn is_without_effect(resource: u32) -> bool {
+    [libc::RLIMIT_CPU, libc::RLIMIT_RTTIME, libc::RLIMIT_DATA].contains(&resource)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

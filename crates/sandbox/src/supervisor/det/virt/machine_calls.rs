@@ -102,6 +102,9 @@ fn exists(world: &World, task: &Task) -> bool {
 
 /// `prlimit64`: limits that come from the machine are none.
 pub(super) fn prlimit(_: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if task.argument(2) != 0 && machine::is_without_effect(resource(task, 1)) {
+        task.set_argument(2, 0);
+    }
     let is_asked = task.argument(3) != 0 && machine::is_machines_limit(resource(task, 1));
     Ok(if is_asked {
         Entry::Make(limit_seen)
@@ -115,6 +118,15 @@ pub(super) fn getrlimit(_: &mut World, task: &mut Task) -> io::Result<Entry> {
     let is_asked = machine::is_machines_limit(resource(task, 0));
     Ok(if is_asked {
         Entry::Make(limit_seen)
+    } else {
+        Entry::Pass
+    })
+}
+
+/// `setrlimit`.
+pub(super) fn setrlimit(_: &mut World, task: &mut Task) -> io::Result<Entry> {
+    Ok(if machine::is_without_effect(resource(task, 0)) {
+        Entry::Done(0)
     } else {
         Entry::Pass
     })

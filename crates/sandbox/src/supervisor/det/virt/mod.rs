@@ -20,6 +20,7 @@ mod process_files;
 mod random;
 mod stat;
 mod state;
+mod walk;
 
 pub(super) use random::executed;
 pub(super) use stat::{Place, Real};
@@ -34,16 +35,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_pread64, When::Blocking, random::read),
     Rule(libc::SYS_readv, When::Blocking, random::readv),
     Rule(libc::SYS_preadv, When::Blocking, random::readv),
-    Rule(libc::SYS_preadv2, When::Blocking, random::readv),
     Rule(libc::SYS_sendfile, When::Blocking, random::second_is_not_entropy),
-    Rule(
-        libc::SYS_copy_file_range,
-        When::Blocking,
-        random::first_is_not_entropy,
-    ),
     Rule(libc::SYS_open, When::Always, opens::open),
     Rule(libc::SYS_openat, When::Always, opens::open),
     Rule(libc::SYS_openat2, When::Always, opens::open),
+    Rule(libc::SYS_creat, When::Always, opens::creat),
+    Rule(libc::SYS_chdir, When::Always, links::chdir),
     Rule(libc::SYS_readlink, When::Always, links::readlink),
     Rule(libc::SYS_readlinkat, When::Always, links::readlink),
     Rule(libc::SYS_symlink, When::Always, links::symlink),
@@ -78,6 +75,7 @@ pub(super) const RULES: &[Rule] = &[
     ),
     Rule(libc::SYS_prlimit64, When::Always, machine_calls::prlimit),
     Rule(libc::SYS_getrlimit, When::Always, machine_calls::getrlimit),
+    Rule(libc::SYS_setrlimit, When::Always, machine_calls::setrlimit),
     Rule(libc::SYS_getpriority, When::Always, machine_calls::getpriority),
     Rule(libc::SYS_setpriority, When::Always, machine_calls::setpriority),
 ];

@@ -10,7 +10,8 @@ use sandrun_types::EntropySource;
 
 use super::paths;
 use super::process_files::{self, Form};
-use super::stat::Place;
+use super::stat::Real;
+use super::walk::{self, Manner};
 use crate::supervisor::det::clock::SECOND;
 use crate::supervisor::det::observe;
 use crate::supervisor::det::table::Entry;
@@ -31,90 +32,168 @@ enum Target {
     Process(String, String),
     /// What there is to know of an open file: its place below `/proc`.
     OpenFile(String),
+    /// Something of a process's that not every kernel has, or tells alike.
+    Absent,
 }
+
+/// What an open asks for.
+struct Asked {
+    dir: i32,
+    path_at: u64,
+    flags: i32,
+    resolve: u64,
+}
+
+/// Flags of `openat2`'s `resolve`.
+const NO_MAGIC_LINKS: u64 = 2;
+const NO_LINKS: u64 = 4;
+const BENEATH: u64 = 8;
+const IN_ROOT: u64 = 16;
+const CACHED: u64 = 32;
 
 /// `open`, `openat`, `openat2`.
 pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    let (dir, path_at, flags) = match task.call() {
-        libc::SYS_open => (libc::AT_FDCWD, task.argument(0), task.int(1)),
+    let asked = asked(task)?;
+    if asked.resolve & CACHED != 0 {
+        // What the machine remembers is its own matter: this asks to be asked again without it.
+        return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+    }
+    let answer = decide(world, task, &asked)?;
+    // A rename anywhere on the machine makes the kernel unsure of a path that must not leave its directory.
+    if matches!(answer, Entry::Pass) && asked.resolve & (BENEATH | IN_ROOT) != 0 {
+        return Ok(Entry::Watch(again_if_unsure));
+    }
+    Ok(answer)
+}
+
+/// `creat`: what it opens is written, so that none of our files is meant.
+pub(super) fn creat(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+    Ok(Entry::Pass)
+}
+
+fn asked(task: &Task) -> io::Result<Asked> {
+    Ok(match task.call() {
+        libc::SYS_open => Asked {
+            dir: libc::AT_FDCWD,
+            path_at: task.argument(0),
+            flags: task.int(1),
+            resolve: 0,
+        },
         libc::SYS_openat2 => {
-            let how = task.read_u64(task.argument(2))?;
-            (
-                task.int(0),
-                task.argument(1),
-                i32::try_from(how).unwrap_or(libc::O_PATH),
-            )
+            let how = task.argument(2);
+            Asked {
+                dir: task.int(0),
+                path_at: task.argument(1),
+                flags: i32::try_from(task.read_u64(how)?).unwrap_or(libc::O_PATH),
+                resolve: task.read_u64(how.saturating_add(16))?,
+            }
         }
-        _ => (task.int(0), task.argument(1), task.int(2)),
-    };
-    let path = task.read_text(path_at, paths::MAX)?;
-    if !may_be_virtual(&path) || flags & libc::O_PATH != 0 {
+        _ => Asked {
+            dir: task.int(0),
+            path_at: task.argument(1),
+            flags: task.int(2),
+            resolve: 0,
+        },
+    })
+}
+
+fn again_if_unsure(_: &mut World, task: &mut Task) -> io::Result<()> {
+    task.retry = task.result() == -i64::from(libc::EAGAIN);
+    Ok(())
+}
+
+fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry> {
+    let path = task.read_text(asked.path_at, paths::MAX)?;
+    let is_plain_system = path.starts_with(b"/usr/") && !goes_up(&path);
+    if is_plain_system || !world.virt.indirect && asked.resolve == 0 && !may_be_virtual(&path) {
         return Ok(Entry::Pass);
     }
-    let path = paths::absolute(world, task, dir, &path)?;
-    let Some(target) = target(&path, task) else {
-        return not_by_another_name(world, task, &path, flags);
+    let manner = Manner {
+        follow: asked.flags & libc::O_NOFOLLOW == 0 && asked.resolve & NO_LINKS == 0,
+        in_root: asked.resolve & IN_ROOT != 0,
     };
+    // What cannot be walked to, the kernel itself has an error for.
+    let Ok(path) = walk::canonical(world, task, asked.dir, &path, manner) else {
+        return Ok(Entry::Pass);
+    };
+    let Some(target) = target(&path, task) else {
+        // A directory of the system's, from which names are not what they seem.
+        if walk::names_the_systems(&path) && is_directory(world, task, &path) {
+            world.virt.indirect = true;
+        }
+        return Ok(Entry::Pass);
+    };
+    if asked.flags & libc::O_PATH != 0 {
+        return Ok(Entry::Pass);
+    }
     if target == Target::Entropy {
         // From now on reads of this process, and of those that it makes, are looked at.
         world.virt.device_opened = true;
         return Ok(world.trace_blocking(task)?.unwrap_or(Entry::Pass));
     }
-    // What is written to them is the kernel's matter.
-    if flags & (libc::O_ACCMODE | libc::O_DIRECTORY) != 0 {
-        return Ok(Entry::Pass);
+    virtual_file(world, task, asked, &target)
+}
+
+fn virtual_file(world: &mut World, task: &mut Task, asked: &Asked, target: &Target) -> io::Result<Entry> {
+    let refuse = |error| Err(io::Error::from_raw_os_error(error));
+    if asked.resolve & !NO_MAGIC_LINKS & !IN_ROOT != 0 {
+        // No directory of the job's own holds them.
+        return refuse(libc::EXDEV);
     }
-    let Some(content) = content(world, task, &target)? else {
+    let Some(content) = content(world, task, target)? else {
+        if is_directory_of(target) {
+            world.virt.indirect = true;
+        }
         return Ok(Entry::Pass);
     };
-    let cloexec = if flags & libc::O_CLOEXEC == 0 { 0 } else { 1 };
+    if asked.flags & libc::O_DIRECTORY != 0 {
+        return refuse(libc::ENOTDIR);
+    }
+    if asked.flags & libc::O_ACCMODE != libc::O_RDONLY {
+        observe::denied(world, task, libc::EACCES);
+        return refuse(libc::EACCES);
+    }
+    let cloexec = if asked.flags & libc::O_CLOEXEC == 0 { 0 } else { 1 };
     world.virt.opening.insert(task.id, content);
     task.registers.orig_rax = u64::try_from(libc::SYS_memfd_create).unwrap_or(0);
-    task.set_argument(0, path_at);
+    task.set_argument(0, asked.path_at);
     task.set_argument(1, cloexec);
     Ok(Entry::Make(opened))
+}
+
+/// Whether it is a directory of a process's, from which names are not what they seem.
+fn is_directory_of(target: &Target) -> bool {
+    matches!(target, Target::Process(_, name) if ["cwd", "root", "task"].contains(&name.as_str()))
+}
+
+fn is_directory(world: &mut World, task: &Task, path: &[u8]) -> bool {
+    let file = paths::open(world, task, path, false).and_then(|file| Real::of(&file));
+    file.is_ok_and(|real| real.mode & libc::S_IFMT == libc::S_IFDIR)
+}
+
+fn goes_up(path: &[u8]) -> bool {
+    path.windows(3).any(|part| part == b"/..") || path.starts_with(b"..")
 }
 
 /// A quick look at a path that a task names: whether it may be one of ours.
 fn may_be_virtual(path: &[u8]) -> bool {
     let starts = |start: &[u8]| path.starts_with(start);
-    if starts(b"/proc/") || starts(b"/dev/") || path == b"/etc/mtab" {
-        return true;
-    }
-    let is_plain_system = starts(b"/usr/") && !path.windows(3).any(|part| part == b"/..");
-    !is_plain_system && has_our_name(path)
+    starts(b"/proc/")
+        || starts(b"/dev/")
+        || path == b"/etc/mtab"
+        || path == b"/"
+        || goes_up(path)
+        || has_our_name(path)
 }
 
 /// Whether the last part of a path is a name of ours.
-pub(super) fn has_our_name(path: &[u8]) -> bool {
+fn has_our_name(path: &[u8]) -> bool {
     let last = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
     let name = std::str::from_utf8(last).unwrap_or_default();
-    matches!(name, "random" | "urandom" | "uuid" | "boot_id" | "uptime")
-        || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent))
-}
-
-/// A file of `/proc` by a detour (through a link to its directory, through `/proc/<id>/root`) would be the kernel's own:
-/// it is refused. Any other file by a name of ours is what it is.
-fn not_by_another_name(world: &mut World, task: &Task, path: &[u8], flags: i32) -> io::Result<Entry> {
-    if !has_our_name(path) {
-        return Ok(Entry::Pass);
-    }
-    let absent = Err(io::Error::from_raw_os_error(libc::ENOENT));
-    let Ok(file) = paths::open(world, task, path, true) else {
-        // What cannot be found from here is not there, and then the job is told so, or lies behind a link that is
-        // another for every process, as `/proc/self` is.
-        return if flags & libc::O_CREAT == 0 {
-            absent
-        } else {
-            Ok(Entry::Pass)
-        };
-    };
-    let (real, place) = world.look_at(task, &file)?;
-    if place == Place::Proc && real.mode & libc::S_IFMT == libc::S_IFREG {
-        observe::denied(world, task, libc::ENOENT);
-        return absent;
-    }
-    Ok(Entry::Pass)
+    matches!(
+        name,
+        "random" | "urandom" | "uuid" | "boot_id" | "uptime" | "proc" | "dev"
+    ) || process_files::form(name).is_some_and(|form| !matches!(form, Form::Absent))
 }
 
 /// What an absolute path stands for.
@@ -146,6 +225,9 @@ fn target(path: &[u8], task: &Task) -> Option<Target> {
             let directory = format!("{}/task/{}", number(process)?, number(thread)?);
             Some(Target::Process(directory, (*name).to_owned()))
         }
+        [_, "fd" | "cwd" | "root", ..] | [_, "task", _] => None,
+        [_, "task", _, "fd" | "fdinfo" | "cwd" | "root", ..] => None,
+        [process, _, _, ..] if number(process).is_some() => Some(Target::Absent),
         _ => None,
     }
 }
@@ -154,6 +236,7 @@ fn target(path: &[u8], task: &Task) -> Option<Target> {
 fn content(world: &mut World, task: &Task, target: &Target) -> io::Result<Option<Vec<u8>>> {
     Ok(match target {
         Target::Entropy => None,
+        Target::Absent => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
         Target::Uuid => {
             let text = world.entropy().uuid(task.process);
             observe::drawn(world, task, EntropySource::Device, 16);
@@ -188,6 +271,10 @@ fn process_file(world: &mut World, task: &Task, directory: &str, name: &str) -> 
         None if is_first && (name == "cmdline" || name == "comm") => Vec::new(),
         None => return Ok(None),
         Some(Form::Absent) => return Err(io::Error::from_raw_os_error(libc::ENOENT)),
+        // the sandbox's own process lets nobody see where it lies
+        Some(Form::Auxiliary | Form::Mappings { .. }) if is_first => {
+            return Err(io::Error::from_raw_os_error(libc::EACCES));
+        }
         Some(Form::Fixed(text)) => {
             // Of a process that there is.
             real(world, &format!("{directory}/comm"))?;
@@ -235,7 +322,6 @@ mod tests {
     #[test]
     fn only_names_of_ours_are_looked_at() {
         for path in [
-            "/usr/lib/python3.11/stat",
             "/work/main.py",
             "data/table.csv",
             "/usr/lib/libc.so.6",
@@ -249,6 +335,7 @@ mod tests {
             "self/maps",
             "/dev/urandom",
             "/usr/../proc/self/stat",
+            "../proc/kallsyms",
             "//proc/uptime",
         ] {
             assert!(may_be_virtual(path.as_bytes()), "{path}");

@@ -11,6 +11,9 @@ use crate::supervisor::det::{Task, World};
 /// Longest path.
 pub(in super::super) const MAX: usize = 4096;
 
+/// What a directory is called whose path is longer than [`MAX`].
+const DEEP: &[u8] = b"/(too deep)";
+
 /// The directory that a task is in.
 fn current(world: &World, task: &Task) -> io::Result<Vec<u8>> {
     link(world, &format!("{}/cwd", task.id))
@@ -27,13 +30,18 @@ pub(in super::super) fn link(world: &World, name: &str) -> io::Result<Vec<u8>> {
 }
 
 /// The path that a task names relative to `dir` (or `AT_FDCWD`), absolute but otherwise as it is.
-fn joined(world: &World, task: &Task, dir: i32, path: &[u8]) -> io::Result<Vec<u8>> {
+pub(super) fn joined(world: &World, task: &Task, dir: i32, path: &[u8]) -> io::Result<Vec<u8>> {
     if path.first() == Some(&b'/') {
         return Ok(path.to_vec());
     }
-    let mut whole = match dir {
-        libc::AT_FDCWD => current(world, task)?,
-        fd => of_file(world, task, fd)?,
+    let start = match dir {
+        libc::AT_FDCWD => current(world, task),
+        fd => of_file(world, task, fd),
+    };
+    let mut whole = match start {
+        // what is done there works, but there is no name for it
+        Err(error) if error.raw_os_error() == Some(libc::ENAMETOOLONG) => DEEP.to_vec(),
+        start => start?,
     };
     if !path.is_empty() {
         whole.push(b'/');
@@ -104,7 +112,21 @@ pub(in super::super) fn open(
     let flags = if follow { flags } else { flags | OFlags::NOFOLLOW };
     let path = CString::new(path)?;
     let root = world.root(task)?;
-    Ok(openat2(root, path, flags, Mode::empty(), ResolveFlags::IN_ROOT)?)
+    Ok(resolved(|| {
+        openat2(root, path.as_c_str(), flags, Mode::empty(), ResolveFlags::IN_ROOT)
+    })?)
+}
+
+/// Asks again as long as a rename anywhere on the machine keeps the kernel from being sure of the path.
+pub(in super::super) fn resolved<T>(mut ask: impl FnMut() -> rustix::io::Result<T>) -> rustix::io::Result<T> {
+    const MOST: u32 = 10_000;
+    for _ in 0..MOST {
+        match ask() {
+            Err(rustix::io::Errno::AGAIN) => std::thread::yield_now(),
+            other => return other,
+        }
+    }
+    ask()
 }
 
 #[cfg(test)]

@@ -78,12 +78,7 @@ pub(super) fn readv(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     Ok(Entry::Done(total))
 }
 
-/// Copying inside the kernel, from the file of argument 0, works for no entropy: programs then read it.
-pub(super) fn first_is_not_entropy(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    Ok(refused(world, task, 0))
-}
-
-/// The same for argument 1.
+/// Copying inside the kernel, from the file of argument 1, works for no entropy: programs then read it.
 pub(super) fn second_is_not_entropy(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     Ok(refused(world, task, 1))
 }

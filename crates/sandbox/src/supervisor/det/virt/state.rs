@@ -28,6 +28,8 @@ pub(in crate::supervisor) struct State {
     root: Option<OwnedFd>,
     /// Whether anybody has opened a device of entropy.
     pub(super) device_opened: bool,
+    /// A name may lead to `/proc` or `/dev` without saying so: by a link that the job has made, or from a directory.
+    pub(super) indirect: bool,
     /// What processes have set as their niceness.
     pub(super) niceness: BTreeMap<TaskId, i32>,
     /// What the files that tasks are opening will hold.
@@ -44,6 +46,7 @@ impl Default for State {
             places: None,
             root: None,
             device_opened: false,
+            indirect: false,
             niceness: BTreeMap::new(),
             opening: BTreeMap::new(),
         }
