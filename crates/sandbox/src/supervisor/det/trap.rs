@@ -3,7 +3,7 @@
 use std::io;
 
 use super::run::{Engine, Step};
-use super::task::{Next, Task, TaskId};
+use super::task::{Next, Task};
 use super::virt;
 use crate::sys::trace::{self, HostId, Report};
 use crate::wire::End;
