@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::{Done, Job};
-use sandrun_sandbox::Class;
+use sandrun_sandbox::{Class, Limits};
 use sandrun_types::RunOutcome;
 
 /// Runs a job some times: its end, after it was the same each time.
@@ -21,6 +21,7 @@ fn same(job: &Job) -> Done {
             done.stdout(),
             done.stderr(),
             done.report.exit_code,
+            done.report.explanation.clone(),
             done.report.trace_root.to_string(),
         ));
         last = Some(done);
@@ -30,15 +31,17 @@ fn same(job: &Job) -> Done {
 }
 
 fn python(text: &str) -> Job {
-    Job::python(text)
-        .class(Class::Det)
-        .limits(|limits| limits.processes = 64)
+    Job::python(text).class(Class::Det).limits(roomy)
 }
 
 fn bash(text: &str) -> Job {
-    Job::bash(text)
-        .class(Class::Det)
-        .limits(|limits| limits.processes = 64)
+    Job::bash(text).class(Class::Det).limits(roomy)
+}
+
+/// A busy machine takes its time.
+fn roomy(limits: &mut Limits) {
+    limits.processes = 64;
+    limits.wall = Duration::from_secs(100);
 }
 
 #[test]
@@ -202,6 +205,74 @@ ctypes.CDLL(None).syscall(60, 0)
         "{}",
         done.stderr()
     );
+}
+
+#[test]
+fn threads_without_their_leader_still_use_pipes() {
+    let done = same(&python(
+        r"
+import ctypes, os, select, threading, time
+ends = os.pipe()
+def read():
+    print(select.select([ends[0]], [], [], 5)[0] == [ends[0]])
+    while data := os.read(ends[0], 100): print(data, time.monotonic())
+    print(os.popen('echo a child').read(), len(os.listdir('/proc/self/fd')), flush=True)
+def write():
+    for n in range(5):
+        time.sleep(0.01)
+        os.write(ends[1], b'%d' % n)
+    os.close(ends[1])
+for body in read, write: threading.Thread(target=body).start()
+ctypes.CDLL(None).syscall(60, 6)
+",
+    ));
+    assert_eq!(done.report.exit_code, 6, "{}", done.stderr());
+    assert!(done.stdout().contains("a child\n"), "{}", done.stdout());
+}
+
+#[test]
+fn many_messages_at_once_and_pages_that_may_be_taken_are_no_chance() {
+    let done = same(&python(
+        r"
+import ctypes, errno, mmap, socket, threading, time
+libc = ctypes.CDLL(None, use_errno=True)
+class Piece(ctypes.Structure): _fields_ = [('at', ctypes.c_void_p), ('length', ctypes.c_size_t)]
+class Message(ctypes.Structure):
+    _fields_ = [('name', ctypes.c_void_p), ('namelen', ctypes.c_uint), ('pieces', ctypes.POINTER(Piece)),
+                ('count', ctypes.c_size_t), ('control', ctypes.c_void_p), ('controllen', ctypes.c_size_t),
+                ('flags', ctypes.c_int), ('done', ctypes.c_uint)]
+text = ctypes.create_string_buffer(b'message', 64)
+pieces = [Piece(ctypes.addressof(text), 7) for _ in range(5)]
+many = (Message * 5)(*[Message(pieces=ctypes.pointer(piece), count=1) for piece in pieces])
+a, b = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+def send():
+    time.sleep(0.01)
+    left = 30
+    while left: left -= libc.sendmmsg(a.fileno(), many, min(left, 5), 0)
+thread = threading.Thread(target=send)
+thread.start()
+got = 0
+while got < 30:
+    got += libc.recvmmsg(b.fileno(), many, 4, 0, None)
+    print(got, time.monotonic())
+    time.sleep(0.001)
+thread.join()
+print(libc.recvmmsg(b.fileno(), many, 1, 0, (ctypes.c_long * 2)(0, 5000000)), ctypes.get_errno() == errno.EAGAIN)
+pages = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+pages.write(b'x' * (1 << 20))
+pages.madvise(8)
+print(pages[:2] + pages[-2:])
+print(libc.syscall(289, -1, ctypes.byref(ctypes.c_ulong(1)), 8, 0), ctypes.get_errno() == errno.ENOSYS)
+",
+    ));
+    assert!(
+        done.stdout()
+            .ends_with("-1 True\nb'\\x00\\x00\\x00\\x00'\n-1 True\n"),
+        "{} {}",
+        done.stdout(),
+        done.stderr()
+    );
+    assert_eq!(done.report.exit_code, 0, "{}", done.stderr());
 }
 
 #[test]

@@ -5,6 +5,8 @@ mod ending;
 mod files;
 mod futex;
 mod locks;
+mod messages;
+mod pages;
 mod pipes;
 mod polling;
 mod refused;
@@ -27,6 +29,8 @@ pub(super) const RULES: &[&[Rule]] = &[
     files::RULES,
     futex::RULES,
     locks::RULES,
+    messages::RULES,
+    pages::RULES,
     pipes::RULES,
     polling::RULES,
     refused::RULES,

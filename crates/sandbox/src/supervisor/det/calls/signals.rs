@@ -3,6 +3,7 @@
 use std::io;
 
 use super::sleep::timespec;
+use crate::supervisor::det::observe;
 use crate::supervisor::det::signal::mask;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
@@ -19,6 +20,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_pause, When::Always, pause),
     Rule(libc::SYS_rt_sigsuspend, When::Always, sigsuspend),
     Rule(libc::SYS_rt_sigtimedwait, When::Always, sigtimedwait),
+    Rule(libc::SYS_signalfd, When::Always, signalfd),
+    Rule(libc::SYS_signalfd4, When::Always, signalfd),
 ];
 
 fn kill(_: &mut World, _: &mut Task) -> io::Result<Entry> {
@@ -46,6 +49,12 @@ fn sent(world: &mut World, task: &mut Task) -> io::Result<()> {
         _ => {}
     }
     Ok(())
+}
+
+/// Whether such a file is ready depends on who looks: only its own task could, and that does not run.
+fn signalfd(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    observe::denied(world, task, libc::ENOSYS);
+    Err(io::Error::from_raw_os_error(libc::ENOSYS))
 }
 
 fn pause(world: &mut World, task: &mut Task) -> io::Result<Entry> {
