@@ -271,10 +271,9 @@ fn processes_tell_nothing_of_the_machine() {
          print(os.readlink('ns/mnt'), os.readlink('fd/1'))\n\
          os.symlink('/proc/self', 'link') if os.chdir('/work') is None else 0\n\
          for f in ['link/stat', '/work/link/status', os.path.join('/proc/self/root', 'proc/self/stat'), '/proc/self/cwd/link/maps']:\n\
-         \x20   try: open(f); print('opened', f)\n\
+         \x20   try: print(open(f).read())\n\
          \x20   except OSError as e: print(e)\n\
-         try: os.symlink('/proc/self/stat', 'x'); print('linked')\n\
-         except OSError as e: print(e)\n\
+         os.symlink('/proc/self/stat', 'x'); print(open('x').read())\n\
          open('status', 'w').write('mine'); assert open('status').read() == 'mine'\n\
          import threading\n\
          threading.Thread(target=lambda: print(open('/proc/thread-self/stat').read())).start()\n",
@@ -283,7 +282,6 @@ fn processes_tell_nothing_of_the_machine() {
     let out = text(&done);
     assert_eq!(done.report.exit_code, 0, "{out}");
     assert!(!out.contains("sandrun-supervi"), "{out}");
-    assert!(!out.contains("opened ") && !out.contains("linked"), "{out}");
 }
 
 #[test]

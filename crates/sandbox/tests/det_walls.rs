@@ -271,3 +271,81 @@ for turn in range(40):
     ));
     assert_eq!(done.stdout().lines().count(), 40, "{}", done.stderr());
 }
+
+#[test]
+fn files_are_found_after_the_leaders_death() {
+    let done = same(Job::python(
+        r"
+import ctypes, os, threading, time, socket
+def later():
+    time.sleep(0.1)
+    r, w = os.pipe(); a, b = socket.socketpair()
+    def write():
+        time.sleep(0.01); os.write(w, b'pipe'); b.send(b'socket')
+    threading.Thread(target=write).start()
+    os.write(1, os.read(r, 9) + a.recv(9) + os.urandom(4).hex().encode() + b'\n')
+    open('file', 'w').write('text')
+    os.write(1, repr((os.stat('file').st_size, os.listdir(), os.fstat(r).st_ino)).encode())
+    os._exit(5)
+threading.Thread(target=later).start()
+ctypes.CDLL(None).syscall(60, 0)
+",
+    ));
+    assert_eq!(done.report.exit_code, 5, "{} {}", done.stdout(), done.stderr());
+    assert!(done.stdout().starts_with("pipesocket"), "{}", done.stdout());
+}
+
+/// Whoever stops processes of the machine and lets them go on again changes nothing of what a job sees.
+#[test]
+fn a_stop_from_outside_is_none_of_the_jobs() {
+    let mark = format!("stopped-{}", std::process::id());
+    let mut job = Job::python(
+        r"
+import signal, threading, time
+signal.signal(signal.SIGCONT, lambda *_: print('continued'))
+def work():
+    for _ in range(3000): time.sleep(0.0001)
+threads = [threading.Thread(target=work) for _ in range(3)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print('over', time.time())
+",
+    );
+    job.env.insert("MARK".to_owned(), mark.clone());
+    let job = job.class(Class::Det);
+    let (quiet, stopped, stops) = std::thread::scope(|scope| {
+        let quiet = job.run();
+        let run = scope.spawn(|| job.run());
+        let mut stops = 0;
+        while !run.is_finished() {
+            stops += stop_and_go(&mark);
+        }
+        (quiet, run.join().unwrap(), stops)
+    });
+    assert!(stops > 0);
+    assert_eq!(quiet.stdout(), stopped.stdout());
+    assert_eq!(quiet.report.trace_root, stopped.report.trace_root);
+    assert!(stopped.stdout().starts_with("over"), "{}", stopped.stderr());
+}
+
+/// Stops the processes whose environment holds this, and lets them go on; how many there were.
+fn stop_and_go(mark: &str) -> usize {
+    use rustix::process::{Pid, Signal, kill_process};
+    let names = std::fs::read_dir("/proc").unwrap().flatten();
+    let pids = names.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
+    let mut count = 0;
+    for pid in pids {
+        let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+        let is_ours = environment
+            .windows(mark.len())
+            .any(|window| window == mark.as_bytes());
+        let Some(process) = Pid::from_raw(pid).filter(|_| is_ours) else {
+            continue;
+        };
+        for signal in [Signal::STOP, Signal::CONT] {
+            count += usize::from(kill_process(process, signal).is_ok());
+            std::thread::yield_now();
+        }
+    }
+    count
+}

@@ -231,6 +231,9 @@ impl<'a> Supervision<'a> {
         let mut events = EventSender::new(socket.as_fd());
         let attached = det::attach(init).and_then(|()| {
             settle(job, init, det)?;
+            // it looks at the job's files through copies of its own
+            let most = sys::get_hard_rlimit(libc::RLIMIT_NOFILE)?;
+            sys::set_rlimit(libc::RLIMIT_NOFILE, most)?;
             sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
             send(notes.as_fd(), &(), &[])
         });

@@ -71,6 +71,17 @@ pub(crate) fn set_registers(task: HostId, registers: &Registers) -> io::Result<(
     check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, task, 0_usize, ptr::from_ref(registers)) }).map(drop)
 }
 
+/// Whether the signal that a task is about to get was sent by a process that the task's PID namespace does not hold.
+pub(crate) fn is_from_outside(task: HostId) -> io::Result<bool> {
+    // SAFETY: the structure is plain data for which zeros are a value.
+    let mut information: libc::siginfo_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the type that this request fills.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, task, 0_usize, &raw mut information) })?;
+    let is_sent = matches!(information.si_code, libc::SI_USER | libc::SI_TKILL);
+    // SAFETY: a signal with one of these codes has its sender's number there, which is zero for those outside.
+    Ok(is_sent && unsafe { information.si_pid() } == 0)
+}
+
 /// What a ptrace event says: the new task's number, or the former one.
 pub(crate) fn event_message(task: HostId) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;

@@ -62,7 +62,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_setpgid SYS_setsid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid
             SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid SYS_setresgid SYS_setfsuid
             SYS_setfsgid SYS_setgroups SYS_capget SYS_capset SYS_personality SYS_get_robust_list SYS_pidfd_open
-            SYS_sched_getparam SYS_sched_setparam SYS_sched_getscheduler SYS_sched_setscheduler
+            SYS_sched_getparam SYS_sched_setparam SYS_sched_setscheduler
             SYS_sched_get_priority_max SYS_sched_get_priority_min
         ],
     ),
@@ -129,6 +129,8 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     ),
     // a service's own groups cannot always be given up, so that nobody has any
     (Way::Always(0), calls![SYS_getgroups]),
+    // however the service itself is scheduled
+    (Way::Always(0), calls![SYS_sched_getscheduler]),
     // attributes that file systems have or have not
     (
         Way::Always(libc::EOPNOTSUPP),

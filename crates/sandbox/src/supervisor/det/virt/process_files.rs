@@ -279,13 +279,14 @@ pub(in super::super) fn link(text: &[u8], job: u64, inodes: &mut Inodes) -> Opti
     Some(format!("{kind}:[{}]", inodes.number(Inode { device, number })).into_bytes())
 }
 
-/// `/proc/<id>/fdinfo/<n>` without the numbers of mount and inode.
+/// `/proc/<id>/fdinfo/<n>` without the numbers of mount and inode, nor those of locks, events and watched files.
 pub(in super::super) fn open_file(text: &str) -> String {
     text.lines()
-        .map(|line| match line.split_once(':') {
-            Some(("mnt_id", _)) => "mnt_id:\t20\n".to_owned(),
-            Some(("ino", _)) => "ino:\t0\n".to_owned(),
-            _ => format!("{line}\n"),
+        .filter_map(|line| match line.split_once(':')? {
+            ("mnt_id", _) => Some("mnt_id:\t20\n".to_owned()),
+            ("ino", _) => Some("ino:\t0\n".to_owned()),
+            ("pos" | "flags" | "eventfd-count" | "sigmask" | "Pid" | "NSpid", _) => Some(format!("{line}\n")),
+            _ => None,
         })
         .collect()
 }

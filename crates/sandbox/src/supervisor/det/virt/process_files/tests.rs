@@ -129,7 +129,10 @@ fn the_first_process_has_one_name() {
 
 #[test]
 fn open_files_tell_no_mount() {
-    let text = open_file("pos:\t5\nflags:\t02\nmnt_id:\t77\nino:\t123\n");
+    let text = open_file(
+        "pos:\t5\nflags:\t02\nmnt_id:\t77\nino:\t123\neventfd-id: 4\ntfd:        3 events:       19 ino:a1\n\
+         it_value: (0, 49406829)\nlock:\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF\n",
+    );
     assert_eq!(text, "pos:\t5\nflags:\t02\nmnt_id:\t20\nino:\t0\n");
 }
 
