@@ -231,6 +231,7 @@ impl<'a> Supervision<'a> {
         let mut events = EventSender::new(socket.as_fd());
         let attached = det::attach(init).and_then(|()| {
             settle(job, init, det)?;
+            sys::trace::hear_no_stops()?;
             sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
             send(notes.as_fd(), &(), &[])
         });

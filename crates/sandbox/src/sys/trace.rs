@@ -70,6 +70,49 @@ pub(crate) fn set_registers(task: HostId, registers: &Registers) -> io::Result<(
     check(unsafe { libc::ptrace(libc::PTRACE_SETREGS, task, 0_usize, ptr::from_ref(registers)) }).map(drop)
 }
 
+/// Sets what a stopped task's call gives, and that it is not made: of a task that stands at a call's entry.
+pub(crate) fn answer(task: HostId, result: u64) -> io::Result<()> {
+    let place = |register: usize| register * size_of::<libc::c_ulong>();
+    let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let (rax, orig_rax) = (place(10), place(15));
+    request(libc::PTRACE_POKEUSER, task, rax, number(result))?;
+    request(libc::PTRACE_POKEUSER, task, orig_rax, usize::MAX)
+}
+
+/// Reads eight bytes of a stopped task's memory, whatever it may do there itself.
+pub(crate) fn peek(task: HostId, address: u64) -> io::Result<u64> {
+    let mut word = 0_u64;
+    // SAFETY: the pointer is to a local, which the kernel fills; the address is another process's, which it checks.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::c_long::from(libc::PTRACE_PEEKDATA),
+            libc::c_long::from(task),
+            address,
+            &raw mut word,
+        )
+    })?;
+    Ok(word)
+}
+
+/// Writes eight bytes of it.
+pub(crate) fn poke(task: HostId, address: u64, word: u64) -> io::Result<()> {
+    let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    request(libc::PTRACE_POKEDATA, task, number(address), number(word))
+}
+
+/// Lets the kernel send this process no signal where a task of it stops: whoever waits is told all the same.
+pub(crate) fn hear_no_stops() -> io::Result<()> {
+    // SAFETY: the structure is plain data for which zeros are a value: the default action.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_flags = libc::SA_NOCLDSTOP;
+    // SAFETY: the structure is a local of the right type.
+    check(libc::c_long::from(unsafe {
+        libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut())
+    }))
+    .map(drop)
+}
+
 /// What a ptrace event says: the new task's number, or the former one.
 pub(crate) fn event_message(task: HostId) -> io::Result<u64> {
     let mut message: libc::c_ulong = 0;

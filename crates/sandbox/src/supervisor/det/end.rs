@@ -38,6 +38,7 @@ impl Engine {
             {
                 world.release(parent);
             }
+            world.held.forget(task.process);
             observe::ended(world, task.process, status);
             world.wake_all(|on| matches!(on, On::Child | On::Others));
             world.timers.forget(task.process);

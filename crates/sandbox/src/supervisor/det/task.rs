@@ -42,6 +42,8 @@ pub(in crate::supervisor) struct Task {
     pub(super) next: Next,
     pub(super) registers: Registers,
     pub(super) changed: bool,
+    /// It stands at a call's entry, and the kernel has its registers as they are in `entry`.
+    pub(super) untouched: bool,
     /// The registers at the entry of the call that it is in.
     pub(super) entry: Registers,
     /// Set by an exit handler: the call has to be made again after this.
@@ -76,6 +78,7 @@ impl Task {
             next: Next::Run(0),
             registers,
             changed: false,
+            untouched: false,
             entry: registers,
             again: None,
             exits: Vec::new(),
@@ -191,22 +194,37 @@ impl Task {
     pub(super) fn fetch(&mut self) -> io::Result<()> {
         self.registers = trace::registers(self.host)?;
         self.changed = false;
+        self.untouched = false;
         Ok(())
     }
 
     /// The same at a call's exit, for a call whose arguments may have been changed.
     pub(super) fn fetch_exit(&mut self) -> io::Result<()> {
         self.registers = trace::registers(self.host)?;
+        self.untouched = false;
         self.restore_arguments();
         Ok(())
     }
 
     /// Stores changed registers.
     pub(super) fn store(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.changed) {
-            trace::set_registers(self.host, &self.registers)?;
+        let untouched = std::mem::take(&mut self.untouched);
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
         }
-        Ok(())
+        if untouched && self.is_answered_only() {
+            return trace::answer(self.host, self.registers.rax);
+        }
+        trace::set_registers(self.host, &self.registers)
+    }
+
+    /// Whether its registers are those of the call's entry but for the call's result.
+    fn is_answered_only(&self) -> bool {
+        let (now, entry) = (&self.registers, &self.entry);
+        now.orig_rax == u64::MAX
+            && (now.rdi, now.rsi, now.rdx) == (entry.rdi, entry.rsi, entry.rdx)
+            && (now.r10, now.r8, now.r9) == (entry.r10, entry.r8, entry.r9)
+            && (now.rip, now.rsp) == (entry.rip, entry.rsp)
     }
 
     /// Gives the argument registers back what they held at the call's entry.

@@ -60,8 +60,11 @@ fn is_open_file(task: &Task, flags: i32) -> io::Result<bool> {
 }
 
 fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> {
-    let file = world.file(task, fd)?;
+    let file = world.open_file(task, fd)?;
     let (real, place) = world.look_at(task, &file)?;
+    if place == Place::Job && real.mode & libc::S_IFMT == libc::S_IFREG {
+        world.held.keep(task.process, fd, &file);
+    }
     let is_source = place == Place::System
         && real.mode & libc::S_IFMT == libc::S_IFREG
         && stat::keeps_time(&paths::of_file(world, task, fd)?);

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
-use rustix::fs::{AtFlags, MemfdFlags, Timespec, Timestamps, fstat, memfd_create, utimensat};
+use rustix::fs::{AtFlags, MemfdFlags, Timespec, Timestamps, fstat, futimens, memfd_create, utimensat};
+use rustix::io::Errno;
 
 use sandrun_types::FileHash;
 
@@ -12,7 +14,7 @@ use super::entropy::Entropy;
 use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
 use super::listing::Listings;
 use super::paths;
-use super::stat::{self, Place, Places, Real, Told};
+use super::stat::{self, Place, Places, Real, Seen, Told};
 use crate::supervisor::det::clock::{Clock, SECOND};
 use crate::supervisor::det::task::TaskId;
 use crate::supervisor::det::{Task, World};
@@ -68,12 +70,12 @@ impl State {
     }
 
     /// The path of a file with one name, if it was asked since the last change of the tree.
-    pub(in super::super) fn path(&self, inode: Inode) -> Option<Vec<u8>> {
+    pub(in super::super) fn path(&self, inode: Inode) -> Option<Rc<[u8]>> {
         self.inodes.path(inode)
     }
 
     /// Keeps the path of a file with one name.
-    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &Rc<[u8]>) {
         self.inodes.keep_path(inode, path);
     }
 
@@ -154,7 +156,11 @@ impl World {
         real: &Real,
         keeps_time: bool,
     ) -> io::Result<Told> {
-        let (told, stamp) = self.tell_real(task, real, keeps_time)?;
+        let places = self.places(task)?;
+        let clock = &mut self.clock;
+        let now = || file_time(clock);
+        let seen = Seen::Open { keeps_time };
+        let (told, stamp) = stat::tell(real, &places, &mut self.virt.inodes, now, seen);
         if stamp == Stamp::Set {
             set_untouched(file)?;
         }
@@ -171,7 +177,8 @@ impl World {
         let places = self.places(task)?;
         let clock = &mut self.clock;
         let now = || file_time(clock);
-        Ok(stat::tell(real, &places, &mut self.virt.inodes, now, keeps_time))
+        let seen = Seen::ByName { keeps_time };
+        Ok(stat::tell(real, &places, &mut self.virt.inodes, now, seen))
     }
 
     /// Takes notice of what the job has written to an open file of its own.
@@ -180,7 +187,7 @@ impl World {
         let (_, stamp) = self
             .virt
             .inodes
-            .look(real.inode, real.modified, || file_time(clock));
+            .look(real.inode, (real.modified, real.is_empty()), || file_time(clock));
         if stamp == Stamp::Set {
             set_untouched(file)
         } else {
@@ -218,7 +225,11 @@ pub(in crate::supervisor) fn set_untouched(file: impl AsFd) -> io::Result<()> {
         last_access: time,
         last_modification: time,
     };
-    Ok(utimensat(file, "", &times, AtFlags::EMPTY_PATH)?)
+    match futimens(&file, &times) {
+        // it is open for its name only
+        Err(Errno::BADF) => Ok(utimensat(file, "", &times, AtFlags::EMPTY_PATH)?),
+        other => Ok(other?),
+    }
 }
 
 impl Real {
