@@ -64,6 +64,39 @@ pub(crate) fn registers(task: HostId) -> io::Result<Registers> {
     Ok(registers)
 }
 
+/// What a task that stands at a filter's stop is about to call, see `PTRACE_GET_SYSCALL_INFO` in ptrace(2).
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Calling {
+    kind: u8,
+    hole: [u8; 3],
+    architecture: u32,
+    /// Where it goes on.
+    pub(crate) instruction: u64,
+    /// Its stack.
+    pub(crate) stack: u64,
+    /// The call.
+    pub(crate) number: u64,
+    /// Its arguments.
+    pub(crate) arguments: [u64; 6],
+    data: u64,
+}
+
+/// The call at whose entry a task stands. `None` if it stands elsewhere, or if the kernel does not know how to tell.
+pub(crate) fn calling(task: HostId) -> io::Result<Option<Calling>> {
+    const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    const AT_A_FILTER: u8 = 3;
+    // SAFETY: the structure is plain data for which zeros are a value.
+    let mut calling: Calling = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the size that is named, which the kernel fills.
+    let told = check(unsafe { libc::ptrace(GET_SYSCALL_INFO, task, size_of::<Calling>(), &raw mut calling) });
+    match told {
+        Ok(_) => Ok((calling.kind == AT_A_FILTER).then_some(calling)),
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Sets the registers of a stopped task.
 pub(crate) fn set_registers(task: HostId, registers: &Registers) -> io::Result<()> {
     // SAFETY: the pointer is to a structure of the type that this request reads.

@@ -120,15 +120,27 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
     if !is_written && !is_read {
         return Ok(());
     }
+    let is_readable = flags & OFlags::RWMODE != OFlags::WRONLY && !flags.contains(OFlags::PATH);
+    let mut again = None;
+    if !is_readable
+        && real.links == 1
+        && world.virt.path(real.inode).is_none()
+        && let Some((path, file)) = paths::open_named(world, task, real.inode)
+    {
+        world.virt.keep_path(real.inode, &path);
+        again = Some(file);
+    }
     let path = path_of(world, task, fd, &real)?;
     let content = contents::of(world, (real.inode, real.size), Need::Now, |world| {
-        if flags & OFlags::RWMODE == OFlags::WRONLY || flags.contains(OFlags::PATH) {
-            let again = OFlags::RDONLY | OFlags::CLOEXEC;
-            let name = format!("{}/fd/{fd}", task.id);
-            Ok(Readable::Again(openat(&world.proc, name, again, Mode::empty())?))
-        } else {
-            Ok(Readable::Same(file))
+        if is_readable {
+            return Ok(Readable::Same(file));
         }
+        if let Some(file) = again.or_else(|| paths::open_again(world, task, &path, real.inode)) {
+            return Ok(Readable::Again(file));
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let name = format!("{}/fd/{fd}", task.id);
+        Ok(Readable::Again(openat(&world.proc, name, flags, Mode::empty())?))
     })?;
     let Some(content) = content else {
         return Ok(());

@@ -199,6 +199,11 @@ impl Inodes {
         self.changes += 1;
     }
 
+    /// Number of changes of the tree so far.
+    pub(in super::super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The path of a file with one name, if it was asked since the last change of the tree.
     pub(in super::super) fn path(&self, inode: Inode) -> Option<Rc<[u8]>> {
         let (changes, path) = self.records.get(&inode)?.path.as_ref()?;

@@ -49,6 +49,8 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     };
     let path = task.read_text(path_at, paths::MAX)?;
     if !may_be_virtual(&path) || flags & libc::O_PATH != 0 {
+        let writes = flags & libc::O_ACCMODE == libc::O_WRONLY;
+        task.named.replace(writes.then_some((dir, path)));
         return Ok(Entry::Pass);
     }
     let path = paths::absolute(world, task, dir, &path)?;

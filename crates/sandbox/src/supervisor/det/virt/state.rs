@@ -10,6 +10,7 @@ use rustix::io::Errno;
 
 use sandrun_types::FileHash;
 
+use super::constants::Constants;
 use super::entropy::Entropy;
 use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
 use super::listing::Listings;
@@ -26,6 +27,9 @@ pub(in crate::supervisor) struct State {
     entropy: Option<Entropy>,
     pub(super) inodes: Inodes,
     pub(super) listings: Listings,
+    pub(super) constants: Constants,
+    /// Processes' own directories, each with the number of changes of the tree before it was asked.
+    directories: BTreeMap<TaskId, (u64, Rc<[u8]>)>,
     places: Option<Places>,
     root: Option<OwnedFd>,
     /// Whether anybody has opened a device of entropy.
@@ -43,6 +47,8 @@ impl Default for State {
             entropy: None,
             inodes: Inodes::new(FileTime { seconds, nanos: 0 }),
             listings: Listings::default(),
+            constants: Constants::default(),
+            directories: BTreeMap::new(),
             places: None,
             root: None,
             device_opened: false,
@@ -72,6 +78,23 @@ impl State {
     /// The path of a file with one name, if it was asked since the last change of the tree.
     pub(in super::super) fn path(&self, inode: Inode) -> Option<Rc<[u8]>> {
         self.inodes.path(inode)
+    }
+
+    /// The directory of a process, if it was asked since the last change of the tree.
+    pub(super) fn directory(&self, process: TaskId) -> Option<Rc<[u8]>> {
+        let (changes, path) = self.directories.get(&process)?;
+        (*changes == self.inodes.changes()).then(|| Rc::clone(path))
+    }
+
+    /// Keeps it.
+    pub(super) fn keep_directory(&mut self, process: TaskId, path: &Rc<[u8]>) {
+        let kept = (self.inodes.changes(), Rc::clone(path));
+        self.directories.insert(process, kept);
+    }
+
+    /// It is another one.
+    pub(super) fn forget_directory(&mut self, process: TaskId) {
+        self.directories.remove(&process);
     }
 
     /// Keeps the path of a file with one name.
