@@ -11,7 +11,7 @@ use crate::supervisor::cpuid_fingerprint;
 use crate::{environment, sys};
 
 /// Version of the tracer: raised by whatever makes a program see or do something else than before.
-const TRACER_VERSION: u32 = 1;
+const TRACER_VERSION: u32 = 2;
 /// Libraries that every program runs on: the loader, the C library, its mathematics, and the compilers' own.
 const LIBRARIES: [&str; 5] = [
     "ld-linux-x86-64.so.2",
