@@ -284,3 +284,60 @@ fn a_program_of_the_job_is_told_by_its_bytes() {
     });
     assert_eq!(program, Some(("/work/prog".to_owned(), FileHash::of(&bytes))));
 }
+
+#[test]
+fn files_are_named_by_where_they_are() {
+    let (done, events) = run(Job::python(
+        "import os\n\
+         def put(name, text):\n\
+         \x20   with open(name, 'w') as f: f.write(text)\n\
+         os.makedirs('a/b'); put('a/b/x', '1')\n\
+         os.chdir('a'); put('b/x', '2')\n\
+         os.rename('b', 'c'); put('c/../c/./y', '3')\n\
+         os.symlink('c', 'l'); put('l/z', '4'); os.link('c/z', 'h'); put('h', '5')\n\
+         for place in ['/work', '/tmp', '/work/a']:\n\
+         \x20   os.chdir(place); put('u', place)\n\
+         os.mkdir('/tmp/gone'); os.chdir('/tmp/gone'); put('v', '6')\n\
+         os.rename('/tmp/gone', '/tmp/found'); put('w', '7')\n",
+    ));
+    assert_eq!(done.report.exit_code, 0, "{}", done.stderr());
+    for (name, content) in [
+        ("/work/a/b/x", "1"),
+        ("/work/a/b/x", "2"),
+        ("/work/a/c/y", "3"),
+        ("/work/a/c/z", "4"),
+        ("/work/a/h", "5"),
+        ("/work/u", "/work"),
+        ("/tmp/u", "/tmp"),
+        ("/work/a/u", "/work/a"),
+        ("/tmp/gone/v", "6"),
+        ("/tmp/found/w", "7"),
+    ] {
+        place(&events, &written(name, content.as_bytes()));
+    }
+}
+
+#[test]
+fn a_number_stands_for_the_file_that_it_was_opened_for_last() {
+    let (done, events) = run(Job::python(
+        "import os\n\
+         stat = lambda fd: (os.fstat(fd).st_ino, os.fstat(fd).st_size)\n\
+         p = os.open('p', os.O_WRONLY | os.O_CREAT); first = stat(p)[0]\n\
+         os.write(p, b'12'); assert stat(p) == (first, 2)\n\
+         q = os.open('q', os.O_RDWR | os.O_CREAT); second = stat(q)[0]; assert second != first\n\
+         os.dup2(q, p); assert stat(p) == (second, 0)\n\
+         os.close(p); assert os.open('p', os.O_RDONLY) == p and stat(p) == (first, 2)\n\
+         os.closerange(3, 100); assert os.open('q', os.O_RDONLY) == 3 and stat(3) == (second, 0)\n\
+         child = os.fork()\n\
+         if child == 0:\n\
+         \x20   os.close(3); os.open('p', os.O_RDONLY); assert stat(3) == (first, 2); os._exit(7)\n\
+         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7 and stat(3) == (second, 0)\n\
+         time = lambda fd: os.fstat(fd).st_mtime_ns\n\
+         e = os.open('e', os.O_WRONLY | os.O_CREAT); began = time(e); assert time(e) == began\n\
+         os.close(e); e = os.open('e', os.O_WRONLY | os.O_TRUNC); emptied = time(e); assert emptied > began\n\
+         os.write(e, b'x'); assert time(e) > emptied\n",
+    ));
+    assert_eq!(done.report.exit_code, 0, "{}", done.stderr());
+    place(&events, &written("/work/p", b"12"));
+    place(&events, &read("/work/p", b"12"));
+}

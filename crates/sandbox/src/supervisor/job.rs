@@ -234,6 +234,7 @@ impl<'a> Supervision<'a> {
             // it looks at the job's files through copies of its own
             let most = sys::get_hard_rlimit(libc::RLIMIT_NOFILE)?;
             sys::set_rlimit(libc::RLIMIT_NOFILE, most)?;
+            sys::trace::hear_no_stops()?;
             sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
             send(notes.as_fd(), &(), &[])
         });

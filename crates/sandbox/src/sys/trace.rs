@@ -65,6 +65,39 @@ pub(crate) fn registers(task: HostId) -> io::Result<Registers> {
     Ok(registers)
 }
 
+/// What a task that stands at a filter's stop is about to call, see `PTRACE_GET_SYSCALL_INFO` in ptrace(2).
+#[derive(Debug, Clone, Copy)]
+#[repr(C)]
+pub(crate) struct Calling {
+    kind: u8,
+    hole: [u8; 3],
+    architecture: u32,
+    /// Where it goes on.
+    pub(crate) instruction: u64,
+    /// Its stack.
+    pub(crate) stack: u64,
+    /// The call.
+    pub(crate) number: u64,
+    /// Its arguments.
+    pub(crate) arguments: [u64; 6],
+    data: u64,
+}
+
+/// The call at whose entry a task stands. `None` if it stands elsewhere, or if the kernel does not know how to tell.
+pub(crate) fn calling(task: HostId) -> io::Result<Option<Calling>> {
+    const GET_SYSCALL_INFO: libc::c_uint = 0x420e;
+    const AT_A_FILTER: u8 = 3;
+    // SAFETY: the structure is plain data for which zeros are a value.
+    let mut calling: Calling = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is to a local of the size that is named, which the kernel fills.
+    let told = check(unsafe { libc::ptrace(GET_SYSCALL_INFO, task, size_of::<Calling>(), &raw mut calling) });
+    match told {
+        Ok(_) => Ok((calling.kind == AT_A_FILTER).then_some(calling)),
+        Err(error) if error.raw_os_error() == Some(libc::EIO) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
 /// Sets the registers of a stopped task.
 pub(crate) fn set_registers(task: HostId, registers: &Registers) -> io::Result<()> {
     // SAFETY: the pointer is to a structure of the type that this request reads.
@@ -80,6 +113,49 @@ pub(crate) fn is_from_outside(task: HostId) -> io::Result<bool> {
     let is_sent = matches!(information.si_code, libc::SI_USER | libc::SI_TKILL);
     // SAFETY: a signal with one of these codes has its sender's number there, which is zero for those outside.
     Ok(is_sent && unsafe { information.si_pid() } == 0)
+}
+
+/// Sets what a stopped task's call gives, and that it is not made: of a task that stands at a call's entry.
+pub(crate) fn answer(task: HostId, result: u64) -> io::Result<()> {
+    let place = |register: usize| register * size_of::<libc::c_ulong>();
+    let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    let (rax, orig_rax) = (place(10), place(15));
+    request(libc::PTRACE_POKEUSER, task, rax, number(result))?;
+    request(libc::PTRACE_POKEUSER, task, orig_rax, usize::MAX)
+}
+
+/// Reads eight bytes of a stopped task's memory, whatever it may do there itself.
+pub(crate) fn peek(task: HostId, address: u64) -> io::Result<u64> {
+    let mut word = 0_u64;
+    // SAFETY: the pointer is to a local, which the kernel fills; the address is another process's, which it checks.
+    check(unsafe {
+        libc::syscall(
+            libc::SYS_ptrace,
+            libc::c_long::from(libc::PTRACE_PEEKDATA),
+            libc::c_long::from(task),
+            address,
+            &raw mut word,
+        )
+    })?;
+    Ok(word)
+}
+
+/// Writes eight bytes of it.
+pub(crate) fn poke(task: HostId, address: u64, word: u64) -> io::Result<()> {
+    let number = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    request(libc::PTRACE_POKEDATA, task, number(address), number(word))
+}
+
+/// Lets the kernel send this process no signal where a task of it stops: whoever waits is told all the same.
+pub(crate) fn hear_no_stops() -> io::Result<()> {
+    // SAFETY: the structure is plain data for which zeros are a value: the default action.
+    let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+    action.sa_flags = libc::SA_NOCLDSTOP;
+    // SAFETY: the structure is a local of the right type.
+    check(libc::c_long::from(unsafe {
+        libc::sigaction(libc::SIGCHLD, &raw const action, ptr::null_mut())
+    }))
+    .map(drop)
 }
 
 /// What a ptrace event says: the new task's number, or the former one.

@@ -27,6 +27,8 @@ pub(in crate::supervisor) struct Clock {
     ahead: Option<(i32, u32)>,
     /// The address space whose page holds exactly what stands here.
     told: Option<u32>,
+    /// The address space that was told last when to ask, and what.
+    told_due: Option<(u32, u64)>,
 }
 
 impl Clock {
@@ -37,16 +39,16 @@ impl Clock {
             owed: 0,
             ahead: None,
             told: None,
+            told_due: None,
         }
     }
 
     /// Nanoseconds since the job's boot, which was a second before it started.
     pub(in crate::supervisor) fn now(&mut self) -> u64 {
         if let Some((host, _)) = self.ahead.take() {
-            let mut bytes = [0; 8];
             // a program that has unmapped its page has no clock any more
-            if memory::read(host, CLOCK_PAGE, &mut bytes).is_ok() {
-                self.now = self.now.max(u64::from_ne_bytes(bytes));
+            if let Ok(time) = memory::word(host, CLOCK_PAGE) {
+                self.now = self.now.max(time);
             }
         }
         if self.owed > 0 {
@@ -96,11 +98,13 @@ impl Clock {
     pub(super) fn lend(&mut self, task: &Task) -> io::Result<()> {
         if self.told != Some(task.space) {
             let now = self.now();
-            let mut bytes = [0; 16];
-            bytes[..8].copy_from_slice(&now.to_ne_bytes());
-            bytes[8..].copy_from_slice(&self.due.to_ne_bytes());
             // without its page it lives on, without a clock
-            let _ = memory::write(task.host, CLOCK_PAGE, &bytes);
+            let _ = memory::set_word(task.host, CLOCK_PAGE, now);
+            let due = Some((task.space, self.due));
+            if self.told_due != due {
+                let _ = memory::set_word(task.host, CLOCK_PAGE + 8, self.due);
+                self.told_due = due;
+            }
             self.told = Some(task.space);
         }
         self.ahead = Some((task.host, task.space));

@@ -57,6 +57,7 @@ impl Engine {
         {
             world.release(parent);
         }
+        world.held.forget(leader.process);
         observe::ended(world, leader.process, status);
         world.wake_all(|on| matches!(on, On::Child | On::Others));
         world.timers.forget(leader.process);

@@ -25,6 +25,7 @@ impl Engine {
             libc::SYS_vfork => libc::CLONE_VM | libc::CLONE_VFORK,
             _ => 0,
         };
+        self.world.held.cloned(flags);
         let id = self.world.new_id()?;
         let process = if flags & libc::CLONE_THREAD == 0 {
             id

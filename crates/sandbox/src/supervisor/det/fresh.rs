@@ -53,6 +53,7 @@ impl Engine {
         self.world.last_space += 1;
         task.space = self.world.last_space;
         task.exits.clear();
+        self.world.held.forget(task.process);
         self.world.timers.forget_posix(task.process);
         task.deadline = None;
         task.clear_at_exit = 0;

@@ -5,6 +5,10 @@ use std::io;
 use crate::sys::trace::{self, HostId};
 
 const PAGE: u64 = 4096;
+/// So much of a text is read at once.
+const PIECE: usize = 256;
+/// What is read most quickly.
+const WORD: u64 = 8;
 
 fn fault() -> io::Error {
     io::Error::from_raw_os_error(libc::EFAULT)
@@ -15,8 +19,32 @@ pub(super) fn read(host: HostId, address: u64, into: &mut [u8]) -> io::Result<()
     if into.is_empty() {
         return Ok(());
     }
+    let within = usize::try_from(address % WORD).unwrap_or(0);
+    if let Some(place) = within.checked_add(into.len()).filter(|end| *end <= 8) {
+        let word = word(host, address - address % WORD)?.to_ne_bytes();
+        into.copy_from_slice(&word[within..place]);
+        return Ok(());
+    }
     let read = trace::read_memory(host, address, into)?;
     if read == into.len() { Ok(()) } else { Err(fault()) }
+}
+
+/// Reads eight bytes, or fails with EFAULT (ESRCH where the task is gone).
+pub(super) fn word(host: HostId, address: u64) -> io::Result<u64> {
+    trace::peek(host, address).map_err(missing)
+}
+
+/// Writes eight bytes, likewise.
+pub(super) fn set_word(host: HostId, address: u64, word: u64) -> io::Result<()> {
+    trace::poke(host, address, word).map_err(missing)
+}
+
+/// The kernel's error for memory that is not there, as calls have it.
+fn missing(error: io::Error) -> io::Error {
+    match error.raw_os_error() {
+        Some(libc::EIO) => fault(),
+        _ => error,
+    }
 }
 
 /// Writes all of `bytes`, or fails with EFAULT; then some may have been written.
@@ -35,20 +63,21 @@ pub(super) fn write(host: HostId, address: u64, bytes: &[u8]) -> io::Result<()> 
 /// Reads up to a NUL, which is left out; EFAULT where there is none within `limit` bytes.
 pub(super) fn read_text(host: HostId, address: u64, limit: usize) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
+    let mut piece = [0; PIECE];
     let mut at = address;
     while text.len() < limit {
         // never across a page: the next one may be missing
         let room = usize::try_from(PAGE - at % PAGE)
             .unwrap_or(1)
             .min(limit - text.len())
-            .min(256);
-        let mut piece = vec![0; room];
-        read(host, at, &mut piece)?;
+            .min(PIECE);
+        let piece = &mut piece[..room];
+        read(host, at, piece)?;
         if let Some(end) = piece.iter().position(|byte| *byte == 0) {
             text.extend_from_slice(&piece[..end]);
             return Ok(text);
         }
-        text.extend_from_slice(&piece);
+        text.extend_from_slice(piece);
         at = at
             .checked_add(u64::try_from(room).unwrap_or(0))
             .ok_or_else(fault)?;

@@ -11,6 +11,7 @@ mod end;
 mod fork;
 mod fresh;
 mod futex;
+mod held;
 mod memory;
 mod observe;
 mod patience;

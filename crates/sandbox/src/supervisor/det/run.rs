@@ -129,8 +129,7 @@ impl Engine {
         self.world
             .observe
             .take()
-            .iter()
-            .find_map(|event| match events.record(event) {
+            .find_map(|event| match events.record(&event) {
                 Ok(()) => None,
                 Err(RecordError::Budget) => Some(End::Budget),
                 Err(RecordError::Closed(_)) => Some(End::Stopped),

@@ -1,5 +1,6 @@
 //! One task (thread) of a traced job: its numbers, its registers at the present stop, and what it does next.
 
+use std::cell::RefCell;
 use std::io;
 
 use super::memory;
@@ -44,6 +45,8 @@ pub(in crate::supervisor) struct Task {
     pub(super) next: Next,
     pub(super) registers: Registers,
     pub(super) changed: bool,
+    /// It stands at a call's entry, and of its registers those alone are known that say what it calls.
+    at_entry: bool,
     /// The registers at the entry of the call that it is in.
     pub(super) entry: Registers,
     /// Set by an exit handler: the call has to be made again after this.
@@ -64,6 +67,8 @@ pub(in crate::supervisor) struct Task {
     pub(super) written: u64,
     /// It goes to the end of the queue once its call is answered.
     pub(super) gives_way: bool,
+    /// The file that it has opened last for writing: directory and name, as the call named them.
+    pub(in crate::supervisor) named: RefCell<Option<(i32, Vec<u8>)>>,
     pub(super) clear_at_exit: u64,
     pub(super) robust_list: u64,
 }
@@ -78,6 +83,7 @@ impl Task {
             next: Next::Run(0),
             registers,
             changed: false,
+            at_entry: false,
             entry: registers,
             again: None,
             exits: Vec::new(),
@@ -89,6 +95,7 @@ impl Task {
             interrupted: None,
             written: 0,
             gives_way: false,
+            named: RefCell::new(None),
             clear_at_exit: 0,
             robust_list: 0,
         }
@@ -193,22 +200,63 @@ impl Task {
     pub(super) fn fetch(&mut self) -> io::Result<()> {
         self.registers = trace::registers(self.host)?;
         self.changed = false;
+        self.at_entry = false;
         Ok(())
     }
 
     /// The same at a call's exit, for a call whose arguments may have been changed.
     pub(super) fn fetch_exit(&mut self) -> io::Result<()> {
         self.registers = trace::registers(self.host)?;
+        self.at_entry = false;
         self.restore_arguments();
+        Ok(())
+    }
+
+    /// Fetches what it is about to call, at a call's entry.
+    pub(super) fn fetch_entry(&mut self) -> io::Result<()> {
+        match trace::calling(self.host)? {
+            Some(calling) => {
+                let now = &mut self.registers;
+                [now.rdi, now.rsi, now.rdx, now.r10, now.r8, now.r9] = calling.arguments;
+                now.orig_rax = calling.number;
+                (now.rip, now.rsp) = (calling.instruction, calling.stack);
+                // as the kernel has it until the call is made
+                now.rax = u64::from_ne_bytes((-i64::from(libc::ENOSYS)).to_ne_bytes());
+                self.changed = false;
+                self.at_entry = true;
+            }
+            None => self.fetch()?,
+        }
+        self.entry = self.registers;
         Ok(())
     }
 
     /// Stores changed registers.
     pub(super) fn store(&mut self) -> io::Result<()> {
-        if std::mem::take(&mut self.changed) {
-            trace::set_registers(self.host, &self.registers)?;
+        let at_entry = std::mem::take(&mut self.at_entry);
+        if !std::mem::take(&mut self.changed) {
+            return Ok(());
         }
-        Ok(())
+        if at_entry {
+            if self.is_answered_only() {
+                return trace::answer(self.host, self.registers.rax);
+            }
+            let mut all = trace::registers(self.host)?;
+            let now = &self.registers;
+            (all.rdi, all.rsi, all.rdx) = (now.rdi, now.rsi, now.rdx);
+            (all.r10, all.r8, all.r9) = (now.r10, now.r8, now.r9);
+            (all.rax, all.orig_rax) = (now.rax, now.orig_rax);
+            self.registers = all;
+        }
+        trace::set_registers(self.host, &self.registers)
+    }
+
+    /// Whether its registers are those of the call's entry but for the call's result.
+    fn is_answered_only(&self) -> bool {
+        let (now, entry) = (&self.registers, &self.entry);
+        now.orig_rax == u64::MAX
+            && (now.rdi, now.rsi, now.rdx) == (entry.rdi, entry.rsi, entry.rdx)
+            && (now.r10, now.r8, now.r9) == (entry.r10, entry.r8, entry.r9)
     }
 
     /// Gives the argument registers back what they held at the call's entry.

@@ -50,8 +50,7 @@ impl Engine {
     }
 
     fn at_entry(&mut self, task: &mut Task) -> io::Result<bool> {
-        task.fetch()?;
-        task.entry = task.registers;
+        task.fetch_entry()?;
         task.next = Next::Decide;
         if !self.begun {
             return Ok(true);

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::clock::Clock;
 use super::futex::Futexes;
+use super::held::{Held, OpenFile};
 use super::task::{Next, Task, TaskId};
 use super::timers::Timers;
 use super::vdso::Patch;
@@ -57,6 +59,8 @@ pub(in crate::supervisor) struct World {
     pub(in crate::supervisor) virt: virt::State,
     /// State of [`observe`].
     pub(in crate::supervisor) observe: observe::State,
+    /// Files of the job that are looked at again.
+    pub(in crate::supervisor) held: Held,
     /// Processes by their number inside.
     pub(in crate::supervisor) processes: BTreeMap<TaskId, Process>,
     /// Tasks by their number inside, without the one that is being looked at.
@@ -103,6 +107,7 @@ impl World {
             clock: Clock::new(),
             virt: virt::State::default(),
             observe: observe::State::default(),
+            held: Held::default(),
             processes: BTreeMap::new(),
             tasks: BTreeMap::new(),
             by_host: HashMap::new(),
@@ -153,6 +158,14 @@ impl World {
         }
         let pidfd = process.pidfd.as_ref().ok_or_else(bad)?;
         Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?)
+    }
+
+    /// The same, if there is one from before it is that one. Who knows that it cannot block may keep it.
+    pub(in crate::supervisor) fn open_file(&mut self, task: &Task, fd: i32) -> std::io::Result<Rc<OpenFile>> {
+        match self.held.get(task.process, fd) {
+            Some(file) => Ok(file),
+            None => Ok(Rc::new(OpenFile::new(self.file(task, fd)?)?)),
+        }
     }
 
     /// Whether a file is one of the pipes that the job's output goes out by.

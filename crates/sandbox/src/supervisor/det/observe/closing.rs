@@ -3,13 +3,15 @@
 //! A file is told as written when it is closed by whoever, or lost (see [`super::tree`]), and was changed since it was
 //! last told; by which descriptor does not matter, so a shell's redirections and mappings are seen as well.
 
-use std::fs::File;
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use rustix::fs::{Dir, Mode, OFlags, fcntl_getfl, openat};
 use sandrun_types::{TaskEvent, TracePath};
 
 use super::contents::{self, Need};
+use crate::supervisor::det::held::OpenFile;
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::virt::{Place, Real, paths};
 use crate::supervisor::det::{Task, World};
@@ -82,33 +84,63 @@ fn open_files(world: &World, task: &Task) -> io::Result<Vec<i32>> {
     Ok(numbers)
 }
 
+/// A file that can be read from here.
+enum Readable {
+    /// The job's own, which is open for reading.
+    Same(Rc<OpenFile>),
+    /// Opened once more.
+    Again(OwnedFd),
+}
+
+impl AsFd for Readable {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Same(file) => file.as_fd(),
+            Self::Again(file) => file.as_fd(),
+        }
+    }
+}
+
 /// A file that cannot be looked at (there is none by this number) makes no event.
 fn closed(world: &mut World, task: &Task, fd: i32) {
     let _ = tell(world, task, fd);
+    world.held.close(task.process, fd);
 }
 
 fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
-    let file = world.file(task, fd)?;
+    let file = world.open_file(task, fd)?;
     let (real, place) = world.look_at(task, &file)?;
     if place != Place::Job || real.mode & libc::S_IFMT != libc::S_IFREG {
         return Ok(());
     }
-    let flags = fcntl_getfl(&file)?;
+    let flags = file.flags();
     world.notice(&real, &file)?;
     let is_written = world.virt.is_unreported(real.inode);
     let is_read = flags & OFlags::RWMODE == OFlags::RDONLY && !flags.contains(OFlags::PATH);
     if !is_written && !is_read {
         return Ok(());
     }
+    let is_readable = flags & OFlags::RWMODE != OFlags::WRONLY && !flags.contains(OFlags::PATH);
+    let mut again = None;
+    if !is_readable
+        && real.links == 1
+        && world.virt.path(real.inode).is_none()
+        && let Some((path, file)) = paths::open_named(world, task, real.inode)
+    {
+        world.virt.keep_path(real.inode, &path);
+        again = Some(file);
+    }
     let path = path_of(world, task, fd, &real)?;
     let content = contents::of(world, (real.inode, real.size), Need::Now, |world| {
-        if flags & OFlags::RWMODE == OFlags::WRONLY || flags.contains(OFlags::PATH) {
-            let again = OFlags::RDONLY | OFlags::CLOEXEC;
-            let file = openat(&world.proc, format!("{}/fd/{fd}", task.id), again, Mode::empty())?;
-            Ok(File::from(file))
-        } else {
-            Ok(File::from(file))
+        if is_readable {
+            return Ok(Readable::Same(file));
         }
+        if let Some(file) = again.or_else(|| paths::open_again(world, task, &path, real.inode)) {
+            return Ok(Readable::Again(file));
+        }
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let name = format!("{}/fd/{fd}", task.id);
+        Ok(Readable::Again(openat(&world.proc, name, flags, Mode::empty())?))
     })?;
     let Some(content) = content else {
         return Ok(());
@@ -126,13 +158,14 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
 }
 
 /// The path of an open file. One that never had a name is named by its number, as the kernel does it, but a virtual one.
-fn path_of(world: &mut World, task: &Task, fd: i32, real: &Real) -> io::Result<Vec<u8>> {
+fn path_of(world: &mut World, task: &Task, fd: i32, real: &Real) -> io::Result<Rc<[u8]>> {
     if let Some(path) = world.virt.path(real.inode) {
         return Ok(path);
     }
     let path = paths::of_file(world, task, fd)?;
     if real.links > 0 {
         // Which of several names it was opened by, the kernel has to say each time.
+        let path = Rc::from(path);
         if real.links == 1 {
             world.virt.keep_path(real.inode, &path);
         }
@@ -142,8 +175,8 @@ fn path_of(world: &mut World, task: &Task, fd: i32, real: &Real) -> io::Result<V
     Ok(match path.strip_suffix(number.as_bytes()) {
         Some(directory) => {
             let number = world.virt.number(real.inode);
-            [directory, format!("/#{number} (deleted)").as_bytes()].concat()
+            Rc::from([directory, format!("/#{number} (deleted)").as_bytes()].concat())
         }
-        None => path,
+        None => Rc::from(path),
     })
 }

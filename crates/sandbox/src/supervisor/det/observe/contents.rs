@@ -1,9 +1,9 @@
 //! Contents of files, hashed once as long as nobody writes.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::fd::AsFd;
 
+use rustix::io::pread;
 use sandrun_types::{FileHash, Sha256Hex, TaskEvent, TracePath};
 use sha2::{Digest as _, Sha256};
 
@@ -12,6 +12,8 @@ use crate::supervisor::det::{Task, World};
 
 /// Bytes that are read at once.
 const PIECE: usize = 64 * 1024;
+/// A file up to this length needs no memory of its own to be read into.
+const SMALL: usize = 1024;
 
 /// Whether a file's content has to be known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,11 +26,11 @@ pub(super) enum Need {
 
 /// What a file of the job holds now. `open` opens it for reading; it is asked only where the content is not known.
 /// `None` if it was hashed so often already that this time it is left out.
-pub(super) fn of(
+pub(super) fn of<F: AsFd>(
     world: &mut World,
     (inode, length): (Inode, u64),
     need: Need,
-    open: impl FnOnce(&mut World) -> io::Result<File>,
+    open: impl FnOnce(&mut World) -> io::Result<F>,
 ) -> io::Result<Option<FileHash>> {
     if let Some(content) = world.virt.content(inode) {
         return Ok(Some(content));
@@ -42,12 +44,19 @@ pub(super) fn of(
 }
 
 /// All of a file that has this length, wherever its offset stands. Nobody writes meanwhile: no task runs.
-pub(super) fn hash(file: &File, length: u64) -> io::Result<FileHash> {
+pub(super) fn hash(file: impl AsFd, length: u64) -> io::Result<FileHash> {
     let mut hasher = Sha256::new();
     let mut done = 0;
-    let mut piece = vec![0; usize::try_from(length).unwrap_or(PIECE).min(PIECE)];
+    let size = usize::try_from(length).unwrap_or(PIECE).min(PIECE);
+    let (mut small, mut large) = ([0; SMALL], Vec::new());
+    let piece = if size <= SMALL {
+        &mut small[..size]
+    } else {
+        large.resize(size, 0);
+        large.as_mut_slice()
+    };
     while done < length {
-        let read = file.read_at(&mut piece, done)?;
+        let read = pread(&file, &mut *piece, done)?;
         if read == 0 {
             break;
         }

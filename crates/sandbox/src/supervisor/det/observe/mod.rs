@@ -28,8 +28,8 @@ pub(in crate::supervisor) struct State {
 
 impl State {
     /// Takes the events that were made since the last time, in order.
-    pub(in crate::supervisor) fn take(&mut self) -> Vec<TraceEvent> {
-        std::mem::take(&mut self.events)
+    pub(in crate::supervisor) fn take(&mut self) -> impl Iterator<Item = TraceEvent> {
+        self.events.drain(..)
     }
 
     /// An event of the task with this number.

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::constants;
 use super::inodes::Stamp;
 use super::paths;
 use super::stat::{self, Place, Real, STAT_BYTES, STATFS_BYTES, STATX_BYTES};
@@ -17,7 +18,7 @@ pub(super) fn fstat(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 
 /// `newfstatat`, which is `fstat` with an empty path.
 pub(super) fn newfstatat(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    if is_open_file(task, task.int(3))? {
+    if is_open_file(world, task, task.int(3))? {
         let told = tell_open(world, task, task.int(0))?;
         task.write(task.argument(2), &told.to_stat())?;
         return Ok(Entry::Done(0));
@@ -27,7 +28,7 @@ pub(super) fn newfstatat(world: &mut World, task: &mut Task) -> io::Result<Entry
 
 /// `statx`, likewise.
 pub(super) fn statx(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    if is_open_file(task, task.int(2))? {
+    if is_open_file(world, task, task.int(2))? {
         let told = tell_open(world, task, task.int(0))?;
         task.write(task.argument(4), &told.to_statx())?;
         return Ok(Entry::Done(0));
@@ -46,7 +47,7 @@ pub(super) fn statfs(_: &mut World, _: &mut Task) -> io::Result<Entry> {
 }
 
 /// Whether a call names an open file: an empty path, a flag that allows it, and no current directory.
-fn is_open_file(task: &Task, flags: i32) -> io::Result<bool> {
+fn is_open_file(world: &mut World, task: &Task, flags: i32) -> io::Result<bool> {
     if flags & libc::AT_EMPTY_PATH == 0 || task.int(0) == libc::AT_FDCWD {
         return Ok(false);
     }
@@ -54,14 +55,15 @@ fn is_open_file(task: &Task, flags: i32) -> io::Result<bool> {
     if task.argument(1) == 0 {
         return Ok(true);
     }
-    let mut first = [0];
-    task.read(task.argument(1), &mut first)?;
-    Ok(first == [0])
+    constants::is_empty(world, task, task.argument(1))
 }
 
 fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> {
-    let file = world.file(task, fd)?;
+    let file = world.open_file(task, fd)?;
     let (real, place) = world.look_at(task, &file)?;
+    if place == Place::Job && real.mode & libc::S_IFMT == libc::S_IFREG {
+        world.held.keep(task.process, fd, &file);
+    }
     let is_source = place == Place::System
         && real.mode & libc::S_IFMT == libc::S_IFREG
         && stat::keeps_time(&paths::of_file(world, task, fd)?);

@@ -8,7 +8,8 @@
 //! included), and the next look sees that it differs, gives the file the virtual time of that look, and sets
 //! [`UNTOUCHED`] again. A job cannot set that real time: its own calls for it end here, in the table.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::rc::Rc;
 
 use sandrun_types::FileHash;
 
@@ -32,7 +33,7 @@ pub(in super::super) struct FileTime {
 pub(in super::super) const UNTOUCHED: FileTime = FileTime { seconds: 1, nanos: 1 };
 
 /// A real inode.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(in super::super) struct Inode {
     /// Real device.
     pub(in super::super) device: u64,
@@ -60,13 +61,15 @@ struct Record {
     content: Option<FileHash>,
     told: Option<FileHash>,
     hashed: u64,
-    path: Option<(u64, Box<[u8]>)>,
+    path: Option<(u64, Rc<[u8]>)>,
+    /// It was empty at the last look, which left its real time as it was.
+    empty: bool,
 }
 
 /// All that was looked at.
 #[derive(Debug)]
 pub(in super::super) struct Inodes {
-    records: BTreeMap<Inode, Record>,
+    records: HashMap<Inode, Record>,
     next: u64,
     start: FileTime,
     /// Bytes of all records' paths, at most.
@@ -77,9 +80,9 @@ pub(in super::super) struct Inodes {
 
 impl Inodes {
     /// Nothing known; files that nobody has written since the start have the time `start`.
-    pub(in super::super) const fn new(start: FileTime) -> Self {
+    pub(in super::super) fn new(start: FileTime) -> Self {
         Self {
-            records: BTreeMap::new(),
+            records: HashMap::new(),
             next: FIRST,
             start,
             paths: 0,
@@ -102,17 +105,21 @@ impl Inodes {
     pub(in super::super) fn look(
         &mut self,
         inode: Inode,
-        real: FileTime,
+        (real, is_empty): (FileTime, bool),
         now: impl FnOnce() -> FileTime,
     ) -> (Times, Stamp) {
         let start = self.start;
         let record = self.record(inode);
+        let was_empty = std::mem::take(&mut record.empty);
+        let times = record.times.unwrap_or(Times {
+            modified: start,
+            accessed: start,
+        });
         if real == UNTOUCHED {
-            let times = record.times.unwrap_or(Times {
-                modified: start,
-                accessed: start,
-            });
             return (times, Stamp::Keep);
+        }
+        if was_empty && is_empty {
+            return (times, Stamp::Set);
         }
         // Asking for it is not free: most looks are at files that nobody has written.
         let now = now();
@@ -124,6 +131,22 @@ impl Inodes {
         record.unreported = true;
         record.content = None;
         (times, Stamp::Set)
+    }
+
+    /// The same for a file that somebody has open, so that there will be another look when it is closed: one that is
+    /// empty needs no stamp until then, as its next byte will tell that it was written.
+    pub(in super::super) fn look_open(
+        &mut self,
+        inode: Inode,
+        (real, is_empty): (FileTime, bool),
+        now: impl FnOnce() -> FileTime,
+    ) -> (Times, Stamp) {
+        let (times, stamp) = self.look(inode, (real, is_empty), now);
+        if stamp == Stamp::Set && is_empty {
+            self.record(inode).empty = true;
+            return (times, Stamp::Keep);
+        }
+        (times, stamp)
     }
 
     /// The job sets a file's times itself; `None` leaves one as it is.
@@ -181,20 +204,25 @@ impl Inodes {
         self.changes += 1;
     }
 
+    /// Number of changes of the tree so far.
+    pub(in super::super) const fn changes(&self) -> u64 {
+        self.changes
+    }
+
     /// The path of a file with one name, if it was asked since the last change of the tree.
-    pub(in super::super) fn path(&self, inode: Inode) -> Option<Vec<u8>> {
+    pub(in super::super) fn path(&self, inode: Inode) -> Option<Rc<[u8]>> {
         let (changes, path) = self.records.get(&inode)?.path.as_ref()?;
-        (*changes == self.changes).then(|| path.to_vec())
+        (*changes == self.changes).then(|| Rc::clone(path))
     }
 
     /// Keeps the path of a file with one name.
-    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &Rc<[u8]>) {
         if self.paths + path.len() > KEPT_PATHS {
             self.paths = 0;
             self.records.values_mut().for_each(|record| record.path = None);
         }
         self.paths += path.len();
-        let kept = (self.changes, path.into());
+        let kept = (self.changes, Rc::clone(path));
         self.record(inode).path = Some(kept);
     }
 
@@ -222,6 +250,7 @@ impl Inodes {
                 told: None,
                 hashed: 0,
                 path: None,
+                empty: false,
             }
         })
     }
@@ -272,7 +301,7 @@ mod tests {
     fn a_write_gives_the_time_of_the_next_look_and_no_look_changes_it() {
         let mut inodes = Inodes::new(START);
         let times = |inodes: &mut Inodes, real, now| {
-            let (times, stamp) = inodes.look(inode(1), real, || at(now));
+            let (times, stamp) = inodes.look(inode(1), (real, false), || at(now));
             (times.modified, stamp)
         };
         assert_eq!(times(&mut inodes, UNTOUCHED, 2000), (START, Stamp::Keep));
@@ -290,18 +319,38 @@ mod tests {
     fn times_that_the_job_sets_stay_until_it_writes() {
         let mut inodes = Inodes::new(START);
         inodes.set_times(inode(1), None, Some(at(5)));
-        let (times, _) = inodes.look(inode(1), UNTOUCHED, || at(2000));
+        let (times, _) = inodes.look(inode(1), (UNTOUCHED, false), || at(2000));
         assert_eq!((times.modified, times.accessed), (at(5), START));
-        let (times, _) = inodes.look(inode(1), at(9), || at(2000));
+        let (times, _) = inodes.look(inode(1), (at(9), false), || at(2000));
         assert_eq!((times.modified, times.accessed), (at(2000), at(2000)));
+    }
+
+    #[test]
+    fn an_open_empty_file_is_stamped_when_it_is_closed() {
+        let mut inodes = Inodes::new(START);
+        let real = at(1_800_000_000);
+        let looks = |inodes: &mut Inodes, open, is_empty, now| {
+            let (times, stamp) = if open {
+                inodes.look_open(inode(1), (real, is_empty), || at(now))
+            } else {
+                inodes.look(inode(1), (real, is_empty), || at(now))
+            };
+            (times.modified, stamp)
+        };
+        assert_eq!(looks(&mut inodes, true, true, 2000), (at(2000), Stamp::Keep));
+        assert_eq!(looks(&mut inodes, true, true, 2001), (at(2000), Stamp::Keep));
+        assert_eq!(looks(&mut inodes, false, true, 2002), (at(2000), Stamp::Set));
+        assert!(inodes.is_unreported(inode(1)));
+        assert_eq!(looks(&mut inodes, true, true, 2003), (at(2003), Stamp::Keep));
+        assert_eq!(looks(&mut inodes, true, false, 2004), (at(2004), Stamp::Set));
     }
 
     #[test]
     fn paths_hold_until_the_tree_changes() {
         let mut inodes = Inodes::new(START);
         assert_eq!(inodes.path(inode(1)), None);
-        inodes.keep_path(inode(1), b"/work/a");
-        assert_eq!(inodes.path(inode(1)).unwrap(), b"/work/a");
+        inodes.keep_path(inode(1), &Rc::from(b"/work/a".as_slice()));
+        assert_eq!(&*inodes.path(inode(1)).unwrap(), b"/work/a");
         inodes.tree_changes();
         assert_eq!(inodes.path(inode(1)), None);
     }
@@ -324,7 +373,7 @@ mod tests {
         let content = FileHash::of(b"abc");
         inodes.hashed(inode(1), content);
         assert_eq!(inodes.content(inode(1)), Some(content));
-        inodes.look(inode(1), at(9), || at(2000));
+        inodes.look(inode(1), (at(9), false), || at(2000));
         assert_eq!(inodes.content(inode(1)), None);
         let large = FileHash {
             length: 10 << 20,

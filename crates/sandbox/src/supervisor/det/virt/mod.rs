@@ -5,6 +5,7 @@
 
 mod attributes;
 mod auxiliary;
+mod constants;
 pub(super) mod cpuid;
 mod directories;
 mod entropy;

@@ -106,6 +106,8 @@ fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry
     let path = task.read_text(asked.path_at, paths::MAX)?;
     let is_plain_system = path.starts_with(b"/usr/") && !goes_up(&path);
     if is_plain_system || !world.virt.indirect && asked.resolve == 0 && !may_be_virtual(&path) {
+        let writes = asked.flags & libc::O_ACCMODE == libc::O_WRONLY && asked.resolve == 0;
+        task.named.replace(writes.then_some((asked.dir, path)));
         return Ok(Entry::Pass);
     }
     let manner = Manner {

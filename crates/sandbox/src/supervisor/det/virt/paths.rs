@@ -3,9 +3,12 @@
 use std::ffi::CString;
 use std::io;
 use std::os::fd::OwnedFd;
+use std::rc::Rc;
 
 use rustix::fs::{Mode, OFlags, ResolveFlags, openat, openat2, readlinkat};
 
+use super::inodes::Inode;
+use super::stat::Real;
 use crate::supervisor::det::{Task, World};
 
 /// Longest path.
@@ -17,6 +20,56 @@ const DEEP: &[u8] = b"/(too deep)";
 /// The directory that a task is in.
 fn current(world: &World, task: &Task) -> io::Result<Vec<u8>> {
     link(world, &format!("{}/cwd", task.id))
+}
+
+/// The same, kept until the tree of files changes. Whoever asks finds out by himself if the task went elsewhere.
+fn likely_current(world: &mut World, task: &Task) -> io::Result<Rc<[u8]>> {
+    if let Some(path) = world.virt.directory(task.process) {
+        return Ok(path);
+    }
+    let path: Rc<[u8]> = Rc::from(current(world, task)?);
+    world.virt.keep_directory(task.process, &path);
+    Ok(path)
+}
+
+/// Opens the file that a task has opened last for writing once more, for reading, and says what its path is; if that is
+/// the file with this inode, which has one name.
+pub(in super::super) fn open_named(
+    world: &mut World,
+    task: &Task,
+    inode: Inode,
+) -> Option<(Rc<[u8]>, OwnedFd)> {
+    // Opening a pipe would be noticed at its other end.
+    let (dir, name) = task.named.take().filter(|_| !world.has_fifos)?;
+    let path = match (name.first(), dir) {
+        (Some(b'/'), _) => normal(&name),
+        (Some(_), libc::AT_FDCWD) => {
+            let directory = likely_current(world, task).ok()?;
+            normal(&[&directory, b"/".as_slice(), &name].concat())
+        }
+        _ => return None,
+    };
+    let file = open_again(world, task, &path, inode);
+    if file.is_none() {
+        world.virt.forget_directory(task.process);
+    }
+    Some((Rc::from(path), file?))
+}
+
+/// Opens a file of the job for reading by a path without links, if it has this inode.
+pub(in super::super) fn open_again(
+    world: &mut World,
+    task: &Task,
+    path: &[u8],
+    inode: Inode,
+) -> Option<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
+    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let root = world.root(task).ok()?;
+    let file = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
+    Real::of(&file)
+        .is_ok_and(|real| real.inode == inode)
+        .then_some(file)
 }
 
 /// The path of a task's open file, as the kernel tells it.

@@ -92,15 +92,31 @@ pub(in super::super) struct Told {
     times: Times,
 }
 
-/// What a job is told of a file, and what is to be done to it. `keeps_time` is for files of the system whose own time
-/// of change, in seconds, is told: that of a Python source, which its compiled form names.
+/// How a file is looked at. `keeps_time` is for files of the system whose own time of change, in seconds, is told: that
+/// of a Python source, which its compiled form names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in super::super) enum Seen {
+    /// Through an open file.
+    Open {
+        /// See above.
+        keeps_time: bool,
+    },
+    /// By a name.
+    ByName {
+        /// See above.
+        keeps_time: bool,
+    },
+}
+
+/// What a job is told of a file, and what is to be done to it.
 pub(in super::super) fn tell(
     real: &Real,
     places: &Places,
     inodes: &mut Inodes,
     now: impl FnOnce() -> FileTime,
-    keeps_time: bool,
+    seen: Seen,
 ) -> (Told, Stamp) {
+    let (Seen::Open { keeps_time } | Seen::ByName { keeps_time }) = seen;
     let place = places.of(real);
     let kind = real.mode & libc::S_IFMT;
     let key = match place {
@@ -112,7 +128,13 @@ pub(in super::super) fn tell(
         Place::Job | Place::Proc | Place::Memory | Place::System => real.inode,
     };
     let (times, stamp) = match place {
-        Place::Job => inodes.look(key, real.modified, now),
+        Place::Job => {
+            let state = (real.modified, real.is_empty());
+            match seen {
+                Seen::Open { .. } => inodes.look_open(key, state, now),
+                Seen::ByName { .. } => inodes.look(key, state, now),
+            }
+        }
         Place::System if keeps_time && kind == libc::S_IFREG => (fixed(whole(real.modified)), Stamp::Keep),
         Place::Proc | Place::Memory | Place::Nowhere | Place::System => (fixed(inodes.start()), Stamp::Keep),
     };
@@ -191,6 +213,11 @@ fn put<const N: usize>(bytes: &mut [u8], at: usize, value: [u8; N]) {
 }
 
 impl Real {
+    /// Whether it is a regular file without a byte.
+    pub(in super::super) const fn is_empty(&self) -> bool {
+        self.size == 0 && self.mode & libc::S_IFMT == libc::S_IFREG
+    }
+
     /// Reads a `struct stat`.
     pub(in super::super) fn from_stat(bytes: &[u8; STAT_BYTES]) -> Self {
         Self {

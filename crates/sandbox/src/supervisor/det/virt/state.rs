@@ -3,16 +3,19 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::rc::Rc;
 
-use rustix::fs::{AtFlags, MemfdFlags, Timespec, Timestamps, fstat, memfd_create, utimensat};
+use rustix::fs::{AtFlags, MemfdFlags, Timespec, Timestamps, fstat, futimens, memfd_create, utimensat};
+use rustix::io::Errno;
 
 use sandrun_types::FileHash;
 
+use super::constants::Constants;
 use super::entropy::Entropy;
 use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
 use super::listing::Listings;
 use super::paths;
-use super::stat::{self, Place, Places, Real, Told};
+use super::stat::{self, Place, Places, Real, Seen, Told};
 use crate::supervisor::det::clock::{Clock, SECOND};
 use crate::supervisor::det::task::TaskId;
 use crate::supervisor::det::{Task, World};
@@ -24,6 +27,9 @@ pub(in crate::supervisor) struct State {
     entropy: Option<Entropy>,
     pub(super) inodes: Inodes,
     pub(super) listings: Listings,
+    pub(super) constants: Constants,
+    /// Processes' own directories, each with the number of changes of the tree before it was asked.
+    directories: BTreeMap<TaskId, (u64, Rc<[u8]>)>,
     places: Option<Places>,
     root: Option<OwnedFd>,
     /// Whether anybody has opened a device of entropy.
@@ -43,6 +49,8 @@ impl Default for State {
             entropy: None,
             inodes: Inodes::new(FileTime { seconds, nanos: 0 }),
             listings: Listings::default(),
+            constants: Constants::default(),
+            directories: BTreeMap::new(),
             places: None,
             root: None,
             device_opened: false,
@@ -71,12 +79,29 @@ impl State {
     }
 
     /// The path of a file with one name, if it was asked since the last change of the tree.
-    pub(in super::super) fn path(&self, inode: Inode) -> Option<Vec<u8>> {
+    pub(in super::super) fn path(&self, inode: Inode) -> Option<Rc<[u8]>> {
         self.inodes.path(inode)
     }
 
+    /// The directory of a process, if it was asked since the last change of the tree.
+    pub(super) fn directory(&self, process: TaskId) -> Option<Rc<[u8]>> {
+        let (changes, path) = self.directories.get(&process)?;
+        (*changes == self.inodes.changes()).then(|| Rc::clone(path))
+    }
+
+    /// Keeps it.
+    pub(super) fn keep_directory(&mut self, process: TaskId, path: &Rc<[u8]>) {
+        let kept = (self.inodes.changes(), Rc::clone(path));
+        self.directories.insert(process, kept);
+    }
+
+    /// It is another one.
+    pub(super) fn forget_directory(&mut self, process: TaskId) {
+        self.directories.remove(&process);
+    }
+
     /// Keeps the path of a file with one name.
-    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &[u8]) {
+    pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &Rc<[u8]>) {
         self.inodes.keep_path(inode, path);
     }
 
@@ -157,7 +182,11 @@ impl World {
         real: &Real,
         keeps_time: bool,
     ) -> io::Result<Told> {
-        let (told, stamp) = self.tell_real(task, real, keeps_time)?;
+        let places = self.places(task)?;
+        let clock = &mut self.clock;
+        let now = || file_time(clock);
+        let seen = Seen::Open { keeps_time };
+        let (told, stamp) = stat::tell(real, &places, &mut self.virt.inodes, now, seen);
         if stamp == Stamp::Set {
             set_untouched(file)?;
         }
@@ -174,7 +203,8 @@ impl World {
         let places = self.places(task)?;
         let clock = &mut self.clock;
         let now = || file_time(clock);
-        Ok(stat::tell(real, &places, &mut self.virt.inodes, now, keeps_time))
+        let seen = Seen::ByName { keeps_time };
+        Ok(stat::tell(real, &places, &mut self.virt.inodes, now, seen))
     }
 
     /// Takes notice of what the job has written to an open file of its own.
@@ -183,7 +213,7 @@ impl World {
         let (_, stamp) = self
             .virt
             .inodes
-            .look(real.inode, real.modified, || file_time(clock));
+            .look(real.inode, (real.modified, real.is_empty()), || file_time(clock));
         if stamp == Stamp::Set {
             set_untouched(file)
         } else {
@@ -221,7 +251,11 @@ pub(in crate::supervisor) fn set_untouched(file: impl AsFd) -> io::Result<()> {
         last_access: time,
         last_modification: time,
     };
-    Ok(utimensat(file, "", &times, AtFlags::EMPTY_PATH)?)
+    match futimens(&file, &times) {
+        // it is open for its name only
+        Err(Errno::BADF) => Ok(utimensat(file, "", &times, AtFlags::EMPTY_PATH)?),
+        other => Ok(other?),
+    }
 }
 
 impl Real {

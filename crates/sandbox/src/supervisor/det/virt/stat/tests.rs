@@ -33,7 +33,14 @@ fn real(device: u64, mode: u32) -> Real {
 }
 
 fn told(real: &Real) -> Told {
-    tell(real, &PLACES, &mut Inodes::new(START), || NOW, false).0
+    tell(
+        real,
+        &PLACES,
+        &mut Inodes::new(START),
+        || NOW,
+        Seen::ByName { keeps_time: false },
+    )
+    .0
 }
 
 fn raw_stat(path: &str) -> (Real, Metadata) {
@@ -138,7 +145,9 @@ fn sources_of_python_keep_their_seconds() {
         &PLACES,
         &mut Inodes::new(START),
         || NOW,
-        keeps_time(b"/usr/lib/os.py"),
+        Seen::Open {
+            keeps_time: keeps_time(b"/usr/lib/os.py"),
+        },
     );
     assert_eq!(told.times.modified, whole(file.modified));
     assert!(!keeps_time(b"/usr/bin/python3"));
@@ -147,7 +156,7 @@ fn sources_of_python_keep_their_seconds() {
         &PLACES,
         &mut Inodes::new(START),
         || NOW,
-        true,
+        Seen::ByName { keeps_time: true },
     );
     assert_eq!(told.times.modified, NOW);
 }

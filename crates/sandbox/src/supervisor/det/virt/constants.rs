@@ -1,0 +1,110 @@
+//! Empty texts that lie in read-only parts of programs: C libraries name the file of `fstat` by one, and it needs to be
+//! read once only.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, Read as _};
+
+use rustix::fs::{Mode, OFlags, openat};
+
+use crate::supervisor::det::{Task, World};
+
+/// Most memories of which something is known.
+const MEMORIES: usize = 256;
+/// Places of one memory that are looked up; a program has one or two.
+const PLACES: usize = 4;
+
+/// What is known, by the number of the memory.
+#[derive(Debug, Default)]
+pub(super) struct Constants(HashMap<u32, Vec<(u64, bool)>>);
+
+impl Constants {
+    /// Whether a place is known to be constant; `None` if it was not looked up.
+    fn get(&self, space: u32, address: u64) -> Option<bool> {
+        let places = self.0.get(&space)?;
+        let known = places.iter().find(|(place, _)| *place == address);
+        known
+            .map(|(_, is_constant)| *is_constant)
+            .or((places.len() >= PLACES).then_some(false))
+    }
+
+    fn keep(&mut self, space: u32, address: u64, is_constant: bool) {
+        if self.0.len() >= MEMORIES && !self.0.contains_key(&space) {
+            self.0.clear();
+        }
+        self.0.entry(space).or_default().push((address, is_constant));
+    }
+}
+
+/// Whether the text at an address of a task is empty.
+pub(super) fn is_empty(world: &mut World, task: &Task, address: u64) -> io::Result<bool> {
+    let known = world.virt.constants.get(task.space, address);
+    if known == Some(true) {
+        return Ok(true);
+    }
+    let mut first = [0];
+    task.read(address, &mut first)?;
+    if first != [0] {
+        return Ok(false);
+    }
+    if known.is_none() {
+        let is_constant = mappings(world, task).is_ok_and(|maps| is_constant(&maps, address));
+        world.virt.constants.keep(task.space, address, is_constant);
+    }
+    Ok(true)
+}
+
+fn mappings(world: &World, task: &Task) -> io::Result<String> {
+    let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+    let file = openat(&world.proc, format!("{}/maps", task.id), flags, Mode::empty())?;
+    let mut bytes = Vec::new();
+    File::from(file).read_to_end(&mut bytes)?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Whether an address lies in a mapping of a file that may not be written, see proc_pid_maps(5).
+fn is_constant(maps: &str, address: u64) -> bool {
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    let holds = |range: &str| {
+        let (from, to) = range.split_once('-')?;
+        Some(number(from)? <= address && address < number(to)?)
+    };
+    let line = maps.lines().find_map(|line| {
+        let mut fields = line.split_ascii_whitespace();
+        holds(fields.next()?)?.then_some(fields)
+    });
+    line.is_some_and(|mut fields| {
+        let rights = fields.next().unwrap_or_default();
+        let inode = fields.nth(2).unwrap_or("0");
+        rights.starts_with("r-") && rights.ends_with('p') && inode != "0"
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_files_that_nobody_writes_are_constant() {
+        let maps = "400000-401000 r--p 00000000 fe:00 77 /usr/bin/x\n\
+                    401000-402000 rw-p 00001000 fe:00 77 /usr/bin/x\n\
+                    500000-501000 r--p 00000000 00:00 0 \n\
+                    501000-502000 r--s 00000000 fe:00 78 /work/data\n";
+        assert!(is_constant(maps, 0x40_0000) && is_constant(maps, 0x40_0fff));
+        for address in [0, 0x40_1000, 0x50_0010, 0x50_1010, 0x90_0000] {
+            assert!(!is_constant(maps, address), "{address:x}");
+        }
+    }
+
+    #[test]
+    fn a_program_with_many_places_is_looked_up_a_few_times() {
+        let mut constants = Constants::default();
+        for place in 0..4 {
+            assert_eq!(constants.get(7, place), None);
+            constants.keep(7, place, place == 1);
+        }
+        assert_eq!(constants.get(7, 1), Some(true));
+        assert_eq!(constants.get(7, 99), Some(false));
+        assert_eq!(constants.get(8, 1), None);
+    }
+}
