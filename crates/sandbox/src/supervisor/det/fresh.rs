@@ -20,11 +20,16 @@ impl Engine {
     /// A thread that executes a program takes its process's number; all other threads are gone.
     pub(super) fn become_leader(&mut self, mut task: Box<Task>, host: HostId) -> Box<Task> {
         self.world.by_host.remove(&task.host);
-        for id in self.world.threads_of(task.process) {
-            if let Some(thread) = self.world.tasks.remove(&id) {
-                self.forget(&thread);
-            }
+        let threads = self.world.threads_of(task.process);
+        let gone: Vec<_> = threads
+            .iter()
+            .filter_map(|id| self.world.tasks.remove(id))
+            .collect();
+        for thread in gone {
+            self.forget(&thread);
         }
+        // the former leader's turn is not the new one's
+        self.world.ready.retain(|id| *id != task.process);
         task.id = task.process;
         task.host = host;
         self.world.by_host.insert(host, task.id);
