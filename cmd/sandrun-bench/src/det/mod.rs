@@ -47,5 +47,9 @@ fn write_job(directory: &Path, text: &str) -> anyhow::Result<()> {
     let failed = || format!("writing {}", directory.display());
     std::fs::create_dir_all(directory).with_context(failed)?;
     std::fs::write(directory.join("main.py"), text).with_context(failed)?;
-    std::fs::write(directory.join("job.json"), r#"{"outputs": ["nothing"], "timeout": 600}"#).with_context(failed)
+    std::fs::write(
+        directory.join("job.json"),
+        r#"{"outputs": ["nothing"], "timeout": 600}"#,
+    )
+    .with_context(failed)
 }
