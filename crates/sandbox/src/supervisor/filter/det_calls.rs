@@ -123,8 +123,8 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_timer_getoverrun SYS_timer_delete SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime
             SYS_pipe SYS_pipe2 SYS_eventfd SYS_eventfd2 SYS_signalfd SYS_signalfd4 SYS_poll SYS_ppoll SYS_select
             SYS_pselect6 SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2 SYS_socket SYS_socketpair SYS_bind
-            SYS_connect SYS_accept SYS_accept4 SYS_sendto SYS_recvfrom SYS_sendmsg SYS_recvmsg SYS_setsockopt
-            SYS_getsockopt
+            SYS_connect SYS_accept SYS_accept4 SYS_sendto SYS_recvfrom SYS_sendmsg SYS_recvmsg SYS_sendmmsg
+            SYS_recvmmsg SYS_setsockopt SYS_getsockopt
         ],
     ),
     // a service's own groups cannot always be given up, so that nobody has any
@@ -148,7 +148,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_clone3 SYS_rseq SYS_io_uring_setup SYS_io_uring_enter SYS_io_uring_register SYS_futex_waitv
             SYS_mincore SYS_get_mempolicy SYS_set_mempolicy SYS_mbind SYS_set_mempolicy_home_node SYS_membarrier
             SYS_mseal SYS_memfd_secret SYS_process_madvise SYS_process_mrelease SYS_copy_file_range SYS_preadv2
-            SYS_pwritev2 SYS_sendmmsg SYS_recvmmsg SYS_inotify_init SYS_inotify_init1 SYS_inotify_add_watch
+            SYS_pwritev2 SYS_inotify_init SYS_inotify_init1 SYS_inotify_add_watch
             SYS_inotify_rm_watch SYS_sched_getattr SYS_sched_setattr SYS_sched_rr_get_interval SYS_ioprio_get
             SYS_ioprio_set SYS_landlock_create_ruleset SYS_landlock_add_rule SYS_landlock_restrict_self
         ],

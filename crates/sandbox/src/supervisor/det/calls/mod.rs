@@ -6,7 +6,6 @@ mod files;
 mod futex;
 mod locks;
 mod messages;
-mod pages;
 mod pipes;
 mod polling;
 mod refused;
@@ -30,7 +29,6 @@ pub(super) const RULES: &[&[Rule]] = &[
     futex::RULES,
     locks::RULES,
     messages::RULES,
-    pages::RULES,
     pipes::RULES,
     polling::RULES,
     refused::RULES,
