@@ -30,7 +30,7 @@ fn a_machine_with_another_library_has_another_class() {
         .cache_dir
         .unwrap()
         .join("system-files");
-    SANDBOX.classes();
+    let _ = SANDBOX.classes();
     let cache = folder.path().join("cache");
     std::fs::create_dir(&cache).unwrap();
     std::fs::copy(known, cache.join("system-files")).unwrap();
