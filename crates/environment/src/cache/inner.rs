@@ -145,14 +145,12 @@ impl Inner {
     }
 
     fn refusal(&self, id: ContentId, source: ContentError) -> CacheError {
-        match source {
-            ContentError::Limit { limit, .. } if limit == self.cap => {
-                CacheError::TooLarge { id, cap: self.cap }
-            }
-            source => CacheError::Fetch {
-                id,
-                source: Box::new(source),
-            },
+        if matches!(source, ContentError::Limit { limit, .. } if limit == self.cap) {
+            return CacheError::TooLarge { id, cap: self.cap };
+        }
+        CacheError::Fetch {
+            id,
+            source: Box::new(source),
         }
     }
 

@@ -73,7 +73,7 @@ mod tests {
             Some("no node here can run it: it needs environments")
         );
         assert_eq!(
-            reason(&wanted, &[far.clone()]).as_deref(),
+            reason(&wanted, std::slice::from_ref(&far)).as_deref(),
             Some("no node here can run it: it needs class det, environments")
         );
         assert_eq!(reason(&wanted, &[far, near, fit()]), None);
