@@ -231,7 +231,7 @@ ctypes.CDLL(None).syscall(60, 6)
 }
 
 #[test]
-fn many_messages_at_once_and_pages_that_may_be_taken_are_no_chance() {
+fn many_messages_at_once_come_in_virtual_time_and_pages_are_never_taken_later() {
     let done = same(&python(
         r"
 import ctypes, errno, mmap, socket, threading, time
@@ -260,14 +260,14 @@ thread.join()
 print(libc.recvmmsg(b.fileno(), many, 1, 0, (ctypes.c_long * 2)(0, 5000000)), ctypes.get_errno() == errno.EAGAIN)
 pages = mmap.mmap(-1, 1 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
 pages.write(b'x' * (1 << 20))
-pages.madvise(8)
-print(pages[:2] + pages[-2:])
+try: pages.madvise(8)
+except OSError as error: print(error.errno == errno.EINVAL, pages[:2] + pages[-2:])
 print(libc.syscall(289, -1, ctypes.byref(ctypes.c_ulong(1)), 8, 0), ctypes.get_errno() == errno.ENOSYS)
 ",
     ));
     assert!(
         done.stdout()
-            .ends_with("-1 True\nb'\\x00\\x00\\x00\\x00'\n-1 True\n"),
+            .ends_with("-1 True\nTrue b'xxxx'\n-1 True\n"),
         "{} {}",
         done.stdout(),
         done.stderr()

@@ -5,6 +5,7 @@
 //! was not given stays ungiven, so that the digest does not depend on who runs the job.
 
 mod class;
+mod features;
 mod fields;
 mod gpu;
 mod interpreter;
@@ -21,6 +22,7 @@ use crate::ManifestDigest;
 use crate::canonical::canonical_json;
 
 pub use class::{ClassRequest, NoClass};
+pub use features::node_features;
 pub use gpu::{DottedVersion, GpuRequirement};
 pub use interpreter::Interpreter;
 pub use outputs::OutputPatterns;

@@ -127,7 +127,11 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     let request = request(arguments.class, prepared.manifest.class, default)?;
     let class = class(request)?;
     let (list, store) = (arguments.environments.list()?, arguments.store.client()?);
-    let environment = environment::obtain(&prepared.manifest, list, store).await?;
+    // what it has begun to fetch goes with it
+    let environment = tokio::select! {
+        obtained = environment::obtain(&prepared.manifest, list, store) => obtained?,
+        () = shutdown() => return Ok(Status::Interrupted),
+    };
     let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env)
         .with(environment)
         .exactly(request);

@@ -18,8 +18,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_sendmmsg, When::Always, send),
 ];
 
-/// The socket, where the call would wait for it.
+/// The socket, where the call would wait for it: not for no messages at all.
 fn blocking(world: &mut World, task: &Task) -> io::Result<Option<OwnedFd>> {
+    if task.argument(2) == 0 {
+        return Ok(None);
+    }
     let fd = world.file(task, task.int(0))?;
     let waits = task.int(3) & libc::MSG_DONTWAIT == 0 && !fcntl_getfl(&fd)?.contains(OFlags::NONBLOCK);
     Ok(waits.then_some(fd))
