@@ -266,8 +266,7 @@ print(libc.syscall(289, -1, ctypes.byref(ctypes.c_ulong(1)), 8, 0), ctypes.get_e
 ",
     ));
     assert!(
-        done.stdout()
-            .ends_with("-1 True\nTrue b'xxxx'\n-1 True\n"),
+        done.stdout().ends_with("-1 True\nTrue b'xxxx'\n-1 True\n"),
         "{} {}",
         done.stdout(),
         done.stderr()
