@@ -150,6 +150,9 @@ impl Engine {
             libc::SIGSTOP | libc::SIGTSTP | libc::SIGTTIN | libc::SIGTTOU
         );
         task.next = if held { Next::Held } else { Next::Run(0) };
+        if !held {
+            task.note_repeat()?;
+        }
         if held {
             self.world
                 .wake_all(|on| matches!(on, super::wait::On::Child | super::wait::On::Others));

@@ -7,6 +7,9 @@ use super::memory;
 use super::wait::Wait;
 use crate::sys::trace::{self, HostId, Registers};
 
+/// Results after which a call is made again where no handler runs: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND.
+const REPEATED: [i64; 3] = [-512, -513, -514];
+
 /// A task's number as the job sees it.
 pub(in crate::supervisor) type TaskId = u32;
 
@@ -63,6 +66,8 @@ pub(in crate::supervisor) struct Task {
     pub(super) retry: bool,
     /// A signal ended its last wait, which was to be ended like this.
     pub(super) interrupted: Option<super::wait::Signals>,
+    /// A signal that is none of the job's has interrupted its call, and the kernel makes it once more.
+    pub(super) repeats: bool,
     /// Bytes that a blocking write has got rid of so far.
     pub(super) written: u64,
     /// It goes to the end of the queue once its call is answered.
@@ -93,6 +98,7 @@ impl Task {
             hold: None,
             retry: false,
             interrupted: None,
+            repeats: false,
             written: 0,
             gives_way: false,
             named: RefCell::new(None),
@@ -201,6 +207,13 @@ impl Task {
         self.registers = trace::registers(self.host)?;
         self.changed = false;
         self.at_entry = false;
+        Ok(())
+    }
+
+    /// Finds out whether a stop that is none of the job's doing has interrupted a call, which the kernel then makes again.
+    pub(super) fn note_repeat(&mut self) -> io::Result<()> {
+        self.fetch()?;
+        self.repeats = self.call() >= 0 && REPEATED.contains(&self.result());
         Ok(())
     }
 

@@ -52,7 +52,7 @@ impl Engine {
     fn at_entry(&mut self, task: &mut Task) -> io::Result<bool> {
         task.fetch_entry()?;
         task.next = Next::Decide;
-        if !self.begun {
+        if !self.begun || std::mem::take(&mut task.repeats) {
             return Ok(true);
         }
         self.world.calls += 1;
@@ -83,9 +83,11 @@ impl Engine {
 
     fn signalled(&mut self, task: &mut Task, signal: i32) -> io::Result<bool> {
         task.next = Next::Run(signal);
+        task.repeats = false;
         // who stops a machine's processes for a while stops the supervisor as well, and the job learns nothing of it
         if matches!(signal, libc::SIGSTOP | libc::SIGCONT) && trace::is_from_outside(task.host)? {
             task.next = Next::Run(0);
+            task.note_repeat()?;
         }
         if signal == libc::SIGSEGV && self.emulated(task)? {
             task.next = Next::Run(0);
