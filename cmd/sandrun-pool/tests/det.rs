@@ -45,6 +45,44 @@ fn verify(code: &Path, class: &str, more: &[&str]) -> (Value, i32) {
 }
 
 #[test]
+fn traces_of_local_runs_are_kept_and_compared() {
+    let (directory, path) = script(
+        "main.py",
+        "import sys\nopen('a', 'w').write(sys.argv[1])\nprint('done')\n",
+    );
+    let file = |name: &str| directory.path().join(name).to_str().unwrap().to_owned();
+    let code = path.to_str().unwrap();
+    let kept = |name: &str, argument: &str| {
+        let trace = file(name);
+        let output = run(&[
+            code, "--json", "--class", "det", "--trace", &trace, "--", argument,
+        ]);
+        let said: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(said["trace"], trace);
+        said["trace_root"].as_str().unwrap().to_owned()
+    };
+    let roots = [kept("1", "x"), kept("2", "x"), kept("2", "y")];
+    let trace = |arguments: &[&str]| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_sandrun-pool"));
+        command
+            .arg("trace")
+            .args(arguments)
+            .env("SANDRUN_CONFIG", "/dev/null");
+        let output = command.output().unwrap();
+        (text(&output.stdout), output.status.code().unwrap())
+    };
+    assert_eq!(roots[0], roots[1]);
+    assert!(trace(&["show", &file("1")]).0.contains(&roots[0][2..]));
+    let (said, code) = trace(&["diff", &file("1"), &file("2"), "--right-root", &roots[2]]);
+    assert_eq!(code, 1, "{said}");
+    assert!(said.contains("arguments"), "{said}");
+
+    let nowhere = run(&[path.to_str().unwrap(), "--trace", &file("missing/trace")]);
+    assert_eq!(nowhere.status.code(), Some(2));
+    assert!(nowhere.stdout.is_empty());
+}
+
+#[test]
 fn a_program_runs_and_its_exit_code_is_the_commands() {
     let (directory, path) = script(
         "main.py",

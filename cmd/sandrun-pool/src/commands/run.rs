@@ -7,7 +7,7 @@ mod ground;
 mod said;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use client_sdk::prepare;
@@ -37,6 +37,7 @@ use ground::{Ground, LocalJob};
         Examples:\n  \
         sandrun-pool run main.py\n  \
         sandrun-pool run ./project --class det --out results\n  \
+        sandrun-pool run main.py --class det --trace a.trace\n  \
         sandrun-pool run ./project --verify\n  \
         sandrun-pool run main.py --verify --runs 10 --json -- --seed 7"
 )]
@@ -59,6 +60,9 @@ pub(crate) struct Arguments {
     /// Where the output files go; they are dropped when not given
     #[arg(long, visible_alias = "output", value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Where its trace goes, for `trace show` and `trace diff`; it is dropped when not given
+    #[arg(long, value_name = "FILE", conflicts_with = "verify")]
+    trace: Option<PathBuf>,
     /// Run it several times under other conditions each, and say whether it is deterministic
     #[arg(long, conflicts_with = "out")]
     verify: bool,
@@ -118,6 +122,16 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     if let Some(out) = &arguments.out {
         place::check(Some(out))?;
     }
+    if let Some(folder) = arguments.trace.as_deref().and_then(Path::parent) {
+        let is_there = folder.as_os_str().is_empty() || folder.is_dir();
+        let text = || {
+            format!(
+                "{} is no directory, so that no trace can be written there",
+                folder.display()
+            )
+        };
+        anyhow::ensure!(is_there, Failure::new(Status::BadInput, text()));
+    }
     let prepared = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
     let default = if arguments.verify {
         ClassRequest::Det
@@ -141,7 +155,15 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         if arguments.verify {
             verify::run(&job, arguments.runs, &cancel, &output)
         } else {
-            once(&job, arguments.out, &cancel, &output)
+            once(
+                &job,
+                Kept {
+                    out: arguments.out,
+                    trace: arguments.trace,
+                },
+                &cancel,
+                &output,
+            )
         }
     });
     tokio::pin!(work);
@@ -156,29 +178,34 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
 }
 
-/// One run, its output passed on as it comes.
-fn once(
-    job: &LocalJob,
+/// What is kept of one run, and where.
+#[derive(Debug)]
+struct Kept {
     out: Option<PathBuf>,
-    cancel: &CancelHandle,
-    output: &Output,
-) -> anyhow::Result<Status> {
+    trace: Option<PathBuf>,
+}
+
+/// One run, its output passed on as it comes.
+fn once(job: &LocalJob, kept: Kept, cancel: &CancelHandle, output: &Output) -> anyhow::Result<Status> {
     let ground = Ground::new(job, None)?;
     let sandbox = ground.sandbox()?;
     let report = ground.run(job, &sandbox, &Passing(output.shows_program()), cancel)?;
-    if let Some(out) = &out {
+    if let Some(out) = &kept.out {
         ground.keep_outputs(out)?;
+    }
+    if let Some(trace) = &kept.trace {
+        ground.keep_trace(trace)?;
     }
     if !report.explanation.is_empty() {
         output.note(&format!("the program was ended: {}", report.explanation));
     }
-    if out.is_none() && !report.outputs.is_empty() {
+    if kept.out.is_none() && !report.outputs.is_empty() {
         let count = report.outputs.len();
         output.note(&format!("{count} output file(s) dropped: --out DIR keeps them"));
     }
     let code = u8::try_from(report.exit_code).unwrap_or(u8::MAX);
     if output.is_json() {
-        output.result(&said::Once::new(&report, out))?;
+        output.result(&said::Once::new(&report, kept))?;
     }
     Ok(Status::Program(code))
 }

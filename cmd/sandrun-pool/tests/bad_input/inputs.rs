@@ -132,7 +132,7 @@ pub(crate) fn arguments() -> Vec<Case> {
         case(
             "submit --code code --payment 0.1 --class x86",
             BAD_INPUT,
-            &["`x86`", "`native` or `det`"],
+            &["'x86'", "native, det, det-soft"],
         ),
         case(
             "quote --code code --dollars-per-coin much",

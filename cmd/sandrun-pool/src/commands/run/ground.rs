@@ -261,6 +261,21 @@ impl Ground {
             .with_context(|| format!("the outputs can't be written to {}", out.display()))
     }
 
+    /// Copies the trace to where it is wanted, whole or not at all.
+    ///
+    /// # Errors
+    /// A directory that cannot be written.
+    pub(super) fn keep_trace(&self, to: &Path) -> anyhow::Result<()> {
+        let unwritten = || format!("the trace can't be written to {}", to.display());
+        let folder = to.parent().filter(|it| !it.as_os_str().is_empty());
+        let mut file =
+            tempfile::NamedTempFile::new_in(folder.unwrap_or(Path::new("."))).with_context(unwritten)?;
+        let mut trace = fs::File::open(self.trace()).context("the run has left no trace")?;
+        std::io::copy(&mut trace, &mut file).with_context(unwritten)?;
+        file.persist(to).with_context(unwritten)?;
+        Ok(())
+    }
+
     /// The file with the trace of the run.
     pub(super) fn trace(&self) -> PathBuf {
         self.directory.path().join("trace.bin")

@@ -7,6 +7,7 @@ use sandrun_sandbox::RunReport;
 use sandrun_types::{ClassId, OutputRoot, RunOutcome, Sha256Hex, TraceRoot};
 use serde::Serialize;
 
+use super::Kept;
 use super::difference::Difference;
 use crate::output::Report;
 use crate::perturbation::Change;
@@ -25,6 +26,8 @@ pub(super) struct Once {
     outputs: Vec<OutputView>,
     /// Where they are.
     out: Option<PathBuf>,
+    /// Where its trace is.
+    trace: Option<PathBuf>,
     cpu_seconds: f64,
     wall_seconds: f64,
     memory_peak_bytes: u64,
@@ -40,7 +43,7 @@ struct OutputView {
 
 impl Once {
     /// What the report says; streams as text.
-    pub(super) fn new(report: &RunReport, out: Option<PathBuf>) -> Self {
+    pub(super) fn new(report: &RunReport, kept: Kept) -> Self {
         Self {
             exit_code: report.exit_code,
             outcome: report.outcome,
@@ -59,7 +62,8 @@ impl Once {
                     sha256: file.sha256,
                 })
                 .collect(),
-            out,
+            out: kept.out,
+            trace: kept.trace,
             cpu_seconds: report.usage.cpu_seconds(),
             wall_seconds: report.usage.wall.as_secs_f64(),
             memory_peak_bytes: report.usage.memory_peak_bytes,
