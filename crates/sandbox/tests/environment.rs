@@ -119,3 +119,38 @@ fn an_image_that_is_not_there_is_refused() {
     let refused = job.run_in(&plain).err().expect("no run").to_string();
     assert!(refused.contains("environments"), "{refused}");
 }
+
+/// Neither when the machine fetched an image, nor when a file of the system was made that a job has given another name.
+#[test]
+fn times_of_the_machine_are_told_under_no_name() {
+    let (sandbox, folder) = sandbox();
+    let module = folder
+        .path()
+        .join(IMAGE.cid())
+        .join(SITE)
+        .join("shapes/__init__.py");
+    let code = "import os
+os.symlink('/etc/passwd', 'x.py')
+os.symlink('/usr/bin/env', 'y.py')
+os.symlink('/env/lib/python3.11/site-packages/shapes/__init__.py', 'z.py')
+import shapes
+for name in ['x.py', 'y.py', 'z.py', shapes.__file__]:
+    print(os.stat(name).st_mtime, os.fstat(os.open(name, 0)).st_mtime)
+print(os.stat(os.__file__).st_mtime == os.fstat(os.open(os.__file__, 0)).st_mtime != os.stat('x.py').st_mtime)
+";
+    let told = |seconds| {
+        let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+        let file = std::fs::File::options().append(true).open(&module).unwrap();
+        file.set_modified(time).unwrap();
+        let job = Job::python(code).class(sandrun_sandbox::Class::Det);
+        let (stdout, stderr) = run(&sandbox, job, Some(IMAGE));
+        assert_eq!(stdout.lines().count(), 5, "{stderr}");
+        assert!(stdout.ends_with("True\n"), "{stdout}");
+        stdout
+    };
+    let first = told(1_000_000_000);
+    assert_eq!(first, told(1_100_000_000));
+    let times: std::collections::BTreeSet<&str> =
+        first.lines().take(4).flat_map(str::split_whitespace).collect();
+    assert_eq!(times.len(), 1, "{first}");
+}

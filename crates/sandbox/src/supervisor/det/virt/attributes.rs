@@ -6,6 +6,7 @@ use super::constants;
 use super::inodes::Stamp;
 use super::paths;
 use super::stat::{self, Place, Real, STAT_BYTES, STATFS_BYTES, STATX_BYTES};
+use super::walk::{self, Manner};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -95,9 +96,21 @@ fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
     let path = task
         .read_text(task.argument(path), paths::MAX)
         .unwrap_or_default();
-    let (told, stamp) = world.tell_real(task, &real, stat::keeps_time(&path))?;
+    let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
+    let is_source = stat::may_keep_time(&path)
+        && walk::canonical(
+            world,
+            task,
+            dir,
+            &path,
+            Manner {
+                follow,
+                in_root: false,
+            },
+        )
+        .is_ok_and(|path| stat::keeps_time(&path));
+    let (told, stamp) = world.tell_real(task, &real, is_source)?;
     if stamp == Stamp::Set {
-        let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
         world.notice_path(task, dir, &path, follow, real.inode);
     }
     if is_wide {

@@ -189,8 +189,14 @@ const fn whole(time: FileTime) -> FileTime {
     }
 }
 
-/// Whether a file by this name keeps its own time of change.
+/// Whether a file of the system by this path, which no link is part of, keeps its own time of change. One of an image
+/// has the time at which the machine fetched it.
 pub(in super::super) fn keeps_time(path: &[u8]) -> bool {
+    may_keep_time(path) && !path.starts_with(crate::environment::IMAGE.as_bytes())
+}
+
+/// The same by any name, which may lead elsewhere.
+pub(in super::super) fn may_keep_time(path: &[u8]) -> bool {
     path.ends_with(b".py")
 }
 
