@@ -98,6 +98,10 @@ impl ContentStore for Counting {
         self.inner.unpin(id).await
     }
 
+    async fn is_pinned(&self, id: ContentId) -> Result<bool, ContentError> {
+        ContentStore::is_pinned(&self.inner, id).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, ContentError> {
         self.inner.health().await
     }
