@@ -91,7 +91,7 @@ pub(super) async fn of_manifest(
         return Ok((Image::default(), upload));
     };
     let field = "manifest field \"environment\": ";
-    let refused = |error: ObtainError| ApiError::environment(field, &error, StatusCode::BAD_REQUEST);
+    let refused = |error: ObtainError| ApiError::environment(field, &error, StatusCode::FAILED_DEPENDENCY);
     let id = app
         .environments
         .resolve(asked)

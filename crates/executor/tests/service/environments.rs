@@ -116,18 +116,19 @@ async fn what_is_no_environment_is_refused_before_the_job_is_queued() {
     let folder = tempfile::tempdir().unwrap();
     let (store, id) = store(folder.path(), 4).await;
     let service = Service::start_with(with(store, "shapes", id)).await;
-    for (asked, words) in [
+    for (code, asked, words) in [
         (
+            424,
             "squares",
             "there is no environment `squares`; known are data-science",
         ),
-        (NOWHERE, "can't be fetched: block"),
-        ("../../etc", "names no environment"),
+        (424, NOWHERE, "can't be fetched: block"),
+        (400, "../../etc", "names no environment"),
     ] {
         let manifest = json!({"environment": asked}).to_string();
         let (status, body) = service.post(form(&manifest, &[CODE])).await;
         let said = body["error"].as_str().unwrap();
-        assert_eq!(status, 400, "{body}");
+        assert_eq!(status, code, "{body}");
         assert!(
             said.starts_with("manifest field \"environment\": ") && said.contains(words),
             "{said}"
@@ -136,7 +137,7 @@ async fn what_is_no_environment_is_refused_before_the_job_is_queued() {
     crate::support::eventually("drafts go", async || service.job_folders().is_empty()).await;
     let alone = Service::start().await;
     let (status, body) = alone.post(form(r#"{"environment":"ml-basic"}"#, &[CODE])).await;
-    assert_eq!(status, 400, "{body}");
+    assert_eq!(status, 424, "{body}");
     assert!(
         body["error"].as_str().unwrap().contains("no content store"),
         "{body}"
