@@ -74,6 +74,48 @@ async fn unpacked_wheel(at: &Path) -> anyhow::Result<String> {
 }
 
 #[tokio::test]
+async fn who_is_told_to_end_leaves_nothing_behind() -> anyhow::Result<()> {
+    use nix::sys::signal::{Signal, kill};
+    use nix::unistd::Pid;
+    let directory = tempfile::tempdir()?;
+    let at = directory.path();
+    std::fs::write(at.join("requirements.txt"), "numpy\n")?;
+    numpy_lock(at)?;
+    // an interpreter whose pip says that it runs, and does so for ever
+    let (python, began) = (at.join("python3"), at.join("began"));
+    let pipe = std::process::Command::new("mkfifo").arg(&began).status()?;
+    ensure!(pipe.success(), "a named pipe");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *--version*) exit 0;; *-I*) echo 3.11; exit 0;; esac\necho > {}\nsleep 600\n",
+        began.display()
+    );
+    std::fs::write(&python, script)?;
+    std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
+    let temporary = at.join("tmp");
+    std::fs::create_dir(&temporary)?;
+    for (arguments, signal) in [
+        (["lock", "requirements.txt"], Signal::SIGTERM),
+        (["build", "numpy.lock.json"], Signal::SIGINT),
+    ] {
+        let mut command = alone(at, &["env"]);
+        command.args(arguments).arg("--python").arg(&python);
+        command
+            .env("TMPDIR", &temporary)
+            .env("SANDRUN_ENVIRONMENT_DOWNLOADS", at.join("downloads"));
+        let mut running = command.spawn()?;
+        let began = began.clone();
+        tokio::task::spawn_blocking(move || std::fs::read(began)).await??;
+        let id = running.id().context("a process")?;
+        kill(Pid::from_raw(i32::try_from(id)?), signal)?;
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(30), running.wait()).await??;
+        assert_eq!(ended.code(), Some(130), "{arguments:?}");
+        assert_eq!(std::fs::read_dir(&temporary)?.count(), 0, "{arguments:?}");
+    }
+    assert_eq!(std::fs::read_dir(at.join("downloads"))?.count(), 0);
+    Ok(())
+}
+
+#[tokio::test]
 async fn what_cannot_be_locked_or_built_is_said_with_what_to_do() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
     let at = directory.path();

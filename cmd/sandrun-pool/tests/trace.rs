@@ -1,5 +1,7 @@
 //! `trace` and `verify` with a real executor: what two runs did, and that a file is one's output.
 
+#[path = "trace/proofs.rs"]
+mod proofs;
 mod support;
 
 use std::path::{Path, PathBuf};

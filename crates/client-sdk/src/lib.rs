@@ -21,7 +21,9 @@ pub use client::{Client, ClientError, Posted};
 pub use fit::{Missing, announced};
 pub use manager::{ManagerClient, ManagerClientError};
 pub use plan::{PlanError, Terms, Wish, plan, runnable};
-pub use prepare::{MAX_BUNDLE_BYTES, PrepareError, PreparedJob, prepare, prepare_for_market};
+pub use prepare::{
+    MAX_BUNDLE_BYTES, PrepareError, PreparedJob, prepare, prepare_for_market, prepare_for_pool,
+};
 pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
 pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job};
 pub use views::{

@@ -176,6 +176,23 @@ pub fn prepare_for_market(
     prepare_with(code, manifest, |asked| Ok(list.resolve(asked)?.to_string()))
 }
 
+/// As [`prepare`], for a broker or a coordinator: an environment that is in `list` by its name stands by its content id,
+/// so that every node has the same; other names are for the nodes' own lists.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn prepare_for_pool(
+    code: &Path,
+    manifest: Option<&Path>,
+    list: &EnvironmentList,
+) -> Result<PreparedJob, PrepareError> {
+    prepare_with(code, manifest, |asked| {
+        Ok(list
+            .resolve(asked)
+            .map_or_else(|_| asked.to_owned(), |id| id.to_string()))
+    })
+}
+
 fn prepare_with(
     code: &Path,
     manifest: Option<&Path>,
@@ -405,6 +422,10 @@ mod tests {
         let named = prepare(code.path(), None).unwrap();
         assert_eq!(named.manifest.environment.as_deref(), Some("ml-basic"));
         assert_ne!(job.bundle_digest(), named.bundle_digest());
+        let pooled = prepare_for_pool(code.path(), None, &list).unwrap();
+        assert_eq!(pooled.manifest.environment.as_deref(), Some(id.as_str()));
+        let others = prepare_for_pool(code.path(), None, &EnvironmentList::default()).unwrap();
+        assert_eq!(others.manifest.environment.as_deref(), Some("ml-basic"));
         let words = prepare_for_market(code.path(), None, &EnvironmentList::default())
             .unwrap_err()
             .to_string();

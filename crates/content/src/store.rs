@@ -55,6 +55,9 @@ pub trait ContentStore: Send + Sync + fmt::Debug {
     /// Lets the tree be collected. Unpinning what is not pinned is no error.
     async fn unpin(&self, id: ContentId) -> Result<(), ContentError>;
 
+    /// Whether this very tree is pinned, by whomever.
+    async fn is_pinned(&self, id: ContentId) -> Result<bool, ContentError>;
+
     /// Asks the store for a sign of life.
     async fn health(&self) -> Result<StoreHealth, ContentError>;
 

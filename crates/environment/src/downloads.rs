@@ -5,18 +5,26 @@ use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use thiserror::Error;
 
 use crate::hash::PackageHash;
+use crate::interrupt::Interrupt;
 use crate::lock::Lock;
 use crate::source::{self, ResolveError};
+
+/// How folders begin into which packages are fetched.
+const FETCH: &str = ".fetch-";
 
 /// A folder of package files.
 #[derive(Debug, Clone)]
 pub struct Downloads {
     dir: PathBuf,
     python: PathBuf,
+    interrupt: Interrupt,
+    /// Says that the folder is used.
+    _used: Arc<File>,
 }
 
 /// Why packages are not there.
@@ -52,12 +60,23 @@ impl Downloads {
     /// # Errors
     /// [`DownloadError::Folder`].
     pub fn new(dir: &Path, python: &Path) -> Result<Self, DownloadError> {
-        let downloads = Self {
+        let used = open(dir).map_err(|source| DownloadError::Folder {
+            path: dir.to_owned(),
+            source,
+        })?;
+        Ok(Self {
             dir: dir.to_owned(),
             python: python.to_owned(),
-        };
-        fs::create_dir_all(dir).map_err(|source| downloads.folder(source))?;
-        Ok(downloads)
+            interrupt: Interrupt::default(),
+            _used: Arc::new(used),
+        })
+    }
+
+    /// The same folder; fetching ends with this.
+    #[must_use]
+    pub fn until(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = interrupt.clone();
+        self
     }
 
     fn folder(&self, source: io::Error) -> DownloadError {
@@ -79,7 +98,7 @@ impl Downloads {
     /// # Errors
     /// [`DownloadError`].
     pub fn complete(&self, lock: &Lock) -> Result<(), DownloadError> {
-        let scratch = tempfile::Builder::new().prefix(".fetch-").tempdir_in(&self.dir);
+        let scratch = tempfile::Builder::new().prefix(FETCH).tempdir_in(&self.dir);
         let scratch = scratch.map_err(|source| self.folder(source))?;
         let wanted: Vec<(String, PackageHash)> = match lock {
             Lock::Python(lock) => {
@@ -90,7 +109,8 @@ impl Downloads {
                     }
                 }
                 if !missing.is_empty() {
-                    source::download_wheels(&missing, &self.python, scratch.path())?;
+                    let (python, into) = (&self.python, scratch.path());
+                    source::download_wheels(&missing, lock, python, into, &self.interrupt)?;
                 }
                 missing
                     .iter()
@@ -105,7 +125,7 @@ impl Downloads {
                     }
                 }
                 if !missing.is_empty() {
-                    source::download_packages(&missing, scratch.path())?;
+                    source::download_packages(&missing, scratch.path(), &self.interrupt)?;
                 }
                 missing
                     .iter()
@@ -159,6 +179,24 @@ impl Downloads {
     }
 }
 
+/// Makes the folder where it is missing, and says that it is used for as long as the file is open. Where nobody else uses
+/// it, what a process that was killed has left is removed.
+fn open(dir: &Path) -> io::Result<File> {
+    fs::create_dir_all(dir)?;
+    let used = File::open(dir)?;
+    if used.try_lock().is_ok() {
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_name().to_string_lossy().starts_with(FETCH) {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        used.unlock()?;
+    }
+    used.lock_shared()?;
+    Ok(used)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -200,5 +238,19 @@ mod tests {
         let refused = downloads.take(fetched.path(), &wanted);
         assert!(matches!(refused, Err(DownloadError::Other { .. })), "{refused:?}");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_a_killed_process_left_goes_and_what_another_one_uses_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let fetching = folder.path().join(".fetch-abc");
+        let downloads = Downloads::new(folder.path(), Path::new("python3")).unwrap();
+        fs::create_dir(&fetching).unwrap();
+        fs::write(fetching.join("a.whl"), "half").unwrap();
+        let other = Downloads::new(folder.path(), Path::new("python3")).unwrap();
+        assert!(fetching.exists(), "the first one may be fetching");
+        drop((downloads, other));
+        drop(Downloads::new(folder.path(), Path::new("python3")).unwrap());
+        assert!(!fetching.exists());
     }
 }

@@ -74,7 +74,8 @@ impl ObtainError {
             Self::Unknown(_) | Self::Cache(CacheError::NoStore(_) | CacheError::TooLarge { .. }) => false,
             Self::Cache(CacheError::Fetch { source, .. }) => !source.is_unavailable(),
             Self::Cache(
-                CacheError::Late { .. }
+                CacheError::Busy { .. }
+                | CacheError::Late { .. }
                 | CacheError::Full { .. }
                 | CacheError::Disk { .. }
                 | CacheError::ShuttingDown,
@@ -111,6 +112,12 @@ impl Environments {
     /// [`UnknownEnvironment`].
     pub fn resolve(&self, text: &str) -> Result<ContentId, UnknownEnvironment> {
         self.config.list.resolve(text)
+    }
+
+    /// An image that is at hand, kept so for as long as the lease lives; `None` where [`Self::obtain`] has to wait.
+    #[must_use]
+    pub fn at_hand(&self, id: ContentId) -> Option<Lease> {
+        self.cache.at_hand(id)
     }
 
     /// Gets an image and keeps it at hand for as long as the lease lives.

@@ -6,6 +6,8 @@ use std::process::{Command, Stdio};
 
 use thiserror::Error;
 
+use crate::interrupt::Interrupt;
+
 /// Longest piece of a tool's own words that is kept, in characters.
 const MAX_WORDS: usize = 1500;
 
@@ -45,6 +47,8 @@ pub(crate) struct Tool {
     command: Vec<OsString>,
     /// How to get it.
     advice: &'static str,
+    /// Who may end it.
+    interrupt: Interrupt,
 }
 
 impl Tool {
@@ -53,7 +57,14 @@ impl Tool {
             name: name.to_owned(),
             command: command.iter().map(OsString::from).collect(),
             advice,
+            interrupt: Interrupt::default(),
         }
+    }
+
+    /// The same tool, which somebody else may end.
+    pub(crate) fn until(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = interrupt.clone();
+        self
     }
 
     /// Runs it to its end; what it printed on standard output. `prepare` adds arguments and the directory.
@@ -69,7 +80,8 @@ impl Tool {
         command.args(arguments).stdin(Stdio::null());
         prepare(&mut command);
         tracing::debug!(?command, "running");
-        let done = command.output().map_err(|source| self.missing(purpose, source))?;
+        let done = self.interrupt.output(&mut command);
+        let done = done.map_err(|source| self.missing(purpose, source))?;
         if done.status.success() {
             return Ok(done.stdout);
         }

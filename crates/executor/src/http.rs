@@ -56,6 +56,8 @@ pub(crate) struct App {
     pub(crate) jobs: PathBuf,
     /// Places for uploads that are read.
     pub(crate) uploads: Slots,
+    /// Places for those who wait for an image.
+    pub(crate) images: Slots,
     pub(crate) shutdown: CancellationToken,
     /// Streams that are open.
     pub(crate) streams: TaskTracker,

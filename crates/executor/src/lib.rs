@@ -42,4 +42,4 @@ pub use log::TextPieces;
 pub use sandrun_environment::EnvironmentsConfig;
 pub use sandrun_sandbox::SandboxConfig;
 pub use server::{Executor, ServeError, serve};
-pub use upload::{CommitmentError, UploadedFile, commitment};
+pub use upload::{Commitment, CommitmentError, UploadedFile, commitment};

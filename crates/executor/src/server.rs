@@ -150,6 +150,7 @@ impl Executor {
             cpu_quota: config.quota.map(|quota| quota.cpu_per_minute.as_secs_f64()),
             jobs: jobs.clone(),
             uploads: Slots::new(config.quota.is_some()),
+            images: Slots::new(config.quota.is_some()),
             shutdown: shutdown.clone(),
             streams: TaskTracker::new(),
         };
@@ -189,6 +190,7 @@ impl Executor {
         }
         self.shutdown.cancel();
         self.app.uploads.close();
+        self.app.images.close();
         self.app.streams.close();
         let deadline = Instant::now() + self.grace;
         // Jobs first: a stream that follows one ends with it. Whatever is not over in time is dropped.

@@ -13,6 +13,6 @@ mod receive;
 
 pub(crate) use assemble::{AssembleError, Assembled, assemble};
 pub(crate) use bundle::BundleLimits;
-pub use commitment::{CommitmentError, UploadedFile, commitment};
+pub use commitment::{Commitment, CommitmentError, UploadedFile, commitment};
 pub(crate) use overflow::{bounded, discard};
 pub(crate) use receive::{ReceiveError, Received, receive};

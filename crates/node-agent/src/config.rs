@@ -130,6 +130,11 @@ impl AgentConfig {
         self.data_dir.join("bundles")
     }
 
+    /// Where it is noted which images jobs need.
+    pub(crate) fn images_folder(&self) -> PathBuf {
+        self.data_dir.join("images")
+    }
+
     /// Where results are gathered.
     pub(crate) fn results_folder(&self) -> PathBuf {
         self.data_dir.join("results")

@@ -24,6 +24,7 @@ mod error;
 mod execute;
 mod fit;
 mod health;
+mod images;
 mod node;
 mod operator;
 mod probe;

@@ -15,6 +15,7 @@ use sha2::{Digest as _, Sha256};
 
 use crate::bundle::Bounds;
 use crate::config::{AgentConfig, Misbehaviour};
+use crate::images::Images;
 
 /// A node.
 #[derive(Debug)]
@@ -24,6 +25,8 @@ pub(crate) struct Node {
     /// Signs with the hot key.
     pub(crate) sender: Sender,
     pub(crate) store: Arc<dyn ContentStore>,
+    /// What of it jobs here need.
+    pub(crate) images: Images,
     pub(crate) executor: ExecutorClient,
     /// Who signs the executor's receipts.
     pub(crate) worker_id: WorkerId,

@@ -19,7 +19,8 @@ use tracing::info;
 
 use crate::config::AgentConfig;
 use crate::detect::detect;
-use crate::error::AgentError;
+use crate::error::{AgentError, Report as _};
+use crate::images::Images;
 use crate::node::Node;
 use crate::operator::{Operator, OperatorError, Registration, claimed_elsewhere};
 
@@ -97,6 +98,10 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let gate = gate(&config, &mut journal, head)?;
 
     let parameters = reader.parameters().await?;
+    let images = Images::new(config.images_folder());
+    if let Err(error) = images.clear(store.as_ref()).await {
+        tracing::debug!(error = error.report(), "an image of a former run stays pinned");
+    }
     let node = Node {
         account: config.key.address(),
         confirmations: config
@@ -108,6 +113,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         config,
         reader,
         store,
+        images,
         executor,
         worker_id,
         class,

@@ -1,19 +1,23 @@
 //! `env`: locks, builds and lists environments.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
 use sandrun_content::{ContentId, ContentStore as _, KuboClient};
 use sandrun_environment::{
-    BuildError, Built, Downloads, Lock, ResolveError, build_directory, build_lock, lock_node, lock_python,
+    BuildError, Built, Downloads, Interrupt, Lock, ResolveError, build_directory, build_lock, lock_node,
+    lock_python,
 };
 use serde::Serialize;
 
-use crate::args::EnvironmentListArgs;
+use crate::args::{EnvironmentListArgs, shutdown};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 
+/// How long an interrupted build may take to remove its temporary folders.
+const CLEANING: Duration = Duration::from_secs(8);
 /// Longest lock that is read, in bytes.
 const MAX_LOCK: u64 = 8 << 20;
 
@@ -71,7 +75,9 @@ enum What {
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
     match arguments.what {
         What::Lock { file, out, python } => {
-            let lock = blocking(move || lock(&file, &python)).await??;
+            let Some(lock) = blocking(move |interrupt| lock(&file, &python, interrupt)).await? else {
+                return Ok(Status::Interrupted);
+            };
             locked(&lock, out.as_deref(), output)
         }
         What::Build {
@@ -90,8 +96,15 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
             }
             let downloads = downloads.unwrap_or_else(|| crate::config::home().join("environments"));
             let scratch = scratch(out.as_deref());
-            let built = blocking(move || build(&source, &downloads, &python, &scratch)).await??;
-            kept(built, out, store, output).await
+            let built =
+                blocking(move |interrupt| build(&source, &downloads, &python, &scratch, interrupt)).await?;
+            let Some(built) = built else {
+                return Ok(Status::Interrupted);
+            };
+            tokio::select! {
+                kept = kept(built, out, store, output) => kept,
+                () = shutdown() => Ok(Status::Interrupted),
+            }
         }
         What::List { names } => {
             let list = names.list()?;
@@ -107,16 +120,30 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
 }
 
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
-    Ok(tokio::task::spawn_blocking(work).await?)
+/// Does work that blocks; `None` if the process was asked to end meanwhile. Then it ends what the work waits for, and lets
+/// it remove its temporary folders.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce(&Interrupt) -> anyhow::Result<T> + Send + 'static,
+) -> anyhow::Result<Option<T>> {
+    let interrupt = Interrupt::default();
+    let own = interrupt.clone();
+    let mut work = tokio::task::spawn_blocking(move || work(&own));
+    tokio::select! {
+        done = &mut work => done?.map(Some),
+        () = shutdown() => {
+            interrupt.now();
+            drop(tokio::time::timeout(CLEANING, work).await);
+            Ok(None)
+        }
+    }
 }
 
-fn lock(file: &Path, python: &Path) -> anyhow::Result<Lock> {
+fn lock(file: &Path, python: &Path, interrupt: &Interrupt) -> anyhow::Result<Lock> {
     let is_node = file.extension().is_some_and(|end| end == "json");
     let lock = if is_node {
-        lock_node(file)
+        lock_node(file, interrupt)
     } else {
-        lock_python(file, python)
+        lock_python(file, python, interrupt)
     };
     lock.map_err(|error| {
         let status = match &error {
@@ -183,7 +210,13 @@ fn scratch(out: Option<&Path>) -> PathBuf {
     }
 }
 
-fn build(source: &Path, downloads: &Path, python: &Path, scratch: &Path) -> anyhow::Result<Built> {
+fn build(
+    source: &Path,
+    downloads: &Path,
+    python: &Path,
+    scratch: &Path,
+    interrupt: &Interrupt,
+) -> anyhow::Result<Built> {
     let failed = |error: BuildError| {
         let status = match &error {
             BuildError::Unpack { .. }
@@ -200,7 +233,7 @@ fn build(source: &Path, downloads: &Path, python: &Path, scratch: &Path) -> anyh
     }
     let lock = read_lock(source).status(Status::BadInput)?;
     let downloads = Downloads::new(downloads, python).status(Status::BadInput)?;
-    build_lock(&lock, &downloads, scratch).map_err(failed)
+    build_lock(&lock, &downloads.until(interrupt), scratch).map_err(failed)
 }
 
 fn read_lock(path: &Path) -> anyhow::Result<Lock> {

@@ -84,6 +84,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         let wanted = Wanted {
             code: &arguments.code,
             manifest: arguments.manifest.as_deref(),
+            environments: arguments.environments.list()?,
             redundancy: arguments.redundancy,
             out: arguments.out.as_deref(),
             detach: arguments.detach,

@@ -8,6 +8,7 @@ mod show;
 
 use clap::{Args, Subcommand};
 
+use crate::args::shutdown;
 use crate::exit::Status;
 use crate::output::Output;
 
@@ -51,15 +52,16 @@ enum Action {
     /// Find the first event in which two traces differ
     #[command(after_help = format!("{PLACES}\n\n\
         A file is read whole first, and has to have the root that it states, and that of --left-root or --right-root. The \
-        difference is found by bisection over the roots in the traces: of a trace at an executor only a few of them and one \
-        block of 256 events are fetched, however long it is, and its root has to be that of its receipt; with \
+        difference is found by bisection over the roots in the traces: of a trace at an executor only these (72 bytes for 256 \
+        events) and one block of 256 events are fetched; they have to make up the root of its receipt. With \
         --left-root or --right-root all of it is fetched and checked. What only one of them has in that block is listed too, so \
         that runs of two programs can be compared.\n\n\
         Exit codes, as diff(1) has them:\n  \
         0  the traces are the same\n  \
         1  they differ\n  \
         2  trouble: bad arguments, a trace that was cut off or altered or has another root than it should, an executor \
-        that cannot be reached\n\n\
+        that cannot be reached\n  \
+        7  an executor's receipt is of another job, or it is none\n\n\
         Examples:\n  \
         sandrun-pool trace diff one.trace two.trace\n  \
         sandrun-pool trace diff one.trace http://127.0.0.1:8443/job-0123456789abcdef0123456789abcdef\n  \
@@ -70,8 +72,15 @@ enum Action {
 
 /// Runs it.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
-    match arguments.action {
-        Action::Show(it) => show::run(it, output).await,
-        Action::Diff(it) => diff::run(&it, output).await,
+    let work = async {
+        match arguments.action {
+            Action::Show(it) => show::run(it, output).await,
+            Action::Diff(it) => diff::run(&it, output).await,
+        }
+    };
+    // what was fetched into temporary folders goes with it
+    tokio::select! {
+        done = work => done,
+        () = shutdown() => Ok(Status::Interrupted),
     }
 }

@@ -1,5 +1,7 @@
 //! `verify`: that a file is an output of a run, by the run's receipt and a proof. Needs nobody's word but the receipt's.
 
+mod prove;
+
 use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -22,6 +24,8 @@ use crate::output::{Output, Report};
     files with their hashes. A proof (GET /proof/JOB/outputs/PATH, /proof/JOB/stdout, /proof/JOB/stderr) shows that a file \
     is under the output root, which is also what the market's nodes agree on: with --root no receipt is needed. Where the \
     receipt is a job at an executor, receipt, signature and proof are fetched there.\n\n\
+    Who has a whole result (submit, fetch: DIR/stdout, DIR/stderr, DIR/outputs) makes such a proof of one file with --prove, \
+    for others who have only that file and the output root; with --root or --receipt the result's root is checked too.\n\n\
     Exit codes:\n  \
     0  the file is that output of the run\n  \
     2  bad arguments, or a file, receipt or proof that can't be read\n  \
@@ -34,19 +38,23 @@ use crate::output::{Output, Report};
     sandrun-pool verify table.csv --receipt receipt --proof proof\n  \
     sandrun-pool verify table.csv --receipt receipt --name out/table.csv\n  \
     sandrun-pool verify table.csv --root 61763cbf… --proof proof\n  \
-    sandrun-pool verify table.csv --receipt http://127.0.0.1:8443/JOB --name out/table.csv")]
+    sandrun-pool verify table.csv --receipt http://127.0.0.1:8443/JOB --name out/table.csv\n  \
+    sandrun-pool verify results/JOB --prove out/table.csv > proof")]
 pub(crate) struct Arguments {
-    /// The file
+    /// The file; with --prove the directory that a whole result was fetched into
     file: PathBuf,
     /// The run's receipt: a file, or a job at an executor
-    #[arg(long, value_name = "FILE|URL", required_unless_present = "root")]
+    #[arg(long, value_name = "FILE|URL", required_unless_present_any = ["root", "prove"])]
     receipt: Option<String>,
     /// The output root, in the place of a receipt
-    #[arg(long, value_name = "HASH", conflicts_with = "receipt", requires = "proof", value_parser = super::trace::hash)]
+    #[arg(long, value_name = "HASH", conflicts_with = "receipt", value_parser = super::trace::hash)]
     root: Option<Sha256Hex>,
     /// The proof that the file is under the output root
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", required_unless_present_any = ["receipt", "prove"])]
     proof: Option<PathBuf>,
+    /// Print the proof of this output (a name, `stdout` or `stderr`); FILE is then the directory with the whole result
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["proof", "name", "worker"])]
+    prove: Option<String>,
     /// The output's name in the run, or `stdout` or `stderr`; the proof's, or the file's, when not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
@@ -85,6 +93,9 @@ impl Report for Verified {
             (false, _) => "by the receipt's list of files",
         };
         text += &format!("  {how}\n");
+        if let Some(job) = &self.job {
+            text += &format!("  {:<11}  {job}\n", "job");
+        }
         for (name, hash) in [
             ("sha256", Some(self.sha256)),
             ("output root", self.output_root),
@@ -113,6 +124,10 @@ struct Evidence {
 
 /// Checks the file.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    if let Some(name) = &arguments.prove {
+        let root = prove::stated(&arguments).await?;
+        return prove::run(&arguments.file, output_name(name)?, root, output).await;
+    }
     let path = arguments.file.clone();
     let content = tokio::task::spawn_blocking(move || hash_of(&path)).await??;
     let evidence = Evidence::gather(&arguments).await?;
@@ -138,6 +153,7 @@ impl Evidence {
                 let job = job.map_err(|text| Failure::new(Status::BadInput, text))?;
                 let (client, id) = (job.client()?, job.id.to_string());
                 let bytes = client.receipt_bytes(&id).await.map_err(of_client)?;
+                job.is_of(&parse(&bytes)?)?;
                 if arguments.worker.is_some() && signature.is_none() {
                     signature = client
                         .status(&id)
@@ -259,11 +275,7 @@ fn name_of(
     receipt: Option<&Receipt>,
 ) -> anyhow::Result<OutputName> {
     if let Some(name) = &arguments.name {
-        return Ok(match name.as_str() {
-            "stdout" => OutputName::Stdout,
-            "stderr" => OutputName::Stderr,
-            path => OutputName::File(BundlePath::parse(path).status(Status::BadInput)?),
-        });
+        return output_name(name);
     }
     if let Some(proof) = proof {
         return Ok(proof.name.clone());
@@ -280,6 +292,14 @@ fn name_of(
             "which output of the run is it? give --name NAME (or stdout, or stderr)",
         )),
     }
+}
+
+fn output_name(text: &str) -> anyhow::Result<OutputName> {
+    Ok(match text {
+        "stdout" => OutputName::Stdout,
+        "stderr" => OutputName::Stderr,
+        path => OutputName::File(BundlePath::parse(path).status(Status::BadInput)?),
+    })
 }
 
 fn parse(bytes: &[u8]) -> anyhow::Result<Receipt> {

@@ -7,7 +7,8 @@ use client_sdk::pool::{
     After, CheckedReceipt, Job, JobStatus, NodeRequirements, Options, PoolClient, PoolClientError, PoolJobId,
     Printed, Submission, Submitted,
 };
-use client_sdk::{ResultFile, prepare};
+use client_sdk::{ResultFile, prepare_for_pool};
+use sandrun_environment::EnvironmentList;
 use sandrun_types::Redundancy;
 use serde::Serialize;
 
@@ -57,6 +58,8 @@ pub(crate) struct Wanted<'a> {
     pub(crate) code: &'a Path,
     /// The manifest, where it is not the directory's own.
     pub(crate) manifest: Option<&'a Path>,
+    /// The environments that have names here.
+    pub(crate) environments: EnvironmentList,
     /// How many nodes run it; one when not given.
     pub(crate) redundancy: Option<Redundancy>,
     /// Where the result goes.
@@ -159,7 +162,8 @@ pub(crate) async fn submit(
     output: &Output,
 ) -> anyhow::Result<Status> {
     // all that needs no network, before the first connection
-    let job = prepare(wanted.code, wanted.manifest).status(Status::BadInput)?;
+    let job =
+        prepare_for_pool(wanted.code, wanted.manifest, &wanted.environments).status(Status::BadInput)?;
     if let Some(out) = wanted.out {
         check_empty(out)?;
     }

@@ -299,6 +299,10 @@ impl ContentStore for EmbeddedStore {
         self.unpin_cid(id.to_cid()).await.map(drop)
     }
 
+    async fn is_pinned(&self, id: ContentId) -> Result<bool, ContentError> {
+        Ok(self.inner.pins.contains(&id.to_cid()))
+    }
+
     async fn health(&self) -> Result<StoreHealth, ContentError> {
         let place = self.dir().display().to_string();
         Ok(StoreHealth {

@@ -228,6 +228,18 @@ impl ContentStore for KuboClient {
         }
     }
 
+    async fn is_pinned(&self, id: ContentId) -> Result<bool, ContentError> {
+        let cid = id.to_cid();
+        let request = self.failures(format!("say whether {cid} is pinned"));
+        let text = cid.to_string();
+        let asked = self.client.pin_ls(Some(&text), Some("recursive"));
+        match self.ask(&request, self.config.stall, asked).await {
+            Ok(_) => Ok(true),
+            Err(ContentError::Refused { message, .. }) if message.contains("not pinned") => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     async fn health(&self) -> Result<StoreHealth, ContentError> {
         let request = self.failures("say its version");
         let answer = self

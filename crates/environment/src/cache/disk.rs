@@ -3,6 +3,7 @@
 //! ```text
 //! DIR/images/<cid>/…   whole images
 //! DIR/used/<cid>       an empty file: its time says when the image was last used
+//! DIR/roots/<cid>      the id that our own packer gives the image; another one where another packer made it
 //! DIR/incoming/<n>/…   images that come or go; emptied at every start
 //! ```
 //!
@@ -75,10 +76,11 @@ impl Disk {
             }
             Ok(()) | Err(_) => {}
         }
-        for folder in [&incoming, &disk.images(), &disk.used()] {
+        for folder in [&incoming, &disk.images(), &disk.used(), &disk.roots()] {
             fs::create_dir_all(folder).map_err(failed("make", folder))?;
         }
-        disk.forget_gone()?;
+        disk.forget_gone(&disk.used())?;
+        disk.forget_gone(&disk.roots())?;
         Ok(disk)
     }
 
@@ -88,6 +90,10 @@ impl Disk {
 
     fn used(&self) -> PathBuf {
         self.dir.join("used")
+    }
+
+    fn roots(&self) -> PathBuf {
+        self.dir.join("roots")
     }
 
     fn incoming(&self) -> PathBuf {
@@ -106,11 +112,10 @@ impl Disk {
         }
     }
 
-    /// Forgets when images were used that are not here.
-    fn forget_gone(&self) -> Result<(), CacheError> {
-        let used = self.used();
-        for entry in fs::read_dir(&used).map_err(failed("read", &used))? {
-            let entry = entry.map_err(failed("read", &used))?;
+    /// Removes notes of images that are not here.
+    fn forget_gone(&self, notes: &Path) -> Result<(), CacheError> {
+        for entry in fs::read_dir(notes).map_err(failed("read", notes))? {
+            let entry = entry.map_err(failed("read", notes))?;
             if !self.images().join(entry.file_name()).exists() {
                 fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
             }
@@ -137,9 +142,22 @@ impl Disk {
         Ok(all)
     }
 
-    /// Lets an image that was put together be one.
-    pub(super) fn arrive(&self, id: ContentId, scratch: Scratch) -> Result<(), CacheError> {
+    /// The id that our own packer gives an image, as it was when the image came.
+    pub(super) fn root(&self, id: ContentId) -> Result<ContentId, CacheError> {
+        let path = self.roots().join(id.to_string());
+        match fs::read_to_string(&path) {
+            Ok(text) => Ok(text.trim().parse().unwrap_or(id)),
+            // noted by no earlier version, which knew our own images alone
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(id),
+            Err(error) => Err(failed("read", &path)(error)),
+        }
+    }
+
+    /// Lets an image that was put together be one; `root` is the id that our own packer gives it.
+    pub(super) fn arrive(&self, id: ContentId, root: ContentId, scratch: Scratch) -> Result<(), CacheError> {
         self.touch(id)?;
+        let noted = self.roots().join(id.to_string());
+        fs::write(&noted, root.to_string()).map_err(failed("write", &noted))?;
         fs::rename(scratch.path(), self.image(id)).map_err(failed("keep", scratch.path()))
     }
 
@@ -153,11 +171,16 @@ impl Disk {
             }
             Ok(()) | Err(_) => {}
         }
-        let used = self.used().join(id.to_string());
-        match fs::remove_file(&used) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &used)(error)),
-            Ok(()) | Err(_) => Ok(scratch),
+        for notes in [self.used(), self.roots()] {
+            let note = notes.join(id.to_string());
+            match fs::remove_file(&note) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    return Err(failed("remove", &note)(error));
+                }
+                Ok(()) | Err(_) => {}
+            }
         }
+        Ok(scratch)
     }
 
     /// Notes that an image is used now.

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
-use sandrun_content::{ContentError, ContentId, ContentStore, Limits, root_of};
+use sandrun_content::{ContentError, ContentId, ContentStore, Limits, PackError, root_of};
 use tokio::sync::Semaphore;
 
-use super::disk::{Disk, Scratch};
+use super::disk::{Disk, Found, Scratch};
+use super::failures::{Failure, Failures};
 use super::room::{Candidate, make_room};
 use super::{CacheError, Lease};
 use crate::image::IMAGE_LIMITS;
@@ -45,13 +46,14 @@ pub(super) struct Inner {
     cap: u64,
     images: Mutex<HashMap<ContentId, Image>>,
     turns: Mutex<HashMap<ContentId, Weak<Turn>>>,
+    failures: Mutex<Failures>,
     fetches: Semaphore,
     uses: AtomicU64,
 }
 
 impl Inner {
     pub(super) fn open(disk: Disk, cap: u64) -> Result<Self, CacheError> {
-        let found = disk.found()?.into_iter().map(|it| {
+        let found = within(&disk, cap, disk.found()?)?.into_iter().map(|it| {
             let image = Image {
                 bytes: it.bytes,
                 last_used: it.last_used,
@@ -65,6 +67,7 @@ impl Inner {
             disk,
             cap,
             turns: Mutex::default(),
+            failures: Mutex::default(),
             fetches: Semaphore::new(FETCHES),
             uses: AtomicU64::new(0),
         })
@@ -72,6 +75,12 @@ impl Inner {
 
     pub(super) fn lock(&self) -> MutexGuard<'_, HashMap<ContentId, Image>> {
         self.images.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether no more can be fetched now.
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.fetches.available_permits() == 0
     }
 
     pub(super) fn uses(&self) -> u64 {
@@ -111,6 +120,12 @@ impl Inner {
         }
     }
 
+    /// Why an image could not be had a moment ago, if it could not.
+    pub(super) fn failed_lately(&self, id: ContentId) -> Option<CacheError> {
+        let failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.recent(Instant::now(), id)
+    }
+
     /// Checks an image that nobody has looked at yet, or fetches one that is not here. Its caller has the turn.
     pub(super) async fn bring(
         self: Arc<Self>,
@@ -124,23 +139,37 @@ impl Inner {
             return Ok(lease);
         }
         let store = store.ok_or(CacheError::NoStore(id))?;
+        let fetched = self.fetch(store, id, patience).await;
+        if let Some(failure) = fetched.as_ref().err().and_then(Failure::of) {
+            let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+            failures.note(Instant::now(), id, failure);
+        }
+        fetched
+    }
+
+    /// Fetches an image. Its time begins when others let it.
+    async fn fetch(
+        self: &Arc<Self>,
+        store: &dyn ContentStore,
+        id: ContentId,
+        patience: Duration,
+    ) -> Result<Lease, CacheError> {
+        let seconds = patience.as_secs();
+        let slot = tokio::time::timeout(patience, self.fetches.acquire()).await;
+        let _slot = slot
+            .map_err(|_| CacheError::Busy { id, seconds })?
+            .map_err(|_| CacheError::ShuttingDown)?;
         let scratch = self.disk.scratch();
         let limits = Limits {
             max_bytes: IMAGE_LIMITS.max_bytes.min(self.cap),
             max_file_bytes: IMAGE_LIMITS.max_file_bytes.min(self.cap),
             ..IMAGE_LIMITS
         };
-        let fetch = async {
-            let _slot = self.fetches.acquire().await;
-            store.fetch(id, scratch.path(), &limits).await
-        };
+        let fetch = store.fetch(id, scratch.path(), &limits);
         match tokio::time::timeout(patience, fetch).await {
             Ok(Ok(_)) => self.blocking(move |inner| inner.arrived(id, scratch)).await,
             Ok(Err(source)) => Err(self.refusal(id, source)),
-            Err(_) => Err(CacheError::Late {
-                id,
-                seconds: patience.as_secs(),
-            }),
+            Err(_) => Err(CacheError::Late { id, seconds }),
         }
     }
 
@@ -150,7 +179,7 @@ impl Inner {
         }
         CacheError::Fetch {
             id,
-            source: Box::new(source),
+            source: Arc::new(source),
         }
     }
 
@@ -171,14 +200,15 @@ impl Inner {
             // it must not make room for another while it is read
             Some(image) => image.users += 1,
         }
-        let is_whole = root_of(&self.disk.image(id), &IMAGE_LIMITS).is_ok_and(|root| root == id);
+        let is_whole = self.is_whole(id);
         let gone = {
             let mut images = self.lock();
             if let Some(image) = images.get_mut(&id) {
                 image.users = image.users.saturating_sub(1);
-                image.is_checked = is_whole;
+                image.is_checked = matches!(is_whole, Ok(true));
             }
-            if is_whole {
+            // what cannot be read now may be whole
+            if is_whole? {
                 return Ok(true);
             }
             tracing::warn!(environment = %id, "an image on disk is not what it was; it is fetched anew");
@@ -190,12 +220,31 @@ impl Inner {
         Ok(false)
     }
 
+    /// Whether an image has the content that it came with.
+    fn is_whole(&self, id: ContentId) -> Result<bool, CacheError> {
+        let image = self.disk.image(id);
+        match root_of(&image, &IMAGE_LIMITS) {
+            Ok(root) => Ok(root == self.disk.root(id)?),
+            Err(PackError::Read { path, source }) => Err(CacheError::Disk {
+                action: "read",
+                path,
+                source,
+            }),
+            Err(_) => Ok(false),
+        }
+    }
+
     /// Takes in an image that was fetched whole.
     fn arrived(self: &Arc<Self>, id: ContentId, scratch: Scratch) -> Result<Lease, CacheError> {
         let bytes = scratch.size()?;
         if bytes > self.cap {
             return Err(CacheError::TooLarge { id, cap: self.cap });
         }
+        // by another packer's id the content cannot be checked again
+        let root = root_of(scratch.path(), &IMAGE_LIMITS).map_err(|source| CacheError::Fetch {
+            id,
+            source: Arc::new(source.into()),
+        })?;
         let gone = {
             let mut images = self.lock();
             let candidates = images.iter().map(|(id, image)| Candidate {
@@ -215,7 +264,7 @@ impl Inner {
                 gone.push(self.disk.leave(old)?);
                 images.remove(&old);
             }
-            self.disk.arrive(id, scratch)?;
+            self.disk.arrive(id, root, scratch)?;
             let image = Image {
                 bytes,
                 last_used: SystemTime::now(),
@@ -230,4 +279,20 @@ impl Inner {
         tracing::info!(environment = %id, bytes, "fetched");
         self.lease(id).ok_or(CacheError::ShuttingDown)
     }
+}
+
+/// The images that stay under a limit which may have been lowered: the others go.
+fn within(disk: &Disk, cap: u64, mut found: Vec<Found>) -> Result<Vec<Found>, CacheError> {
+    let candidates = found.iter().map(|it| Candidate {
+        id: it.id,
+        bytes: it.bytes,
+        last_used: it.last_used,
+        is_used: false,
+    });
+    for old in make_room(candidates.collect(), 0, cap).unwrap_or_default() {
+        tracing::info!(environment = %old, "goes: environments may take less than before");
+        drop(disk.leave(old)?);
+        found.retain(|it| it.id != old);
+    }
+    Ok(found)
 }

@@ -2,6 +2,7 @@
 //! (the one used longest ago goes, never one in use), and the check that what lies on disk is what its name says.
 
 mod disk;
+mod failures;
 mod inner;
 mod room;
 
@@ -27,7 +28,15 @@ pub enum CacheError {
         /// Which.
         id: ContentId,
         /// Why.
-        source: Box<ContentError>,
+        source: Arc<ContentError>,
+    },
+    /// Others are being fetched, for longer than anybody waits.
+    #[error("the environment {id} was not fetched: others took all of {seconds} s; try again in a moment")]
+    Busy {
+        /// Which.
+        id: ContentId,
+        /// The patience that ran out.
+        seconds: u64,
     },
     /// It did not come in time.
     #[error("the environment {id} did not arrive within {seconds} s")]
@@ -118,8 +127,14 @@ impl Cache {
         self.inner.uses()
     }
 
-    /// An image, fetched where it is not here. Whoever asks may stop waiting at any moment: what was begun comes to its
-    /// end by itself.
+    /// An image that is here and checked.
+    pub(crate) fn at_hand(&self, id: ContentId) -> Option<Lease> {
+        self.inner.lease(id)
+    }
+
+    /// An image, fetched where it is not here; one that could not be had a moment ago is refused at once. Whoever asks may
+    /// stop waiting at any moment: what was begun comes to its end by itself. Waiting for others takes at most `patience`,
+    /// and so does the fetch.
     pub(crate) async fn obtain(
         &self,
         store: Option<&Arc<dyn ContentStore>>,
@@ -129,10 +144,18 @@ impl Cache {
         if let Some(lease) = self.inner.lease(id) {
             return Ok(lease);
         }
-        let turn = self.inner.turn(id).lock_owned().await;
-        // somebody else may have brought it meanwhile
+        let turn = self.inner.turn(id).lock_owned();
+        let turn = tokio::time::timeout(patience, turn).await;
+        let turn = turn.map_err(|_| CacheError::Late {
+            id,
+            seconds: patience.as_secs(),
+        })?;
+        // somebody else may have brought it meanwhile, or tried in vain
         if let Some(lease) = self.inner.lease(id) {
             return Ok(lease);
+        }
+        if let Some(failed) = self.inner.failed_lately(id) {
+            return Err(failed);
         }
         let (inner, store) = (Arc::clone(&self.inner), store.cloned());
         let brought = tokio::spawn(async move {

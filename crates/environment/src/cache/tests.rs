@@ -98,6 +98,10 @@ impl ContentStore for Counting {
         self.inner.unpin(id).await
     }
 
+    async fn is_pinned(&self, id: ContentId) -> Result<bool, ContentError> {
+        ContentStore::is_pinned(&self.inner, id).await
+    }
+
     async fn health(&self) -> Result<StoreHealth, ContentError> {
         self.inner.health().await
     }
@@ -294,4 +298,103 @@ async fn images_that_come_at_once_take_no_more_than_they_may() {
         assert!(cache.held().iter().map(|(_, bytes)| bytes).sum::<u64>() <= 250_000);
     }
     assert_eq!((names(&ground, "images"), names(&ground, "used")), (2, 2));
+}
+
+#[tokio::test]
+async fn what_failed_is_not_fetched_again_by_each_who_waited() {
+    let ground = Ground::new().await;
+    let cache = ground.cache(1 << 20);
+    let id: ContentId = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
+        .parse()
+        .unwrap();
+    let counting = Counting::new(&ground, usize::MAX);
+    let store: Arc<dyn ContentStore> = counting.clone();
+    let all = (0..5).map(|_| cache.obtain(Some(&store), id, PATIENCE));
+    for got in futures::future::join_all(all).await {
+        assert!(matches!(got, Err(CacheError::Fetch { .. })), "{got:?}");
+    }
+    assert_eq!(counting.reads.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn fetches_that_hang_hold_up_others_only_for_their_own_patience() {
+    let ground = Ground::new().await;
+    let cache = ground.cache(1 << 20);
+    let hanging: Arc<dyn ContentStore> = Counting::new(&ground, 0);
+    let mut dead = Vec::new();
+    for name in ["a", "b", "c", "d"] {
+        dead.push(ground.image(name, 10).await);
+    }
+    let good = ground.image("good", 10).await;
+    let short = Duration::from_millis(200);
+    let dying = dead.iter().map(|id| cache.obtain(Some(&hanging), *id, short));
+    // no more of a wait than that of the dead ones, and time of its own from there on
+    let (died, got) = tokio::join!(futures::future::join_all(dying), async {
+        tokio::task::yield_now().await;
+        ground.get(&cache, good).await
+    });
+    assert!(died.iter().all(|it| matches!(it, Err(CacheError::Late { .. }))));
+    drop(got.unwrap());
+    // four that hang for long: who has less patience is told so
+    let others = ground.image("e", 10).await;
+    let mut more = Vec::new();
+    for name in ["f", "g", "h", "i"] {
+        more.push(ground.image(name, 10).await);
+    }
+    let mut hang: Vec<_> = more
+        .iter()
+        .map(|id| Box::pin(cache.obtain(Some(&hanging), *id, PATIENCE)))
+        .collect();
+    while !cache.inner.is_busy() {
+        for one in &mut hang {
+            tokio::select! {
+                biased;
+                never = one => panic!("{never:?}"),
+                () = tokio::task::yield_now() => {}
+            }
+        }
+    }
+    let busy = tokio::select! {
+        biased;
+        never = futures::future::select_all(hang) => panic!("{:?}", never.0),
+        busy = cache.obtain(Some(&ground.dynamic), others, short) => busy,
+    };
+    assert!(matches!(busy, Err(CacheError::Busy { .. })), "{busy:?}");
+}
+
+#[tokio::test]
+async fn an_image_of_another_packer_is_still_one_after_a_restart() {
+    let ground = Ground::new().await;
+    let id = ground.image("a", 10).await;
+    drop(ground.get(&ground.cache(1 << 20), id).await.unwrap());
+    // as if another packer had given the same files another id
+    let foreign: ContentId = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354"
+        .parse()
+        .unwrap();
+    let noted = ground.dir().join("roots").join(id.to_string());
+    assert_eq!(fs::read_to_string(&noted).unwrap(), id.to_string());
+    for folder in ["images", "used", "roots"] {
+        let place = |id: ContentId| ground.dir().join(folder).join(id.to_string());
+        fs::rename(place(id), place(foreign)).unwrap();
+    }
+    let cache = ground.cache(1 << 20);
+    drop(cache.obtain(None, foreign, PATIENCE).await.unwrap());
+    let file = cache.images_dir().join(foreign.to_string()).join("lib/name");
+    fs::write(&file, "evil").unwrap();
+    let changed = ground.cache(1 << 20).obtain(None, foreign, PATIENCE).await;
+    assert!(matches!(changed, Err(CacheError::NoStore(_))), "{changed:?}");
+    assert_eq!((names(&ground, "images"), names(&ground, "roots")), (0, 0));
+}
+
+#[tokio::test]
+async fn a_lower_limit_holds_from_the_start() {
+    let ground = Ground::new().await;
+    let (a, b) = (ground.image("a", 100_000).await, ground.image("b", 100_000).await);
+    let cache = ground.cache(1 << 20);
+    drop(ground.get(&cache, a).await.unwrap());
+    drop(ground.get(&cache, b).await.unwrap());
+    drop(cache);
+    let cache = ground.cache(150_000);
+    assert_eq!((cache.size(a), cache.size(b).is_some()), (None, true));
+    assert_eq!((names(&ground, "images"), names(&ground, "incoming")), (1, 0));
 }

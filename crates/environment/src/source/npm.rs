@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{ResolveError, public_address};
 use crate::hash::PackageHash;
+use crate::interrupt::Interrupt;
 use crate::lock::{Lock, NodeLock, NodePackage};
 use crate::tool::Tool;
 
@@ -41,16 +42,16 @@ struct Locked {
     libc: Option<Vec<String>>,
 }
 
-fn npm() -> Tool {
-    Tool::new("npm", &["npm"], ADVICE)
+fn npm(interrupt: &Interrupt) -> Tool {
+    Tool::new("npm", &["npm"], ADVICE).until(interrupt)
 }
 
 /// Asks npm which packages the `dependencies` of a package.json need on Linux, x86-64, and writes their versions and
-/// hashes down. Blocking; talks to the registry.
+/// hashes down. Blocking, until `interrupt`; talks to the registry.
 ///
 /// # Errors
 /// [`ResolveError`], npm's own words among them.
-pub fn lock_node(package_json: &Path) -> Result<Lock, ResolveError> {
+pub fn lock_node(package_json: &Path, interrupt: &Interrupt) -> Result<Lock, ResolveError> {
     let bytes = fs::read(package_json).map_err(|source| ResolveError::Read {
         path: package_json.to_owned(),
         source,
@@ -68,7 +69,7 @@ pub fn lock_node(package_json: &Path) -> Result<Lock, ResolveError> {
     let asked = json!({"name": "environment", "private": true, "dependencies": dependencies,
         "optionalDependencies": optional});
     fs::write(scratch.path().join("package.json"), asked.to_string()).map_err(ResolveError::Scratch)?;
-    npm().run("choose versions", |command| {
+    npm(interrupt).run("choose versions", |command| {
         command.args(["install", "--package-lock-only", "--lockfile-version", "3"]);
         quiet(command);
         command.current_dir(scratch.path());
@@ -89,14 +90,18 @@ pub fn lock_node(package_json: &Path) -> Result<Lock, ResolveError> {
 }
 
 /// Fetches packages into the folder `into`, whatever their names there. Blocking.
-pub(crate) fn download_packages(packages: &[&NodePackage], into: &Path) -> Result<(), ResolveError> {
+pub(crate) fn download_packages(
+    packages: &[&NodePackage],
+    into: &Path,
+    interrupt: &Interrupt,
+) -> Result<(), ResolveError> {
     let wanted: BTreeSet<String> = packages
         .iter()
         .map(|package| format!("{}@{}", package.name, package.version))
         .collect();
     let wanted: Vec<String> = wanted.into_iter().collect();
     for some in wanted.chunks(AT_ONCE) {
-        npm().run("fetch packages", |command| {
+        npm(interrupt).run("fetch packages", |command| {
             command.arg("pack").args(some).arg("--pack-destination").arg(into);
             quiet(command);
             command.current_dir(into);

@@ -7,11 +7,15 @@ use std::process::Command;
 use serde::Deserialize;
 
 use super::{ResolveError, public_address};
+use crate::interrupt::Interrupt;
 use crate::lock::{Lock, PythonLock, Wheel};
 use crate::tool::{Tool, ToolError};
 
 const ADVICE: &str =
     "install pip for that interpreter (Debian: apt install python3-pip), or give another with --python";
+
+/// Newest glibc 2 that wheels may ask for: the hash says which one it is.
+const GLIBC: u32 = 45;
 
 /// What is read of pip's installation report (<https://pip.pypa.io/en/stable/reference/installation-report/>).
 #[derive(Debug, Deserialize)]
@@ -56,11 +60,12 @@ struct Hashes {
 }
 
 /// Asks pip, as `python` has it, which wheels a requirements file needs, and writes their versions and hashes down.
-/// `python` is the interpreter that jobs run with: versions and wheels are chosen for it. Blocking; talks to the index.
+/// `python` is the interpreter that jobs run with: versions and wheels are chosen for it. Blocking, until `interrupt`; talks
+/// to the index.
 ///
 /// # Errors
 /// [`ResolveError`], pip's own words among them.
-pub fn lock_python(requirements: &Path, python: &Path) -> Result<Lock, ResolveError> {
+pub fn lock_python(requirements: &Path, python: &Path, interrupt: &Interrupt) -> Result<Lock, ResolveError> {
     let read = |source| ResolveError::Read {
         path: requirements.to_owned(),
         source,
@@ -70,7 +75,7 @@ pub fn lock_python(requirements: &Path, python: &Path) -> Result<Lock, ResolveEr
     let version = version(python)?;
     let scratch = tempfile::tempdir().map_err(ResolveError::Scratch)?;
     let report = scratch.path().join("report.json");
-    pip(python)?.run("choose versions", |command| {
+    pip(python, interrupt)?.run("choose versions", |command| {
         quiet(command.arg("install"));
         // whatever is installed here already is not in the image
         command.args([
@@ -97,18 +102,27 @@ pub fn lock_python(requirements: &Path, python: &Path) -> Result<Lock, ResolveEr
     Ok(Lock::parse(lock.to_text().as_bytes())?)
 }
 
-/// Fetches wheels into the folder `into`, whatever their names there. Blocking.
-pub(crate) fn download_wheels(lock: &[&Wheel], python: &Path, into: &Path) -> Result<(), ResolveError> {
+/// Fetches wheels of a lock into the folder `into`, whatever their names there: those for the lock's version of Python,
+/// whichever `python` is. Blocking.
+pub(crate) fn download_wheels(
+    wheels: &[&Wheel],
+    lock: &PythonLock,
+    python: &Path,
+    into: &Path,
+    interrupt: &Interrupt,
+) -> Result<(), ResolveError> {
     let list = into.join("requirements.txt");
-    let lines: String = lock
+    let lines: String = wheels
         .iter()
         .map(|wheel| format!("{}=={} --hash={}\n", wheel.name, wheel.version, wheel.hash))
         .collect();
     fs::write(&list, lines).map_err(ResolveError::Scratch)?;
-    pip(python)?.run("fetch wheels", |command| {
+    pip(python, interrupt)?.run("fetch wheels", |command| {
         quiet(command.arg("download"));
-        command.args(["--no-deps", "--require-hashes", "--only-binary=:all:", "--dest"]);
+        command.args(["--no-deps", "--require-hashes", "--only-binary=:all:"]);
+        command.args(target(&lock.python));
         command
+            .arg("--dest")
             .arg(into)
             .arg("--requirement")
             .arg(&list)
@@ -117,14 +131,38 @@ pub(crate) fn download_wheels(lock: &[&Wheel], python: &Path, into: &Path) -> Re
     Ok(())
 }
 
+/// What makes pip choose wheels for this version of CPython on Linux, x86-64, whichever interpreter it runs with. It takes
+/// each platform for itself alone, so that all have to be named.
+fn target(python: &str) -> Vec<String> {
+    let digits = python.replace('.', "");
+    let mut arguments = vec![
+        format!("--python-version={python}"),
+        "--implementation=cp".to_owned(),
+        format!("--abi=cp{digits}"),
+        "--abi=abi3".to_owned(),
+        "--abi=none".to_owned(),
+    ];
+    let glibc = (5..=GLIBC)
+        .rev()
+        .map(|minor| format!("manylinux_2_{minor}_x86_64"));
+    let named = ["manylinux2014", "manylinux2010", "manylinux1", "linux"];
+    let named = named.iter().map(|name| format!("{name}_x86_64"));
+    arguments.extend(
+        glibc
+            .chain(named)
+            .map(|platform| format!("--platform={platform}")),
+    );
+    arguments
+}
+
 fn quiet(command: &mut Command) {
     command.args(["--quiet", "--no-input", "--disable-pip-version-check"]);
 }
 
 /// pip as a module of the interpreter, else the one on PATH, which can speak for another interpreter.
-fn pip(python: &Path) -> Result<Tool, ToolError> {
+fn pip(python: &Path, interrupt: &Interrupt) -> Result<Tool, ToolError> {
     let python = python.to_string_lossy();
-    let own = Tool::new("pip", &[&python, "-m", "pip"], ADVICE);
+    let own = Tool::new("pip", &[&python, "-m", "pip"], ADVICE).until(interrupt);
     let is_there = |tool: &Tool| {
         tool.run("say its version", |command| {
             command.arg("--version");
@@ -133,7 +171,7 @@ fn pip(python: &Path) -> Result<Tool, ToolError> {
     let Err(error) = is_there(&own) else {
         return Ok(own);
     };
-    let other = Tool::new("pip", &["pip", "--python", &python], ADVICE);
+    let other = Tool::new("pip", &["pip", "--python", &python], ADVICE).until(interrupt);
     match is_there(&other) {
         Ok(_) => Ok(other),
         Err(_) => Err(ToolError::Missing {
@@ -219,5 +257,20 @@ mod tests {
             .to_string();
         assert!(words.contains("a 1") && words.contains("SHA-256"), "{words}");
         assert!(wheel(&item("https://host/a.whl", "{}", true)).is_err());
+    }
+
+    #[test]
+    fn wheels_are_chosen_for_the_locks_python_and_not_for_pips() {
+        let arguments = target("3.12");
+        for wanted in [
+            "--python-version=3.12",
+            "--implementation=cp",
+            "--abi=cp312",
+            "--abi=abi3",
+            "--platform=manylinux_2_17_x86_64",
+            "--platform=manylinux_2_28_x86_64",
+        ] {
+            assert!(arguments.iter().any(|it| it == wanted), "{wanted}");
+        }
     }
 }

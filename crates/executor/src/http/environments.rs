@@ -1,6 +1,6 @@
 //! Environments over HTTP: what there is, and getting one ready before a job needs it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use axum::Json;
 use axum::extract::{ConnectInfo, State};
@@ -9,6 +9,7 @@ use sandrun_environment::{Available, ObtainError};
 use sandrun_types::Manifest;
 
 use super::path::Path;
+use super::slots::Slot;
 use super::{ApiError, App, Shared};
 use crate::image::Image;
 use crate::wire::{EnvironmentEntry, EnvironmentStats, Environments};
@@ -58,11 +59,18 @@ pub(super) async fn obtain(
     ConnectInfo(peer): ConnectInfo<SocketAddr>,
     Path(asked): Path<String>,
 ) -> Result<Json<EnvironmentEntry>, ApiError> {
-    app.service.may_submit(peer.ip().to_canonical()).await??;
+    let client = peer.ip().to_canonical();
+    app.service.may_submit(client).await??;
     let id = app.environments.resolve(&asked).map_err(ObtainError::from);
     let refused = |error: ObtainError| ApiError::environment("", &error, StatusCode::NOT_FOUND);
     let id = id.map_err(refused)?;
-    let image = bring(&app, id).await?.map_err(refused)?;
+    let image = match app.environments.at_hand(id) {
+        Some(lease) => Image::new(lease),
+        None => {
+            let _place = place(&app, client).await?;
+            bring(&app, id).await?.map_err(refused)?
+        }
+    };
     let name = asked.parse().ok().filter(|_| asked != id.to_string());
     Ok(Json(entry(Available {
         name,
@@ -71,18 +79,38 @@ pub(super) async fn obtain(
     })))
 }
 
-/// The image that a manifest asks for, at hand.
-pub(super) async fn of_manifest(app: &App, manifest: &Manifest) -> Result<Image, ApiError> {
+/// The image that a manifest asks for, at hand, and the place that its job has until it is queued: that of its upload,
+/// or, as an image may take minutes to come and uploads must not wait for it, one of those who wait for images.
+pub(super) async fn of_manifest(
+    app: &App,
+    client: IpAddr,
+    manifest: &Manifest,
+    upload: Slot,
+) -> Result<(Image, Slot), ApiError> {
     let Some(asked) = &manifest.environment else {
-        return Ok(Image::default());
+        return Ok((Image::default(), upload));
     };
     let field = "manifest field \"environment\": ";
-    let refused = |error: ObtainError| ApiError::environment(field, &error, StatusCode::BAD_REQUEST);
+    let refused = |error: ObtainError| ApiError::environment(field, &error, StatusCode::FAILED_DEPENDENCY);
     let id = app
         .environments
         .resolve(asked)
         .map_err(|error| refused(error.into()))?;
-    bring(app, id).await?.map_err(refused)
+    if let Some(lease) = app.environments.at_hand(id) {
+        return Ok((Image::new(lease), upload));
+    }
+    let place = place(app, client).await?;
+    drop(upload);
+    Ok((bring(app, id).await?.map_err(refused)?, place))
+}
+
+/// A place among those who wait for an image.
+async fn place(app: &App, client: IpAddr) -> Result<Slot, ApiError> {
+    let full = "too many wait for their environments; ask again in a moment";
+    app.images
+        .take(client)
+        .await
+        .ok_or_else(|| ApiError::unavailable(full))
 }
 
 async fn bring(app: &App, id: sandrun_content::ContentId) -> Result<Result<Image, ObtainError>, ApiError> {

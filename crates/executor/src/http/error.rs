@@ -10,7 +10,7 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use rand::Rng as _;
 
-use sandrun_environment::{CacheError, ObtainError};
+use sandrun_environment::{CacheError, ObtainError, UnknownEnvironment};
 
 use crate::admit::Refusal;
 use crate::id::RunIdError;
@@ -138,8 +138,8 @@ impl From<QueryRejection> for ApiError {
 }
 
 impl ApiError {
-    /// An environment that a request asks for and that cannot be had: `missing` is the status where asking again does
-    /// not help, `what` stands before the sentence.
+    /// An environment that a request asks for and that cannot be had here: `missing` is the status where asking again does
+    /// not help and another service may have it, `what` stands before the sentence.
     pub(crate) fn environment(what: &str, error: &ObtainError, missing: StatusCode) -> Self {
         if let ObtainError::Cache(disk @ CacheError::Disk { .. }) = error {
             return Self::internal("an environment could not be kept", disk);
@@ -149,8 +149,9 @@ impl ApiError {
             .map(|source| format!(": {source}"))
             .unwrap_or_default();
         let message = format!("{what}{error}{cause}");
-        if let ObtainError::Cache(CacheError::TooLarge { .. }) = error {
-            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, message);
+        // what names nothing names nothing anywhere
+        if let ObtainError::Unknown(UnknownEnvironment::Reference(_)) = error {
+            return Self::bad_request(message);
         }
         if error.is_transient() {
             Self {

@@ -1,4 +1,5 @@
-//! Who may send an upload now: so many at once, so many of them from one client, and nobody waits for long.
+//! Who may send an upload, or wait for an image, now: so many at once, so many of them from one client, and nobody waits
+//! for long.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -96,8 +96,8 @@ pub(super) async fn submit(
     };
     let mut job = prepare(&app, id, folder, received, class).await?;
     job.span = origin.span(id);
-    drop(slot);
-    job.image = environments::of_manifest(&app, &job.inputs.manifest).await?;
+    let (image, place) = environments::of_manifest(&app, client, &job.inputs.manifest, slot).await?;
+    job.image = image;
     job.is_discarded = wishes.discard && wait.is_some() && !is_named;
     let job = Arc::new(job);
     let mut own = job.is_discarded.then(|| Own {
@@ -105,6 +105,8 @@ pub(super) async fn submit(
         run: Some(id),
     });
     let position = app.service.submit(client, Arc::clone(&job)).await??;
+    // from here on the queue counts it
+    drop(place);
     let mut answer = begun(id, position);
     if let Some(wait) = wait {
         let followed = follow::begin(&app, &job, wait).await?;

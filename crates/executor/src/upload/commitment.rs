@@ -4,7 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use sandrun_types::Sha256Hex;
+use sandrun_types::{Manifest, Sha256Hex};
 use thiserror::Error;
 
 use super::assemble::{AssembleError, assemble};
@@ -25,6 +25,15 @@ pub struct UploadedFile {
     pub at: PathBuf,
 }
 
+/// What an executor makes of an upload.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commitment {
+    /// What its receipt states: [`sandrun_types::job_hash`].
+    pub job_hash: Sha256Hex,
+    /// The manifest that it goes by: the one that is sent, else the one among the files, else the defaults.
+    pub manifest: Manifest,
+}
+
 /// An upload that no executor would take.
 #[derive(Debug, Error)]
 pub enum CommitmentError {
@@ -41,7 +50,7 @@ pub enum CommitmentError {
     },
 }
 
-/// The [`sandrun_types::job_hash`] that an executor states for these files and this manifest (its text, where one is
+/// What an executor makes of these files and this manifest (its text, where one is
 /// sent): archives are unpacked into the new folder `scratch`, which is removed. Blocks.
 ///
 /// # Errors
@@ -50,7 +59,7 @@ pub fn commitment(
     files: Vec<UploadedFile>,
     manifest: Option<Vec<u8>>,
     scratch: &Path,
-) -> Result<Sha256Hex, CommitmentError> {
+) -> Result<Commitment, CommitmentError> {
     let parts = files
         .into_iter()
         .map(|file| Part {
@@ -69,7 +78,13 @@ pub fn commitment(
         source,
     };
     match assembled {
-        Ok(assembled) => removed.map(|()| assembled.job_hash).map_err(disk),
+        Ok(assembled) => {
+            let commitment = Commitment {
+                job_hash: assembled.job_hash,
+                manifest: assembled.manifest,
+            };
+            removed.map(|()| commitment).map_err(disk)
+        }
         Err(AssembleError::Spool(source)) => Err(disk(source)),
         Err(error) if error.is_internal() => Err(disk(io::Error::other(error))),
         Err(error) => Err(CommitmentError::Bad(error.to_string())),

@@ -3,9 +3,13 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use sandrun_content::{ContentId, ContentStore, EmbeddedConfig, EmbeddedStore, Limits, pack_directory};
-use sandrun_executor::{ClientError, ExecutorConfig};
-use sandrun_types::RunOutcome;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use sandrun_content::{
+    ContentId, ContentStore, EmbeddedConfig, EmbeddedStore, KuboClient, Limits, pack_directory,
+};
+use sandrun_executor::{ClientError, ExecutorConfig, QuotaRules};
+use sandrun_types::{ContentDigest, RunOutcome};
 use serde_json::json;
 
 use crate::support::{Service, form};
@@ -112,18 +116,19 @@ async fn what_is_no_environment_is_refused_before_the_job_is_queued() {
     let folder = tempfile::tempdir().unwrap();
     let (store, id) = store(folder.path(), 4).await;
     let service = Service::start_with(with(store, "shapes", id)).await;
-    for (asked, words) in [
+    for (code, asked, words) in [
         (
+            424,
             "squares",
             "there is no environment `squares`; known are data-science",
         ),
-        (NOWHERE, "can't be fetched: block"),
-        ("../../etc", "names no environment"),
+        (424, NOWHERE, "can't be fetched: block"),
+        (400, "../../etc", "names no environment"),
     ] {
         let manifest = json!({"environment": asked}).to_string();
         let (status, body) = service.post(form(&manifest, &[CODE])).await;
         let said = body["error"].as_str().unwrap();
-        assert_eq!(status, 400, "{body}");
+        assert_eq!(status, code, "{body}");
         assert!(
             said.starts_with("manifest field \"environment\": ") && said.contains(words),
             "{said}"
@@ -132,9 +137,51 @@ async fn what_is_no_environment_is_refused_before_the_job_is_queued() {
     crate::support::eventually("drafts go", async || service.job_folders().is_empty()).await;
     let alone = Service::start().await;
     let (status, body) = alone.post(form(r#"{"environment":"ml-basic"}"#, &[CODE])).await;
-    assert_eq!(status, 400, "{body}");
+    assert_eq!(status, 424, "{body}");
     assert!(
         body["error"].as_str().unwrap().contains("no content store"),
         "{body}"
     );
+}
+
+#[tokio::test]
+async fn who_waits_for_an_image_is_counted_and_holds_up_no_other() {
+    // a content store that takes connections and never answers
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let store = KuboClient::new(&format!("http://{}", silent.local_addr().unwrap())).unwrap();
+    let service = Service::start_with(|config| {
+        config.quota = Some(QuotaRules {
+            jobs_at_once: 100,
+            jobs_per_hour: 100,
+            ..QuotaRules::default()
+        });
+        config.environments.store = Some(Arc::new(store));
+    })
+    .await;
+    let form_of = |n: u8| {
+        let id = ContentId::from_digest(ContentDigest([n; 32]));
+        form(&json!({"environment": id}).to_string(), &[CODE])
+    };
+    let mut sent: FuturesUnordered<_> = (0..6).map(|n| service.post(form_of(n))).collect();
+    for _ in 0..2 {
+        let (status, body) = sent.next().await.unwrap();
+        let said = body["error"].as_str().unwrap();
+        assert!(
+            status == 503 && said.contains("wait for their environments"),
+            "{body}"
+        );
+    }
+    let others = async {
+        let ahead = service
+            .http
+            .post(service.url(&format!("/environments/{NOWHERE}")));
+        assert_eq!(ahead.send().await.unwrap().status(), 503);
+        let status = service.run("", &[("main.py", "print(1)")]).await;
+        assert_eq!(service.stdout(&status.job_id).await, "1\n");
+    };
+    tokio::select! {
+        biased;
+        never = sent.next() => panic!("four wait: {never:?}"),
+        () = others => {}
+    }
 }

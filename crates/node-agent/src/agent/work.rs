@@ -33,17 +33,24 @@ pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: boo
         }
     });
     let outcome = match fitting {
-        Ok(bundle) => environment(&node, bundle).await,
+        Ok(bundle) => environment(&node, job, bundle).await,
         Err(error) => Err(error),
     };
     Done::Fetched { job, outcome }
 }
 
-/// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has.
-async fn environment(node: &Node, bundle: Bundle) -> Result<Bundle, BundleError> {
+/// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has. The content
+/// store keeps it until the job has ended, as the executor may need the room for another's.
+async fn environment(node: &Node, job: JobId, bundle: Bundle) -> Result<Bundle, BundleError> {
     if let Some(environment) = &bundle.manifest.environment {
         let got = node.executor.obtain_environment(environment).await;
-        got.map_err(|error| BundleError::Environment(Box::new(error)))?;
+        let got = got.map_err(|error| BundleError::Environment(Box::new(error)))?;
+        if let Ok(id) = got.content.parse()
+            && let Err(error) = node.images.hold(node.store.as_ref(), job, id).await
+        {
+            // the executor has it now, by whatever way
+            debug!(%job, error = error.report(), "its environment is not kept in the content store");
+        }
     }
     Ok(bundle)
 }
@@ -128,6 +135,9 @@ pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
 pub(super) async fn clear(node: Arc<Node>, job: JobId, content: ContentDigest) -> Done {
     if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
         debug!(%job, error = error.report(), "the bundle stays pinned");
+    }
+    if let Err(error) = node.images.release(node.store.as_ref(), job).await {
+        debug!(%job, error = error.report(), "its environment stays pinned");
     }
     for folder in [node.bundle_folder(job), node.result_folder(job)] {
         if let Err(error) = bundle::clear(&folder).await {

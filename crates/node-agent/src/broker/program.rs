@@ -37,6 +37,14 @@ pub(crate) enum Inputs {
 }
 
 impl Inputs {
+    /// The manifest among the files, where it is one of them and in no archive.
+    pub(crate) fn own_manifest(&self) -> Option<&BundlePath> {
+        match self {
+            Self::Code { .. } => None,
+            Self::Files { files, .. } => files.keys().find(|path| path.as_str() == MANIFEST_FILE),
+        }
+    }
+
     /// The manifest and the files that the executor will have, where both are known before it has unpacked anything.
     pub(crate) fn known_manifest(&self, given: Option<&Manifest>) -> Option<Manifest> {
         match self {

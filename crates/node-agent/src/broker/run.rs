@@ -8,10 +8,12 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use sandrun_executor::wire::JobState;
-use sandrun_executor::{BegunRun, ClientError, FileContent, FollowedRun, SignedReceipt, Submission};
+use sandrun_executor::{
+    BegunRun, ClientError, FileContent, FollowedRun, SignedReceipt, Submission, is_environment,
+};
 use sandrun_types::{
-    Attempt, BundlePath, BundlePathError, ClassId, ClassKind, ClassRequest, InputFile, Receipt, RunOutcome,
-    Sha256Hex, output_root,
+    Attempt, BundlePath, BundlePathError, ClassId, ClassKind, ClassRequest, InputFile, Manifest, Receipt,
+    RunOutcome, Sha256Hex, output_root,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -71,8 +73,9 @@ impl Trouble {
         let retry = match self {
             Self::Unwanted => return End::Unwanted,
             Self::Broker(error) if error.meaning() == Meaning::NotOurs => return End::Unwanted,
-            // with 404 it has lost the run and its files, as after a restart; else no other node does better
-            Self::Executor(ClientError::Refused { status, .. }) => *status == 404,
+            // with 404 it has lost the run and its files, as after a restart; with 424 it lacks the environment, which others
+            // may have; else no other node does better
+            Self::Executor(ClientError::Refused { status, .. }) => matches!(status, 404 | 424),
             Self::Broker(_)
             | Self::Executor(_)
             | Self::Check(_)
@@ -339,10 +342,19 @@ impl<'a> Run<'a> {
         let known = self.program.inputs.known_manifest(self.program.manifest.as_ref());
         let class = ClassId(receipt.class.0);
         let is_asked = |request: ClassRequest| request.accepts(class);
-        // what is in an archive is the executor's word
-        let is_accepted = known.is_none() || bundle.manifest.class.is_none_or(is_asked);
+        // what is in an archive is the executor's word, but for a manifest that was sent or lies beside it
+        let asked = match &self.program.manifest {
+            Some(given) => Some(given.clone()),
+            None => self.own_manifest(bundle).await,
+        };
+        let is_accepted = asked.as_ref().and_then(|asked| asked.class).is_none_or(is_asked);
         if !facts.classes.contains(&class) || !is_accepted {
             return Err(RunError::OtherJob("class").into());
+        }
+        if let Some(asked) = &asked
+            && !is_environment(asked.environment.as_deref(), &receipt.environment)
+        {
+            return Err(RunError::OtherJob("environment").into());
         }
         if known.is_some() {
             execute::check_subject(&receipt, bundle, class)?;
@@ -377,6 +389,14 @@ impl<'a> Run<'a> {
             completion.worker_id = receipt.worker_id;
         }
         Ok(Answer::new(self.task.protocol, completion))
+    }
+
+    /// The manifest among the job's plain files, which its executor goes by where none was sent; one that cannot be read
+    /// it refuses.
+    async fn own_manifest(&self, bundle: &Bundle) -> Option<Manifest> {
+        let name = self.program.inputs.own_manifest()?;
+        let bytes = tokio::fs::read(bundle.folder.join(name.as_str())).await.ok()?;
+        Manifest::parse(&bytes).ok()
     }
 
     /// Whether what was printed and what the files are said to be make up the root that was signed.

@@ -23,6 +23,8 @@ const MAX_PRIORITY: u8 = 9;
 const MAX_REPLICAS: u8 = 15;
 /// Longest idempotency key.
 const MAX_KEY: usize = 200;
+/// The name of a manifest among the files.
+pub(super) const OWN_MANIFEST: &str = "job.json";
 /// Most parents of one job.
 const MAX_PARENTS: usize = 1_000;
 
@@ -50,6 +52,9 @@ pub(super) struct JobFields {
     after: Vec<Object<AfterFields>>,
     retries: Option<u32>,
     pub(super) idempotency_key: Option<String>,
+    /// The manifest that lies among the files: executors go by it where no other is sent.
+    #[serde(skip)]
+    own_manifest: Option<Manifest>,
 }
 
 /// What a job needs of a node.
@@ -95,6 +100,18 @@ impl JobFields {
             return Err(bad("`manifest` was sent twice; send it once"));
         }
         self.manifest = Some(manifest);
+        Ok(())
+    }
+
+    /// Whether nothing but a manifest among the files can say what is wanted.
+    pub(super) const fn has_no_manifest(&self) -> bool {
+        self.manifest.is_none()
+    }
+
+    /// Takes the manifest that lies among the files.
+    pub(super) fn set_own_manifest(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
+        let parsed = Manifest::parse(bytes);
+        self.own_manifest = Some(parsed.map_err(|error| bad(format!("{OWN_MANIFEST}: {error}")))?);
         Ok(())
     }
 
@@ -288,7 +305,7 @@ impl JobFields {
     }
 
     fn bundle(
-        self,
+        mut self,
         files: Vec<OutputRef>,
         has_parents: bool,
         timeout: Option<u32>,
@@ -309,7 +326,11 @@ impl JobFields {
             return Err(bad(text));
         }
         let has_manifest = self.manifest.is_some();
+        let own = self.own_manifest.take();
         let manifest = self.merged(timeout)?;
+        let is_sent = has_manifest || manifest != Manifest::default();
+        let is_read = is_sent || own.is_some() || !names.iter().any(|it| it.as_str() == OWN_MANIFEST);
+        let manifest = own.filter(|_| !is_sent).unwrap_or(manifest);
         needs.features.extend(["bundle".to_owned(), "outputs".to_owned()]);
         needs.features.extend(manifest.features());
         if let Some(memory) = manifest.memory_mb {
@@ -323,16 +344,14 @@ impl JobFields {
         // an archive's files, and what parents leave, are not known here: the executor checks these
         let is_known = !has_parents && !names.iter().any(|it| is_archive(it.as_str()));
         needs.interpreter = manifest.interpreter;
-        if is_known && (has_manifest || !names.iter().any(|it| it.as_str() == "job.json")) {
+        if is_known && is_read {
             let entry = manifest.entry(&names).map_err(|error| bad(error.to_string()))?;
             needs.interpreter = Some(entry.interpreter);
         }
         let timeout = manifest.timeout.unwrap_or(settings.job_timeout);
-        let manifest = if manifest == Manifest::default() && !has_manifest {
-            None
-        } else {
-            serde_json::from_slice(&manifest.canonical_bytes()).ok()
-        };
+        let manifest = is_sent
+            .then(|| serde_json::from_slice(&manifest.canonical_bytes()).ok())
+            .flatten();
         Ok((Program::Bundle { manifest, files }, timeout))
     }
 

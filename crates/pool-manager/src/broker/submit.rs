@@ -7,8 +7,8 @@ use axum::http::{HeaderMap, StatusCode, header};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use futures::stream;
-use sandrun_store::queue::{BlobHash, OutputRef};
+use futures::{TryStreamExt as _, stream};
+use sandrun_store::queue::{BlobHash, OutputRef, QueueStoreError};
 use sandrun_types::{Manifest, Sha256Hex};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -20,7 +20,7 @@ use super::error::ApiError;
 use super::found;
 use super::http::{App, Shared};
 use super::recent::Copy;
-use super::submission::{Context, JobFields};
+use super::submission::{Context, JobFields, OWN_MANIFEST};
 use crate::queue::{Accepted, QueueError, Submission};
 
 /// Most jobs of one batch.
@@ -179,7 +179,40 @@ async fn prepare_after(
         };
         fields.name_parents(root, &app.queue.ids().job_id(job));
     }
+    if let Some(bytes) = own_manifest(app, &fields, &stored).await? {
+        fields.set_own_manifest(&bytes)?;
+    }
     prepare(app, caller, fields, stored)
+}
+
+/// The manifest among a job's files, where no other is sent.
+async fn own_manifest(
+    app: &App,
+    fields: &JobFields,
+    stored: &[OutputRef],
+) -> Result<Option<Vec<u8>>, ApiError> {
+    if !fields.has_no_manifest() {
+        return Ok(None);
+    }
+    if let Some(text) = fields.files.get(OWN_MANIFEST) {
+        // what is no base64 is refused with the other files
+        return Ok(STANDARD.decode(text.as_bytes()).ok());
+    }
+    let Some(file) = stored.iter().find(|it| it.path == OWN_MANIFEST) else {
+        return Ok(None);
+    };
+    if usize::try_from(file.size).map_or(true, |size| size > Manifest::MAX_BYTES) {
+        let text = format!("{OWN_MANIFEST} has more than {} bytes", Manifest::MAX_BYTES);
+        return Err(ApiError::bad_request(text));
+    }
+    let Some((_, body)) = app.reader.get_blob(file.blob).await? else {
+        return Ok(None);
+    };
+    let pieces: Vec<Bytes> = body
+        .try_collect()
+        .await
+        .map_err(|error: std::io::Error| ApiError::from(QueueStoreError::Body(error)))?;
+    Ok(Some(pieces.concat()))
 }
 
 fn prepare(

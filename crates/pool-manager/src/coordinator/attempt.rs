@@ -124,7 +124,7 @@ impl Trip {
                 self.gather(&run, status).await?
             }
         };
-        self.fetch(&run, ended, job_hash, manifest.as_ref()).await
+        self.fetch(&run, ended, job_hash, &manifest).await
     }
 
     /// Sends the job. Under one key an executor runs it once: what another replica has sent before it died is found, and
@@ -271,7 +271,7 @@ impl Trip {
         run: &str,
         ended: Ended,
         job_hash: sandrun_types::Sha256Hex,
-        manifest: Option<&sandrun_types::Manifest>,
+        manifest: &sandrun_types::Manifest,
     ) -> Result<Completion, Trouble> {
         let Ended {
             status,

@@ -5,7 +5,7 @@ use std::io;
 use std::path::Path;
 
 use futures::TryStreamExt as _;
-use sandrun_executor::{CommitmentError, FileContent, Submission, UploadedFile, commitment};
+use sandrun_executor::{Commitment, CommitmentError, FileContent, Submission, UploadedFile, commitment};
 use sandrun_store::queue::{BlobHash, QueueStoreError};
 use sandrun_types::{BundlePath, InputFile, Interpreter, Manifest, Sha256Hex, job_hash};
 use serde_json::{Value, json};
@@ -23,8 +23,8 @@ pub(super) struct Bundle {
     pub(super) submission: Submission,
     /// What the receipt has to say.
     pub(super) job_hash: Sha256Hex,
-    /// The manifest, where no archive may hold another.
-    pub(super) manifest: Option<Manifest>,
+    /// The manifest that an executor goes by.
+    pub(super) manifest: Manifest,
     /// Holds the long files; goes with the bundle.
     _folder: Option<TempDir>,
 }
@@ -170,8 +170,11 @@ impl Loader<'_> {
     async fn finish(mut self, manifest: Option<String>) -> Result<Bundle, Unsendable> {
         let unpacks = self.files.iter().any(|file| is_archive(file.name.as_str()))
             || manifest.is_none() && self.files.iter().any(|file| file.name.as_str() == "job.json");
-        let (job_hash, known) = if unpacks {
-            (self.unpacked(manifest.clone()).await?, None)
+        let Commitment {
+            job_hash,
+            manifest: known,
+        } = if unpacks {
+            self.unpacked(manifest.clone()).await?
         } else {
             let parsed = manifest
                 .as_deref()
@@ -183,8 +186,11 @@ impl Loader<'_> {
                 .iter()
                 .map(|file| (file.name.clone(), file.fact))
                 .collect();
-            let known = parsed.unwrap_or_default();
-            (job_hash(known.digest(), &facts), Some(known))
+            let manifest = parsed.unwrap_or_default();
+            Commitment {
+                job_hash: job_hash(manifest.digest(), &facts),
+                manifest,
+            }
         };
         let mut submission = Submission::new();
         for file in self.files {
@@ -202,7 +208,7 @@ impl Loader<'_> {
     }
 
     /// The commitment where archives have to be looked into: as an executor does it, in a folder of its own.
-    async fn unpacked(&mut self, manifest: Option<String>) -> Result<Sha256Hex, Unsendable> {
+    async fn unpacked(&mut self, manifest: Option<String>) -> Result<Commitment, Unsendable> {
         let folder = self.folder()?;
         let files: Vec<(String, FileContent)> = self
             .files

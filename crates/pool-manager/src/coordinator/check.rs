@@ -13,8 +13,8 @@ pub(super) struct Expected<'a> {
     pub(super) run: &'a str,
     /// The commitment to what was sent, by our own computation.
     pub(super) job_hash: Sha256Hex,
-    /// What was sent, where it came without archives.
-    pub(super) manifest: Option<&'a Manifest>,
+    /// What was sent, or lay among the files.
+    pub(super) manifest: &'a Manifest,
 }
 
 /// What came of it.
@@ -49,7 +49,7 @@ pub(super) fn judge(receipt: Option<&SignedReceipt>, expected: Expected<'_>) -> 
             "the receipt is about other files or another manifest than were sent ({}, not {})",
             receipt.job_hash, expected.job_hash
         )),
-        Ok(receipt) => match expected.manifest.and_then(|it| other_way(&receipt, it)) {
+        Ok(receipt) => match other_way(&receipt, expected.manifest) {
             Some(why) => Verdict::Forged(why),
             None => Verdict::Believed(Box::new(receipt)),
         },

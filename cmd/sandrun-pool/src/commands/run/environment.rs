@@ -64,7 +64,9 @@ pub(super) async fn obtain(
         let status = match &error {
             CacheError::Fetch { source, .. } if source.is_unavailable() => Status::BadInput,
             CacheError::NoStore(_) | CacheError::TooLarge { .. } => Status::BadInput,
-            CacheError::Fetch { .. } | CacheError::Late { .. } => Status::Unreachable,
+            CacheError::Fetch { .. } | CacheError::Late { .. } | CacheError::Busy { .. } => {
+                Status::Unreachable
+            }
             CacheError::Full { .. } | CacheError::Disk { .. } | CacheError::ShuttingDown => Status::Failure,
         };
         Failure::new(status, words(&error.into()))

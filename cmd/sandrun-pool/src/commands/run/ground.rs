@@ -191,10 +191,18 @@ impl Ground {
         Sandbox::start(config).status(Status::Unreachable)
     }
 
+    /// Whether this machine has a class.
+    ///
+    /// # Errors
+    /// A machine that allows no isolation.
+    pub(super) fn has(&self, class: Class) -> anyhow::Result<bool> {
+        Ok(self.sandbox()?.class_of(class).is_some())
+    }
+
     /// Runs the job.
     ///
     /// # Errors
-    /// A run without a report.
+    /// A class that this machine does not have; a run without a report.
     pub(super) fn run(
         &self,
         job: &LocalJob,
@@ -209,6 +217,9 @@ impl Ground {
                 let text = format!("class {wanted} is not this machine's: class {} {own}", job.class);
                 return Err(Failure::new(Status::Unreachable, text));
             }
+        }
+        if sandbox.class_of(job.class).is_none() {
+            return Err(Failure::new(Status::Unreachable, missing(job.class)));
         }
         let request = RunRequest {
             workspace: self.files.clone(),
@@ -288,6 +299,17 @@ impl Ground {
     fn report(&self) -> PathBuf {
         self.directory.path().join("changes.json")
     }
+}
+
+/// What to do where a class cannot be run.
+fn missing(class: Class) -> String {
+    let instead = match class {
+        Class::Det => {
+            "--class det-soft, which is slower and needs no counter of instructions, or --class native"
+        }
+        Class::Native | Class::DetSoft => "--class native",
+    };
+    format!("class {class} cannot be run on this machine: give {instead}")
 }
 
 /// The outputs' directory; no directory of the conditions has its name, which ends in no lower-case letter.

@@ -184,7 +184,8 @@ fn needs(
         Class::Det => return Ok(None),
         Class::Native | Class::DetSoft => {}
     }
-    if series.soft.is_some() {
+    // what was found stands also where this machine does not have the class
+    if series.soft.is_some() || !series.first.ground.has(Class::Det)? {
         return Ok(None);
     }
     progress.say("class det");

@@ -62,10 +62,15 @@ impl Checked {
         let id = job.id.to_string();
         let bytes = job.client()?.receipt_bytes(&id).await.map_err(of_client)?;
         let receipt = Receipt::parse(&bytes).with_context(|| format!("the receipt of {id}"))?;
+        job.is_of(&receipt)?;
         let Some(root) = receipt.trace_root else {
             bail!("{id} has no trace: {}", receipt.outcome);
         };
         let (parts, length) = Parts::open(place).await?;
+        ensure!(
+            length <= MOST,
+            "the trace of {id} has {length} bytes, more than the {MOST} that any may have"
+        );
         Ok(Self {
             parts,
             length,

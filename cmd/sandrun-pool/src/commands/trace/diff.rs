@@ -143,11 +143,15 @@ fn differing(left: &sandrun_types::TraceHeader, right: &sandrun_types::TraceHead
     .collect()
 }
 
-/// Compares them. Whatever goes wrong has exit code 2, as diff(1) has it.
+/// Compares them. Whatever goes wrong has exit code 2, as diff(1) has it, but for a receipt that is not to be believed.
 pub(super) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let compared = compare(arguments)
-        .await
-        .map_err(|error| Failure::new(Status::BadInput, words(&error)))?;
+    let compared = compare(arguments).await.map_err(|error| {
+        if Status::of(&error) == Status::VerificationFailed {
+            error
+        } else {
+            Failure::new(Status::BadInput, words(&error))
+        }
+    })?;
     output.result(&compared)?;
     Ok(if compared.same {
         Status::Success

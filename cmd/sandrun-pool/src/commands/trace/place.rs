@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use sandrun_executor::{ClientError, ExecutorClient, RunId};
-use sandrun_types::FileRange;
+use sandrun_types::{FileRange, Receipt};
 
 use crate::exit::{Failure, Status, WithStatus as _, words};
 
@@ -39,6 +39,18 @@ impl OfJob {
             "give the executor's address and the job's id, as in http://127.0.0.1:8443/job-0123456789abcdef0123456789abcdef"
                 .to_owned()
         }))
+    }
+
+    /// Whether a receipt that its executor has given out is this job's: a signature holds for another one as well.
+    pub(crate) fn is_of(&self, receipt: &Receipt) -> anyhow::Result<()> {
+        if receipt.job_id == self.id.to_string() {
+            return Ok(());
+        }
+        let text = format!(
+            "the executor's receipt is of the job {}, not of {}",
+            receipt.job_id, self.id
+        );
+        Err(Failure::new(Status::VerificationFailed, text))
     }
 
     /// A client of its executor.

@@ -90,6 +90,36 @@ fn a_class_and_an_environment_are_needs() {
 }
 
 #[test]
+fn a_manifest_among_the_files_says_what_is_needed_unless_another_is_sent() {
+    let with_own = |fields: Value| {
+        let mut fields: JobFields = serde_json::from_value(fields).unwrap();
+        let own = br#"{"entrypoint": "a.rb", "class": "det", "environment": "ml-basic", "timeout": 9, "memory_mb": 700}"#;
+        fields.set_own_manifest(own).unwrap();
+        let context = Context {
+            client: "c",
+            settings: &QueueSettings::BROKER,
+            ids: &KEY,
+            now: 0,
+        };
+        fields.check(files(&["a.rb", "job.json"]), context).unwrap()
+    };
+    let job = with_own(json!({}));
+    for feature in ["class:det", "environments"] {
+        assert!(job.needs.features.contains(feature), "{:?}", job.needs);
+    }
+    assert_eq!(
+        (job.needs.interpreter, job.needs.hardware.memory_mib, job.timeout),
+        (Some(Interpreter::Ruby), 700, 9)
+    );
+    assert!(
+        stored(&job).get("manifest").is_none_or(Value::is_null),
+        "the executor reads it"
+    );
+    let job = with_own(json!({"manifest": {"entrypoint": "a.rb"}}));
+    assert!(!job.needs.features.contains("environments"), "{:?}", job.needs);
+}
+
+#[test]
 fn a_bundle_says_what_it_needs() {
     let fields = json!({
         "manifest": {"gpu": {"min_vram_gb": 2}, "timeout": 5}, "timeout": 7, "priority": 9,

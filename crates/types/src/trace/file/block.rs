@@ -3,7 +3,7 @@
 use super::read::{HEADER_MAX, TraceFileError};
 use super::{BlockEntry, END_BYTES, ENTRY_BYTES, FileRange, MAGIC, TRACE_BLOCK, TRACE_LEAF_MAX};
 use crate::TraceRoot;
-use crate::trace::merkle::merkle_root;
+use crate::trace::merkle::{MerkleTree, merkle_root};
 
 impl BlockEntry {
     pub(super) fn encode(&self) -> Vec<u8> {
@@ -91,34 +91,58 @@ impl FileEnd {
         self.leaves.div_ceil(TRACE_BLOCK)
     }
 
-    /// Where the index speaks of this block, which must be one.
+    /// Where the index lies.
     #[must_use]
-    pub(super) fn entry_range(&self, block: u64) -> FileRange {
-        let entries = if block + 1 < self.blocks() { 2 } else { 1 };
+    pub(super) const fn index_range(&self) -> FileRange {
         FileRange {
-            offset: self.index + block * ENTRY_BYTES,
-            length: entries * ENTRY_BYTES,
+            offset: self.index,
+            length: self.blocks() * ENTRY_BYTES,
         }
     }
 
-    /// A block, from the bytes of [`Self::entry_range`].
-    pub(super) fn block(&self, number: u64, bytes: &[u8]) -> Result<Block, TraceFileError> {
+    /// The index, from the bytes of [`Self::index_range`]: its blocks make up each of its roots, and the trace root.
+    pub(super) fn index(&self, bytes: &[u8]) -> Result<Vec<BlockEntry>, TraceFileError> {
         let (entries, rest) = bytes.as_chunks::<72>();
-        let wrong = TraceFileError::Format("its index is cut off or out of order");
-        let (Some(first), []) = (entries.first(), rest) else {
+        if entries.len() as u64 != self.blocks() || !rest.is_empty() {
+            return Err(TraceFileError::Format("its index is cut off"));
+        }
+        let whole = self.leaves / TRACE_BLOCK;
+        let mut complete = MerkleTree::default();
+        let (mut index, mut root) = (Vec::new(), None);
+        for entry in entries.iter().map(BlockEntry::decode) {
+            if complete.len() < whole {
+                complete.push_hash(entry.hash);
+                root = Some(complete.root());
+            } else {
+                root = complete.root_before(Some(entry.hash));
+            }
+            if root != Some(entry.root) {
+                return Err(TraceFileError::Changed("index"));
+            }
+            index.push(entry);
+        }
+        if root == Some(self.root) {
+            Ok(index)
+        } else {
+            Err(TraceFileError::Changed("root"))
+        }
+    }
+
+    /// A block, which must be one, by the index.
+    pub(super) fn block(&self, number: u64, index: &[BlockEntry]) -> Result<Block, TraceFileError> {
+        let wrong = TraceFileError::Format("its index is out of order");
+        let mut entries = index.iter().skip(usize::try_from(number).unwrap_or(usize::MAX));
+        let Some(entry) = entries.next().copied() else {
             return Err(wrong);
         };
-        let entry = BlockEntry::decode(first);
-        let end = match entries.get(1) {
-            Some(next) => BlockEntry::decode(next).offset,
-            // the leaves' end mark is before the index
-            None => self.index.saturating_sub(4),
-        };
+        // the leaves' end mark is before the index
+        let end = entries
+            .next()
+            .map_or_else(|| self.index.saturating_sub(4), |next| next.offset);
         let leaves = (self.leaves - number * TRACE_BLOCK).min(TRACE_BLOCK);
         let longest = HEADER_MAX as u64 + leaves * (TRACE_LEAF_MAX as u64 + 4);
         match end.checked_sub(entry.offset) {
             Some(length) if end < self.index && length <= longest => Ok(Block {
-                number,
                 leaves,
                 range: FileRange {
                     offset: entry.offset,
@@ -134,7 +158,6 @@ impl FileEnd {
 /// One block of a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Block {
-    pub(super) number: u64,
     leaves: u64,
     pub(super) range: FileRange,
     pub(super) entry: BlockEntry,

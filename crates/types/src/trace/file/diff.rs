@@ -1,9 +1,10 @@
-//! The first difference of two traces, found by bisection over the roots of their blocks. Owns which ranges of the two
-//! files are read, and what follows from them; never reads them itself, so that either may lie anywhere.
+//! The first difference of two traces, found by the roots of their blocks, which have to make up the roots of the traces.
+//! Owns which ranges of the two files are read, and what follows from them; never reads them itself, so that either may
+//! lie anywhere.
 
 use super::block::{Block, FileEnd};
 use super::read::TraceFileError;
-use super::{FileRange, TRACE_BLOCK};
+use super::{BlockEntry, FileRange, TRACE_BLOCK};
 use crate::{TraceLeaf, TraceRoot};
 
 /// Equal leaves before the difference that are told with it.
@@ -44,40 +45,15 @@ pub struct Difference {
     pub right_after: Vec<TraceLeaf>,
 }
 
-/// A search among so many blocks for the first whose root differs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Bisection {
-    /// Blocks before this one are the same.
-    low: u64,
-    /// This one, and all behind it, are not; the number of blocks where that is not known.
-    high: u64,
-}
-
-impl Bisection {
-    const fn probe(self) -> Option<u64> {
-        if self.low < self.high {
-            Some(self.low + (self.high - self.low) / 2)
-        } else {
-            None
-        }
-    }
-
-    const fn tell(&mut self, block: u64, is_same: bool) {
-        if is_same {
-            self.low = block + 1;
-        } else {
-            self.high = block;
-        }
-    }
-}
-
 #[derive(Debug)]
 struct Progress {
     file_length: u64,
     end: Option<FileEnd>,
+    index: Option<Vec<BlockEntry>>,
+    /// The one in which they part.
     block: Option<Block>,
     leaves: Option<Vec<Vec<u8>>>,
-    /// Roots and blocks that were read.
+    /// Parts that were read.
     reads: u32,
 }
 
@@ -86,21 +62,18 @@ impl Progress {
         Self {
             file_length,
             end: None,
+            index: None,
             block: None,
             leaves: None,
             reads: 0,
         }
-    }
-
-    fn block(&self, number: u64) -> Option<Block> {
-        self.block.filter(|block| block.number == number)
     }
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Wanted {
     End,
-    Entry(u64),
+    Index,
     Leaves,
 }
 
@@ -109,7 +82,6 @@ enum Wanted {
 pub struct TraceDiff {
     left: Progress,
     right: Progress,
-    bisection: Option<Bisection>,
     wanted: Option<(Side, Wanted)>,
 }
 
@@ -120,7 +92,6 @@ impl TraceDiff {
         Self {
             left: Progress::new(left_length),
             right: Progress::new(right_length),
-            bisection: None,
             wanted: None,
         }
     }
@@ -142,19 +113,18 @@ impl TraceDiff {
         if left.root() == right.root() {
             return Ok(DiffStep::Done(None));
         }
-        let shared = left.blocks().min(right.blocks());
-        let mut bisection = *self.bisection.get_or_insert(Bisection { low: 0, high: shared });
-        while let Some(number) = bisection.probe() {
-            for (side, end) in [(Side::Left, left), (Side::Right, right)] {
-                if self.of(side).block(number).is_none() {
-                    return Ok(self.want(side, Wanted::Entry(number), end.entry_range(number)));
-                }
+        for (side, end) in [(Side::Left, left), (Side::Right, right)] {
+            if self.of(side).index.is_none() {
+                return Ok(self.want(side, Wanted::Index, end.index_range()));
             }
-            let root = |progress: &Progress| progress.block(number).map(|block| block.entry.root);
-            bisection.tell(number, root(&self.left) == root(&self.right));
-            self.bisection = Some(bisection);
         }
-        self.compare(bisection.low, left, right)
+        let roots = |progress: &Progress| -> Vec<[u8; 32]> {
+            let index = progress.index.iter().flatten();
+            index.map(|entry| entry.root).collect()
+        };
+        let both = std::iter::zip(roots(&self.left), roots(&self.right));
+        let same = both.take_while(|(left, right)| left == right).count();
+        self.compare(same as u64, left, right)
     }
 
     /// The block in which they part was found: reads it on both sides.
@@ -163,10 +133,9 @@ impl TraceDiff {
             if self.of(side).leaves.is_some() || number >= end.blocks() {
                 continue;
             }
-            return Ok(match self.of(side).block(number) {
-                None => self.want(side, Wanted::Entry(number), end.entry_range(number)),
-                Some(block) => self.want(side, Wanted::Leaves, block.range),
-            });
+            let block = end.block(number, self.of(side).index.as_deref().unwrap_or_default())?;
+            self.of_mut(side).block = Some(block);
+            return Ok(self.want(side, Wanted::Leaves, block.range));
         }
         let none = Vec::new();
         let left = self.left.leaves.as_ref().unwrap_or(&none);
@@ -207,16 +176,13 @@ impl TraceDiff {
         let Some((side, wanted)) = self.wanted.take() else {
             return Ok(());
         };
-        let progress = match side {
-            Side::Left => &mut self.left,
-            Side::Right => &mut self.right,
-        };
+        let progress = self.of_mut(side);
         progress.reads += 1;
         match (wanted, progress.end, progress.block) {
             (Wanted::End, _, _) => progress.end = Some(FileEnd::parse(bytes, progress.file_length)?),
-            (Wanted::Entry(number), Some(end), _) => progress.block = Some(end.block(number, bytes)?),
+            (Wanted::Index, Some(end), _) => progress.index = Some(end.index(bytes)?),
             (Wanted::Leaves, _, Some(block)) => progress.leaves = Some(block.leaves(bytes)?),
-            (Wanted::Entry(_) | Wanted::Leaves, _, _) => {}
+            (Wanted::Index | Wanted::Leaves, _, _) => {}
         }
         Ok(())
     }
@@ -238,6 +204,13 @@ impl TraceDiff {
         match side {
             Side::Left => &self.left,
             Side::Right => &self.right,
+        }
+    }
+
+    const fn of_mut(&mut self, side: Side) -> &mut Progress {
+        match side {
+            Side::Left => &mut self.left,
+            Side::Right => &mut self.right,
         }
     }
 
