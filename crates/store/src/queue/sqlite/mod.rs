@@ -9,15 +9,19 @@ mod commit;
 mod journal;
 mod latest;
 mod read;
+mod recent;
+mod replay;
 mod settle;
 mod store;
 mod sweep;
+mod waiting;
 mod write;
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rusqlite::Connection;
@@ -87,6 +91,9 @@ const MIGRATIONS: &[Migration] = &["
 const CACHE_KIB: i64 = 4 * 1024;
 /// What the write-ahead log is cut down to after it has grown.
 const WAL_BYTES: i64 = 64 << 20;
+/// Pages that the write-ahead log gathers before they go to the tables: what changes often goes there once, and the
+/// journal's syncs wait for that less often.
+const WAL_PAGES: i64 = 8_192;
 /// Batches of the journal that are brought to the tables together at the start.
 const REPLAY: usize = 256;
 
@@ -97,6 +104,8 @@ struct Shared {
     /// SQLite makes writers poll for each other; within this process they queue here.
     gate: Mutex<()>,
     settling: Settling,
+    /// A sync of the tables has failed: what it did not keep may be gone from memory, and no later one would bring it.
+    is_unsyncable: AtomicBool,
     /// Held, not read: the lock goes with the last of them.
     _lock: LockFile,
 }
@@ -116,18 +125,26 @@ impl Shared {
 
     /// Brings what was committed to the tables to the disk. SQLite itself syncs the log before it takes it into the
     /// tables, and the tables before it begins the log anew: what is committed and not in the tables is in the log.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Sync`], and from then on always: the next start brings from the journal what is missing.
     fn sync_tables(&self) -> Result<(), QueueStoreError> {
         let mut log = self.path.clone().into_os_string();
         log.push("-wal");
-        let unusable = |source| QueueStoreError::Sync {
+        let synced = match File::open(log) {
+            _ if self.is_unsyncable.load(Ordering::Acquire) => Err(io::Error::other(
+                "an earlier sync has failed; see to the disk, then start the service again",
+            )),
+            Ok(log) => log.sync_data().inspect_err(|_| {
+                self.is_unsyncable.store(true, Ordering::Release);
+            }),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        };
+        synced.map_err(|source| QueueStoreError::Sync {
             path: self.path.clone(),
             source,
-        };
-        match File::open(log) {
-            Ok(log) => log.sync_data().map_err(unusable),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(unusable(error)),
-        }
+        })
     }
 }
 
@@ -136,6 +153,7 @@ fn set_up(tables: &Connection) -> rusqlite::Result<()> {
     // else many statements are planned anew whenever they get other values
     tables.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     tables.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    tables.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     tables.pragma_update(None, "synchronous", "NORMAL")?;
     tables.set_prepared_statement_cache_capacity(64);
     Ok(())
@@ -191,11 +209,14 @@ fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), Qu
     let sql = QueueStoreError::sqlite("open the queue");
     let (mark, settled) = standing(&tables).map_err(sql)?;
     set_up(&tables).map_err(sql)?;
-    let (journal, batches) = Journal::open(&path, mark, settled)?;
+    let salt = tables.query_row("SELECT randomblob(8)", [], |row| row.get(0));
+    let salt = u64::from_le_bytes(salt.map_err(sql)?);
+    let (journal, batches) = Journal::open(&path, mark, salt, settled)?;
     let shared = Arc::new(Shared {
         path,
         gate: Mutex::new(()),
         settling: Settling::new(journal.last()),
+        is_unsyncable: AtomicBool::new(false),
         _lock: lock,
     });
     for some in batches.chunks(REPLAY) {
