@@ -19,7 +19,7 @@ use super::charge::charge;
 use super::error::ApiError;
 use super::found;
 use super::http::{App, Shared};
-use super::recent::Copy;
+use super::parts::{Brought, store_field};
 use super::submission::{Context, JobFields};
 use crate::queue::{Accepted, QueueError, Submission};
 
@@ -36,10 +36,10 @@ const MAX_OPTIONS: usize = 1 << 20;
 /// The header that names a submission.
 const KEY_HEADER: &str = "idempotency-key";
 
-/// A job that is checked, and the bodies that have to be stored before it.
+/// A job that is checked, and the bodies that have to be stored before it or with it.
 struct Prepared {
     submission: Submission,
-    bodies: Vec<Bytes>,
+    bodies: Vec<(BlobHash, Bytes)>,
 }
 
 /// `POST /submit`.
@@ -191,12 +191,13 @@ fn prepare(
     let mut files = stored;
     let mut bodies = Vec::new();
     let mut add = |path: String, body: Bytes| {
+        let blob = BlobHash(Sha256Hex::of(&body).0);
         files.push(OutputRef {
             path,
             size: body.len() as u64,
-            blob: BlobHash(Sha256Hex::of(&body).0),
+            blob,
         });
-        bodies.push(body);
+        bodies.push((blob, body));
     };
     if let Some((name, code)) = fields.code_file() {
         add(name, Bytes::from(code));
@@ -221,15 +222,22 @@ fn prepare(
     Ok(Prepared { submission, bodies })
 }
 
-/// Stores what a job refers to.
+/// Stores what a job refers to, but for what is written with it.
 async fn store(app: &App, prepared: Prepared) -> Result<Submission, ApiError> {
-    for body in prepared.bodies {
-        let pieces = stream::iter([Ok(body)]);
-        app.reader
-            .put_blob(Box::pin(pieces), app.queue.clock().now())
-            .await?;
+    let Prepared {
+        mut submission,
+        bodies,
+    } = prepared;
+    let mut brought = Brought::of(app);
+    for (blob, body) in bodies {
+        if let Some(body) = brought.take(blob, body) {
+            app.reader
+                .put_blob(Box::pin(stream::iter([Ok(body)])), app.queue.clock().now())
+                .await?;
+        }
     }
-    Ok(prepared.submission)
+    submission.bodies.extend(brought.into_bodies());
+    Ok(submission)
 }
 
 /// Reads a form: files go straight to the store.
@@ -240,13 +248,14 @@ async fn prepare_form(
     key: Option<String>,
 ) -> Result<Prepared, ApiError> {
     let mut files = Vec::new();
+    let mut brought = Brought::of(app);
     let mut manifest: Option<Vec<u8>> = None;
     let mut options: Option<Vec<u8>> = None;
     while let Some(field) = form.next_field().await? {
         match field.name() {
             Some("files") => {
                 let name = field.file_name().unwrap_or_default().to_owned();
-                let (blob, size) = store_field(app, field).await?;
+                let (blob, size) = store_field(app, field, &mut brought).await?;
                 match (name.is_empty(), size) {
                     // what some clients send for "no file"
                     (true, 0) => {}
@@ -288,7 +297,9 @@ async fn prepare_form(
         fields.set_manifest(object(&checked.canonical_bytes())?)?;
     }
     fields.idempotency_key = key.or(fields.idempotency_key);
-    prepare_after(app, caller, fields, files).await
+    let mut prepared = prepare_after(app, caller, fields, files).await?;
+    prepared.submission.bodies = brought.into_bodies();
+    Ok(prepared)
 }
 
 async fn short(
@@ -312,39 +323,4 @@ async fn short(
         text.extend_from_slice(&piece);
     }
     Ok(text)
-}
-
-/// Stores one part as it comes in. The store wants a stream of its own, which a part is not: it gets the pieces one by
-/// one.
-async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u64), ApiError> {
-    let (pieces, received) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(4);
-    let body = stream::unfold(received, |mut received| async move {
-        received.recv().await.map(|piece| (piece, received))
-    });
-    let put = app.reader.put_blob(Box::pin(body), app.queue.clock().now());
-    let mut copy = Copy::new();
-    let feed = async {
-        let pieces = pieces;
-        loop {
-            match field.chunk().await {
-                Ok(Some(piece)) => {
-                    copy.add(&piece);
-                    if pieces.send(Ok(piece)).await.is_err() {
-                        // the store has given up, and says why
-                        return Ok(());
-                    }
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    drop(pieces.send(Err(std::io::ErrorKind::UnexpectedEof.into())).await);
-                    return Err(ApiError::from(error));
-                }
-            }
-        }
-    };
-    let (fed, stored) = tokio::join!(feed, put);
-    fed?;
-    let (hash, size) = stored?;
-    copy.keep(hash, &app.recent);
-    Ok((hash, size))
 }

@@ -75,6 +75,13 @@ impl Command {
         }
     }
 
+    /// Bytes of the bodies that come with it.
+    pub(super) fn body_bytes(&self) -> usize {
+        let Self::Submit(jobs, _) = self else { return 0 };
+        let bodies = jobs.iter().flat_map(|job| &job.bodies);
+        bodies.map(|body| body.data.len()).sum()
+    }
+
     /// Answers it with an error; whoever asked may have gone.
     pub(super) fn refuse(self, error: &QueueError) {
         fn send<T>(reply: Reply<T>, error: &QueueError) {

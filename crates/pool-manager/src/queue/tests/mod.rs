@@ -198,6 +198,7 @@ fn job() -> Submission {
         retries: None,
         request: b"{}".to_vec(),
         blobs: Vec::new(),
+        bodies: Vec::new(),
         parents: Vec::new(),
         idempotency: None,
     }
