@@ -474,6 +474,7 @@ impl Memory {
     fn node_views(&self) -> Vec<NodeView> {
         let view = |(number, entry): (NodeNumber, &super::nodes::NodeEntry)| {
             let (status, active) = self.pool.node(number)?;
+            let offer = self.pool.node_snapshot(number)?.spec.offer;
             Some(NodeView {
                 number,
                 id: entry.id.clone(),
@@ -484,6 +485,7 @@ impl Memory {
                 failed: entry.failed,
                 status,
                 active,
+                offer,
             })
         };
         self.nodes.iter().filter_map(view).collect()
