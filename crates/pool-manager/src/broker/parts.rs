@@ -12,6 +12,8 @@ use super::recent::Copy;
 
 /// Bytes of files that come with one job; what is more is stored before it.
 const WITH_JOB: usize = 256 << 10;
+/// Bytes of files that come with the jobs of one call, which are written together.
+pub(super) const WITH_CALL: usize = 4 << 20;
 
 /// Files that come with a job.
 pub(super) struct Brought<'a> {
@@ -21,13 +23,20 @@ pub(super) struct Brought<'a> {
 }
 
 impl<'a> Brought<'a> {
-    /// None yet.
-    pub(super) const fn of(app: &'a App) -> Self {
+    /// None yet, of which the call may bring so many bytes.
+    pub(super) fn of(app: &'a App, left_of_call: usize) -> Self {
         Self {
             app,
             bodies: Vec::new(),
-            left: WITH_JOB,
+            left: left_of_call.min(WITH_JOB),
         }
+    }
+
+    /// Those of a job that is partly read, and more.
+    pub(super) fn beside(app: &'a App, bodies: Vec<Body>, left_of_call: usize) -> Self {
+        let mut brought = Self::of(app, left_of_call);
+        brought.left = brought.left.saturating_sub(bytes(&bodies));
+        Self { bodies, ..brought }
     }
 
     /// Most bytes that the next one may have.
@@ -55,6 +64,11 @@ impl<'a> Brought<'a> {
     pub(super) fn into_bodies(self) -> Vec<Body> {
         self.bodies
     }
+}
+
+/// Their bytes.
+pub(super) fn bytes(bodies: &[Body]) -> usize {
+    bodies.iter().map(|body| body.data.len()).sum()
 }
 
 /// Takes one part in: a short one comes with its job, a longer one is stored as it comes in.

@@ -19,7 +19,7 @@ use super::charge::charge;
 use super::error::ApiError;
 use super::found;
 use super::http::{App, Shared};
-use super::parts::{Brought, store_field};
+use super::parts::{Brought, WITH_CALL, bytes as bytes_of, store_field};
 use super::submission::{Context, JobFields};
 use crate::queue::{Accepted, QueueError, Submission};
 
@@ -65,7 +65,7 @@ pub(super) async fn submit(
         prepare_after(&app, &caller, fields, Vec::new()).await?
     };
     charge(&caller, std::slice::from_ref(&prepared.submission))?;
-    let submission = store(&app, prepared).await?;
+    let submission = store(&app, prepared, WITH_CALL).await?;
     let keyed = keyed(&submission);
     let mut submitted = app.queue.submit(vec![submission]).await?;
     match submitted.pop() {
@@ -91,6 +91,7 @@ pub(super) async fn batch(
     }
     let mut answers: Vec<Option<ApiError>> = Vec::with_capacity(bodies.len());
     let mut submissions = Vec::with_capacity(bodies.len());
+    let mut left = WITH_CALL;
     for (at, body) in bodies.into_iter().enumerate() {
         if at % TURN == TURN - 1 {
             // others' calls get in between
@@ -102,7 +103,9 @@ pub(super) async fn batch(
         };
         match prepared {
             Ok(prepared) => {
-                submissions.push(store(&app, prepared).await?);
+                let submission = store(&app, prepared, left).await?;
+                left = left.saturating_sub(bytes_of(&submission.bodies));
+                submissions.push(submission);
                 answers.push(None);
             }
             Err(error) => answers.push(Some(error)),
@@ -222,13 +225,14 @@ fn prepare(
     Ok(Prepared { submission, bodies })
 }
 
-/// Stores what a job refers to, but for what is written with it.
-async fn store(app: &App, prepared: Prepared) -> Result<Submission, ApiError> {
+/// Stores what a job refers to, but for what is written with it: of that the call may bring so many bytes.
+async fn store(app: &App, prepared: Prepared, left_of_call: usize) -> Result<Submission, ApiError> {
     let Prepared {
         mut submission,
         bodies,
     } = prepared;
-    let mut brought = Brought::of(app);
+    let read = std::mem::take(&mut submission.bodies);
+    let mut brought = Brought::beside(app, read, left_of_call);
     for (blob, body) in bodies {
         if let Some(body) = brought.take(blob, body) {
             app.reader
@@ -236,7 +240,7 @@ async fn store(app: &App, prepared: Prepared) -> Result<Submission, ApiError> {
                 .await?;
         }
     }
-    submission.bodies.extend(brought.into_bodies());
+    submission.bodies = brought.into_bodies();
     Ok(submission)
 }
 
@@ -248,7 +252,7 @@ async fn prepare_form(
     key: Option<String>,
 ) -> Result<Prepared, ApiError> {
     let mut files = Vec::new();
-    let mut brought = Brought::of(app);
+    let mut brought = Brought::of(app, WITH_CALL);
     let mut manifest: Option<Vec<u8>> = None;
     let mut options: Option<Vec<u8>> = None;
     while let Some(field) = form.next_field().await? {

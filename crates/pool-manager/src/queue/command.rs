@@ -75,11 +75,14 @@ impl Command {
         }
     }
 
-    /// Bytes of the bodies that come with it.
-    pub(super) fn body_bytes(&self) -> usize {
+    /// Bytes of the requests and files that it writes.
+    pub(super) fn bytes(&self) -> usize {
         let Self::Submit(jobs, _) = self else { return 0 };
-        let bodies = jobs.iter().flat_map(|job| &job.bodies);
-        bodies.map(|body| body.data.len()).sum()
+        let of_job = |job: &Submission| {
+            let files = job.bodies.iter().map(|body| body.data.len());
+            job.request.len() + files.sum::<usize>()
+        };
+        jobs.iter().map(of_job).sum()
     }
 
     /// Answers it with an error; whoever asked may have gone.

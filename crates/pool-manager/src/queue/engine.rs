@@ -30,7 +30,7 @@ use super::stats::Board;
 
 /// Most commands of one batch.
 const BATCH: usize = 512;
-/// Bytes of bodies after which a batch takes no more commands.
+/// Bytes of requests and files after which a batch takes no more commands.
 const BATCH_BYTES: usize = 4 << 20;
 /// How long it looks for more before it sleeps, letting others run: to be woken takes as long.
 const LINGER: Duration = Duration::from_micros(30);
@@ -123,12 +123,12 @@ impl Engine {
 
     /// Takes what waits, as much as a batch does.
     fn drain(&self, commands: &mut Vec<Command>) {
-        let mut bytes: usize = commands.iter().map(Command::body_bytes).sum();
+        let mut bytes: usize = commands.iter().map(Command::bytes).sum();
         while commands.len() < BATCH && bytes < BATCH_BYTES {
             let Ok(command) = self.commands.try_recv() else {
                 return;
             };
-            bytes += command.body_bytes();
+            bytes += command.bytes();
             commands.push(command);
         }
     }
@@ -326,9 +326,13 @@ impl Engine {
                 .keys
                 .extend(keys.map(|row| ((row.client, row.key), row.job)));
             // other replicas may have held the lock for a while: who has come meanwhile need not wait for the next turn
-            while late.is_empty() && commands.len() < BATCH {
+            let mut bytes: usize = commands.iter().map(Command::bytes).sum();
+            while late.is_empty() && commands.len() < BATCH && bytes < BATCH_BYTES {
                 match queue.try_recv() {
-                    Ok(command) if memory.knows_all_of(&command) => commands.push(command),
+                    Ok(command) if memory.knows_all_of(&command) => {
+                        bytes += command.bytes();
+                        commands.push(command);
+                    }
                     Ok(command) => late.push(command),
                     Err(_) => break,
                 }

@@ -327,6 +327,9 @@ fn next(orders: &Receiver<Order>) -> Option<Vec<Order>> {
             return Some(some);
         }
         let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Some(some);
+        }
         match look(orders).or_else(|| orders.recv_timeout(left).ok()) {
             Some(order) => some.push(order),
             None => return Some(some),

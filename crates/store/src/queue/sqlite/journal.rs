@@ -143,6 +143,20 @@ impl Journal {
         Ok((journal, batches))
     }
 
+    /// Lets nothing be found in either file: all that is there is in the tables on the disk. What a former process wrote
+    /// and took back may still be on the disk, where the next power cut brings it back beside what was written instead.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(super) fn forget(&mut self) -> Result<(), QueueStoreError> {
+        for part in &mut self.parts {
+            let cleared = part.clear(0, HEADER as u64);
+            cleared.map_err(|error| part.error(error))?;
+            part.last = 0;
+        }
+        Ok(())
+    }
+
     /// The number of the last batch, 0 where there was never one.
     pub(super) const fn last(&self) -> u64 {
         self.next - 1

@@ -4,11 +4,13 @@
 //! A window over the last batches. A job is here as long as the batch with its submission is; all later batches are then
 //! here as well, so that what is known of it is complete.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use sandrun_core::pool::JobNumber;
 
+use crate::queue::codec::clean;
 use crate::queue::{Answer, JobRow, Writes};
 
 /// Bytes of the batches that are kept.
@@ -83,11 +85,20 @@ impl Recent {
         let new = writes.new_jobs.get(*index)?;
         // whose name is not there was known before
         let client = writes.clients.iter().find(|it| it.number == new.client)?;
-        let row = JobRow {
+        let mut row = JobRow {
             new: new.clone(),
-            client_name: client.name.clone(),
+            client_name: clean(&client.name).into_owned(),
             state: state.0.jobs.get(state.1)?.clone(),
         };
+        // as the tables will have it
+        for text in [&mut row.new.idempotency, &mut row.state.reason]
+            .into_iter()
+            .flatten()
+        {
+            if let Cow::Owned(cleaned) = clean(text) {
+                *text = cleaned;
+            }
+        }
         let answer = |at: &At| at.0.answers.get(at.1).cloned();
         Some((row, answers.iter().map(answer).collect::<Option<_>>()?))
     }

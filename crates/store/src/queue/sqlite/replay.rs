@@ -94,7 +94,7 @@ fn current(body: &[u8]) -> postcard::Result<Writes> {
     postcard::from_bytes(body)
 }
 
-fn former(body: &[u8]) -> postcard::Result<Writes> {
+pub(super) fn former(body: &[u8]) -> postcard::Result<Writes> {
     let FormerWrites {
         clients,
         new_jobs,

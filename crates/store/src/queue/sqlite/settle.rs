@@ -126,10 +126,13 @@ impl Settling {
     /// Waits until all up to a batch is in the tables on the disk.
     ///
     /// # Errors
-    /// As [`Self::room`].
+    /// As [`Self::room`]; or no sync of the tables counts any more.
     pub(super) fn durable(&self, id: u64, doing: Doing) -> Result<(), QueueStoreError> {
         let mut state = self.state();
         while state.durable < id {
+            if let Some(error) = &state.unsyncable {
+                return Err(QueueStoreError::Undone(Arc::clone(error)));
+            }
             if state.wanted_durable < id {
                 state.wanted_durable = id;
                 self.work.notify_one();
@@ -292,6 +295,19 @@ impl Settling {
         self.done.notify_all();
     }
 
+    /// A sync has failed, and so will all others. What is acknowledged goes on getting to the tables.
+    fn unsyncable(&self, error: QueueStoreError) {
+        let mut state = self.state();
+        state.wanted_durable = state.durable;
+        if state.unsyncable.is_none() {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            let source = source.unwrap_or_default();
+            tracing::error!(%error, source, "the journal keeps what is acknowledged, until it is full");
+            state.unsyncable = Some(Arc::new(error));
+        }
+        self.done.notify_all();
+    }
+
     fn wants_sync(&self) -> bool {
         let state = self.state();
         state.durable < state.wanted_durable && state.wanted_durable <= state.settled
@@ -358,12 +374,10 @@ pub(super) fn run(shared: &Shared, mut tables: Connection) {
             && (since.elapsed() >= SYNC || bytes >= SYNC_BYTES || settling.wants_sync())
         {
             match shared.sync_tables() {
-                Ok(()) => {
-                    settling.synced(last);
-                    unsynced = None;
-                }
-                Err(error) => settling.failed(&error),
+                Ok(()) => settling.synced(last),
+                Err(error) => settling.unsyncable(error),
             }
+            unsynced = None;
         }
     }
 }

@@ -8,6 +8,8 @@ use futures::TryStreamExt as _;
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::Attempt;
 
+mod disk;
+
 fn batch(number: u64, request: usize) -> Writes {
     let number = JobNumber(number);
     Writes {
@@ -345,6 +347,7 @@ async fn who_asks_for_a_job_of_just_now_waits_for_no_table() {
             }];
             (writes.jobs[0].open, writes.jobs[0].word) = (false, JobWord::Completed);
             writes.jobs[0].attempt = Some(Attempt::FIRST);
+            writes.jobs[0].reason = Some("a\0b".to_owned());
             writes
         })
         .unwrap();
@@ -369,7 +372,7 @@ fn after_a_failed_sync_of_the_tables_none_counts() {
     let (mut store, shared) = store(folder.path());
     store.transact(&mut |_| batch(1, 10)).unwrap();
     shared.sync_tables().unwrap();
-    shared.is_unsyncable.store(true, Ordering::Release);
+    shared.log.fail();
     let error = shared.sync_tables().unwrap_err();
     assert!(matches!(error, QueueStoreError::Sync { .. }), "{error:?}");
     let mut needs_stored = batch(2, 10);

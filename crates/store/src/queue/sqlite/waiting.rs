@@ -8,7 +8,7 @@ use sandrun_core::pool::JobNumber;
 
 use super::latest::Latest;
 use super::recent::Recent;
-use crate::queue::{BlobHash, Writes};
+use crate::queue::{BlobHash, QueueStoreError, Writes};
 
 /// Rows after which batches wait no longer, and that one transaction takes.
 pub(super) const ROWS: usize = 512;
@@ -49,6 +49,8 @@ pub(super) struct State {
     /// Somebody waits for all up to here to be on the disk.
     pub(super) wanted_durable: u64,
     pub(super) trouble: Option<Trouble>,
+    /// Why nothing more of the tables gets to the disk.
+    pub(super) unsyncable: Option<Arc<QueueStoreError>>,
     pub(super) is_stopping: bool,
     pub(super) has_ended: bool,
 }
