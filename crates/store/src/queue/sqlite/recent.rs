@@ -14,7 +14,7 @@ use crate::queue::codec::clean;
 use crate::queue::{Answer, JobRow, Writes};
 
 /// Bytes of the batches that are kept.
-const BYTES: usize = 4 << 20;
+const BYTES: usize = 2 << 20;
 
 /// A row of a batch.
 #[derive(Debug, Clone)]

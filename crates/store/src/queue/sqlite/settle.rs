@@ -18,7 +18,7 @@ use crate::queue::{Answer, BlobHash, Doing, JobRow, QueueStoreError, Writes};
 /// How long a batch may wait for others.
 const DELAY: Duration = Duration::from_millis(25);
 /// Bytes that may wait; more have to wait for the disk.
-const BYTES: usize = 16 << 20;
+const BYTES: usize = 8 << 20;
 /// How often the tables are brought to the disk, so that the journal can forget.
 const SYNC: Duration = Duration::from_secs(1);
 /// Bytes after which it is time for that, too.
