@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::body::At;
 use super::error::ApiError;
-use super::found::{find, result, word};
+use super::found::{find, find_ended, word};
 use super::http::Shared;
 use super::time::text;
 
@@ -56,13 +56,13 @@ pub(super) async fn status(State(app): State<Shared>, At(id): At<String>) -> Res
 
 /// `GET /results/{id}`.
 pub(super) async fn results(State(app): State<Shared>, At(id): At<String>) -> Result<Response, ApiError> {
-    let row = find(&app, &id).await?;
+    let (row, answer) = find_ended(&app, &id).await?;
     if row.state.open {
         let body = Json(json!({"error": "Job not completed"}));
         return Ok((StatusCode::ACCEPTED, body).into_response());
     }
     let mut view = json!({"job_id": id, "status": word(row.state.word)});
-    match result(&app, &row).await? {
+    match answer {
         Some(answer) => {
             view["output"] = Value::from(String::from_utf8_lossy(&answer.stdout));
             view["error"] = Value::from(String::from_utf8_lossy(&answer.stderr));

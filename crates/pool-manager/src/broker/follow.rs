@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::error::ApiError;
-use super::found::{result, word};
+use super::found::word;
 use super::http::Shared;
 
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
@@ -183,9 +183,8 @@ impl Follower {
 
     /// Looks at the job and its output, and makes events of what is new.
     async fn look(&mut self) -> Result<(), ApiError> {
-        let row = self.app.reader.job(self.job).await?;
-        let row = row.ok_or_else(ApiError::unknown_job)?;
-        let answer = result(&self.app, &row).await?;
+        let found = self.app.reader.job_with_answer(self.job).await?;
+        let (row, answer) = found.ok_or_else(ApiError::unknown_job)?;
         self.say(&row);
         let exit_code = answer.as_ref().and_then(|it| it.exit_code);
         match answer {

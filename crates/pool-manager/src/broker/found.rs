@@ -13,21 +13,16 @@ pub(crate) async fn find(app: &App, id: &str) -> Result<JobRow, ApiError> {
     app.reader.job(number).await?.ok_or_else(ApiError::unknown_job)
 }
 
+/// The job that an id means, with the answer that it ended with.
+pub(crate) async fn find_ended(app: &App, id: &str) -> Result<(JobRow, Option<Answer>), ApiError> {
+    let number = number(app, id)?;
+    let found = app.reader.job_with_answer(number).await?;
+    found.ok_or_else(ApiError::unknown_job)
+}
+
 /// The number that an id means, whether there is such a job or not.
 pub(super) fn number(app: &App, id: &str) -> Result<JobNumber, ApiError> {
     app.queue.ids().job(id).ok_or_else(ApiError::unknown_job)
-}
-
-/// The answer that a job ended with; `None` where it has not ended, or without any.
-pub(crate) async fn result(app: &App, row: &JobRow) -> Result<Option<Answer>, ApiError> {
-    if row.state.open {
-        return Ok(None);
-    }
-    let Some(attempt) = row.state.attempt else {
-        return Ok(None);
-    };
-    let answers = app.reader.answers(row.new.number).await?;
-    Ok(answers.into_iter().find(|it| it.attempt == attempt))
 }
 
 /// A job's request; `None` where it can't be read, which is a defect.
@@ -42,8 +37,8 @@ pub(super) fn request(bytes: &[u8]) -> Option<StoredRequest> {
 pub(crate) async fn parents(app: &App, request: &StoredRequest) -> Result<Vec<ParentFiles>, ApiError> {
     let mut parents = Vec::new();
     for after in &request.after {
-        let row = find(app, &after.job).await?;
-        let files = result(app, &row).await?.map(|it| it.outputs).unwrap_or_default();
+        let (_, answer) = find_ended(app, &after.job).await?;
+        let files = answer.map(|it| it.outputs).unwrap_or_default();
         let into = after.into.clone().unwrap_or_default();
         parents.push(ParentFiles { into, files });
     }

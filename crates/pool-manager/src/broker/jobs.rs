@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::{At, whole};
 use super::error::ApiError;
-use super::found::{find, number, parse_word, request, result, word};
+use super::found::{find_ended, number, parse_word, request, word};
 use super::http::{App, Shared};
 use super::time::text;
 use super::waits;
@@ -66,8 +66,7 @@ pub(super) async fn list(
 
 /// `GET /v1/jobs/{id}`.
 pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
-    let row = find(&app, &id).await?;
-    let answer = result(&app, &row).await?;
+    let (row, answer) = find_ended(&app, &id).await?;
     let mut view = fields(&app, &row);
     if row.state.word == JobWord::Pending && row.state.reason.is_none() {
         let reason = waits::reason(&row.state.snapshot, &app.queue.nodes().await?);

@@ -21,6 +21,7 @@ mod names;
 mod nodes;
 mod offer;
 mod outputs;
+mod parts;
 mod recent;
 mod request;
 mod service;
@@ -32,7 +33,7 @@ mod work;
 
 pub(crate) use body::At;
 pub(crate) use error::ApiError;
-pub(crate) use found::{find, parents, result};
+pub(crate) use found::{find_ended, parents};
 pub(crate) use http::{App, Face, Shared, dress, pool_api};
 pub(crate) use jobs::details;
 pub(crate) use outputs::file as output_file;

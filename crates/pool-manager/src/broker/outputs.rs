@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::body::At;
 use super::error::ApiError;
-use super::found::{find, result, word};
+use super::found::{find_ended, word};
 use super::http::{App, Shared};
 use super::jobs::details;
 use super::work::send;
@@ -25,7 +25,7 @@ const WORKER_HEADER: &str = "x-worker-id";
 
 /// The answer that a job ended with, or 409 while it has not ended.
 async fn ended(app: &App, id: &str) -> Result<Option<Answer>, ApiError> {
-    let row = find(app, id).await?;
+    let (row, answer) = find_ended(app, id).await?;
     if row.state.open {
         let text = format!(
             "the job is {}: its outputs are here once it has ended",
@@ -33,7 +33,7 @@ async fn ended(app: &App, id: &str) -> Result<Option<Answer>, ApiError> {
         );
         return Err(ApiError::conflict(text));
     }
-    result(app, &row).await
+    Ok(answer)
 }
 
 /// `GET /v1/jobs/{id}/outputs`.

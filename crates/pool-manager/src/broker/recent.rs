@@ -11,7 +11,7 @@ const CAPACITY: usize = 8 << 20;
 /// Bytes of the longest.
 const LONGEST: usize = 256 << 10;
 
-/// The files; what is in here lies in the store as well.
+/// The files; what a job refers to lies in the store as well.
 #[derive(Debug, Default)]
 pub(crate) struct Recent(Mutex<Files>);
 
@@ -29,7 +29,11 @@ impl Recent {
         files.bodies.get(&hash).cloned()
     }
 
-    fn keep(&self, hash: BlobHash, body: Bytes) {
+    /// Keeps a file, unless it is too long.
+    pub(super) fn keep(&self, hash: BlobHash, body: Bytes) {
+        if body.len() > LONGEST {
+            return;
+        }
         let mut files = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         files.bytes += body.len();
         match files.bodies.insert(hash, body) {

@@ -228,6 +228,7 @@ impl JobFields {
             retries,
             request: request.to_bytes(),
             blobs,
+            bodies: Vec::new(),
             parents,
             idempotency,
         })

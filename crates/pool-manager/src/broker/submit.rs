@@ -8,7 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
-use sandrun_store::queue::{BlobHash, OutputRef, QueueStoreError};
+use sandrun_store::queue::{BlobHash, Body, OutputRef, QueueStoreError};
 use sandrun_types::{Manifest, Sha256Hex};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -19,7 +19,7 @@ use super::charge::charge;
 use super::error::ApiError;
 use super::found;
 use super::http::{App, Shared};
-use super::recent::Copy;
+use super::parts::{Brought, WITH_CALL, bytes as bytes_of, store_field};
 use super::submission::{Context, JobFields, OWN_MANIFEST};
 use crate::queue::{Accepted, QueueError, Submission};
 
@@ -36,10 +36,10 @@ const MAX_OPTIONS: usize = 1 << 20;
 /// The header that names a submission.
 const KEY_HEADER: &str = "idempotency-key";
 
-/// A job that is checked, and the bodies that have to be stored before it.
+/// A job that is checked, and the bodies that have to be stored before it or with it.
 struct Prepared {
     submission: Submission,
-    bodies: Vec<Bytes>,
+    bodies: Vec<(BlobHash, Bytes)>,
 }
 
 /// `POST /submit`.
@@ -62,10 +62,10 @@ pub(super) async fn submit(
         let bytes = read(request.into_body(), MAX_JSON).await?;
         let mut fields: JobFields = object(&bytes)?;
         fields.idempotency_key = key.or(fields.idempotency_key);
-        prepare_after(&app, &caller, fields, Vec::new()).await?
+        prepare_after(&app, &caller, fields, Vec::new(), Vec::new()).await?
     };
     charge(&caller, std::slice::from_ref(&prepared.submission))?;
-    let submission = store(&app, prepared).await?;
+    let submission = store(&app, prepared, WITH_CALL).await?;
     let keyed = keyed(&submission);
     let mut submitted = app.queue.submit(vec![submission]).await?;
     match submitted.pop() {
@@ -91,18 +91,21 @@ pub(super) async fn batch(
     }
     let mut answers: Vec<Option<ApiError>> = Vec::with_capacity(bodies.len());
     let mut submissions = Vec::with_capacity(bodies.len());
+    let mut left = WITH_CALL;
     for (at, body) in bodies.into_iter().enumerate() {
         if at % TURN == TURN - 1 {
             // others' calls get in between
             tokio::task::yield_now().await;
         }
         let prepared = match object(body.get().as_bytes()) {
-            Ok(fields) => prepare_after(&app, &caller, fields, Vec::new()).await,
+            Ok(fields) => prepare_after(&app, &caller, fields, Vec::new(), Vec::new()).await,
             Err(error) => Err(error),
         };
         match prepared {
             Ok(prepared) => {
-                submissions.push(store(&app, prepared).await?);
+                let submission = store(&app, prepared, left).await?;
+                left = left.saturating_sub(bytes_of(&submission.bodies));
+                submissions.push(submission);
                 answers.push(None);
             }
             Err(error) => answers.push(Some(error)),
@@ -161,12 +164,13 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
         .map_err(|_| ApiError::bad_request("`Idempotency-Key` has to be printable ASCII"))
 }
 
-/// As [`prepare`], with parents that are named by their output root.
+/// As [`prepare`], with parents that are named by their output root, and files that come with the job.
 async fn prepare_after(
     app: &App,
     caller: &Caller,
     mut fields: JobFields,
     stored: Vec<OutputRef>,
+    bodies: Vec<Body>,
 ) -> Result<Prepared, ApiError> {
     for root in fields.roots() {
         let Some(job) = app.reader.by_output_root(root).await? else {
@@ -179,10 +183,12 @@ async fn prepare_after(
         };
         fields.name_parents(root, &app.queue.ids().job_id(job));
     }
-    if let Some(bytes) = own_manifest(app, &fields, &stored).await? {
+    if let Some(bytes) = own_manifest(app, &fields, &stored, &bodies).await? {
         fields.set_own_manifest(&bytes)?;
     }
-    prepare(app, caller, fields, stored)
+    let mut prepared = prepare(app, caller, fields, stored)?;
+    prepared.submission.bodies = bodies;
+    Ok(prepared)
 }
 
 /// The manifest among a job's files, where no other is sent.
@@ -190,6 +196,7 @@ async fn own_manifest(
     app: &App,
     fields: &JobFields,
     stored: &[OutputRef],
+    bodies: &[Body],
 ) -> Result<Option<Vec<u8>>, ApiError> {
     if !fields.has_no_manifest() {
         return Ok(None);
@@ -204,6 +211,9 @@ async fn own_manifest(
     if usize::try_from(file.size).map_or(true, |size| size > Manifest::MAX_BYTES) {
         let text = format!("{OWN_MANIFEST} has more than {} bytes", Manifest::MAX_BYTES);
         return Err(ApiError::bad_request(text));
+    }
+    if let Some(body) = bodies.iter().find(|it| it.blob == file.blob) {
+        return Ok(Some(body.data.to_vec()));
     }
     let Some((_, body)) = app.reader.get_blob(file.blob).await? else {
         return Ok(None);
@@ -224,12 +234,13 @@ fn prepare(
     let mut files = stored;
     let mut bodies = Vec::new();
     let mut add = |path: String, body: Bytes| {
+        let blob = BlobHash(Sha256Hex::of(&body).0);
         files.push(OutputRef {
             path,
             size: body.len() as u64,
-            blob: BlobHash(Sha256Hex::of(&body).0),
+            blob,
         });
-        bodies.push(body);
+        bodies.push((blob, body));
     };
     if let Some((name, code)) = fields.code_file() {
         add(name, Bytes::from(code));
@@ -254,15 +265,23 @@ fn prepare(
     Ok(Prepared { submission, bodies })
 }
 
-/// Stores what a job refers to.
-async fn store(app: &App, prepared: Prepared) -> Result<Submission, ApiError> {
-    for body in prepared.bodies {
-        let pieces = stream::iter([Ok(body)]);
-        app.reader
-            .put_blob(Box::pin(pieces), app.queue.clock().now())
-            .await?;
+/// Stores what a job refers to, but for what is written with it: of that the call may bring so many bytes.
+async fn store(app: &App, prepared: Prepared, left_of_call: usize) -> Result<Submission, ApiError> {
+    let Prepared {
+        mut submission,
+        bodies,
+    } = prepared;
+    let read = std::mem::take(&mut submission.bodies);
+    let mut brought = Brought::beside(app, read, left_of_call);
+    for (blob, body) in bodies {
+        if let Some(body) = brought.take(blob, body) {
+            app.reader
+                .put_blob(Box::pin(stream::iter([Ok(body)])), app.queue.clock().now())
+                .await?;
+        }
     }
-    Ok(prepared.submission)
+    submission.bodies = brought.into_bodies();
+    Ok(submission)
 }
 
 /// Reads a form: files go straight to the store.
@@ -273,13 +292,14 @@ async fn prepare_form(
     key: Option<String>,
 ) -> Result<Prepared, ApiError> {
     let mut files = Vec::new();
+    let mut brought = Brought::of(app, WITH_CALL);
     let mut manifest: Option<Vec<u8>> = None;
     let mut options: Option<Vec<u8>> = None;
     while let Some(field) = form.next_field().await? {
         match field.name() {
             Some("files") => {
                 let name = field.file_name().unwrap_or_default().to_owned();
-                let (blob, size) = store_field(app, field).await?;
+                let (blob, size) = store_field(app, field, &mut brought).await?;
                 match (name.is_empty(), size) {
                     // what some clients send for "no file"
                     (true, 0) => {}
@@ -321,7 +341,7 @@ async fn prepare_form(
         fields.set_manifest(object(&checked.canonical_bytes())?)?;
     }
     fields.idempotency_key = key.or(fields.idempotency_key);
-    prepare_after(app, caller, fields, files).await
+    prepare_after(app, caller, fields, files, brought.into_bodies()).await
 }
 
 async fn short(
@@ -345,39 +365,4 @@ async fn short(
         text.extend_from_slice(&piece);
     }
     Ok(text)
-}
-
-/// Stores one part as it comes in. The store wants a stream of its own, which a part is not: it gets the pieces one by
-/// one.
-async fn store_field(app: &Shared, mut field: Field<'_>) -> Result<(BlobHash, u64), ApiError> {
-    let (pieces, received) = tokio::sync::mpsc::channel::<std::io::Result<Bytes>>(4);
-    let body = stream::unfold(received, |mut received| async move {
-        received.recv().await.map(|piece| (piece, received))
-    });
-    let put = app.reader.put_blob(Box::pin(body), app.queue.clock().now());
-    let mut copy = Copy::new();
-    let feed = async {
-        let pieces = pieces;
-        loop {
-            match field.chunk().await {
-                Ok(Some(piece)) => {
-                    copy.add(&piece);
-                    if pieces.send(Ok(piece)).await.is_err() {
-                        // the store has given up, and says why
-                        return Ok(());
-                    }
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => {
-                    drop(pieces.send(Err(std::io::ErrorKind::UnexpectedEof.into())).await);
-                    return Err(ApiError::from(error));
-                }
-            }
-        }
-    };
-    let (fed, stored) = tokio::join!(feed, put);
-    fed?;
-    let (hash, size) = stored?;
-    copy.keep(hash, &app.recent);
-    Ok((hash, size))
 }

@@ -10,7 +10,7 @@ use sandrun_store::queue::{JobRow, JobWord, UnixMillis};
 use serde_json::{Value, json};
 
 use super::fleet::Fleet;
-use crate::broker::{ApiError, At, Shared, details, dress, find, output_file, pool_api, result};
+use crate::broker::{ApiError, At, Shared, details, dress, find_ended, output_file, pool_api};
 use crate::queue::run_in_row;
 
 /// How long a worker may take to say how a job stands that another replica carries.
@@ -42,8 +42,8 @@ async fn status(
     Extension(fleet): Extension<Arc<Fleet>>,
     At(id): At<String>,
 ) -> Result<Json<Value>, ApiError> {
-    let row = find(&app, &id).await?;
-    let mut details = match result(&app, &row).await? {
+    let (row, answer) = find_ended(&app, &id).await?;
+    let mut details = match answer {
         Some(answer) => details(&answer),
         None => serde_json::Map::new(),
     };

@@ -249,6 +249,11 @@ impl Memory {
         self.say_accepted(number);
         self.perform(actions, batch);
         batch.tally.submitted += 1;
+        for body in submission.bodies {
+            if batch.bodies.insert(body.blob) {
+                batch.writes.bodies.push(body);
+            }
+        }
         batch.writes.new_jobs.push(NewJob {
             number,
             client,

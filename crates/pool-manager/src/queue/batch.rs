@@ -1,10 +1,10 @@
 //! One batch: what it writes, whose answers wait for its commit, and what there is to tell afterwards.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
 use sandrun_core::pool::{ClientNumber, JobNumber};
-use sandrun_store::queue::{UnixMillis, Writes};
+use sandrun_store::queue::{BlobHash, UnixMillis, Writes};
 use sandrun_types::UnixSeconds;
 
 use super::command::{Reply, Staged, stage};
@@ -21,6 +21,8 @@ pub(super) struct Batch {
     /// How many commands it does.
     pub(super) commands: u64,
     pub(super) writes: Writes,
+    /// Bodies that it writes.
+    pub(super) bodies: HashSet<BlobHash>,
     /// Answers that wait until it is on the disk.
     pub(super) staged: Vec<Staged>,
     /// Answers that the end of this process must not take back; should the machine stop and a lease be forgotten, then

@@ -75,6 +75,16 @@ impl Command {
         }
     }
 
+    /// Bytes of the requests and files that it writes.
+    pub(super) fn bytes(&self) -> usize {
+        let Self::Submit(jobs, _) = self else { return 0 };
+        let of_job = |job: &Submission| {
+            let files = job.bodies.iter().map(|body| body.data.len());
+            job.request.len() + files.sum::<usize>()
+        };
+        jobs.iter().map(of_job).sum()
+    }
+
     /// Answers it with an error; whoever asked may have gone.
     pub(super) fn refuse(self, error: &QueueError) {
         fn send<T>(reply: Reply<T>, error: &QueueError) {

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use sandrun_core::pool::{Counts, JobNumber};
@@ -29,6 +29,8 @@ pub(super) struct Ending {
     pub(super) last_job: u64,
     /// The highest that is on the disk.
     pub(super) durable: Arc<AtomicU64>,
+    /// Whether the batch before it was not written.
+    pub(super) is_troubled: Arc<AtomicBool>,
     /// Answers that wait.
     pub(super) staged: Vec<Staged>,
     /// Jobs whose followers are to be told.
@@ -41,6 +43,11 @@ pub(super) struct Ending {
 }
 
 impl Ending {
+    /// Whether anybody waits for it.
+    pub(super) const fn holds_somebody_up(&self) -> bool {
+        !self.staged.is_empty() || !self.pushed.is_empty()
+    }
+
     /// Ends it: it is on the disk, or nothing of it was written.
     pub(super) fn end(self, written: Result<(), QueueError>) {
         let is_written = written.is_ok();
@@ -61,10 +68,21 @@ impl Ending {
                 stats.failed_commits += 1;
             }
         });
-        if let Err(error) = &written {
-            tracing::error!(%error, commands = self.commands, "a batch was not written");
-        } else {
-            self.pushes.hand_out(self.pushed);
+        let was_troubled = self.is_troubled.swap(!is_written, Ordering::AcqRel);
+        match &written {
+            Ok(()) => {
+                if was_troubled {
+                    tracing::info!("batches are written again");
+                }
+                self.pushes.hand_out(self.pushed);
+            }
+            // one line as long as it lasts
+            Err(error) if was_troubled => {
+                tracing::debug!(%error, commands = self.commands, "another batch was not written");
+            }
+            Err(error) => {
+                tracing::error!(%error, commands = self.commands, "batches are not written");
+            }
         }
         answer(self.staged, written.map(|()| self.requests));
         if is_written {

@@ -7,12 +7,12 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use sandrun_core::pool::{Assignment, JobNumber};
-use sandrun_store::queue::{Foreign, JobState, QueueStore, QueueStoreError, Writes};
+use sandrun_store::queue::{Done, Foreign, JobState, QueueStore, QueueStoreError, Writes};
 use sandrun_types::UnixSeconds;
 
 use super::batch::Batch;
@@ -30,6 +30,8 @@ use super::stats::Board;
 
 /// Most commands of one batch.
 const BATCH: usize = 512;
+/// Bytes of requests and files after which a batch takes no more commands.
+const BATCH_BYTES: usize = 4 << 20;
 /// How long it looks for more before it sleeps, letting others run: to be woken takes as long.
 const LINGER: Duration = Duration::from_micros(30);
 /// How long the engine sleeps where nothing is due; it wakes for every command.
@@ -49,6 +51,8 @@ pub(super) struct Engine {
     pub(super) board: Arc<Board>,
     /// The highest number of a job that is on the disk.
     pub(super) durable: Arc<AtomicU64>,
+    /// Whether the last batch was not written.
+    pub(super) is_troubled: Arc<AtomicBool>,
     pub(super) followers: Followers,
     /// `None` after a failed commit, until it is loaded anew.
     pub(super) memory: Option<Memory>,
@@ -101,9 +105,10 @@ impl Engine {
     fn next_commands(&mut self) -> Option<Vec<Command>> {
         let mut commands = std::mem::take(&mut self.late);
         let began = Instant::now();
+        self.drain(&mut commands);
         while commands.is_empty() && began.elapsed() < LINGER {
-            commands.extend(self.commands.try_iter().take(BATCH));
             std::thread::yield_now();
+            self.drain(&mut commands);
         }
         if commands.is_empty() {
             match self.commands.recv_timeout(self.sleep()) {
@@ -112,8 +117,20 @@ impl Engine {
                 Err(RecvTimeoutError::Disconnected) => return None,
             }
         }
-        commands.extend(self.commands.try_iter().take(BATCH - 1));
+        self.drain(&mut commands);
         Some(commands)
+    }
+
+    /// Takes what waits, as much as a batch does.
+    fn drain(&self, commands: &mut Vec<Command>) {
+        let mut bytes: usize = commands.iter().map(Command::bytes).sum();
+        while commands.len() < BATCH && bytes < BATCH_BYTES {
+            let Ok(command) = self.commands.try_recv() else {
+                return;
+            };
+            bytes += command.bytes();
+            commands.push(command);
+        }
     }
 
     /// Whether there is nothing but news of other replicas that nobody waits for: the next batch takes them in.
@@ -162,15 +179,19 @@ impl Engine {
                 let mut ending = self.ending(batch, pushed.unwrap_or_default(), began);
                 ending.requests.clone_from(&requests);
                 let of_store = |error| QueueError::from(&error);
-                self.store.when_durable(
-                    Box::new(move |written| {
-                        if written.is_ok() {
-                            board.write(|stats| stats.add(&given));
-                        }
-                        answer(early, written.map(|()| requests).map_err(of_store));
-                    }),
-                    Box::new(move |written| ending.end(written.map_err(of_store))),
-                );
+                let is_urgent = ending.holds_somebody_up();
+                let written: Done = Box::new(move |written| {
+                    if written.is_ok() {
+                        board.write(|stats| stats.add(&given));
+                    }
+                    answer(early, written.map(|()| requests).map_err(of_store));
+                });
+                let durable: Done = Box::new(move |written| ending.end(written.map_err(of_store)));
+                if is_urgent {
+                    self.store.when_durable(written, durable);
+                } else {
+                    self.store.when_durable_at_leisure(written, durable);
+                }
             }
             Err(error) => {
                 commands.drain(..).for_each(|command| command.refuse(&error));
@@ -191,6 +212,7 @@ impl Engine {
             requests: HashMap::new(),
             last_job: self.memory.as_ref().map_or(0, |it| it.last_job),
             durable: Arc::clone(&self.durable),
+            is_troubled: Arc::clone(&self.is_troubled),
             staged: batch.staged,
             told: batch.told,
             pushed,
@@ -304,9 +326,13 @@ impl Engine {
                 .keys
                 .extend(keys.map(|row| ((row.client, row.key), row.job)));
             // other replicas may have held the lock for a while: who has come meanwhile need not wait for the next turn
-            while late.is_empty() && commands.len() < BATCH {
+            let mut bytes: usize = commands.iter().map(Command::bytes).sum();
+            while late.is_empty() && commands.len() < BATCH && bytes < BATCH_BYTES {
                 match queue.try_recv() {
-                    Ok(command) if memory.knows_all_of(&command) => commands.push(command),
+                    Ok(command) if memory.knows_all_of(&command) => {
+                        bytes += command.bytes();
+                        commands.push(command);
+                    }
                     Ok(command) => late.push(command),
                     Err(_) => break,
                 }

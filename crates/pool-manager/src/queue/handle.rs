@@ -119,6 +119,7 @@ impl Queue {
             clock: clock.clone(),
             board: Arc::clone(&board),
             durable: Arc::new(AtomicU64::new(memory.last_job)),
+            is_troubled: Arc::default(),
             followers: followers.clone(),
             memory: Some(memory),
             waiters: Waiters::default(),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sandrun_core::pool::{
     ClaimNumber, JobNumber, Needs, NodeNumber, NodeStatus, Offer, Priority, SignatureCheck,
 };
-use sandrun_store::queue::{BlobHash, LogStream, OutputRef, UnixMillis};
+use sandrun_store::queue::{BlobHash, Body, LogStream, OutputRef, UnixMillis};
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
 
@@ -28,8 +28,10 @@ pub struct Submission {
     pub retries: Option<u8>,
     /// The request as it is stored and given to nodes, JSON.
     pub request: Vec<u8>,
-    /// Bodies that the request refers to, stored already.
+    /// Bodies that the request refers to, stored already or among `bodies`.
     pub blobs: Vec<BlobHash>,
+    /// Bodies that are written with it.
+    pub bodies: Vec<Body>,
     /// Jobs whose outputs it needs.
     pub parents: Vec<JobNumber>,
     /// The client's own name for this submission: a repeat gets the same job.

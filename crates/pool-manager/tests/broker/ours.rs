@@ -260,6 +260,36 @@ pub(crate) async fn name_by_output_root(broker: &Service) {
 }
 
 #[tokio::test]
+async fn a_batch_with_many_files_is_no_one_record() {
+    let broker = Service::start().await;
+    let before = broker.journal_bytes();
+    let file = |number: usize| format!("{number:05}{}", "x".repeat(50_000));
+    let job = |number: usize| {
+        let body = STANDARD.encode(file(number));
+        json!({"manifest": {"entrypoint": "a.py"}, "files": {"a.py": body}})
+    };
+    let jobs: Vec<Value> = (0..450).map(job).collect();
+    let answers = broker.ok("/v1/jobs/batch", Value::Array(jobs)).await;
+    let answers = answers.as_array().unwrap();
+    assert!(answers.len() == 450 && answers.iter().all(|it| it["status"] == "pending"));
+    assert_eq!(broker.journal_bytes(), before, "22 MB of files in one record");
+    // those that came with their jobs, and those that were stored before them
+    let node = broker.node("http://a").await;
+    for number in 0..150 {
+        let work = broker.claim(&node).await;
+        let (id, sha256) = (
+            work["id"].as_str().unwrap(),
+            work["files"][0]["sha256"].as_str().unwrap(),
+        );
+        let url = broker.url(&format!("/v1/work/{id}/1/files/{sha256}"));
+        let body = broker.http.get(url).send().await.unwrap().bytes().await.unwrap();
+        assert_eq!(body, file(number));
+        let done = json!({"node_id": node, "job_id": id, "exit_code": 0, "outputs": []});
+        broker.ok("/complete", done).await;
+    }
+}
+
+#[tokio::test]
 async fn a_batch_answers_for_each_job_and_a_key_names_one() {
     let broker = Service::start().await;
     let bodies = json!([{"code": "a"}, {"timeout": 1}, 7, {"code": "b", "idempotency_key": "k"}]);

@@ -92,6 +92,7 @@ impl Replica {
             timeout: 60,
             request: b"{}".to_vec(),
             blobs: Vec::new(),
+            bodies: Vec::new(),
             parents: Vec::new(),
             idempotency: None,
             retries: None,

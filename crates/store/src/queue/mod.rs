@@ -23,8 +23,8 @@ pub use error::{DatabaseError, Doing, QueueStoreError};
 pub use presence::{Living, Presence, ReplicaId, join_replicas};
 pub use reader::{BlobBody, QueueChanges, QueueReader};
 pub use rows::{
-    Answer, BlobHash, ClientRow, Foreign, JobFilter, JobRow, JobState, JobWord, KeyRow, LogPiece, LogStream,
-    NewJob, NodeRow, NotABlobHash, OutputRef, StoredAnswer, UnixMillis, Writes,
+    Answer, BlobHash, Body, ClientRow, Foreign, JobFilter, JobRow, JobState, JobWord, KeyRow, LogPiece,
+    LogStream, NewJob, NodeRow, NotABlobHash, OutputRef, StoredAnswer, UnixMillis, Writes,
 };
 
 use sandrun_core::pool::{ClientNumber, JobNumber};
@@ -72,6 +72,12 @@ pub trait QueueStore: Send {
     fn when_durable(&mut self, written: Done, durable: Done) {
         written(Ok(()));
         durable(Ok(()));
+    }
+
+    /// As [`Self::when_durable`], where nobody waits for what was decided to be on the disk: it may go there with the next
+    /// batch for which somebody does, within milliseconds.
+    fn when_durable_at_leisure(&mut self, written: Done, durable: Done) {
+        self.when_durable(written, durable);
     }
 
     /// Whether something that was decided has been refused since the last [`Self::load`].

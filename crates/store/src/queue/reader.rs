@@ -39,6 +39,21 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
     async fn list(&self, filter: &JobFilter) -> Result<Vec<JobRow>, QueueStoreError>;
     async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError>;
     async fn answers(&self, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError>;
+    /// A job and, where it has ended, its answers in the order of attempts.
+    async fn job_with_answers(
+        &self,
+        number: JobNumber,
+    ) -> Result<Option<(JobRow, Vec<Answer>)>, QueueStoreError> {
+        let Some(row) = self.job(number).await? else {
+            return Ok(None);
+        };
+        let answers = if row.state.open {
+            Vec::new()
+        } else {
+            self.answers(number).await?
+        };
+        Ok(Some((row, answers)))
+    }
     async fn nodes(&self) -> Result<Vec<NodeRow>, QueueStoreError>;
     async fn log(
         &self,
@@ -51,6 +66,10 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
     async fn chunk(&self, blob: i64, number: u32) -> Result<Option<Vec<u8>>, QueueStoreError>;
     /// A body that fits in one chunk; one that is there already is only touched.
     async fn put_whole(&self, hash: BlobHash, body: Bytes, now: UnixMillis) -> Result<(), QueueStoreError>;
+    /// Most bytes of a body that may come with a batch.
+    fn takes_with_batch(&self) -> usize {
+        0
+    }
     async fn begin_upload(&self, now: UnixMillis) -> Result<i64, QueueStoreError>;
     async fn put_chunk(&self, blob: i64, number: u32, data: Bytes) -> Result<(), QueueStoreError>;
     /// Names an upload; where a body of this name is there already, that one is touched and the upload given up.
@@ -129,6 +148,22 @@ impl QueueReader {
         self.0.answers(job).await
     }
 
+    /// A job and the answer that it ended with; none where it is open, or ended without one.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    pub async fn job_with_answer(
+        &self,
+        number: JobNumber,
+    ) -> Result<Option<(JobRow, Option<Answer>)>, QueueStoreError> {
+        let Some((row, answers)) = self.0.job_with_answers(number).await? else {
+            return Ok(None);
+        };
+        let accepted = row.state.attempt.filter(|_| !row.state.open);
+        let answer = answers.into_iter().find(|it| Some(it.attempt) == accepted);
+        Ok(Some((row, answer)))
+    }
+
     /// All nodes, in the order of numbers.
     ///
     /// # Errors
@@ -151,6 +186,13 @@ impl QueueReader {
         from: u64,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         self.0.log(job, stream, from).await
+    }
+
+    /// Most bytes of a body that may be handed to the writer with the job that refers to it ([`super::Writes::bodies`])
+    /// rather than to [`Self::put_blob`]: one way to the disk for both. 0 where the store takes none.
+    #[must_use]
+    pub fn takes_with_batch(&self) -> usize {
+        self.0.takes_with_batch()
     }
 
     /// Stores a body, in pieces of 1 MiB; its name and its size in bytes. It is on the disk when a batch that refers to it

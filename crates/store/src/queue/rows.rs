@@ -1,8 +1,10 @@
 //! What is written and read: plain rows.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::{Attempt, OutputRoot};
 use serde::{Deserialize, Serialize};
@@ -64,7 +66,7 @@ pub struct NewJob {
     /// Canonical JSON of the request, without file bodies.
     #[serde(with = "serde_bytes")]
     pub request: Vec<u8>,
-    /// Bodies that it refers to, already stored. They stay for as long as the job does.
+    /// Bodies that it refers to, already stored or among [`Writes::bodies`]. They stay for as long as the job does.
     pub blobs: Vec<BlobHash>,
     /// Jobs that have to end before it. They stay for as long as it is open.
     pub parents: Vec<JobNumber>,
@@ -249,6 +251,33 @@ pub struct LogPiece {
     pub bytes: Vec<u8>,
 }
 
+/// A short body that is written with the batch that refers to it ([`super::QueueReader::takes_with_batch`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Body {
+    /// Its name.
+    pub blob: BlobHash,
+    /// When it was put.
+    pub put: UnixMillis,
+    /// All of it.
+    #[serde(with = "body_bytes")]
+    pub data: Bytes,
+}
+
+/// [`Bytes`] as one string of bytes.
+mod body_bytes {
+    use bytes::Bytes;
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(bytes: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
+        let bytes = serde_bytes::ByteBuf::deserialize(deserializer)?;
+        Ok(Bytes::from(bytes.into_vec()))
+    }
+}
+
 /// What one batch writes. States, answers and pieces of jobs that are not there (they were swept) are left out silently.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Writes {
@@ -264,6 +293,8 @@ pub struct Writes {
     pub answers: Vec<Answer>,
     /// Pieces of logs that came in.
     pub logs: Vec<LogPiece>,
+    /// Bodies that its jobs refer to and that are not stored yet; only where the store takes such.
+    pub bodies: Vec<Body>,
 }
 
 impl Writes {
@@ -276,6 +307,7 @@ impl Writes {
             nodes,
             answers,
             logs,
+            bodies,
         } = self;
         clients.is_empty()
             && new_jobs.is_empty()
@@ -283,6 +315,7 @@ impl Writes {
             && nodes.is_empty()
             && answers.is_empty()
             && logs.is_empty()
+            && bodies.is_empty()
     }
 }
 
@@ -295,11 +328,14 @@ impl Writes {
             + self.nodes.len()
             + self.answers.len()
             + self.logs.len()
+            + self.bodies.len()
     }
 
-    /// Whether anything refers to a body.
-    pub(super) fn has_blobs(&self) -> bool {
-        self.new_jobs.iter().any(|new| !new.blobs.is_empty())
+    /// Whether anything refers to a body that does not come with it.
+    pub(super) fn needs_stored_bodies(&self) -> bool {
+        let ours: HashSet<BlobHash> = self.bodies.iter().map(|body| body.blob).collect();
+        let mut wanted = self.new_jobs.iter().flat_map(|new| &new.blobs);
+        wanted.any(|blob| !ours.contains(blob))
             || self.answers.iter().any(|answer| !answer.outputs.is_empty())
     }
 }

@@ -106,6 +106,9 @@ impl Model {
         self.seq += 1;
         *seen = self.seq;
         let seq = self.seq;
+        for body in &writes.bodies {
+            self.put(body.blob, body.data.to_vec(), body.put);
+        }
         for client in &writes.clients {
             self.clients.insert(client.number, (clean(&client.name), seq));
             self.last.2 = self.last.2.max(client.number.0);

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_store::queue::{
-    Answer, BLOB_TTL, BlobHash, CHUNK, ClientRow, JobFilter, JobState, JobWord, LogPiece, LogStream, NewJob,
-    NodeRow, OutputRef, QueueAddress, QueueReader, QueueStore, QueueStoreError, Writes, open_queue,
+    Answer, BLOB_TTL, BlobHash, Body, CHUNK, ClientRow, JobFilter, JobState, JobWord, LogPiece, LogStream,
+    NewJob, NodeRow, OutputRef, QueueAddress, QueueReader, QueueStore, QueueStoreError, Writes, open_queue,
 };
 use sandrun_types::{Attempt, OutputRoot};
 use sha2::{Digest as _, Sha256};
@@ -207,11 +207,12 @@ impl<'a> Stage<'a> {
     }
 
     fn batch(&mut self, at: usize, dice: &mut Dice) {
-        let writes = if dice.one_in(6) {
+        let mut writes = if dice.one_in(6) {
             Writes::default()
         } else {
             self.writes(dice)
         };
+        self.bring(at, dice, &mut writes);
         let Store { store, seen, .. } = &mut self.stores[at];
         let expected = self.model.foreign(seen);
         let mut calls = 0;
@@ -224,6 +225,27 @@ impl<'a> Stage<'a> {
             .unwrap();
         assert_eq!(calls, 1);
         self.model.write(&writes, seen);
+    }
+
+    /// Lets some of the bodies that new jobs name come with them.
+    fn bring(&self, at: usize, dice: &mut Dice, writes: &mut Writes) {
+        let reader = &self.stores[at].reader;
+        if writes.new_jobs.is_empty() || reader.takes_with_batch() == 0 {
+            return;
+        }
+        // as for what is put
+        self.runtime.block_on(reader.nodes()).unwrap();
+        let named = |hash| writes.new_jobs.iter().any(|new| new.blobs.contains(hash));
+        let short = |body: &[u8]| body.len() <= reader.takes_with_batch();
+        for (hash, body) in BODIES.iter().filter(|(hash, body)| named(hash) && short(body)) {
+            if dice.one_in(2) {
+                writes.bodies.push(Body {
+                    blob: *hash,
+                    put: self.now,
+                    data: Bytes::from_static(body),
+                });
+            }
+        }
     }
 
     /// A batch that cannot be written, with others' rows before the bad one.

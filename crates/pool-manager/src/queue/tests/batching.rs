@@ -34,6 +34,37 @@ async fn who_comes_while_the_disk_is_busy_shares_the_next_commit() {
 }
 
 #[tokio::test]
+async fn files_that_come_with_jobs_do_not_make_a_batch_larger_than_a_few_mebibytes() {
+    let ((arrived, at_gate), (open, go)) = (channel(), channel());
+    let world = World::with(Some((arrived, go))).await;
+    let submit = |queue: Queue, number: u8| {
+        let mut job = job();
+        job.blobs = vec![BlobHash([number; 32])];
+        job.bodies = vec![Body {
+            blob: BlobHash([number; 32]),
+            put: 1,
+            data: vec![number; 256 << 10].into(),
+        }];
+        tokio::spawn(async move { queue.submit(vec![job]).await })
+    };
+    let first = submit(world.queue.clone(), 0);
+    let at_gate = tokio::task::spawn_blocking(move || at_gate.recv().map(|()| at_gate));
+    let at_gate = at_gate.await.unwrap().unwrap();
+    let others: Vec<_> = (1..=64)
+        .map(|number| submit(world.queue.clone(), number))
+        .collect();
+    tokio::task::yield_now().await;
+    drop(open);
+    first.await.unwrap().unwrap();
+    for other in others {
+        other.await.unwrap().unwrap();
+    }
+    // 16 MiB in pieces of 4
+    assert_eq!(world.queue.stats().commits.count, 5);
+    drop(at_gate);
+}
+
+#[tokio::test]
 async fn a_failed_commit_is_told_to_everybody_and_leaves_nothing() {
     let world = World::new().await;
     let node = world.node("http://a").await;

@@ -8,8 +8,8 @@ use sandrun_core::pool::{
     ClientNumber, FailReason, Illegal, JobNumber, Needs, Offer, Priority, SignatureCheck,
 };
 use sandrun_store::queue::{
-    DatabaseError, Foreign, JobState, JobWord, LogStream, QueueAddress, QueueReader, QueueStore,
-    QueueStoreError, Writes, open_queue,
+    BlobHash, Body, DatabaseError, Foreign, JobState, JobWord, LogStream, QueueAddress, QueueReader,
+    QueueStore, QueueStoreError, Writes, open_queue,
 };
 use sandrun_types::Attempt;
 
@@ -198,6 +198,7 @@ fn job() -> Submission {
         retries: None,
         request: b"{}".to_vec(),
         blobs: Vec::new(),
+        bodies: Vec::new(),
         parents: Vec::new(),
         idempotency: None,
     }

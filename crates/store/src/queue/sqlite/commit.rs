@@ -20,6 +20,8 @@ use crate::queue::{Doing, Done, QueueStoreError, Writes};
 const AHEAD: usize = 64;
 /// How long the thread looks for an order before it sleeps, letting others run: to be woken takes as long.
 const LINGER: Duration = Duration::from_micros(30);
+/// How long a batch that holds nobody up waits for one that does.
+const PATIENCE: Duration = Duration::from_millis(2);
 const DOING: Doing = "write a batch";
 
 /// A batch that was decided.
@@ -36,14 +38,16 @@ pub(super) struct Waiting {
     pub(super) written: Done,
     /// Until it is on the disk.
     pub(super) durable: Done,
+    /// Whether anybody is held up by that.
+    pub(super) is_urgent: bool,
 }
 
 /// What the thread is asked to do.
 enum Order {
     /// Write, unless there is nothing to write, then sync.
     Write(Option<Decided>, Waiting),
-    /// Sync: it is written already, or there was nothing to write.
-    Sync(Option<Decided>, Done),
+    /// Sync, at once where somebody is held up: it is written already, or there was nothing to write.
+    Sync(Option<Decided>, Done, bool),
     /// All before it was refused or is on the disk: go on, from which number?
     Resume(SyncSender<u64>),
 }
@@ -105,11 +109,11 @@ impl Committer {
     }
 
     /// Brings a batch to the disk, if there is one, and tells those who wait.
-    pub(super) fn commit(&self, batch: Option<Decided>, waiting: Waiting) {
+    pub(super) fn commit(&self, mut batch: Option<Decided>, waiting: Waiting) {
         let is_alone = self.common.unwritten.load(Ordering::Acquire) == 0;
         let is_written = is_alone
             && batch
-                .as_ref()
+                .as_mut()
                 .is_none_or(|batch| self.common.may_write(batch) && self.common.write(batch).is_ok());
         if !is_written {
             // the thread writes it, or refuses it once it is known how those before it end
@@ -117,8 +121,12 @@ impl Committer {
             self.send(Order::Write(batch, waiting));
             return;
         }
-        let Waiting { written, durable } = waiting;
-        let order = Order::Sync(batch, durable);
+        let Waiting {
+            written,
+            durable,
+            is_urgent,
+        } = waiting;
+        let order = Order::Sync(batch, durable, is_urgent);
         let is_sent = self.send(order);
         written(is_sent.then_some(()).ok_or(QueueStoreError::Ending(DOING)));
     }
@@ -139,13 +147,12 @@ impl Committer {
             None => Some(order),
         };
         let is_sent = refused.is_none();
-        let ending = || Err(QueueStoreError::Ending(DOING));
         match refused {
-            Some(Order::Write(_, Waiting { written, durable })) => {
-                written(ending());
-                durable(ending());
+            Some(Order::Write(batch, Waiting { written, durable, .. })) => {
+                written(Err(QueueStoreError::Ending(DOING)));
+                self.common.give_up(batch, durable);
             }
-            Some(Order::Sync(_, durable)) => durable(ending()),
+            Some(Order::Sync(batch, durable, _)) => self.common.give_up(batch, durable),
             // who asks sees that nobody answers
             Some(Order::Resume(_)) | None => {}
         }
@@ -171,18 +178,27 @@ impl Common {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Refuses a batch that nobody is there to bring to the disk, and all later ones.
+    fn give_up(&self, batch: Option<Decided>, durable: Done) {
+        self.is_behind.store(true, Ordering::Release);
+        if let Some(batch) = batch {
+            self.shared.settling.refuse(batch.id, &batch.writes);
+        }
+        durable(Err(QueueStoreError::Ending(DOING)));
+    }
+
     /// Whether whoever decided it can write it at once, where nothing before it is unwritten.
     fn may_write(&self, batch: &Decided) -> bool {
-        !batch.writes.has_blobs() && self.state().journal.has_room(&batch.record)
+        !batch.writes.needs_stored_bodies() && self.state().journal.has_room(&batch.record)
     }
 
     /// Writes a batch for which there is room, unless one before it was refused.
-    fn write(&self, batch: &Decided) -> Result<(), Arc<QueueStoreError>> {
+    fn write(&self, batch: &mut Decided) -> Result<(), Arc<QueueStoreError>> {
         let mut state = self.state();
         if let Some(error) = &state.trouble {
             return Err(Arc::clone(error));
         }
-        let written = state.journal.write(&batch.record);
+        let written = state.journal.write(&mut batch.record);
         written.map_err(|error| self.note(&mut state, error))
     }
 
@@ -195,18 +211,19 @@ impl Common {
 
     /// The thread: works until nobody can send an order.
     fn run(&self, orders: &Receiver<Order>) {
-        while let Some(first) = next(orders) {
-            let mut unsynced = Vec::new();
+        // all of them before the first is done: what is synced for it is synced for the others
+        while let Some(some) = next(orders) {
+            let mut group = Group::default();
             let mut resume = None;
-            for order in std::iter::once(first).chain(orders.try_iter().take(AHEAD)) {
+            for order in some {
                 match order {
-                    Order::Write(batch, waiting) => self.write_late(batch, waiting, &mut unsynced),
-                    Order::Sync(batch, durable) => unsynced.push((batch, durable)),
+                    Order::Write(batch, waiting) => self.write_late(batch, waiting, &mut group),
+                    Order::Sync(batch, durable, _) => group.unsynced.push((batch, durable)),
                     // the one who asks waits for the answer: nothing comes behind it
                     Order::Resume(sender) => resume = Some(sender),
                 }
             }
-            self.sync(&mut unsynced);
+            self.sync(&mut group.unsynced);
             if let Some(sender) = resume {
                 let mut state = self.state();
                 state.trouble = None;
@@ -218,20 +235,20 @@ impl Common {
     }
 
     /// Writes a batch that has to wait for something, or that stands behind such a one.
-    fn write_late(&self, batch: Option<Decided>, waiting: Waiting, unsynced: &mut Vec<Unsynced>) {
-        let result = batch.as_ref().map_or(Ok(()), |batch| {
-            let prepared = self.prepare(batch, unsynced);
+    fn write_late(&self, mut batch: Option<Decided>, waiting: Waiting, group: &mut Group) {
+        let result = batch.as_mut().map_or(Ok(()), |batch| {
+            let prepared = self.prepare(batch, group);
             prepared.map_err(|error| self.note(&mut self.state(), error))?;
             self.write(batch)
         });
         self.unwritten.fetch_sub(1, Ordering::AcqRel);
         let Err(error) = result else {
             (waiting.written)(Ok(()));
-            unsynced.push((batch, waiting.durable));
+            group.unsynced.push((batch, waiting.durable));
             return;
         };
         // what it changes is as those before it leave it: how do they end?
-        self.sync(unsynced);
+        self.sync(&mut group.unsynced);
         if let Some(batch) = batch {
             self.shared.settling.refuse(batch.id, &batch.writes);
         }
@@ -240,16 +257,17 @@ impl Common {
     }
 
     /// Does what a batch waits for.
-    fn prepare(&self, batch: &Decided, unsynced: &mut Vec<Unsynced>) -> Result<(), QueueStoreError> {
+    fn prepare(&self, batch: &Decided, group: &mut Group) -> Result<(), QueueStoreError> {
         if self.is_behind.load(Ordering::Acquire) {
             return Ok(());
         }
-        if batch.writes.has_blobs() {
+        if !group.are_tables_synced && batch.writes.needs_stored_bodies() {
             // they are in the tables already: they have to be on the disk before what refers to them
             self.shared.sync_tables()?;
+            group.are_tables_synced = true;
         }
         if !self.state().journal.has_room(&batch.record) {
-            self.sync(unsynced);
+            self.sync(&mut group.unsynced);
             let needed = self.state().journal.waits_for();
             self.shared.settling.durable(needed, DOING)?;
             self.state().journal.turn();
@@ -297,8 +315,30 @@ fn undone(error: &Arc<QueueStoreError>) -> QueueStoreError {
     QueueStoreError::Undone(Arc::clone(error))
 }
 
-/// The next order; none where nobody can send any.
-fn next(orders: &Receiver<Order>) -> Option<Order> {
+/// The next orders, the first for which somebody is held up among them, or those that have been patient for long enough;
+/// none where nobody can send any.
+fn next(orders: &Receiver<Order>) -> Option<Vec<Order>> {
+    let first = look(orders).or_else(|| orders.recv().ok())?;
+    let mut some = vec![first];
+    let until = Instant::now() + PATIENCE;
+    loop {
+        some.extend(orders.try_iter().take(AHEAD));
+        if some.len() >= AHEAD || some.iter().any(Order::is_urgent) {
+            return Some(some);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Some(some);
+        }
+        match look(orders).or_else(|| orders.recv_timeout(left).ok()) {
+            Some(order) => some.push(order),
+            None => return Some(some),
+        }
+    }
+}
+
+/// Looks for an order for a moment.
+fn look(orders: &Receiver<Order>) -> Option<Order> {
     let began = Instant::now();
     while began.elapsed() < LINGER {
         if let Ok(order) = orders.try_recv() {
@@ -306,11 +346,29 @@ fn next(orders: &Receiver<Order>) -> Option<Order> {
         }
         std::thread::yield_now();
     }
-    orders.recv().ok()
+    None
+}
+
+impl Order {
+    const fn is_urgent(&self) -> bool {
+        match self {
+            Self::Sync(_, _, is_urgent) => *is_urgent,
+            Self::Write(..) | Self::Resume(_) => true,
+        }
+    }
 }
 
 /// A batch that is written, and who waits for it to be on the disk.
 type Unsynced = (Option<Decided>, Done);
+
+/// What the thread does in one go.
+#[derive(Default)]
+struct Group {
+    /// Batches that are written.
+    unsynced: Vec<Unsynced>,
+    /// Whether the tables were brought to the disk as they were when the last of it was decided.
+    are_tables_synced: bool,
+}
 
 #[cfg(test)]
 impl Committer {

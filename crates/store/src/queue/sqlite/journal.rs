@@ -5,9 +5,9 @@
 //! are on the disk; after a crash it is brought to them again. So a commit costs what one row costs, however many rows and
 //! indexes it changes. Files keep their size, so that a sync has nothing but the batch to write.
 //!
-//! A file is a header (magic, the queue's mark, the number of its first batch) and records one behind the other: number,
-//! length, CRC-32 of both and the body, body. What was left from the last time around has lower numbers. Never knows what
-//! is in a batch.
+//! A file is a header (magic, the queue's mark, the number of its first batch, a salt) and records one behind the other:
+//! number, length, CRC-32 of the salt, both and the body, body. The salt is another one each time a file begins anew: what
+//! is left of a former time is no record any more, whatever its number. Never knows what is in a batch.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -15,15 +15,18 @@ use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use crc32fast::Hasher;
+
+use super::replay;
 use crate::queue::{Doing, QueueStoreError, Writes};
 
 /// The format of files and bodies (postcard of [`Writes`]) is in its last digit.
-const MAGIC: &[u8; 8] = b"sandrnj1";
-const HEADER: usize = 32;
+pub(super) const MAGIC: &[u8; 8] = b"sandrnj2";
+pub(super) const HEADER: usize = 40;
 /// Bytes before a record's body.
-const LEAD: usize = 16;
+pub(super) const LEAD: usize = 16;
 /// Bytes of a file; a larger batch makes it longer.
-const SIZE: u64 = 8 << 20;
+const SIZE: u64 = 16 << 20;
 /// Length of a queue's mark.
 pub(super) const MARK: usize = 16;
 const DOING: Doing = "write a batch";
@@ -41,6 +44,8 @@ struct Part {
 #[derive(Debug)]
 pub(super) struct Journal {
     mark: [u8; MARK],
+    /// Of the file that is written.
+    salt: u64,
     parts: [Part; 2],
     active: usize,
     /// Where the next record goes; 0 where the file has no header yet.
@@ -54,43 +59,47 @@ pub(super) struct Journal {
 
 /// A batch as it is written.
 #[derive(Debug)]
-pub(super) struct Record(Vec<u8>);
+pub(super) struct Record {
+    /// With room for its lead.
+    bytes: Vec<u8>,
+    /// Has seen the body.
+    sum: Hasher,
+}
 
 impl Record {
-    /// The batch with this number.
+    /// A batch.
     ///
     /// # Errors
     /// More than 4 GiB.
-    pub(super) fn of(writes: &Writes, id: u64) -> Result<Self, QueueStoreError> {
+    pub(super) fn of(writes: &Writes) -> Result<Self, QueueStoreError> {
         let unreadable = || QueueStoreError::Unreadable {
             doing: DOING,
             what: "a batch",
         };
-        let body = postcard::to_extend(writes, vec![0; LEAD]);
-        let mut record = body.map(Self).map_err(|_| unreadable())?;
-        let length = u32::try_from(record.0.len() - LEAD).map_err(|_| unreadable())?;
-        record.seal(id, length);
+        let bytes = postcard::to_extend(writes, vec![0; LEAD]).map_err(|_| unreadable())?;
+        let length = u32::try_from(bytes.len() - LEAD).map_err(|_| unreadable())?;
+        let mut sum = Hasher::new();
+        sum.update(&bytes[LEAD..]);
+        let mut record = Self { bytes, sum };
+        record.bytes[8..12].copy_from_slice(&length.to_le_bytes());
         Ok(record)
     }
 
     /// Its size in bytes.
     pub(super) const fn len(&self) -> usize {
-        self.0.len()
+        self.bytes.len()
     }
 
-    fn seal(&mut self, id: u64, length: u32) {
-        self.0[..8].copy_from_slice(&id.to_le_bytes());
-        self.0[8..12].copy_from_slice(&length.to_le_bytes());
-        let sum = sum(&self.0[..12], &self.0[LEAD..]);
-        self.0[12..LEAD].copy_from_slice(&sum.to_le_bytes());
+    /// All of it, as the batch with this number in a file with this salt.
+    fn seal(&mut self, id: u64, salt: u64) -> &[u8] {
+        self.bytes[..8].copy_from_slice(&id.to_le_bytes());
+        let mut sum = Hasher::new();
+        sum.update(&salt.to_le_bytes());
+        sum.update(&self.bytes[..12]);
+        sum.combine(&self.sum);
+        self.bytes[12..LEAD].copy_from_slice(&sum.finalize().to_le_bytes());
+        &self.bytes
     }
-}
-
-fn sum(lead: &[u8], body: &[u8]) -> u32 {
-    let mut hasher = crc32fast::Hasher::new();
-    hasher.update(lead);
-    hasher.update(body);
-    hasher.finalize()
 }
 
 /// Where the files of the queue at `path` lie.
@@ -101,12 +110,14 @@ pub(super) fn paths(path: &Path) -> [PathBuf; 2] {
 impl Journal {
     /// Opens or makes the journal of the queue at `path` with this mark, whose tables hold every batch up to `settled`; and
     /// the batches that they don't have. Those have to be in the tables on the disk before the first one is appended.
+    /// `salt` is random.
     ///
     /// # Errors
     /// Files that can't be used, that belong to another queue, or that lack batches which the tables don't have.
     pub(super) fn open(
         path: &Path,
         mark: [u8; MARK],
+        salt: u64,
         settled: u64,
     ) -> Result<(Self, Vec<(u64, Writes)>), QueueStoreError> {
         let [first, second] = paths(path);
@@ -121,6 +132,7 @@ impl Journal {
         let next = batches.last().map_or(settled, |(id, _)| *id) + 1;
         let journal = Self {
             mark,
+            salt,
             parts: [first, second],
             active: 0,
             at: 0,
@@ -129,6 +141,20 @@ impl Journal {
             is_broken: false,
         };
         Ok((journal, batches))
+    }
+
+    /// Lets nothing be found in either file: all that is there is in the tables on the disk. What a former process wrote
+    /// and took back may still be on the disk, where the next power cut brings it back beside what was written instead.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub(super) fn forget(&mut self) -> Result<(), QueueStoreError> {
+        for part in &mut self.parts {
+            let cleared = part.clear(0, HEADER as u64);
+            cleared.map_err(|error| part.error(error))?;
+            part.last = 0;
+        }
+        Ok(())
     }
 
     /// The number of the last batch, 0 where there was never one.
@@ -150,6 +176,7 @@ impl Journal {
     /// tables there.
     pub(super) const fn turn(&mut self) {
         self.active = 1 - self.active;
+        self.salt = self.salt.wrapping_add(1);
         self.at = 0;
         self.kept = Kept {
             at: 0,
@@ -161,7 +188,7 @@ impl Journal {
     ///
     /// # Errors
     /// What the disk says. The batch may then be found by the next start and by nobody before.
-    pub(super) fn write(&mut self, record: &Record) -> Result<(), QueueStoreError> {
+    pub(super) fn write(&mut self, record: &mut Record) -> Result<(), QueueStoreError> {
         let part = &mut self.parts[self.active];
         if self.is_broken {
             return Err(part.error(io::Error::other(
@@ -169,11 +196,12 @@ impl Journal {
             )));
         }
         let begin = self.at.max(HEADER as u64);
-        let write = || {
+        let mut write = || {
             if self.at == 0 {
-                part.file.write_all_at(&header(&self.mark, self.next), 0)?;
+                let header = header(&self.mark, self.next, self.salt);
+                part.file.write_all_at(&header, 0)?;
             }
-            part.file.write_all_at(&record.0, begin)
+            part.file.write_all_at(record.seal(self.next, self.salt), begin)
         };
         if let Err(error) = write() {
             self.is_broken = part.clear(begin, begin + LEAD as u64).is_err();
@@ -216,11 +244,12 @@ pub(super) struct Kept {
     next: u64,
 }
 
-fn header(mark: &[u8; MARK], first: u64) -> [u8; HEADER] {
+fn header(mark: &[u8; MARK], first: u64, salt: u64) -> [u8; HEADER] {
     let mut header = [0; HEADER];
     header[..8].copy_from_slice(MAGIC);
     header[8..24].copy_from_slice(mark);
-    header[24..].copy_from_slice(&first.to_le_bytes());
+    header[24..32].copy_from_slice(&first.to_le_bytes());
+    header[32..].copy_from_slice(&salt.to_le_bytes());
     header
 }
 
@@ -228,17 +257,7 @@ impl Part {
     /// Opens or makes a file, with the batches in it.
     fn open(path: PathBuf, mark: &[u8; MARK]) -> Result<(Self, Vec<(u64, Writes)>), QueueStoreError> {
         let (file, bytes) = read(&path).map_err(|error| failed(&path, error))?;
-        let batches = match bytes.strip_prefix(MAGIC) {
-            Some(rest) if !rest.starts_with(mark) => return Err(QueueStoreError::Mixed(path)),
-            Some(_) => batches(&bytes)?,
-            None if bytes.starts_with(&MAGIC[..7]) => {
-                return Err(QueueStoreError::Unreadable {
-                    doing: "read the journal",
-                    what: "its format",
-                });
-            }
-            None => Vec::new(),
-        };
+        let batches = replay::batches(&bytes, mark, &path)?;
         let last = batches.last().map_or(0, |(id, _)| *id);
         let file = Arc::new(file);
         Ok((Self { path, file, last }, batches))
@@ -282,37 +301,6 @@ fn read(path: &Path) -> io::Result<(File, Vec<u8>)> {
     Ok((file, bytes))
 }
 
-/// The batches of a file, up to the first that is not whole or not the next one.
-fn batches(bytes: &[u8]) -> Result<Vec<(u64, Writes)>, QueueStoreError> {
-    let mut batches = Vec::new();
-    let Some((header, mut rest)) = bytes.split_at_checked(HEADER) else {
-        return Ok(batches);
-    };
-    let mut expected = number(&header[24..]);
-    while let Some((lead, tail)) = rest.split_first_chunk::<LEAD>() {
-        let length = u32::from_le_bytes([lead[8], lead[9], lead[10], lead[11]]);
-        let found = u32::from_le_bytes([lead[12], lead[13], lead[14], lead[15]]);
-        let Some((body, tail)) = tail.split_at_checked(length as usize) else {
-            break;
-        };
-        if number(&lead[..8]) != expected || found != sum(&lead[..12], body) {
-            break;
-        }
-        let writes = postcard::from_bytes(body).map_err(|_| QueueStoreError::Unreadable {
-            doing: "read the journal",
-            what: "a batch",
-        })?;
-        batches.push((expected, writes));
-        expected += 1;
-        rest = tail;
-    }
-    Ok(batches)
-}
-
-fn number(bytes: &[u8]) -> u64 {
-    bytes.first_chunk().copied().map_or(0, u64::from_le_bytes)
-}
-
 #[cfg(test)]
 impl Journal {
     /// Lets its disk be full from now on.
@@ -323,118 +311,4 @@ impl Journal {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::queue::ClientRow;
-    use sandrun_core::pool::ClientNumber;
-
-    const OURS: [u8; MARK] = [7; MARK];
-
-    fn batch(number: u32, bytes: usize) -> Writes {
-        Writes {
-            clients: vec![ClientRow {
-                number: ClientNumber(number),
-                name: "x".repeat(bytes),
-            }],
-            ..Writes::default()
-        }
-    }
-
-    fn open(folder: &Path, settled: u64) -> (Journal, Vec<(u64, Writes)>) {
-        Journal::open(&folder.join("q.sqlite"), OURS, settled).unwrap()
-    }
-
-    fn append(journal: &mut Journal, writes: &Writes) -> u64 {
-        let record = Record::of(writes, journal.next).unwrap();
-        if !journal.has_room(&record) {
-            journal.turn();
-        }
-        journal.write(&record).unwrap();
-        journal.synced(journal.unsynced().1);
-        journal.last()
-    }
-
-    #[test]
-    fn batches_come_back_in_their_order_and_a_torn_one_does_not() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut journal, before) = open(folder.path(), 0);
-        assert!(before.is_empty());
-        let written: Vec<(u64, Writes)> = (1..=5)
-            .map(|number| (u64::from(number), batch(number, 100)))
-            .collect();
-        for (id, writes) in &written {
-            assert_eq!(append(&mut journal, writes), *id);
-        }
-        let end = journal.at;
-        drop(journal);
-        assert_eq!(open(folder.path(), 0).1, written);
-        assert_eq!(open(folder.path(), 3).1, written[3..]);
-        assert_eq!(open(folder.path(), 5).0.next, 6);
-        for at in [end - 1, end - 50, end - 110] {
-            let file = OpenOptions::new()
-                .write(true)
-                .open(&paths(&folder.path().join("q.sqlite"))[0]);
-            file.unwrap().write_all_at(b"!", at).unwrap();
-            assert_eq!(open(folder.path(), 0).1, written[..4], "torn at {at}");
-        }
-    }
-
-    #[test]
-    fn what_a_sync_did_not_keep_is_taken_back() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = open(folder.path(), 0);
-        append(&mut journal, &batch(1, 10));
-        for number in 2..=3 {
-            let record = Record::of(&batch(number, 10), u64::from(number)).unwrap();
-            journal.write(&record).unwrap();
-        }
-        let _ = journal.take_back(io::Error::other("a torn cable"));
-        assert_eq!(open(folder.path(), 0).1, [(1, batch(1, 10))]);
-        assert_eq!(append(&mut journal, &batch(9, 10)), 2);
-        drop(journal);
-        assert_eq!(open(folder.path(), 0).1, [(1, batch(1, 10)), (2, batch(9, 10))]);
-    }
-
-    #[test]
-    fn files_take_turns_and_wait_for_the_tables() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = open(folder.path(), 0);
-        let big = batch(1, 3 << 20);
-        let mut waited = Vec::new();
-        for _ in 0..7 {
-            let has_room = journal.has_room(&Record::of(&big, 1).unwrap());
-            waited.push(if has_room { 0 } else { journal.waits_for() });
-            append(&mut journal, &big);
-        }
-        // two to a file: the third goes to the second one, the fifth has to wait for the first two
-        assert_eq!(waited, [0, 0, 0, 0, 2, 0, 4]);
-        drop(journal);
-        let found = open(folder.path(), 4).1;
-        let numbers: Vec<u64> = found.iter().map(|(id, _)| *id).collect();
-        assert_eq!(numbers, [5, 6, 7]);
-        let gone = Journal::open(&folder.path().join("q.sqlite"), OURS, 1);
-        assert!(
-            matches!(gone, Err(QueueStoreError::Mixed(_))),
-            "batches 2 to 4 are gone"
-        );
-    }
-
-    #[test]
-    fn a_batch_that_is_larger_than_a_file_is_written_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut journal, _) = open(folder.path(), 0);
-        let large = batch(1, 20 << 20);
-        append(&mut journal, &large);
-        append(&mut journal, &batch(2, 5));
-        drop(journal);
-        assert_eq!(open(folder.path(), 0).1, [(1, large), (2, batch(2, 5))]);
-    }
-
-    #[test]
-    fn another_queues_files_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        append(&mut open(folder.path(), 0).0, &batch(1, 1));
-        let other = Journal::open(&folder.path().join("q.sqlite"), [8; MARK], 0);
-        assert!(matches!(other, Err(QueueStoreError::Mixed(_))));
-    }
-}
+mod tests;

@@ -8,14 +8,17 @@ mod blobs;
 mod commit;
 mod journal;
 mod latest;
+mod log;
 mod read;
+mod recent;
+mod replay;
 mod settle;
 mod store;
 mod sweep;
+mod waiting;
 mod write;
 
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,6 +27,7 @@ use rusqlite::Connection;
 use rusqlite::config::DbConfig;
 
 use self::journal::{Journal, MARK};
+use self::log::Log;
 use self::settle::Settling;
 use self::store::SqliteStore;
 use super::codec::unsigned;
@@ -87,6 +91,9 @@ const MIGRATIONS: &[Migration] = &["
 const CACHE_KIB: i64 = 4 * 1024;
 /// What the write-ahead log is cut down to after it has grown.
 const WAL_BYTES: i64 = 64 << 20;
+/// Pages that the write-ahead log gathers before they go to the tables: what changes often goes there once, and the
+/// journal's syncs wait for that less often.
+const WAL_PAGES: i64 = 8_192;
 /// Batches of the journal that are brought to the tables together at the start.
 const REPLAY: usize = 256;
 
@@ -97,6 +104,7 @@ struct Shared {
     /// SQLite makes writers poll for each other; within this process they queue here.
     gate: Mutex<()>,
     settling: Settling,
+    log: Log,
     /// Held, not read: the lock goes with the last of them.
     _lock: LockFile,
 }
@@ -114,20 +122,15 @@ impl Shared {
         Ok(connection)
     }
 
-    /// Brings what was committed to the tables to the disk. SQLite itself syncs the log before it takes it into the
-    /// tables, and the tables before it begins the log anew: what is committed and not in the tables is in the log.
+    /// Brings what was committed to the tables to the disk.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Sync`], and from then on always: the next start brings from the journal what is missing.
     fn sync_tables(&self) -> Result<(), QueueStoreError> {
-        let mut log = self.path.clone().into_os_string();
-        log.push("-wal");
-        let unusable = |source| QueueStoreError::Sync {
+        self.log.sync().map_err(|source| QueueStoreError::Sync {
             path: self.path.clone(),
             source,
-        };
-        match File::open(log) {
-            Ok(log) => log.sync_data().map_err(unusable),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(error) => Err(unusable(error)),
-        }
+        })
     }
 }
 
@@ -136,6 +139,7 @@ fn set_up(tables: &Connection) -> rusqlite::Result<()> {
     // else many statements are planned anew whenever they get other values
     tables.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     tables.pragma_update(None, "journal_size_limit", WAL_BYTES)?;
+    tables.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     tables.pragma_update(None, "synchronous", "NORMAL")?;
     tables.set_prepared_statement_cache_capacity(64);
     Ok(())
@@ -185,17 +189,48 @@ fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueSt
     ))
 }
 
+/// Takes the log that a former process left into the tables, and begins it anew. Where a sync of it had failed, its pages
+/// count as written and may be nowhere but in memory: the tables get them by a sync of their own.
+fn fold_log(tables: &Connection) -> Result<(), QueueStoreError> {
+    let sql = QueueStoreError::sqlite("open the queue");
+    let is_busy: bool = tables
+        .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
+        .map_err(sql)?;
+    if is_busy {
+        // somebody looks into the file by hand
+        return Err(sql(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY),
+            Some("something else has the database open".to_owned()),
+        )));
+    }
+    Ok(())
+}
+
 /// Brings to the tables what the journal has and they don't, and starts.
 fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
     let mut tables = open_database(&path, MIGRATIONS)?;
     let sql = QueueStoreError::sqlite("open the queue");
+    fold_log(&tables)?;
     let (mark, settled) = standing(&tables).map_err(sql)?;
     set_up(&tables).map_err(sql)?;
-    let (journal, batches) = Journal::open(&path, mark, settled)?;
+    let unsynced = |path: &Path, source| QueueStoreError::Sync {
+        path: path.to_owned(),
+        source,
+    };
+    let log = Log::open(&path).map_err(|source| unsynced(&path, source))?;
+    let salt = tables.query_row("SELECT randomblob(8)", [], |row| row.get(0));
+    let salt = u64::from_le_bytes(salt.map_err(sql)?);
+    let (mut journal, batches) = Journal::open(&path, mark, salt, settled)?;
+    // the log's own name is on the disk, too
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    let named = File::open(folder).and_then(|folder| folder.sync_all());
+    named.map_err(|source| unsynced(folder, source))?;
     let shared = Arc::new(Shared {
         path,
         gate: Mutex::new(()),
         settling: Settling::new(journal.last()),
+        log,
         _lock: lock,
     });
     for some in batches.chunks(REPLAY) {
@@ -203,7 +238,9 @@ fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), Qu
         let writes = some.iter().map(|(_, writes)| writes);
         settle::settle_writes(&shared, &mut tables, writes, last)?;
     }
+    drop(batches);
     shared.sync_tables()?;
+    journal.forget()?;
     let store = SqliteStore::start(Arc::clone(&shared), journal, tables)?;
     Ok((store, shared))
 }

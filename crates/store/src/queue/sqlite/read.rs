@@ -26,6 +26,8 @@ use super::{blobs, sweep};
 
 /// Reads at once; more wait.
 const CONNECTIONS: usize = 8;
+/// Most bytes of a body that comes with a batch.
+const WITH_BATCH: usize = 64 << 10;
 /// Longest page of a list.
 const PAGE: u32 = 1000;
 
@@ -91,7 +93,9 @@ impl SqliteReader {
         let shared = Arc::clone(&self.pool.shared);
         self.run(doing, move |_| shared.settling.settle_all(doing))
             .await?;
-        self.write(doing, work).await
+        let done = self.write(doing, work).await;
+        self.pool.shared.settling.forget_recent();
+        done
     }
 
     /// As [`Self::run`], one transaction that writes, in turn with this process's other writers.
@@ -255,10 +259,38 @@ impl ReadSide for SqliteReader {
     async fn job(&self, number: JobNumber) -> Result<Option<JobRow>, QueueStoreError> {
         const DOING: Doing = "read a job";
         let shared = Arc::clone(&self.pool.shared);
+        if let Some((row, _)) = shared.settling.recent(number) {
+            return Ok(Some(row));
+        }
         self.run(DOING, move |connection| {
             shared.settling.settle_job(number, DOING)?;
             let values = [Value::from(signed(number.0))];
             Ok(jobs(connection, "job.number = ?1", &values, DOING)?.pop())
+        })
+        .await
+    }
+
+    async fn job_with_answers(
+        &self,
+        number: JobNumber,
+    ) -> Result<Option<(JobRow, Vec<Answer>)>, QueueStoreError> {
+        const DOING: Doing = "read a job";
+        let shared = Arc::clone(&self.pool.shared);
+        if let Some(found) = shared.settling.recent(number) {
+            return Ok(Some(found));
+        }
+        self.run(DOING, move |connection| {
+            shared.settling.settle_job(number, DOING)?;
+            let values = [Value::from(signed(number.0))];
+            let Some(row) = jobs(connection, "job.number = ?1", &values, DOING)?.pop() else {
+                return Ok(None);
+            };
+            let answers = if row.state.open {
+                Vec::new()
+            } else {
+                answers(connection, number, DOING)?
+            };
+            Ok(Some((row, answers)))
         })
         .await
     }
@@ -324,7 +356,9 @@ impl ReadSide for SqliteReader {
 
     async fn find_blob(&self, hash: BlobHash) -> Result<Option<StoredBlob>, QueueStoreError> {
         const DOING: Doing = "look a body up";
+        let shared = Arc::clone(&self.pool.shared);
         self.run(DOING, move |connection| {
+            shared.settling.settle_body(hash, DOING)?;
             connection
                 .prepare_cached("SELECT id, size FROM blob WHERE hash = ?1")
                 .and_then(|mut statement| {
@@ -361,6 +395,10 @@ impl ReadSide for SqliteReader {
             blobs::put_whole(connection, hash, &body, now)
         })
         .await
+    }
+
+    fn takes_with_batch(&self) -> usize {
+        WITH_BATCH
     }
 
     async fn begin_upload(&self, now: UnixMillis) -> Result<i64, QueueStoreError> {

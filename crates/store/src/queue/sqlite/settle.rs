@@ -4,7 +4,6 @@
 //! A batch that can't be brought there (a full disk) stays in the journal and is tried again every second; meanwhile
 //! reads of what it changes fail, and when too much has gathered, so do new batches.
 
-use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -12,65 +11,20 @@ use rusqlite::{Connection, TransactionBehavior};
 use sandrun_core::pool::JobNumber;
 
 use super::Shared;
-use super::latest::Latest;
+use super::waiting::{Batch, ROWS, State, Trouble, jobs_of};
 use super::write::{Merged, write};
-use crate::queue::{Doing, QueueStoreError, Writes};
+use crate::queue::{Answer, BlobHash, Doing, JobRow, QueueStoreError, Writes};
 
 /// How long a batch may wait for others.
 const DELAY: Duration = Duration::from_millis(25);
-/// Rows after which it waits no longer, and that one transaction takes.
-const ROWS: usize = 512;
 /// Bytes that may wait; more have to wait for the disk.
 const BYTES: usize = 8 << 20;
 /// How often the tables are brought to the disk, so that the journal can forget.
 const SYNC: Duration = Duration::from_secs(1);
 /// Bytes after which it is time for that, too.
-const SYNC_BYTES: usize = 2 << 20;
+const SYNC_BYTES: usize = 4 << 20;
 /// Pause after a failure.
 const RETRY: Duration = Duration::from_secs(1);
-
-/// A batch that is acknowledged.
-#[derive(Debug, Clone)]
-struct Batch {
-    id: u64,
-    writes: Arc<Writes>,
-    bytes: usize,
-    at: Instant,
-}
-
-/// What waits, and who waits for it.
-#[derive(Debug, Default)]
-struct State {
-    waiting: VecDeque<Batch>,
-    rows: usize,
-    bytes: usize,
-    /// The last batch that changes a job.
-    jobs: Latest<JobNumber>,
-    /// Requests of jobs that the tables do not have.
-    requests: HashMap<JobNumber, (Arc<Writes>, usize)>,
-    /// The last batch with a client's own key.
-    keys: Latest<String>,
-    /// The last batch with a client's name.
-    clients: Latest<String>,
-    acknowledged: u64,
-    settled: u64,
-    /// All up to here is in the tables on the disk.
-    durable: u64,
-    /// Somebody waits for all up to here.
-    wanted: u64,
-    /// Somebody waits for all up to here to be on the disk.
-    wanted_durable: u64,
-    trouble: Option<Trouble>,
-    is_stopping: bool,
-    has_ended: bool,
-}
-
-/// Why batches can't be brought to the tables.
-#[derive(Debug, Clone)]
-struct Trouble {
-    why: String,
-    full: bool,
-}
 
 /// The state, shared by the writer, the readers and the thread.
 #[derive(Debug, Default)]
@@ -124,6 +78,9 @@ impl Settling {
         for client in &writes.clients {
             state.clients.note(client.name.clone(), id);
         }
+        for body in &writes.bodies {
+            state.bodies.note(body.blob, id);
+        }
     }
 
     /// A batch that was noted is not written: nobody has to wait for it.
@@ -142,6 +99,7 @@ impl Settling {
         state.rows += rows;
         state.bytes += bytes;
         state.acknowledged = id;
+        state.recent.take_in(&writes, bytes);
         state.waiting.push_back(Batch {
             id,
             writes,
@@ -168,10 +126,13 @@ impl Settling {
     /// Waits until all up to a batch is in the tables on the disk.
     ///
     /// # Errors
-    /// As [`Self::room`].
+    /// As [`Self::room`]; or no sync of the tables counts any more.
     pub(super) fn durable(&self, id: u64, doing: Doing) -> Result<(), QueueStoreError> {
         let mut state = self.state();
         while state.durable < id {
+            if let Some(error) = &state.unsyncable {
+                return Err(QueueStoreError::Undone(Arc::clone(error)));
+            }
             if state.wanted_durable < id {
                 state.wanted_durable = id;
                 self.work.notify_one();
@@ -211,6 +172,26 @@ impl Settling {
     /// As [`Self::settle_all`].
     pub(super) fn settle_client(&self, name: &str, doing: Doing) -> Result<(), QueueStoreError> {
         self.settle(doing, |state| state.clients.get(name))
+    }
+
+    /// Brings a body there that comes with a batch.
+    ///
+    /// # Errors
+    /// As [`Self::settle_all`].
+    pub(super) fn settle_body(&self, blob: BlobHash, doing: Doing) -> Result<(), QueueStoreError> {
+        self.settle(doing, |state| state.bodies.get(&blob))
+    }
+
+    /// A job with its answers, if all that was decided of it is acknowledged and still in memory.
+    pub(super) fn recent(&self, job: JobNumber) -> Option<(JobRow, Vec<Answer>)> {
+        let state = self.state();
+        let is_whole = state.jobs.get(&job).is_none_or(|id| id <= state.acknowledged);
+        is_whole.then(|| state.recent.find(job))?
+    }
+
+    /// Something else than a batch has changed the tables.
+    pub(super) fn forget_recent(&self) {
+        self.state().recent.forget();
     }
 
     /// The requests of those jobs that the tables do not have yet.
@@ -297,14 +278,33 @@ impl Settling {
         for batch in batches {
             state.settled(batch);
         }
-        state.trouble = None;
-        self.done.notify_all();
+        self.over(&mut state);
     }
 
     fn synced(&self, id: u64) {
         let mut state = self.state();
         state.durable = id;
-        state.trouble = None;
+        self.over(&mut state);
+    }
+
+    /// Something was done: if there was trouble, it is over.
+    fn over(&self, state: &mut State) {
+        if state.trouble.take().is_some() {
+            tracing::info!("acknowledged batches get to the tables again");
+        }
+        self.done.notify_all();
+    }
+
+    /// A sync has failed, and so will all others. What is acknowledged goes on getting to the tables.
+    fn unsyncable(&self, error: QueueStoreError) {
+        let mut state = self.state();
+        state.wanted_durable = state.durable;
+        if state.unsyncable.is_none() {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            let source = source.unwrap_or_default();
+            tracing::error!(%error, source, "the journal keeps what is acknowledged, until it is full");
+            state.unsyncable = Some(Arc::new(error));
+        }
         self.done.notify_all();
     }
 
@@ -315,13 +315,17 @@ impl Settling {
 
     /// Notes a failure, and pauses.
     fn failed(&self, error: &QueueStoreError) {
-        tracing::error!(%error, "acknowledged batches can't be brought to the tables; it is tried again");
         let mut state = self.state();
         let source = std::error::Error::source(error).map(|source| format!(": {source}"));
-        state.trouble = Some(Trouble {
+        let trouble = Trouble {
             why: format!("{error}{}", source.unwrap_or_default()),
             full: error.is_full(),
-        });
+        };
+        let is_new = state.trouble.as_ref().is_none_or(|it| it.why != trouble.why);
+        if is_new {
+            tracing::error!(%error, "acknowledged batches can't be brought to the tables; it is tried every second");
+        }
+        state.trouble = Some(trouble);
         self.done.notify_all();
         let until = Instant::now() + RETRY;
         while !state.is_stopping {
@@ -337,73 +341,6 @@ impl Settling {
         self.state().has_ended = true;
         self.done.notify_all();
     }
-}
-
-impl State {
-    /// The first batches, as many as one transaction takes. They stay.
-    fn some(&self) -> Vec<Batch> {
-        let mut rows = 0;
-        let fits = |batch: &&Batch| {
-            let has_room = rows < ROWS;
-            rows += batch.writes.rows();
-            has_room
-        };
-        self.waiting.iter().take_while(fits).cloned().collect()
-    }
-
-    /// A batch is in the tables.
-    fn settled(&mut self, batch: &Batch) {
-        self.waiting.pop_front();
-        self.rows -= batch.writes.rows();
-        self.bytes -= batch.bytes;
-        self.settled = batch.id;
-        let id = batch.id;
-        for job in jobs_of(&batch.writes) {
-            self.jobs.remove_if(&job, id);
-        }
-        for client in &batch.writes.clients {
-            self.clients.remove_if(&client.name, id);
-        }
-        for new in &batch.writes.new_jobs {
-            self.requests.remove(&new.number);
-            if let Some(key) = &new.idempotency {
-                self.keys.remove_if(key, id);
-            }
-        }
-        if self.waiting.is_empty() {
-            // a burst's room is given back
-            self.jobs.tidy(id);
-            self.clients.tidy(id);
-            self.keys.tidy(id);
-            self.requests.shrink_to(ROWS);
-            self.waiting.shrink_to(ROWS);
-        }
-    }
-
-    /// A batch was noted and will not be written: what it would have changed is as the acknowledged ones have left it.
-    fn refuse(&mut self, id: u64, writes: &Writes) {
-        let last = self.acknowledged;
-        for job in jobs_of(writes) {
-            self.jobs.lower(&job, id, last);
-        }
-        for client in &writes.clients {
-            self.clients.lower(&client.name, id, last);
-        }
-        for new in &writes.new_jobs {
-            self.requests.remove(&new.number);
-            if let Some(key) = &new.idempotency {
-                self.keys.lower(key, id, last);
-            }
-        }
-    }
-}
-
-/// Jobs that a batch changes.
-fn jobs_of(writes: &Writes) -> impl Iterator<Item = JobNumber> + '_ {
-    let touched = writes.jobs.iter().map(|row| row.number);
-    let answered = writes.answers.iter().map(|answer| answer.job);
-    let printed = writes.logs.iter().map(|piece| piece.job);
-    touched.chain(answered).chain(printed)
 }
 
 /// The thread: works until it is told to stop and nothing is left, or nothing can be written.
@@ -437,12 +374,10 @@ pub(super) fn run(shared: &Shared, mut tables: Connection) {
             && (since.elapsed() >= SYNC || bytes >= SYNC_BYTES || settling.wants_sync())
         {
             match shared.sync_tables() {
-                Ok(()) => {
-                    settling.synced(last);
-                    unsynced = None;
-                }
-                Err(error) => settling.failed(&error),
+                Ok(()) => settling.synced(last),
+                Err(error) => settling.unsyncable(error),
             }
+            unsynced = None;
         }
     }
 }

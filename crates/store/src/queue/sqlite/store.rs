@@ -211,7 +211,7 @@ impl QueueStore for SqliteStore {
             return Ok(());
         }
         let id = self.next;
-        let record = Record::of(&writes, id)?;
+        let record = Record::of(&writes)?;
         self.count(&writes);
         let writes = Arc::new(writes);
         self.shared.settling.note(id, &writes);
@@ -221,7 +221,20 @@ impl QueueStore for SqliteStore {
     }
 
     fn when_durable(&mut self, written: Done, durable: Done) {
-        let waiting = Waiting { written, durable };
+        let waiting = Waiting {
+            written,
+            durable,
+            is_urgent: true,
+        };
+        self.committer.commit(self.decided.take(), waiting);
+    }
+
+    fn when_durable_at_leisure(&mut self, written: Done, durable: Done) {
+        let waiting = Waiting {
+            written,
+            durable,
+            is_urgent: false,
+        };
         self.committer.commit(self.decided.take(), waiting);
     }
 

@@ -1,8 +1,14 @@
 use std::os::unix::fs::PermissionsExt as _;
 
 use super::*;
-use crate::queue::{ClientRow, Foreign, JobFilter, JobState, JobWord, NewJob, Writes};
-use sandrun_core::pool::{ClientNumber, JobNumber};
+use crate::queue::{
+    Answer, BlobHash, Body, ClientRow, Foreign, JobFilter, JobState, JobWord, NewJob, Writes,
+};
+use futures::TryStreamExt as _;
+use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
+use sandrun_types::Attempt;
+
+mod disk;
 
 fn batch(number: u64, request: usize) -> Writes {
     let number = JobNumber(number);
@@ -82,10 +88,10 @@ fn leave_behind(folder: &Path, numbers: std::ops::RangeInclusive<u64>) {
     let path = folder.join("queue.sqlite");
     let tables = open_database(&path, MIGRATIONS).unwrap();
     let (mark, settled) = standing(&tables).unwrap();
-    let (mut journal, _) = Journal::open(&path, mark, settled).unwrap();
+    let (mut journal, _) = Journal::open(&path, mark, 7, settled).unwrap();
     for number in numbers {
-        let record = journal::Record::of(&batch(number, 10), number).unwrap();
-        journal.write(&record).unwrap();
+        let mut record = journal::Record::of(&batch(number, 10)).unwrap();
+        journal.write(&mut record).unwrap();
     }
 }
 
@@ -265,4 +271,130 @@ fn lists_loads_and_sweeps_walk_an_index() {
             "{sql}: {steps}"
         );
     }
+}
+
+fn with_body(number: u64, text: &'static str) -> Writes {
+    let body = Body {
+        blob: BlobHash([text.len().try_into().unwrap(); 32]),
+        put: 5,
+        data: text.into(),
+    };
+    let mut writes = batch(number, 10);
+    writes.new_jobs[0].blobs = vec![body.blob];
+    writes.bodies = vec![body];
+    writes
+}
+
+async fn read_whole(reader: &QueueReader, blob: BlobHash) -> Option<Vec<u8>> {
+    let (size, body) = reader.get_blob(blob).await.unwrap()?;
+    let whole = body.try_collect::<Vec<_>>().await.unwrap().concat();
+    assert_eq!(whole.len() as u64, size);
+    Some(whole)
+}
+
+#[tokio::test]
+async fn a_body_that_comes_with_its_job_is_kept_with_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.sqlite");
+    let tables = open_database(&path, MIGRATIONS).unwrap();
+    let (mark, settled) = standing(&tables).unwrap();
+    let (mut journal, _) = Journal::open(&path, mark, 7, settled).unwrap();
+    let mut record = journal::Record::of(&with_body(1, "from the journal")).unwrap();
+    journal.write(&mut record).unwrap();
+    drop((journal, tables));
+
+    let (mut store, reader) = open(&path).await.unwrap();
+    assert!(reader.takes_with_batch() >= 10_000);
+    store.transact(&mut |_| with_body(2, "of a batch")).unwrap();
+    store.transact(&mut |_| with_body(3, "of a batch")).unwrap();
+    for text in ["from the journal", "of a batch"] {
+        let blob = BlobHash([text.len().try_into().unwrap(); 32]);
+        let found = read_whole(&reader, blob).await;
+        assert_eq!(found.as_deref(), Some(text.as_bytes()), "{text}");
+    }
+    let late = crate::queue::BLOB_TTL + 10;
+    assert_eq!(reader.sweep_blobs(late).await.unwrap(), 0, "jobs refer to them");
+    assert_eq!(read_whole(&reader, BlobHash([9; 32])).await, None);
+}
+
+#[tokio::test]
+async fn who_asks_for_a_job_of_just_now_waits_for_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, shared) = store(folder.path());
+    let reader = QueueReader::new(Arc::new(read::SqliteReader::new(Arc::clone(&shared))));
+    let other = shared.connect().unwrap();
+    let refuse = "CREATE TRIGGER no_room BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    other.execute_batch(refuse).unwrap();
+    store.transact(&mut |_| batch(1, 10)).unwrap();
+    store
+        .transact(&mut |_| {
+            let mut writes = Writes {
+                jobs: batch(1, 10).jobs,
+                ..Writes::default()
+            };
+            writes.answers = vec![Answer {
+                job: JobNumber(1),
+                attempt: Attempt::FIRST,
+                node: NodeNumber(1),
+                exit_code: Some(3),
+                stdout: Vec::new(),
+                stderr: Vec::new(),
+                outputs: Vec::new(),
+                receipt: None,
+                signature: None,
+                details: Vec::new(),
+                output_root: None,
+            }];
+            (writes.jobs[0].open, writes.jobs[0].word) = (false, JobWord::Completed);
+            writes.jobs[0].attempt = Some(Attempt::FIRST);
+            writes.jobs[0].reason = Some("a\0b".to_owned());
+            writes
+        })
+        .unwrap();
+    let (row, answer) = reader.job_with_answer(JobNumber(1)).await.unwrap().unwrap();
+    assert_eq!(
+        (row.client_name.as_str(), row.state.word),
+        ("ann", JobWord::Completed)
+    );
+    assert_eq!(answer.unwrap().exit_code, Some(3));
+
+    other.execute_batch("DROP TRIGGER no_room").unwrap();
+    shared.settling.settle_all("test").unwrap();
+    let before = reader.job_with_answer(JobNumber(1)).await.unwrap();
+    shared.settling.forget_recent();
+    assert_eq!(reader.job_with_answer(JobNumber(1)).await.unwrap(), before);
+    assert!(before.is_some());
+}
+
+#[test]
+fn after_a_failed_sync_of_the_tables_none_counts() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, shared) = store(folder.path());
+    store.transact(&mut |_| batch(1, 10)).unwrap();
+    shared.sync_tables().unwrap();
+    shared.log.fail();
+    let error = shared.sync_tables().unwrap_err();
+    assert!(matches!(error, QueueStoreError::Sync { .. }), "{error:?}");
+    let mut needs_stored = batch(2, 10);
+    needs_stored.new_jobs[0].blobs = vec![BlobHash([1; 32])];
+    let refused = store.transact(&mut |_| needs_stored.clone());
+    assert!(refused.is_err(), "its body may be lost");
+    drop((store, shared));
+    let (mut store, shared) = self::store(folder.path());
+    shared.sync_tables().unwrap();
+    assert_eq!(store.load().unwrap().jobs.len(), 1);
+}
+
+#[test]
+fn what_nobody_brings_to_the_disk_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, shared) = store(folder.path());
+    store.transact(&mut |_| batch(1, 10)).unwrap();
+    store.committer.stop();
+    let error = store.transact(&mut |_| batch(2, 10)).unwrap_err();
+    assert!(matches!(error, QueueStoreError::Ending(_)), "{error:?}");
+    assert!(store.is_behind());
+    // nobody waits for it in vain
+    shared.settling.settle_job(JobNumber(2), "test").unwrap();
+    assert_eq!(store.job(JobNumber(2)).unwrap(), None);
 }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use rusqlite::{Connection, params};
 use sandrun_core::pool::{JobNumber, NodeNumber};
 
+use super::blobs;
 use crate::queue::codec::{clean, pack_blobs, pack_outputs, pack_parents, signed, stream_code, word_code};
 use crate::queue::{
-    Answer, BlobHash, ClientRow, Doing, JobState, LogPiece, NewJob, NodeRow, QueueStoreError, Writes,
+    Answer, BlobHash, Body, ClientRow, Doing, JobState, LogPiece, NewJob, NodeRow, QueueStoreError, Writes,
 };
 
 const WRITE: Doing = "bring batches to the tables";
@@ -21,6 +22,7 @@ pub(super) struct Merged<'a> {
     nodes: BTreeMap<NodeNumber, &'a NodeRow>,
     answers: Vec<&'a Answer>,
     logs: Vec<&'a LogPiece>,
+    bodies: BTreeMap<BlobHash, &'a Body>,
 }
 
 impl<'a> Merged<'a> {
@@ -36,6 +38,9 @@ impl<'a> Merged<'a> {
                 .extend(batch.nodes.iter().map(|row| (row.number, row)));
             merged.answers.extend(&batch.answers);
             merged.logs.extend(&batch.logs);
+            merged
+                .bodies
+                .extend(batch.bodies.iter().map(|body| (body.blob, body)));
         }
         merged
     }
@@ -48,6 +53,9 @@ impl<'a> Merged<'a> {
 pub(super) fn write(connection: &Connection, merged: &Merged<'_>, last: u64) -> Result<(), QueueStoreError> {
     let sql = QueueStoreError::sqlite(WRITE);
     write_clients(connection, &merged.clients).map_err(sql)?;
+    for body in merged.bodies.values() {
+        blobs::put_whole(connection, body.blob, &body.data, body.put).map_err(sql)?;
+    }
     let mut states = merged.jobs.clone();
     for new in &merged.new_jobs {
         let state = states
