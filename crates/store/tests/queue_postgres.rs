@@ -290,6 +290,69 @@ fn a_replica_that_hangs_in_its_batch_holds_the_others_up_for_a_second() {
     });
 }
 
+/// A server whose processes are all stopped, until the value is dropped.
+struct Frozen(Vec<String>);
+
+impl Frozen {
+    fn freeze(stage: &Stage) -> Self {
+        let backend: i32 = stage.runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&stage.server.url(), NoTls).await.unwrap();
+            let driver = tokio::spawn(connection);
+            let row = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
+            let status = std::fs::read_to_string(format!("/proc/{}/status", row.get::<_, i32>(0))).unwrap();
+            drop(client);
+            driver.await.unwrap().unwrap();
+            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+            parent.unwrap().trim().parse().unwrap()
+        });
+        let children = std::fs::read_to_string(format!("/proc/{backend}/task/{backend}/children")).unwrap();
+        let mut all = vec![backend.to_string()];
+        all.extend(children.split_whitespace().map(str::to_owned));
+        let frozen = Self(all);
+        frozen.signal("-STOP");
+        frozen
+    }
+
+    fn signal(&self, signal: &str) {
+        // one that has ended meanwhile is none of ours
+        let _ = std::process::Command::new("kill")
+            .arg(signal)
+            .args(&self.0)
+            .status();
+    }
+}
+
+impl Drop for Frozen {
+    fn drop(&mut self) {
+        self.signal("-CONT");
+    }
+}
+
+#[test]
+fn a_server_that_does_not_answer_is_given_up_in_time_and_found_again() {
+    let stage = Stage::new();
+    let (mut store, reader) = stage.open();
+    store.transact(&mut |_| new_job(1, "before")).unwrap();
+    let frozen = Frozen::freeze(&stage);
+    let began = Instant::now();
+    let error = store.transact(&mut |_| new_job(2, "frozen")).unwrap_err();
+    assert!(error.is_unknown(), "{error:?}");
+    assert!(store.load().is_err(), "nobody answers");
+    // a call that came while the first one was waited for is refused with the second
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert!(stage.runtime.block_on(reader.job(JobNumber(1))).is_err());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(frozen);
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.jobs, [job(1, "before")], "it had not been decided");
+    store
+        .transact(&mut |foreign| new_job(foreign.last_job + 1, "after"))
+        .unwrap();
+    let row = stage.runtime.block_on(reader.job(JobNumber(2))).unwrap().unwrap();
+    assert_eq!(row.new.request, b"after");
+}
+
 #[test]
 fn a_full_disk_is_told_as_one_and_leaves_nothing_behind() {
     let stage = Stage::new();

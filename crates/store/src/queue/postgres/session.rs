@@ -95,13 +95,14 @@ impl Session {
                 tracing::debug!(%error, "a connection to PostgreSQL broke");
             }
         });
-        let (commit, planning, list) = match role {
-            Role::Writer(list) => ("off", PLANNED_ONCE, list),
-            Role::Reader(list) => ("off", "", list),
-            Role::Bare => ("on", "", [].as_slice()),
+        // the server gives up on a lock before the caller does on the server
+        let (commit, lock, planning, list) = match role {
+            Role::Writer(list) => ("off", "4s", PLANNED_ONCE, list),
+            Role::Reader(list) => ("off", "4s", "", list),
+            Role::Bare => ("on", "20s", "", [].as_slice()),
         };
         let setup = format!(
-            "SET synchronous_commit = {commit}; SET lock_timeout = '20s'; SET statement_timeout = '50s';
+            "SET synchronous_commit = {commit}; SET lock_timeout = '{lock}'; SET statement_timeout = '50s';
              {HANGING}; SET jit = off; {planning}"
         );
         client.batch_execute(&setup).await.map_err(sql)?;

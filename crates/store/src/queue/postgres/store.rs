@@ -106,7 +106,7 @@ impl PostgresStore {
             leased: Vec::new(),
             wrote,
             merger,
-            mark: i64::from_ne_bytes(drawn.to_ne_bytes()),
+            mark: signed(drawn >> 1),
         })
     }
 
@@ -305,7 +305,8 @@ impl QueueStore for PostgresStore {
 
     fn decide(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
         self.leased = Vec::new();
-        self.mark = self.mark.wrapping_add(1).max(1);
+        // never 0, which is what was there before there were batches
+        self.mark = self.mark.checked_add(1).unwrap_or(1);
         let mark = self.mark;
         let decided = self.with(WRITE, async |session, seen| {
             let foreign = begin(session, seen).await?;
