@@ -1,6 +1,7 @@
 //! The demo: real jobs on a local market, and a liar that loses its bond. Owns what is posted and the summary; the market
 //! is the real one.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use sandrun_content::KuboClient;
 use sandrun_core::market::rules::Standing;
 use sandrun_core::market::{JobFacts, Outcome};
 use sandrun_store::LockFile;
-use sandrun_types::{Address, Amount, Answer, JobId, Redundancy, Token, U256};
+use sandrun_types::{Address, Amount, Answer, JobId, NodeIndex, Redundancy, Token, U256};
 use serde::{Deserialize, Serialize};
 
 use crate::market::LocalMarket;
@@ -279,7 +280,7 @@ fn name(code: &Path) -> String {
 struct Stages {
     seats: usize,
     committed: usize,
-    revealed: usize,
+    revealed: BTreeSet<NodeIndex>,
 }
 
 impl Stages {
@@ -295,24 +296,21 @@ impl Stages {
         if committed > self.committed {
             say(&format!("  committed  {committed} of {}", facts.seats.len()));
         }
-        let reveals: Vec<_> = facts
-            .seats
-            .iter()
-            .filter_map(|seat| match seat.standing {
-                Standing::Revealed(answer) | Standing::Late(answer) => Some((seat.node, answer)),
-                Standing::Uncommitted | Standing::Committed => None,
-            })
-            .collect();
-        if reveals.len() > self.revealed {
-            for (node, answer) in &reveals {
-                let text = match answer {
-                    Answer::Digest(digest) => digest.to_string(),
-                    Answer::Unavailable => "unavailable".to_owned(),
-                    Answer::Limit => "limit".to_owned(),
-                };
-                say(&format!("  revealed   node {node}: {text}"));
+        for seat in &facts.seats {
+            let answer = match seat.standing {
+                Standing::Revealed(answer) | Standing::Late(answer) => answer,
+                Standing::Uncommitted | Standing::Committed => continue,
+            };
+            if !self.revealed.insert(seat.node) {
+                continue;
             }
+            let text = match answer {
+                Answer::Digest(digest) => digest.to_string(),
+                Answer::Unavailable => "unavailable".to_owned(),
+                Answer::Limit => "limit".to_owned(),
+            };
+            say(&format!("  revealed   node {}: {text}", seat.node));
         }
-        (self.seats, self.committed, self.revealed) = (facts.seats.len(), committed, reveals.len());
+        (self.seats, self.committed) = (facts.seats.len(), committed);
     }
 }

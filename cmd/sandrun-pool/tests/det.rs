@@ -79,7 +79,7 @@ fn bad_input_is_refused_before_anything_runs() {
     let code = path.to_str().unwrap();
     for (arguments, says) in [
         (vec!["/no/such/code"], "can't be read"),
-        (vec![code, "--class", "best"], "there is no class `best`"),
+        (vec![code, "--class", "best"], "expected native, det, det-soft"),
         (vec![code, "--env", "x"], "give NAME=VALUE"),
         (vec![code, "--runs", "3"], "--verify"),
         (vec![code, "--verify", "--runs", "1"], "2..=1000"),
@@ -234,5 +234,54 @@ fn programs_that_need_class_det_are_told_so_in_class_native() {
             (0, &true.into()),
             "{name}: {said}"
         );
+    }
+}
+
+#[test]
+fn an_exact_class_is_this_machines_or_none() {
+    let (_directory, path) = script("main.py", "print(1)\n");
+    let code = path.to_str().unwrap();
+    let own = verify(&path, "det", &[]).0["class"].as_str().unwrap().to_owned();
+    assert_eq!(verify(&path, &own, &[]).1, 0);
+    let mut other = own;
+    let last = other.pop().unwrap();
+    other.push(if last == '0' { '1' } else { '0' });
+    for arguments in [
+        &["--class", &other, code][..],
+        &["--verify", "--class", &other, code],
+    ] {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(3), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stderr).contains("is not this machine's"),
+            "{}",
+            text(&output.stderr)
+        );
+    }
+}
+
+#[test]
+fn an_interrupted_run_leaves_nothing_behind() {
+    use std::io::Read as _;
+    let (directory, path) = script("main.py", "print('begun', flush=True)\nwhile True: pass\n");
+    let scratch = directory.path().join("scratch");
+    std::fs::create_dir(&scratch).unwrap();
+    for class in ["native", "det"] {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_sandrun-pool"))
+            .args(["run", "--class", class])
+            .arg(&path)
+            .env("SANDRUN_CONFIG", "/dev/null")
+            .env("TMPDIR", &scratch)
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut begun = [0; 5];
+        child.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
+        let interrupted = Command::new("kill")
+            .args(["-INT", &child.id().to_string()])
+            .status();
+        assert!(interrupted.unwrap().success());
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{class}");
+        assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0, "{class}");
     }
 }

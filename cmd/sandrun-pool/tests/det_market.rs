@@ -60,3 +60,40 @@ async fn nodes_agree_on_programs_that_race_and_another_class_is_never_seated() -
     scene.market.stop().await;
     Ok(())
 }
+
+/// Fails unless the image is the one that is asked for, and its package is there.
+const WITH_IMAGE: &str = "import os, random, sys\n\
+    import shapes\n\
+    assert os.environ['SANDRUN_ENVIRONMENT'] == sys.argv[1], os.environ\n\
+    assert shapes.__file__.startswith('/env/') and shapes.SIDES == 4\n\
+    open('out.txt', 'w').write(f'{random.random()}\\n')\n";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nodes_agree_on_a_job_with_an_environment() -> anyhow::Result<()> {
+    let scene = Scene::with(&[Honest, Honest, Honest]).await?;
+    let packages = scene.code("packages", &[("shapes/__init__.py", "SIDES = 4\n")])?;
+    let packages = packages.to_string_lossy().into_owned();
+    let unstored = scene.run(&["env", "build", &packages]).await?;
+    assert_eq!(unstored.code, 0, "{unstored:?}");
+    let id = unstored.stdout.trim().to_owned();
+    let manifest = format!(r#"{{"environment": "{id}", "args": ["{id}"], "timeout": 30}}"#);
+    let code = scene.code("with-image", &[("main.py", WITH_IMAGE), ("job.json", &manifest)])?;
+    let early = scene.submit(&code, 3, &[]).await?;
+    assert_ne!(early.code, 0, "nobody could fetch it yet: {early:?}");
+    assert!(early.stderr.contains("env build"), "{early:?}");
+    let store = scene.market.ipfs_api.clone();
+    let stored = scene.run(&["env", "build", &packages, "--store", &store]).await?;
+    assert_eq!(
+        (stored.code, stored.stdout.trim()),
+        (0, id.as_str()),
+        "{stored:?}"
+    );
+    let said = scene.submit(&code, 3, &[]).await?;
+    assert_eq!(said.code, 0, "{said:?}");
+    let finished = said.json()?;
+    let paid = payments(&finished);
+    assert_eq!(paid.len(), 3, "{finished}");
+    assert!(paid.iter().all(|(_, end)| *end == "Paid"), "{finished}");
+    scene.market.stop().await;
+    Ok(())
+}

@@ -51,6 +51,28 @@ fn numpy_lock(directory: &Path) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A bundle of code that has the wheel of numpy in it, unpacked.
+async fn unpacked_wheel(at: &Path) -> anyhow::Result<String> {
+    let bundle = at.join("with-wheel");
+    std::fs::create_dir(&bundle)?;
+    let lock: Value = serde_json::from_slice(&std::fs::read(at.join("numpy.lock.json"))?)?;
+    let hash = lock["packages"][0]["hash"].as_str().context("a hash")?;
+    let wheel = downloads().join(hash.replace(':', "-"));
+    let unpack = "import sys, zipfile; zipfile.ZipFile(sys.argv[1]).extractall(sys.argv[2])";
+    let mut python = Command::new("/usr/bin/python3");
+    let unpacked = python
+        .args(["-c", unpack])
+        .arg(wheel)
+        .arg(&bundle)
+        .output()
+        .await?;
+    ensure!(unpacked.status.success(), "{}", said(&unpacked));
+    let code = "import numpy\nassert numpy.__file__.startswith('/work/'), numpy.__file__\n\
+        print(numpy.random.default_rng().random(), numpy.linalg.norm(numpy.arange(100.0)))\n";
+    std::fs::write(bundle.join("main.py"), code)?;
+    Ok(bundle.to_string_lossy().into_owned())
+}
+
 #[tokio::test]
 async fn what_cannot_be_locked_or_built_is_said_with_what_to_do() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -152,6 +174,16 @@ async fn a_job_imports_numpy_from_an_environment() -> anyhow::Result<()> {
         "{}",
         said(&here)
     );
+    let exact = run(at, &[&local[..], &["by-id.json", "--verify", "--json"]].concat()).await?;
+    let verified: Value = serde_json::from_slice(&exact.stdout).with_context(|| said(&exact))?;
+    assert_eq!(verified["deterministic"], true, "{verified}");
+
+    let wheel = unpacked_wheel(at).await?;
+    for arguments in [&["run", "--class", "det"][..], &["run", "--verify"]] {
+        let output = run(at, &[arguments, &[wheel.as_str()]].concat()).await?;
+        assert!(output.status.success(), "{arguments:?}: {}", said(&output));
+    }
+
     let unknown = run(at, &[&local[..], &["unknown.json"]].concat()).await?;
     assert_eq!(unknown.status.code(), Some(2), "{}", said(&unknown));
     assert!(

@@ -383,3 +383,55 @@ async fn what_is_not_the_output_is_found_out() -> anyhow::Result<()> {
     }
     Ok(())
 }
+
+#[tokio::test]
+async fn traces_are_compared_by_the_roots_that_they_have() -> anyhow::Result<()> {
+    let ground = Ground::new().await?;
+    let one = ground.det("echo a > a; cat a").await?;
+    let two = ground.job("echo b").await?;
+    for (job, name) in [(&one, "one"), (&two, "two")] {
+        ground
+            .get(&format!("/trace/{}", job.id), &format!("{name}.trace"))
+            .await?;
+        ground
+            .get(&format!("/receipt/{}", job.id), &format!("{name}.receipt"))
+            .await?;
+    }
+    let there = format!("{}/{}", ground.executor.ready, one.id);
+    for place in ["one.trace", there.as_str()] {
+        let diff = ["trace", "diff", place, "one.trace"];
+        for roots in [
+            &[][..],
+            &["--left-root", "one.receipt", "--right-root", "one.receipt"],
+        ] {
+            let same = ground.run(&[&diff[..], roots].concat()).await?;
+            assert_eq!(same.code, 0, "{same:?}");
+        }
+        let other = ground
+            .run(&[&diff[..], &["--left-root", "two.receipt"]].concat())
+            .await?;
+        assert_eq!(other.code, 2, "{other:?}");
+        assert!(other.stderr.contains("has the root"), "{other:?}");
+    }
+    let whole = std::fs::read(ground.directory.path().join("one.trace"))?;
+    for at in [
+        whole.len() / 4,
+        whole.len() / 2,
+        whole.len() - 60,
+        whole.len() - 1,
+    ] {
+        let mut bytes = whole.clone();
+        bytes[at] ^= 1;
+        ground.file("altered.trace", &bytes)?;
+        ground.file("cut.trace", &whole[..at])?;
+        for name in ["altered.trace", "cut.trace"] {
+            let said = ground.run(&["trace", "diff", name, "one.trace"]).await?;
+            assert_eq!(said.code, 2, "{name} at {at}: {said:?}");
+            assert!(
+                said.stderr.contains("can't be compared"),
+                "{name} at {at}: {said:?}"
+            );
+        }
+    }
+    Ok(())
+}

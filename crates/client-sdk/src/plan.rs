@@ -6,8 +6,7 @@ use std::collections::BTreeMap;
 use sandrun_chain::{NodeRecord, Parameters, TokenTerms};
 use sandrun_core::pricing::{PaymentError, TokenLimits, price_per_replica};
 use sandrun_types::{
-    Address, Amount, B256, Capabilities, ClassId, ClassKind, ClassRequest, NodeIndex, Order, Redundancy,
-    Token, U256,
+    Address, Amount, B256, Capabilities, ClassId, ClassRequest, NodeIndex, Order, Redundancy, Token, U256,
 };
 
 use crate::PreparedJob;
@@ -319,18 +318,12 @@ fn choose_class(
         other => Err(PlanError::TooFewNodes {
             replicas,
             wanted: match request {
-                ClassRequest::Native => format!("the kind `{}`", kind_name(ClassKind::Native)),
-                ClassRequest::Det => format!("the kind `{}`", kind_name(ClassKind::Det)),
+                ClassRequest::Native | ClassRequest::Det | ClassRequest::DetSoft => {
+                    format!("the kind `{request}`")
+                }
                 ClassRequest::Exact(class) => class.to_string(),
             },
             available: other.map_or(0, |(_, count)| *count),
         }),
-    }
-}
-
-const fn kind_name(kind: ClassKind) -> &'static str {
-    match kind {
-        ClassKind::Native => "native",
-        ClassKind::Det => "det",
     }
 }

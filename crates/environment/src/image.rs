@@ -73,6 +73,32 @@ impl ImageWriter {
         }
     }
 
+    /// As [`Self::add`], for content that is said to have so many bytes: what cannot fit is refused before it is read,
+    /// and what is shorter or longer than it says afterwards.
+    pub(crate) fn add_sized(
+        &mut self,
+        name: &str,
+        executable: bool,
+        size: u64,
+        content: &mut dyn Read,
+    ) -> Result<(), ImageError> {
+        if size > IMAGE_LIMITS.max_file_bytes {
+            return Err(limit("bytes in one file", IMAGE_LIMITS.max_file_bytes));
+        }
+        if self.bytes.saturating_add(size) > IMAGE_LIMITS.max_bytes {
+            return Err(limit("bytes", IMAGE_LIMITS.max_bytes));
+        }
+        let before = self.bytes;
+        self.add(name, executable, &mut content.take(size.saturating_add(1)))?;
+        if self.bytes - before == size {
+            return Ok(());
+        }
+        Err(ImageError::Source {
+            name: name.to_owned(),
+            source: io::Error::other(format!("it does not have the {size} bytes that its archive says")),
+        })
+    }
+
     /// Writes one file, in the place of one that an earlier package had there.
     pub(crate) fn add(
         &mut self,

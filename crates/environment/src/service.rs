@@ -71,7 +71,7 @@ impl ObtainError {
     #[must_use]
     pub fn is_transient(&self) -> bool {
         match self {
-            Self::Unknown(_) | Self::Cache(CacheError::NoStore(_)) => false,
+            Self::Unknown(_) | Self::Cache(CacheError::NoStore(_) | CacheError::TooLarge { .. }) => false,
             Self::Cache(CacheError::Fetch { source, .. }) => !source.is_unavailable(),
             Self::Cache(
                 CacheError::Late { .. }
@@ -119,7 +119,7 @@ impl Environments {
     /// [`CacheError`].
     pub async fn obtain(&self, id: ContentId) -> Result<Lease, CacheError> {
         self.cache
-            .obtain(self.config.store.as_deref(), id, self.config.patience)
+            .obtain(self.config.store.as_ref(), id, self.config.patience)
             .await
     }
 

@@ -14,6 +14,7 @@
 mod admit;
 mod client;
 mod config;
+mod environment;
 mod files;
 mod http;
 mod id;
@@ -34,6 +35,7 @@ pub use client::{
     decode_signature,
 };
 pub use config::{DEFAULT_PORT, ExecutorConfig, Limits};
+pub use environment::is_environment;
 pub use id::{RunId, RunIdError};
 pub use jobs::{QuotaRefusal, QuotaRules, QuotaView, Retention};
 pub use log::TextPieces;

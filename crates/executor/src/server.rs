@@ -108,7 +108,13 @@ impl Executor {
         let environments = tokio::task::spawn_blocking(move || Environments::open(&images, setup)).await??;
         let mut sandbox_config = config.sandbox.clone();
         sandbox_config.environments_dir = Some(environments.images_dir());
-        let sandbox = Arc::new(tokio::task::spawn_blocking(move || Sandbox::start(sandbox_config)).await??);
+        let sandbox = tokio::task::spawn_blocking(move || {
+            let sandbox = Sandbox::start(sandbox_config)?;
+            // looks at all of the system's files, so not where requests are served
+            let classes = sandbox.classes().to_vec();
+            Ok::<_, ServeError>((Arc::new(sandbox), classes))
+        });
+        let (sandbox, classes) = sandbox.await??;
         let shutdown = CancellationToken::new();
         let jobs = jobs_dir(&config.data_dir);
         let rules = Rules {
@@ -127,7 +133,7 @@ impl Executor {
         let app = App {
             service,
             offer: Offer {
-                classes: sandbox.classes().to_vec(),
+                classes,
                 limits: config.limits.clone(),
                 interpreters: sandbox
                     .interpreters()

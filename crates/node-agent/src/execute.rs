@@ -10,7 +10,7 @@ use flate2::Compression;
 use flate2::write::GzEncoder;
 use sandrun_content::{ContentError, Data, Limits, PackError, pack_result};
 use sandrun_core::seat::RunEnd;
-use sandrun_executor::{ClientError, ExecutorClient, FileContent, Submission, wire};
+use sandrun_executor::{ClientError, ExecutorClient, FileContent, Submission, is_environment, wire};
 use sandrun_types::{
     BundlePath, ClassId, ContentDigest, InputFile, JobId, OutputRoot, Receipt, ResultParts, job_hash,
     output_root,
@@ -253,6 +253,9 @@ pub(crate) fn check_subject(receipt: &Receipt, bundle: &Bundle, class: ClassId) 
     }
     if receipt.job_hash != job_hash(manifest, &bundle.files) {
         return Err(RunError::OtherJob("set of files"));
+    }
+    if !is_environment(bundle.manifest.environment.as_deref(), &receipt.environment) {
+        return Err(RunError::OtherJob("environment"));
     }
     Ok(())
 }

@@ -1,11 +1,14 @@
-//! The id of class `native` on this machine. Owns what enters it; never runs a program.
+//! The ids of the classes on this machine. Owns what enters them; never runs a program.
 
+mod contents;
 pub(crate) mod det;
+mod system;
+mod walk;
 
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use sandrun_types::{ClassId, Interpreter, TRACE_VERSION};
 use serde::{Deserialize, Serialize};
@@ -39,16 +42,23 @@ impl fmt::Display for Class {
     }
 }
 
-/// Classes that this machine can run, with their exact ids.
-pub(crate) fn offered(interpreters: &[(Interpreter, PathBuf)]) -> Vec<(Class, ClassId)> {
-    let mut offered = vec![(Class::Native, native(interpreters))];
-    if cfg!(target_arch = "x86_64") {
-        if can_mask() {
-            offered.push((Class::Det, det::id(1, det::Mask::Masked, interpreters)));
-        }
-        offered.push((Class::DetSoft, det::id(2, det::Mask::Open, interpreters)));
+/// The classes with a tracer that this machine can run, with their exact ids. Reads all of the system that jobs of
+/// these classes see: `dirs` besides its own directories; `cache` remembers what was read.
+pub(crate) fn traced(
+    interpreters: &[(Interpreter, PathBuf)],
+    dirs: &[PathBuf],
+    cache: Option<&Path>,
+) -> Vec<(Class, ClassId)> {
+    if !cfg!(target_arch = "x86_64") {
+        return Vec::new();
     }
-    offered
+    let system = system::digest(dirs, cache);
+    let id = |mask| det::id(mask, interpreters, &system);
+    let masked = can_mask().then(|| (Class::Det, id(det::Mask::Masked)));
+    masked
+        .into_iter()
+        .chain([(Class::DetSoft, id(det::Mask::Open))])
+        .collect()
 }
 
 /// Whether the processor lets the kernel answer CPUID.

@@ -25,17 +25,21 @@ pub struct SandboxConfig {
     /// Where interpreters are looked for, in this order; never in the service's `PATH`.
     pub interpreter_dirs: Vec<PathBuf>,
     /// What of the host a job may read besides `/usr`, `/lib`, `/lib64`, `/bin` and `/sbin`; each is bound read-only
-    /// at the same place. One that does not exist is left out.
+    /// at the same place. One that does not exist is left out. Class ids cover what lies there.
     pub extra_dirs: Vec<PathBuf>,
     /// Control groups.
     pub cgroups: CgroupPolicy,
     /// Where images lie, each in a directory named by its content id; must exist before the sandbox starts. Jobs see
     /// the one that they name.
     pub environments_dir: Option<PathBuf>,
+    /// Where this machine's programs and libraries are remembered by their content, of which the ids of the classes
+    /// with a tracer are made; `None` reads them all at every start. Another user must not be able to write there.
+    pub cache_dir: Option<PathBuf>,
 }
 
 impl SandboxConfig {
-    /// Default settings with this launcher command.
+    /// Default settings with this launcher command; the cache lies where the user's caches do (`XDG_CACHE_HOME`, or
+    /// `.cache` in `HOME`).
     #[must_use]
     pub fn new(launcher: Vec<OsString>) -> Self {
         Self {
@@ -46,6 +50,17 @@ impl SandboxConfig {
                 .to_vec(),
             cgroups: CgroupPolicy::Auto,
             environments_dir: None,
+            cache_dir: user_cache(),
         }
     }
+}
+
+fn user_cache() -> Option<PathBuf> {
+    let absolute = |name| {
+        std::env::var_os(name)
+            .map(PathBuf::from)
+            .filter(|dir| dir.is_absolute())
+    };
+    let caches = absolute("XDG_CACHE_HOME").or_else(|| Some(absolute("HOME")?.join(".cache")))?;
+    Some(caches.join("sandrun-pool"))
 }

@@ -28,6 +28,7 @@ mod sandbox;
 mod session;
 mod supervisor;
 mod sys;
+mod system;
 mod trace_log;
 mod verdict;
 mod wire;

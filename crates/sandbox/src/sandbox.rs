@@ -1,7 +1,8 @@
 //! The sandbox as its caller holds it.
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, RwLock};
+use std::sync::{Arc, OnceLock, RwLock};
+use std::time::Instant;
 
 use sandrun_types::{ClassId, Interpreter};
 
@@ -18,7 +19,9 @@ pub struct Sandbox {
     config: SandboxConfig,
     launcher: RwLock<Arc<Launcher>>,
     layers: Layers,
-    classes: Vec<(Class, ClassId)>,
+    native: ClassId,
+    /// All of them; made when somebody asks for another than `native`, since it looks at the whole system.
+    classes: OnceLock<Vec<(Class, ClassId)>>,
     interpreters: Vec<(Interpreter, PathBuf)>,
 }
 
@@ -31,13 +34,14 @@ impl Sandbox {
         let (launcher, ready) = launch(&config)?;
         let layers = prove::layers(&launcher, &ready)?;
         let interpreters = find_interpreters(&config.interpreter_dirs);
-        let classes = class::offered(&interpreters);
-        tracing::info!(layers = ?layers.names(), ?classes, "the sandbox holds");
+        let native = class::native(&interpreters);
+        tracing::info!(layers = ?layers.names(), %native, "the sandbox holds");
         Ok(Self {
             config,
             launcher: RwLock::new(Arc::new(launcher)),
             layers,
-            classes,
+            native,
+            classes: OnceLock::new(),
             interpreters,
         })
     }
@@ -51,22 +55,31 @@ impl Sandbox {
     /// The exact id of class `native` on this machine.
     #[must_use]
     pub fn class(&self) -> ClassId {
-        self.class_of(Class::Native).unwrap_or(ClassId([0; 32]))
+        self.native
     }
 
-    /// The exact id of a class on this machine; `None` where it cannot be run.
+    /// The exact id of a class on this machine; `None` where it cannot be run. See [`Self::classes`] for what it costs.
     #[must_use]
     pub fn class_of(&self, class: Class) -> Option<ClassId> {
-        self.classes
-            .iter()
-            .find(|(known, _)| *known == class)
-            .map(|(_, id)| *id)
+        if class == Class::Native {
+            return Some(self.native);
+        }
+        let found = self.classes().iter().find(|(known, _)| *known == class);
+        found.map(|(_, id)| *id)
     }
 
-    /// The classes that can be run here, with their exact ids.
+    /// The classes that can be run here, with their exact ids. Blocking: the first call reads all programs and
+    /// libraries of the machine, some gigabytes; where the cache knows them it only asks after each.
     #[must_use]
     pub fn classes(&self) -> &[(Class, ClassId)] {
-        &self.classes
+        self.classes.get_or_init(|| {
+            let started = Instant::now();
+            let cache = self.config.cache_dir.as_ref().map(|dir| dir.join("system-files"));
+            let traced = class::traced(&self.interpreters, &dirs(&self.config), cache.as_deref());
+            let classes: Vec<_> = [(Class::Native, self.native)].into_iter().chain(traced).collect();
+            tracing::info!(?classes, elapsed = ?started.elapsed(), "looked at the system's files");
+            classes
+        })
     }
 
     /// Interpreters that are installed in the configured directories, with their places.
@@ -156,19 +169,23 @@ impl Sandbox {
 }
 
 fn launch(config: &SandboxConfig) -> Result<(Launcher, Ready), StartError> {
-    let own = config
-        .interpreter_dirs
-        .iter()
-        .filter(|dir| !dir.starts_with("/usr") && !dir.starts_with("/bin"));
-    let dirs = config.extra_dirs.iter().chain(own).cloned().collect();
     Launcher::start(
         &config.launcher,
         &Setup {
-            dirs,
+            dirs: dirs(config),
             cgroups: config.cgroups,
             environments: config.environments_dir.clone(),
         },
     )
+}
+
+/// What jobs see besides the system's own directories.
+fn dirs(config: &SandboxConfig) -> Vec<PathBuf> {
+    let own = config
+        .interpreter_dirs
+        .iter()
+        .filter(|dir| !dir.starts_with("/bin"));
+    config.extra_dirs.iter().chain(own).cloned().collect()
 }
 
 /// The first directory that has a program by an interpreter's name wins.

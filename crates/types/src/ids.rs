@@ -156,6 +156,15 @@ pub enum ClassKind {
 }
 
 impl ClassId {
+    /// Byte 1 of a class `det-soft`; that of a class `det` is 0.
+    pub const SOFT: u8 = 2;
+
+    /// Whether programs of this class see the machine's own processor: its kind is that of `det`, as two runs in this
+    /// very class give one answer, but fewer machines share it.
+    pub const fn is_soft(&self) -> bool {
+        self.0[1] == Self::SOFT
+    }
+
     /// The class's kind, or `None` for a kind that this version does not know.
     pub const fn kind(&self) -> Option<ClassKind> {
         match self.0[0] {

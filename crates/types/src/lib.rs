@@ -23,7 +23,7 @@ pub use ids::{
 };
 pub use manifest::{
     BundlePath, BundlePathError, ClassRequest, DottedVersion, Entry, GpuRequirement, Interpreter, Manifest,
-    ManifestError, OutputPatterns,
+    ManifestError, NoClass, OutputPatterns, node_features,
 };
 pub use money::{Amount, AmountError, Token};
 pub use order::{

@@ -4,6 +4,8 @@
 //! that a manifest digest commits to. Never reads a file and never fills in a service's own defaults: a field that
 //! was not given stays ungiven, so that the digest does not depend on who runs the job.
 
+mod class;
+mod features;
 mod fields;
 mod gpu;
 mod interpreter;
@@ -16,9 +18,11 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use thiserror::Error;
 
+use crate::ManifestDigest;
 use crate::canonical::canonical_json;
-use crate::{ClassId, ClassKind, ManifestDigest};
 
+pub use class::{ClassRequest, NoClass};
+pub use features::node_features;
 pub use gpu::{DottedVersion, GpuRequirement};
 pub use interpreter::Interpreter;
 pub use outputs::OutputPatterns;
@@ -63,31 +67,6 @@ pub struct Manifest {
     /// Wall clock in seconds, at most [`Manifest::MAX_TIMEOUT`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout: Option<u32>,
-}
-
-/// The execution class that a manifest asks for: any of a kind, or an exact one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum ClassRequest {
-    /// Any class of the kind `native`.
-    Native,
-    /// Any class of the kind `det`.
-    Det,
-    /// This class and no other.
-    #[serde(untagged)]
-    Exact(ClassId),
-}
-
-impl ClassRequest {
-    /// Whether a service that runs `class` may take the job.
-    #[must_use]
-    pub fn accepts(self, class: ClassId) -> bool {
-        match self {
-            Self::Native => class.kind() == Some(ClassKind::Native),
-            Self::Det => class.kind() == Some(ClassKind::Det),
-            Self::Exact(exact) => exact == class,
-        }
-    }
 }
 
 /// What a job starts with: a file of its bundle and the program that runs it.

@@ -48,8 +48,8 @@ pub(crate) struct Arguments {
     /// Stake to hold, in coins; what is missing is deposited
     #[arg(long, value_name = "COINS", default_value = "1", value_parser = coins)]
     stake: Amount,
-    /// Serve these classes only: native, det, or exact class ids; all that the executor offers when not given
-    #[arg(long, value_name = "CLASS", value_parser = super::submit::class)]
+    /// Serve these classes only: native, det, det-soft, or exact class ids; all that the executor offers when not given
+    #[arg(long, value_name = "CLASS")]
     class: Vec<ClassRequest>,
     /// Least price per job, in coins
     #[arg(long, value_name = "COINS", default_value = "0.001", value_parser = coins)]

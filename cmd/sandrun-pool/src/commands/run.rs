@@ -50,9 +50,9 @@ pub(crate) struct Arguments {
     /// The manifest; the directory's own job.json when not given
     #[arg(long, value_name = "FILE")]
     manifest: Option<PathBuf>,
-    /// Execution class: native, det or det-soft; the manifest's when not given
-    #[arg(long, value_name = "CLASS", value_parser = class)]
-    class: Option<Class>,
+    /// Execution class: native, det, det-soft, or an exact class id; the manifest's when not given
+    #[arg(long, value_name = "CLASS")]
+    class: Option<ClassRequest>,
     /// Set an environment variable of the program; more than once for more
     #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
     env: Vec<(String, String)>,
@@ -72,18 +72,6 @@ pub(crate) struct Arguments {
     store: StoreArgs,
 }
 
-/// The name of a class, as it is given.
-fn class(text: &str) -> Result<Class, String> {
-    match text {
-        "native" => Ok(Class::Native),
-        "det" => Ok(Class::Det),
-        "det-soft" => Ok(Class::DetSoft),
-        other => Err(format!(
-            "there is no class `{other}`: choose native, det or det-soft"
-        )),
-    }
-}
-
 fn variable(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
@@ -91,19 +79,37 @@ fn variable(text: &str) -> Result<(String, String), String> {
     }
 }
 
-/// The class that a manifest asks for.
-fn asked(request: ClassRequest) -> anyhow::Result<Class> {
-    let of = |kind| match kind {
-        ClassKind::Native => Class::Native,
-        ClassKind::Det => Class::Det,
-    };
+/// The class by which this program knows what is asked for; an exact id names a machine's own besides.
+fn class(request: ClassRequest) -> anyhow::Result<Class> {
     match request {
         ClassRequest::Native => Ok(Class::Native),
         ClassRequest::Det => Ok(Class::Det),
-        ClassRequest::Exact(id) => id.kind().map(of).ok_or_else(|| {
-            let text = format!("the manifest asks for class {id}, which this version does not know");
-            Failure::new(Status::BadInput, text)
-        }),
+        ClassRequest::DetSoft => Ok(Class::DetSoft),
+        ClassRequest::Exact(id) => match id.kind() {
+            Some(ClassKind::Native) => Ok(Class::Native),
+            Some(ClassKind::Det) if id.is_soft() => Ok(Class::DetSoft),
+            Some(ClassKind::Det) => Ok(Class::Det),
+            None => {
+                let text = format!("class {id} is of a kind that this version does not know");
+                Err(Failure::new(Status::BadInput, text))
+            }
+        },
+    }
+}
+
+/// What the command line asks for, which the manifest has to accept; else what the manifest asks for.
+fn request(
+    given: Option<ClassRequest>,
+    manifest: Option<ClassRequest>,
+    default: ClassRequest,
+) -> anyhow::Result<ClassRequest> {
+    match (given, manifest) {
+        (Some(ClassRequest::Exact(id)), Some(asked)) if !asked.accepts(id) => {
+            let text = format!("the manifest asks for class {asked}, and {id} is another");
+            Err(Failure::new(Status::BadInput, text))
+        }
+        (Some(given), _) => Ok(given),
+        (None, asked) => Ok(asked.unwrap_or(default)),
     }
 }
 
@@ -114,15 +120,21 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
     let prepared = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
     let default = if arguments.verify {
-        Class::Det
+        ClassRequest::Det
     } else {
-        Class::Native
+        ClassRequest::Native
     };
-    let by_manifest = prepared.manifest.class.map(asked).transpose()?;
-    let class = arguments.class.or(by_manifest).unwrap_or(default);
+    let request = request(arguments.class, prepared.manifest.class, default)?;
+    let class = class(request)?;
     let (list, store) = (arguments.environments.list()?, arguments.store.client()?);
-    let environment = environment::obtain(&prepared.manifest, list, store).await?;
-    let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env).with(environment);
+    // what it has begun to fetch goes with it
+    let environment = tokio::select! {
+        obtained = environment::obtain(&prepared.manifest, list, store) => obtained?,
+        () = shutdown() => return Ok(Status::Interrupted),
+    };
+    let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env)
+        .with(environment)
+        .exactly(request);
     let cancel = CancelHandle::new()?;
     let (stop, output) = (cancel.clone(), *output);
     let work = tokio::task::spawn_blocking(move || {

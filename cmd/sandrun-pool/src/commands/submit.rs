@@ -42,8 +42,8 @@ pub(crate) struct Arguments {
     /// ERC-20 that pays, by address or by its symbol in the deployments file; the native coin when not given
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Execution class: native, det, or an exact class id; the manifest's when not given, else det
-    #[arg(long, value_name = "CLASS", value_parser = class)]
+    /// Execution class: native, det, det-soft, or an exact class id; the manifest's when not given, else det
+    #[arg(long, value_name = "CLASS")]
     class: Option<ClassRequest>,
     /// Consecutive valid answers that a node needs behind it, at most 255
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=255))]
@@ -76,18 +76,6 @@ fn redundancy(text: &str) -> Result<Redundancy, String> {
         .parse()
         .map_err(|_| format!("`{text}` is not a number: choose 1, 2, 3 or 5"))?;
     Redundancy::try_from(replicas).map_err(|error| error.to_string())
-}
-
-/// Reads a class: a kind, or an exact id.
-pub(super) fn class(text: &str) -> Result<ClassRequest, String> {
-    match text {
-        "native" => Ok(ClassRequest::Native),
-        "det" => Ok(ClassRequest::Det),
-        exact => exact
-            .parse()
-            .map(ClassRequest::Exact)
-            .map_err(|error| format!("{error}, or `native` or `det`")),
-    }
 }
 
 /// Posts the job; waits for its end unless detached.

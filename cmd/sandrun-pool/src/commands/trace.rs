@@ -1,5 +1,6 @@
 //! `trace`: what happened in a run, event by event, and the first event in which two runs differ.
 
+mod checked;
 mod diff;
 mod later;
 mod place;
@@ -49,16 +50,20 @@ enum Action {
     Show(show::Arguments),
     /// Find the first event in which two traces differ
     #[command(after_help = format!("{PLACES}\n\n\
-        It is found by bisection over the roots in the traces' files: of a trace at an executor only a few roots and one \
-        block of 256 events are fetched, however long it is. What only one of them has in that block is listed too, so \
+        A file is read whole first, and has to have the root that it states, and that of --left-root or --right-root. The \
+        difference is found by bisection over the roots in the traces: of a trace at an executor only a few of them and one \
+        block of 256 events are fetched, however long it is, and its root has to be that of its receipt; with \
+        --left-root or --right-root all of it is fetched and checked. What only one of them has in that block is listed too, so \
         that runs of two programs can be compared.\n\n\
         Exit codes, as diff(1) has them:\n  \
         0  the traces are the same\n  \
         1  they differ\n  \
-        2  trouble: bad arguments, a file that is no trace, an executor that cannot be reached\n\n\
+        2  trouble: bad arguments, a trace that was cut off or altered or has another root than it should, an executor \
+        that cannot be reached\n\n\
         Examples:\n  \
         sandrun-pool trace diff one.trace two.trace\n  \
         sandrun-pool trace diff one.trace http://127.0.0.1:8443/job-0123456789abcdef0123456789abcdef\n  \
+        sandrun-pool trace diff one.trace two.trace --left-root one.receipt.json\n  \
         sandrun-pool trace diff --json one.trace two.trace"))]
     Diff(diff::Arguments),
 }

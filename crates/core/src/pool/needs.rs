@@ -86,6 +86,51 @@ impl Offer {
     }
 }
 
+impl Offer {
+    /// What the node lacks for a job with these needs, in words for people; nothing where [`Self::meets`] holds.
+    pub fn lacks(&self, needs: &Needs) -> Vec<String> {
+        if self.meets(needs) {
+            return Vec::new();
+        }
+        let (capabilities, features) = match self {
+            Self::Unannounced => return vec!["a node that says what it can do".to_owned()],
+            Self::Announced {
+                capabilities,
+                features,
+            } => (capabilities, features),
+        };
+        let hardware = capabilities.satisfies(&needs.hardware).err();
+        let interpreter = needs.interpreter.filter(|wanted| !has(capabilities, *wanted));
+        let region = needs
+            .region
+            .as_ref()
+            .filter(|wanted| capabilities.region.as_ref() != Some(*wanted));
+        let labels = needs
+            .labels
+            .iter()
+            .filter(|(key, value)| capabilities.labels.get(*key) != Some(*value));
+        let features = needs
+            .features
+            .difference(features)
+            .map(|feature| match feature.split_once(':') {
+                Some((kind, name)) => format!("{kind} {name}"),
+                None => feature.clone(),
+            });
+        let hardware = hardware
+            .into_iter()
+            .map(|lack| format!("other hardware ({lack})"));
+        let interpreter = interpreter.into_iter().map(|it| format!("the interpreter {it}"));
+        let region = region.into_iter().map(|it| format!("the region {it}"));
+        let labels = labels.map(|(key, value)| format!("the label {key}={value}"));
+        hardware
+            .chain(interpreter)
+            .chain(region)
+            .chain(labels)
+            .chain(features)
+            .collect()
+    }
+}
+
 fn has(capabilities: &Capabilities, wanted: Interpreter) -> bool {
     wanted == Interpreter::Itself
         || capabilities
@@ -145,6 +190,7 @@ mod tests {
         ];
         for (needs, met) in cases {
             assert_eq!(offer().meets(&needs), met, "{needs:?}");
+            assert_eq!(offer().lacks(&needs).is_empty(), met, "{needs:?}");
         }
     }
 
@@ -154,5 +200,18 @@ mod tests {
         assert!(!Offer::Unannounced.meets(&needs(|it| it.hardware.memory_mib = 1)));
         assert!(!Offer::Unannounced.meets(&needs(|it| it.region = Some("eu".into()))));
         assert!(!Offer::Unannounced.meets(&needs(|it| it.features = BTreeSet::from(["bundle".into()]))));
+    }
+
+    #[test]
+    fn what_is_lacking_is_said() {
+        let needs = needs(|it| {
+            it.interpreter = Some(Interpreter::Node);
+            it.features = ["class:det-soft", "environments"].map(str::to_owned).into();
+        });
+        assert_eq!(
+            offer().lacks(&needs),
+            ["the interpreter node", "class det-soft", "environments"]
+        );
+        assert_eq!(Offer::Unannounced.lacks(&needs).len(), 1);
     }
 }

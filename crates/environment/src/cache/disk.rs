@@ -3,7 +3,7 @@
 //! ```text
 //! DIR/images/<cid>/…   whole images
 //! DIR/used/<cid>       an empty file: its time says when the image was last used
-//! DIR/incoming/        images that come or go; emptied at every start
+//! DIR/incoming/<n>/…   images that come or go; emptied at every start
 //! ```
 //!
 //! An image comes and goes by one rename, so that whatever lies in `images` was whole when it came.
@@ -11,6 +11,8 @@
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
 
 use sandrun_content::ContentId;
@@ -24,6 +26,31 @@ const BLOCK: u64 = 4096;
 #[derive(Debug, Clone)]
 pub(super) struct Disk {
     dir: PathBuf,
+    /// Numbers of what comes or goes: no two of them are in each other's way.
+    next: Arc<AtomicU64>,
+}
+
+/// A place for an image that comes or goes, removed with what is in it when it is dropped.
+#[derive(Debug)]
+pub(super) struct Scratch {
+    path: PathBuf,
+}
+
+impl Scratch {
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What an image that was put together here takes.
+    pub(super) fn size(&self) -> Result<u64, CacheError> {
+        size(&self.path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        remove(&self.path);
+    }
 }
 
 /// An image that was found.
@@ -37,7 +64,10 @@ pub(super) struct Found {
 impl Disk {
     /// Makes the folders and removes what an interrupted process left.
     pub(super) fn open(dir: &Path) -> Result<Self, CacheError> {
-        let disk = Self { dir: dir.to_owned() };
+        let disk = Self {
+            dir: dir.to_owned(),
+            next: Arc::default(),
+        };
         let incoming = disk.incoming();
         match fs::remove_dir_all(&incoming) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -48,6 +78,7 @@ impl Disk {
         for folder in [&incoming, &disk.images(), &disk.used()] {
             fs::create_dir_all(folder).map_err(failed("make", folder))?;
         }
+        disk.forget_gone()?;
         Ok(disk)
     }
 
@@ -67,9 +98,24 @@ impl Disk {
         self.images().join(id.to_string())
     }
 
-    /// Where an image is put together.
-    pub(super) fn coming(&self, id: ContentId) -> PathBuf {
-        self.incoming().join(id.to_string())
+    /// A new place, where nothing is yet.
+    pub(super) fn scratch(&self) -> Scratch {
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        Scratch {
+            path: self.incoming().join(number.to_string()),
+        }
+    }
+
+    /// Forgets when images were used that are not here.
+    fn forget_gone(&self) -> Result<(), CacheError> {
+        let used = self.used();
+        for entry in fs::read_dir(&used).map_err(failed("read", &used))? {
+            let entry = entry.map_err(failed("read", &used))?;
+            if !self.images().join(entry.file_name()).exists() {
+                fs::remove_file(entry.path()).map_err(failed("remove", &entry.path()))?;
+            }
+        }
+        Ok(())
     }
 
     /// All images; what has no content id for a name is none.
@@ -91,32 +137,26 @@ impl Disk {
         Ok(all)
     }
 
-    /// What an image that was put together takes.
-    pub(super) fn coming_size(&self, id: ContentId) -> Result<u64, CacheError> {
-        size(&self.coming(id))
-    }
-
     /// Lets an image that was put together be one.
-    pub(super) fn arrive(&self, id: ContentId) -> Result<(), CacheError> {
-        let coming = self.coming(id);
+    pub(super) fn arrive(&self, id: ContentId, scratch: Scratch) -> Result<(), CacheError> {
         self.touch(id)?;
-        fs::rename(&coming, self.image(id)).map_err(failed("keep", &coming))
+        fs::rename(scratch.path(), self.image(id)).map_err(failed("keep", scratch.path()))
     }
 
-    /// Removes what was put together and is not wanted.
-    pub(super) fn discard(&self, id: ContentId) {
-        remove(&self.coming(id));
-    }
-
-    /// Takes an image away: nobody finds it from here on. The rest is for [`Self::discard`].
-    pub(super) fn leave(&self, id: ContentId) -> Result<(), CacheError> {
-        let image = self.image(id);
-        remove(&self.coming(id));
-        fs::rename(&image, self.coming(id)).map_err(failed("remove", &image))?;
+    /// Takes an image away: nobody finds it from here on. It goes when the place is dropped.
+    pub(super) fn leave(&self, id: ContentId) -> Result<Scratch, CacheError> {
+        let (image, scratch) = (self.image(id), self.scratch());
+        match fs::rename(&image, scratch.path()) {
+            // somebody else took it
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(failed("remove", &image)(error));
+            }
+            Ok(()) | Err(_) => {}
+        }
         let used = self.used().join(id.to_string());
         match fs::remove_file(&used) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(failed("remove", &used)(error)),
-            Ok(()) | Err(_) => Ok(()),
+            Ok(()) | Err(_) => Ok(scratch),
         }
     }
 

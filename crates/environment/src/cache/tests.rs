@@ -5,12 +5,14 @@ use async_trait::async_trait;
 use sandrun_content::{Block, BlockStream, Cid, EmbeddedConfig, EmbeddedStore, StoreHealth, pack_directory};
 
 use super::*;
+use crate::image::IMAGE_LIMITS;
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Ground {
     folder: tempfile::TempDir,
     store: EmbeddedStore,
+    dynamic: Arc<dyn ContentStore>,
 }
 
 impl Ground {
@@ -19,7 +21,12 @@ impl Ground {
         let store = EmbeddedStore::open(EmbeddedConfig::new(folder.path().join("store")))
             .await
             .unwrap();
-        Self { folder, store }
+        let dynamic = Arc::new(store.clone());
+        Self {
+            folder,
+            store,
+            dynamic,
+        }
     }
 
     /// Stores an image with one file of so many bytes.
@@ -43,7 +50,17 @@ impl Ground {
     }
 
     async fn get(&self, cache: &Cache, id: ContentId) -> Result<Lease, CacheError> {
-        cache.obtain(Some(&self.store), id, PATIENCE).await
+        cache.obtain(Some(&self.dynamic), id, PATIENCE).await
+    }
+}
+
+impl Counting {
+    fn new(ground: &Ground, most: usize) -> Arc<Self> {
+        Arc::new(Self {
+            inner: ground.store.clone(),
+            reads: AtomicUsize::new(0),
+            most,
+        })
     }
 }
 
@@ -90,15 +107,12 @@ impl ContentStore for Counting {
 async fn an_image_is_fetched_once_however_many_ask() {
     let ground = Ground::new().await;
     let id = ground.image("a", 10).await;
-    let store = Counting {
-        inner: ground.store.clone(),
-        reads: AtomicUsize::new(0),
-        most: usize::MAX,
-    };
+    let store = Counting::new(&ground, usize::MAX);
+    let dynamic: Arc<dyn ContentStore> = store.clone();
     let cache = ground.cache(1 << 20);
     let (one, two) = tokio::join!(
-        cache.obtain(Some(&store), id, PATIENCE),
-        cache.obtain(Some(&store), id, PATIENCE)
+        cache.obtain(Some(&dynamic), id, PATIENCE),
+        cache.obtain(Some(&dynamic), id, PATIENCE)
     );
     let reads = store.reads.load(Ordering::Relaxed);
     let three = cache.obtain(None, id, PATIENCE).await.unwrap();
@@ -142,11 +156,7 @@ async fn a_process_that_dies_in_the_middle_leaves_nothing_that_is_taken_for_whol
     let ground = Ground::new().await;
     let id = ground.image("a", 1_000_000).await;
     // the future is dropped in the middle of the fetch, and its remains are kept as a killed process would leave them
-    let store = Counting {
-        inner: ground.store.clone(),
-        reads: AtomicUsize::new(0),
-        most: 4,
-    };
+    let store: Arc<dyn ContentStore> = Counting::new(&ground, 4);
     let cache = ground.cache(1 << 24);
     let late = cache.obtain(Some(&store), id, Duration::from_millis(1)).await;
     assert!(matches!(late, Err(CacheError::Late { .. })), "{late:?}");
@@ -188,4 +198,100 @@ async fn what_the_store_lacks_or_has_wrong_is_said() {
     let missing = ground.get(&cache, id).await;
     assert!(matches!(missing, Err(CacheError::Fetch { .. })), "{missing:?}");
     assert_eq!(fs::read_dir(ground.dir().join("incoming")).unwrap().count(), 0);
+}
+
+/// What lies in one of the cache's folders.
+fn names(ground: &Ground, folder: &str) -> usize {
+    fs::read_dir(ground.dir().join(folder)).unwrap().count()
+}
+
+#[tokio::test]
+async fn a_fetch_that_hangs_holds_up_no_other() {
+    let ground = Ground::new().await;
+    let (slow, quick) = (ground.image("slow", 10).await, ground.image("quick", 10).await);
+    let cache = ground.cache(1 << 20);
+    let hanging: Arc<dyn ContentStore> = Counting::new(&ground, 0);
+    let waits = cache.obtain(Some(&hanging), slow, PATIENCE);
+    tokio::select! {
+        biased;
+        never = waits => panic!("{never:?}"),
+        got = ground.get(&cache, quick) => drop(got.unwrap()),
+    }
+    // at hand by now: nobody's turn matters
+    drop(cache.obtain(None, quick, PATIENCE).await.unwrap());
+}
+
+#[tokio::test]
+async fn who_stops_waiting_leaves_nothing_in_the_way() {
+    let ground = Ground::new().await;
+    let id = ground.image("a", 300_000).await;
+    let cache = ground.cache(1 << 20);
+    for polls in 0..40 {
+        let mut asked = Box::pin(ground.get(&cache, id));
+        for _ in 0..polls {
+            tokio::select! {
+                biased;
+                got = &mut asked => { drop(got.unwrap()); break },
+                () = tokio::task::yield_now() => {}
+            }
+        }
+        drop(asked);
+        // corrupt on the disk, or whole, or on its way: whoever asks next gets it
+        let lease = ground.get(&cache, id).await.unwrap();
+        let at = cache.images_dir().join(lease.id().to_string());
+        assert_eq!(fs::read(at.join("lib/name")).unwrap(), b"a");
+        drop(lease);
+        assert_eq!((names(&ground, "images"), names(&ground, "used")), (1, 1));
+    }
+    assert_eq!(names(&ground, "incoming"), 0);
+    assert!(cache.inner.lock().values().all(|image| image.users() == 0));
+}
+
+#[tokio::test]
+async fn an_image_that_can_never_fit_is_refused_before_it_fills_the_disk() {
+    let ground = Ground::new().await;
+    let id = ground.image("a", 900_000).await;
+    let cache = ground.cache(100_000);
+    let held = ground.image("b", 10).await;
+    let held = ground.get(&cache, held).await.unwrap();
+    let large = ground.get(&cache, id).await;
+    assert!(
+        matches!(large, Err(CacheError::TooLarge { cap: 100_000, .. })),
+        "{large:?}"
+    );
+    // one whose files fit and whose blocks on the disk do not
+    let close = ground.image("c", 99_000).await;
+    let large = ground.get(&cache, close).await;
+    assert!(matches!(large, Err(CacheError::TooLarge { .. })), "{large:?}");
+    assert_eq!((names(&ground, "incoming"), names(&ground, "images")), (0, 1));
+    drop(held);
+}
+
+#[tokio::test]
+async fn images_that_come_at_once_take_no_more_than_they_may() {
+    let ground = Ground::new().await;
+    let mut ids = Vec::new();
+    for name in ["a", "b", "c", "d", "e", "f"] {
+        ids.push(ground.image(name, 100_000).await);
+    }
+    let cache = ground.cache(250_000);
+    let all = ids.iter().map(|id| ground.get(&cache, *id));
+    let got = futures::future::join_all(all).await;
+    // all wanted to keep theirs: two fit
+    let (leases, refused): (Vec<_>, Vec<_>) = got.into_iter().partition(Result::is_ok);
+    assert_eq!((leases.len(), refused.len()), (2, 4));
+    assert!(
+        refused
+            .iter()
+            .all(|it| matches!(it, Err(CacheError::Full { .. })))
+    );
+    assert_eq!(names(&ground, "images"), 2);
+    for lease in leases.into_iter().flatten() {
+        assert!(cache.images_dir().join(lease.id().to_string()).is_dir());
+    }
+    for id in ids {
+        drop(ground.get(&cache, id).await.unwrap());
+        assert!(cache.held().iter().map(|(_, bytes)| bytes).sum::<u64>() <= 250_000);
+    }
+    assert_eq!((names(&ground, "images"), names(&ground, "used")), (2, 2));
 }

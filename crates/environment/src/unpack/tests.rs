@@ -198,3 +198,145 @@ fn what_is_no_archive_is_said_to_be_none() {
         "{package:?}"
     );
 }
+
+impl Ground {
+    /// An npm package of these bytes.
+    fn raw(
+        &self,
+        write: impl FnOnce(&mut tar::Builder<GzEncoder<std::fs::File>>),
+    ) -> Result<(), UnpackError> {
+        let file = std::fs::File::create(self.archive()).unwrap();
+        let mut archive = tar::Builder::new(GzEncoder::new(file, Compression::fast()));
+        write(&mut archive);
+        archive.into_inner().unwrap().finish().unwrap();
+        unpack_tarball(
+            &self.archive(),
+            "lib/node_modules/a",
+            &mut ImageWriter::new(&self.image()),
+        )
+    }
+}
+
+fn header(name: &str, kind: tar::EntryType, size: u64) -> tar::Header {
+    let mut header = tar::Header::new_gnu();
+    header.as_old_mut().name[..name.len()].copy_from_slice(name.as_bytes());
+    header.set_entry_type(kind);
+    header.set_mode(0o644);
+    header.set_size(size);
+    header.set_cksum();
+    header
+}
+
+#[test]
+fn long_names_and_attributes_are_read_and_bounded() {
+    let long = format!("package/{}/x.js", "d".repeat(150));
+    let ground = Ground::new();
+    ground
+        .raw(|archive| {
+            let mut plain = header("", tar::EntryType::Regular, 4);
+            archive.append_data(&mut plain, &long, &b"text"[..]).unwrap();
+            archive
+                .append_pax_extensions([("path", b"package/by-pax.js".as_slice())])
+                .unwrap();
+            archive
+                .append(
+                    &header("package/other.js", tar::EntryType::Regular, 4),
+                    &b"text"[..],
+                )
+                .unwrap();
+        })
+        .unwrap();
+    let names: Vec<String> = ground.files().into_keys().collect();
+    let long = format!("lib/node_modules/a/{}/x.js", "d".repeat(150));
+    assert_eq!(names, ["lib/node_modules/a/by-pax.js".to_owned(), long]);
+    for kind in [
+        tar::EntryType::GNULongName,
+        tar::EntryType::GNULongLink,
+        tar::EntryType::XHeader,
+    ] {
+        let ground = Ground::new();
+        let size = 64 << 20;
+        let refused = ground.raw(|archive| {
+            let zeros = std::io::Read::take(std::io::repeat(b'a'), size);
+            archive
+                .append(&header("././@LongLink", kind, size), zeros)
+                .unwrap();
+            archive
+                .append(&header("package/a", tar::EntryType::Regular, 4), &b"text"[..])
+                .unwrap();
+        });
+        let words = refused.unwrap_err().to_string();
+        assert!(words.contains("headers of more than"), "{kind:?}: {words}");
+        assert!(ground.files().is_empty());
+    }
+}
+
+#[test]
+fn odd_entries_of_a_package_are_refused() {
+    let sparse = Ground::new().raw(|archive| {
+        archive
+            .append_pax_extensions([("GNU.sparse.realsize", b"1099511627776".as_slice())])
+            .unwrap();
+        archive
+            .append(&header("package/a", tar::EntryType::Regular, 4), &b"text"[..])
+            .unwrap();
+    });
+    assert!(
+        matches!(sparse, Err(UnpackError::Image(ImageError::Special(_)))),
+        "{sparse:?}"
+    );
+    let sparse = Ground::new().tarball(&[("package/a", tar::EntryType::GNUSparse)]);
+    assert!(sparse.is_err(), "{sparse:?}");
+    for name in ["/etc/passwd", "../package/a", "package/../a"] {
+        let refused = Ground::new().tarball(&[(name, tar::EntryType::Regular)]);
+        assert!(
+            matches!(refused, Err(UnpackError::Image(ImageError::Name(_)))),
+            "{name}: {refused:?}"
+        );
+    }
+    let huge = Ground::new().raw(|archive| {
+        archive
+            .append(
+                &header("package/a", tar::EntryType::Regular, 1 << 40),
+                &b"text"[..],
+            )
+            .unwrap();
+    });
+    assert!(
+        matches!(huge, Err(UnpackError::Image(ImageError::Limit { .. }))),
+        "{huge:?}"
+    );
+    let cut = Ground::new().raw(|archive| {
+        archive
+            .append(
+                &header("package/a", tar::EntryType::Regular, 1 << 20),
+                &b"text"[..],
+            )
+            .unwrap();
+    });
+    assert!(
+        matches!(cut, Err(UnpackError::Image(ImageError::Source { .. }))),
+        "{cut:?}"
+    );
+}
+
+#[test]
+fn a_wheel_that_says_it_is_huge_is_refused_before_it_is_written() {
+    let ground = Ground::new();
+    ground.wheel(&[("a.py", 0o644, "x")]).unwrap();
+    // the size before compression, in the central directory and beside the file, says 2 GiB
+    let mut bytes = std::fs::read(ground.archive()).unwrap();
+    for (magic, at) in [(*b"PK\x01\x02", 24), (*b"PK\x03\x04", 22)] {
+        let start = bytes.windows(4).position(|it| it == magic).unwrap() + at;
+        bytes[start..start + 4].copy_from_slice(&0x8000_0000_u32.to_le_bytes());
+    }
+    std::fs::write(ground.archive(), bytes).unwrap();
+    let ground_of_image = Ground::new();
+    let mut image = ImageWriter::new(&ground_of_image.image());
+    let refused = unpack_wheel(&ground.archive(), "lib", &mut image);
+    assert!(
+        matches!(refused, Err(UnpackError::Image(ImageError::Limit { .. }))),
+        "{refused:?}"
+    );
+    assert!(ground_of_image.files().is_empty());
+}

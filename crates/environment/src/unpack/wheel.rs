@@ -45,7 +45,8 @@ pub(crate) fn unpack_wheel(wheel: &Path, site: &str, image: &mut ImageWriter) ->
         // absolute names and those that leave, before anything is put in front of them
         BundlePath::parse(&name).map_err(ImageError::from)?;
         let Some(place) = place(&name, site) else { continue };
-        image.add(&place, mode & 0o111 != 0, &mut entry)?;
+        let size = entry.size();
+        image.add_sized(&place, mode & 0o111 != 0, size, &mut entry)?;
     }
     Ok(())
 }

@@ -149,6 +149,9 @@ impl ApiError {
             .map(|source| format!(": {source}"))
             .unwrap_or_default();
         let message = format!("{what}{error}{cause}");
+        if let ObtainError::Cache(CacheError::TooLarge { .. }) = error {
+            return Self::new(StatusCode::PAYLOAD_TOO_LARGE, message);
+        }
         if error.is_transient() {
             Self {
                 retry_after: Some(FULL_DISK_WAIT),

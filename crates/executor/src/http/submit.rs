@@ -11,7 +11,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, FromRequest as _, Multipart, Query, Request, State};
 use axum::http::HeaderMap;
 
-use sandrun_types::ClassRequest;
+use sandrun_types::{ClassRequest, NoClass};
 use serde::Deserialize;
 
 use super::{ApiError, App, Shared, environments, follow};
@@ -39,13 +39,11 @@ pub(super) struct Wishes {
 
 impl Wishes {
     fn class(&self) -> Result<Option<ClassRequest>, ApiError> {
-        let bad = || ApiError::bad_request("`class` has to be native, det, or 64 hexadecimal digits");
-        match self.class.as_deref() {
-            None => Ok(None),
-            Some("native") => Ok(Some(ClassRequest::Native)),
-            Some("det") => Ok(Some(ClassRequest::Det)),
-            Some(id) => Ok(Some(ClassRequest::Exact(id.parse().map_err(|_| bad())?))),
-        }
+        let bad = |error: NoClass| ApiError::bad_request(format!("`class`: {error}"));
+        self.class
+            .as_deref()
+            .map(|text| text.parse().map_err(bad))
+            .transpose()
     }
 }
 

@@ -79,17 +79,40 @@ impl Node {
         {
             return Ok(known);
         }
+        self.tell_offer().await
+    }
+
+    /// Registers, under the id that the broker has for this endpoint, with what is known of the executor.
+    async fn tell_offer(&self) -> Result<NodeId, BrokerError> {
+        let features = self.state().executor.as_ref().map(ExecutorFacts::features);
+        let offer = self.offer.with(features.as_ref());
         let registration = Registration {
             endpoint: &self.endpoint,
             capabilities: &self.offer.plain,
             protocol: 2,
             slots: self.config.max_concurrent_jobs,
-            offer: &self.offer.full,
+            offer: &offer,
         };
         let node_id = self.broker.register(&registration).await?;
         info!(node = %node_id, endpoint = self.endpoint, "registered with the broker");
-        self.state().node_id = Some(node_id.clone());
+        let mut state = self.state();
+        state.node_id = Some(node_id.clone());
+        state.told = features;
         Ok(node_id)
+    }
+
+    /// Tells the broker anew what this node offers, where that has changed since it registered: another executor may
+    /// answer at its address by now.
+    async fn tell_changes(&self) {
+        let _one = self.registering.lock().await;
+        let has_changed = {
+            let state = self.state();
+            let features = state.executor.as_ref().map(ExecutorFacts::features);
+            state.node_id.is_some() && features.is_some() && features != state.told
+        };
+        if has_changed && let Err(error) = self.tell_offer().await {
+            warn!(%error, "the broker is not told yet what the executor can do now");
+        }
     }
 
     /// Asks the executor who it is.
@@ -99,8 +122,11 @@ impl Node {
             status: 200,
             words: "it names no execution class; it is of an older version".to_owned(),
         })?;
+        // an executor of old has none
+        let environments = self.executor.environments().await.is_ok_and(|it| it.fetches);
         let facts = ExecutorFacts {
             worker_id: health.worker_id,
+            environments,
             classes: health
                 .classes
                 .values()
@@ -113,6 +139,7 @@ impl Node {
             .map_or("anonymous".to_owned(), |id| id.to_string());
         info!(worker, %class, layers = health.isolation.join(" "), "executor");
         self.state().executor = Some(facts);
+        self.tell_changes().await;
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! What a node tells a broker about itself. Pure: from what was found and what its operator states to what is sent.
 
+use std::collections::BTreeSet;
+
 use sandrun_types::{Capabilities, Gpu, InstalledInterpreter, Interpreter};
 use serde_json::{Value, json};
 
@@ -15,6 +17,17 @@ pub(crate) struct Offer {
     pub(crate) plain: Value,
     /// Our capabilities, with `features`.
     pub(crate) full: Value,
+}
+
+impl Offer {
+    /// The full form, with what the executor can do besides.
+    pub(crate) fn with(&self, features: Option<&BTreeSet<String>>) -> Value {
+        let mut full = self.full.clone();
+        if let Some(Value::Array(all)) = full.get_mut("features") {
+            all.extend(features.into_iter().flatten().map(|it| json!(it)));
+        }
+        full
+    }
 }
 
 /// What the operator states wins over what was found.
@@ -129,6 +142,12 @@ mod tests {
         );
         assert_eq!(offer.full["features"], json!(["bundle", "logs", "outputs"]));
         assert_eq!(offer.full["region"], "eu");
+        let features = BTreeSet::from(["class:det".to_owned()]);
+        assert_eq!(
+            offer.with(Some(&features))["features"],
+            json!(["bundle", "logs", "outputs", "class:det"])
+        );
+        assert_eq!(offer.with(None), offer.full);
         // a broker of ours reads it as capabilities
         let read: Capabilities = serde_json::from_value(offer.full).unwrap();
         assert_eq!(read, found());

@@ -10,8 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use sandrun_executor::wire::JobState;
 use sandrun_executor::{BegunRun, ClientError, FileContent, FollowedRun, SignedReceipt, Submission};
 use sandrun_types::{
-    Attempt, BundlePath, BundlePathError, ClassId, ClassRequest, InputFile, Receipt, RunOutcome, Sha256Hex,
-    output_root,
+    Attempt, BundlePath, BundlePathError, ClassId, ClassKind, ClassRequest, InputFile, Receipt, RunOutcome,
+    Sha256Hex, output_root,
 };
 use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
@@ -349,7 +349,9 @@ impl<'a> Run<'a> {
         }
         let has_outputs = match receipt.outcome {
             RunOutcome::Exited | RunOutcome::Signalled => true,
-            RunOutcome::Timeout | RunOutcome::Memory | RunOutcome::OutputLimit | RunOutcome::Budget => false,
+            // virtual time and events are the same everywhere
+            RunOutcome::Budget => class.kind() == Some(ClassKind::Det),
+            RunOutcome::Timeout | RunOutcome::Memory | RunOutcome::OutputLimit => false,
             RunOutcome::Refused | RunOutcome::Internal => return Err(Trouble::NotRun(receipt.explanation)),
         };
         let mut outputs = Vec::new();

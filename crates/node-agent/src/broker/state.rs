@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use sandrun_types::{ClassId, WorkerId};
+use sandrun_types::{ClassId, WorkerId, node_features};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -17,6 +17,15 @@ pub(crate) struct ExecutorFacts {
     pub(crate) worker_id: Option<WorkerId>,
     /// The classes that jobs run under, as they ask for one.
     pub(crate) classes: Vec<ClassId>,
+    /// Whether it fetches the environments that jobs name.
+    pub(crate) environments: bool,
+}
+
+impl ExecutorFacts {
+    /// What a broker is told of it.
+    pub(crate) fn features(&self) -> BTreeSet<String> {
+        node_features(self.classes.iter().copied(), self.environments)
+    }
 }
 
 /// See the module.
@@ -28,6 +37,8 @@ pub(crate) struct State {
     pub(crate) draining: bool,
     /// `None` until it has answered, and after it has failed.
     pub(crate) executor: Option<ExecutorFacts>,
+    /// What the broker was told of the executor.
+    pub(crate) told: Option<BTreeSet<String>>,
     /// Jobs under way, and how each is told to stop.
     running: BTreeMap<Held, CancellationToken>,
     /// Attempts whose answers the broker could not be told yet.
@@ -55,6 +66,7 @@ impl State {
             protocol: Protocol::Plain,
             draining: false,
             executor: None,
+            told: None,
             running: BTreeMap::new(),
             undelivered: BTreeSet::new(),
             given_up: BTreeSet::new(),

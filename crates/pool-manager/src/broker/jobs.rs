@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use sandrun_store::queue::{Answer, JobFilter, JobRow};
+use sandrun_store::queue::{Answer, JobFilter, JobRow, JobWord};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -12,6 +12,7 @@ use super::error::ApiError;
 use super::found::{find, number, parse_word, request, result, word};
 use super::http::{App, Shared};
 use super::time::text;
+use super::waits;
 
 /// Most jobs of one page.
 const MAX_LIMIT: u32 = 1_000;
@@ -68,6 +69,10 @@ pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Resul
     let row = find(&app, &id).await?;
     let answer = result(&app, &row).await?;
     let mut view = fields(&app, &row);
+    if row.state.word == JobWord::Pending && row.state.reason.is_none() {
+        let reason = waits::reason(&row.state.snapshot, &app.queue.nodes().await?);
+        view.insert("reason".to_owned(), json!(reason));
+    }
     let outputs = answer
         .as_ref()
         .map(|it| it.outputs.as_slice())

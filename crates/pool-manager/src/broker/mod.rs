@@ -27,6 +27,7 @@ mod service;
 mod submission;
 mod submit;
 mod time;
+mod waits;
 mod work;
 
 pub(crate) use body::At;

@@ -311,6 +311,7 @@ impl JobFields {
         let has_manifest = self.manifest.is_some();
         let manifest = self.merged(timeout)?;
         needs.features.extend(["bundle".to_owned(), "outputs".to_owned()]);
+        needs.features.extend(manifest.features());
         if let Some(memory) = manifest.memory_mb {
             needs.hardware.memory_mib = needs.hardware.memory_mib.max(memory);
         }

@@ -106,7 +106,7 @@ impl Trip {
         let request: StoredRequest = serde_json::from_slice(&self.assignment.request)
             .map_err(|error| Trouble::Refused(format!("the stored request is not readable: {error}")))?;
         let bundle = bundle(&self.fleet.app, &request).await?;
-        let job_hash = bundle.job_hash;
+        let (job_hash, manifest) = (bundle.job_hash, bundle.manifest.clone());
         let is_known = self.assignment.run.is_some();
         if !is_known {
             let app = &self.fleet.app;
@@ -124,7 +124,7 @@ impl Trip {
                 self.gather(&run, status).await?
             }
         };
-        self.fetch(&run, ended, job_hash).await
+        self.fetch(&run, ended, job_hash, manifest.as_ref()).await
     }
 
     /// Sends the job. Under one key an executor runs it once: what another replica has sent before it died is found, and
@@ -271,6 +271,7 @@ impl Trip {
         run: &str,
         ended: Ended,
         job_hash: sandrun_types::Sha256Hex,
+        manifest: Option<&sandrun_types::Manifest>,
     ) -> Result<Completion, Trouble> {
         let Ended {
             status,
@@ -282,6 +283,7 @@ impl Trip {
             worker: self.worker.id,
             run,
             job_hash,
+            manifest,
         };
         let verdict = judge(signed.as_ref(), expected);
         let check = verdict.signature();

@@ -23,6 +23,8 @@ pub(super) struct Bundle {
     pub(super) submission: Submission,
     /// What the receipt has to say.
     pub(super) job_hash: Sha256Hex,
+    /// The manifest, where no archive may hold another.
+    pub(super) manifest: Option<Manifest>,
     /// Holds the long files; goes with the bundle.
     _folder: Option<TempDir>,
 }
@@ -168,8 +170,8 @@ impl Loader<'_> {
     async fn finish(mut self, manifest: Option<String>) -> Result<Bundle, Unsendable> {
         let unpacks = self.files.iter().any(|file| is_archive(file.name.as_str()))
             || manifest.is_none() && self.files.iter().any(|file| file.name.as_str() == "job.json");
-        let job_hash = if unpacks {
-            self.unpacked(manifest.clone()).await?
+        let (job_hash, known) = if unpacks {
+            (self.unpacked(manifest.clone()).await?, None)
         } else {
             let parsed = manifest
                 .as_deref()
@@ -181,7 +183,8 @@ impl Loader<'_> {
                 .iter()
                 .map(|file| (file.name.clone(), file.fact))
                 .collect();
-            job_hash(parsed.unwrap_or_default().digest(), &facts)
+            let known = parsed.unwrap_or_default();
+            (job_hash(known.digest(), &facts), Some(known))
         };
         let mut submission = Submission::new();
         for file in self.files {
@@ -193,6 +196,7 @@ impl Loader<'_> {
         Ok(Bundle {
             submission,
             job_hash,
+            manifest: known,
             _folder: self.folder,
         })
     }

@@ -1,8 +1,8 @@
 //! Whether a worker's answer is believed. Pure.
 
 use sandrun_core::pool::SignatureCheck;
-use sandrun_executor::SignedReceipt;
-use sandrun_types::{Receipt, Sha256Hex, WorkerId};
+use sandrun_executor::{SignedReceipt, is_environment};
+use sandrun_types::{ClassId, ClassRequest, Manifest, Receipt, Sha256Hex, WorkerId};
 
 /// What a receipt has to say.
 #[derive(Debug, Clone, Copy)]
@@ -13,6 +13,8 @@ pub(super) struct Expected<'a> {
     pub(super) run: &'a str,
     /// The commitment to what was sent, by our own computation.
     pub(super) job_hash: Sha256Hex,
+    /// What was sent, where it came without archives.
+    pub(super) manifest: Option<&'a Manifest>,
 }
 
 /// What came of it.
@@ -47,6 +49,25 @@ pub(super) fn judge(receipt: Option<&SignedReceipt>, expected: Expected<'_>) -> 
             "the receipt is about other files or another manifest than were sent ({}, not {})",
             receipt.job_hash, expected.job_hash
         )),
-        Ok(receipt) => Verdict::Believed(Box::new(receipt)),
+        Ok(receipt) => match expected.manifest.and_then(|it| other_way(&receipt, it)) {
+            Some(why) => Verdict::Forged(why),
+            None => Verdict::Believed(Box::new(receipt)),
+        },
     }
+}
+
+/// Why a receipt is of a run in another class or environment than the manifest asks for, if it is.
+fn other_way(receipt: &Receipt, manifest: &Manifest) -> Option<String> {
+    let class = ClassId(receipt.class.0);
+    let wanted = manifest.class.unwrap_or(ClassRequest::Native);
+    if !wanted.accepts(class) {
+        return Some(format!(
+            "the receipt is about a run in class {class}, not in {wanted}"
+        ));
+    }
+    let (asked, ran) = (manifest.environment.as_deref(), receipt.environment.as_str());
+    (!is_environment(asked, ran)).then(|| {
+        let wanted = asked.unwrap_or("none");
+        format!("the receipt is about a run with environment {ran:?}, not with {wanted}")
+    })
 }

@@ -9,9 +9,9 @@ use sandrun_types::{Capabilities, Cpu, Gpu, GpuVendor, InstalledInterpreter, Int
 use serde_json::json;
 use tokio_util::task::TaskTracker;
 
-use super::allowlist::{Allowlist, Place};
+use super::allowlist::Allowlist;
 use super::carry::Carried;
-use super::worker::Worker;
+use super::worker::{Found, Given, Worker};
 use crate::broker::Shared;
 use crate::queue::{Announced, QueueError, Registration};
 
@@ -179,7 +179,7 @@ impl Fleet {
             return;
         }
         let told = match asked {
-            Ok(slots) => self.admit(worker, slots).await,
+            Ok(found) => self.admit(worker, found).await,
             Err(why) => self.dismiss(worker, &why).await,
         };
         if let Err(error) = told {
@@ -188,12 +188,13 @@ impl Fleet {
     }
 
     /// A healthy worker takes jobs.
-    async fn admit(&self, worker: &Arc<Worker>, slots: u32) -> Result<(), QueueError> {
+    async fn admit(&self, worker: &Arc<Worker>, found: Found) -> Result<(), QueueError> {
         let (was_healthy, is_given, wanted, node) = {
             let mut standing = worker.standing();
-            standing.slots = slots;
-            let wanted = if standing.is_retired { 0 } else { slots };
-            let is_given = matches!(&standing.given, Some((slots, place)) if (*slots, place) == (wanted, &standing.place));
+            standing.slots = found.slots;
+            standing.features = found.features;
+            let wanted = if standing.is_retired { 0 } else { found.slots };
+            let is_given = standing.given.as_ref() == Some(&standing.to_give(wanted));
             (
                 standing.health == Some(true),
                 is_given,
@@ -217,18 +218,18 @@ impl Fleet {
     }
 
     async fn register(&self, worker: &Arc<Worker>, slots: u32) -> Result<(), QueueError> {
-        let place = worker.standing().place.clone();
+        let given = worker.standing().to_give(slots);
         let registration = Registration {
             endpoint: worker.key.clone(),
-            offer: anything(&place),
+            offer: anything(&given),
             announced: Announced {
                 protocol: 1,
                 slots: Some(slots),
-                capabilities: json!(place),
+                capabilities: json!(given.place),
             },
         };
         let node = self.app.queue.register(registration).await?;
-        worker.standing().given = Some((slots, place));
+        worker.standing().given = Some(given);
         self.remember(&node, worker);
         Ok(())
     }
@@ -278,9 +279,9 @@ impl Fleet {
     }
 }
 
-/// What a worker offers: region and labels are what the list says; of hardware and programs it says nothing, so the
-/// worker gets whatever is asked for, and refuses what it can't do.
-fn anything(place: &Place) -> Offer {
+/// What a worker offers: region and labels are what the list says, classes and environments what it says itself; of
+/// hardware and programs it says nothing, so it gets whatever is asked for, and refuses what it can't do.
+fn anything(given: &Given) -> Offer {
     let installed = |interpreter| InstalledInterpreter {
         interpreter,
         version: String::new(),
@@ -301,9 +302,13 @@ fn anything(place: &Place) -> Offer {
                 count: 1,
             }],
             interpreters: Interpreter::PROGRAMS.into_iter().map(installed).collect(),
-            region: place.region.clone(),
-            labels: place.labels.clone(),
+            region: given.place.region.clone(),
+            labels: given.place.labels.clone(),
         }),
-        features: ["bundle", "logs", "outputs"].map(str::to_owned).into(),
+        features: ["bundle", "logs", "outputs"]
+            .map(str::to_owned)
+            .into_iter()
+            .chain(given.features.iter().cloned())
+            .collect(),
     }
 }

@@ -1,11 +1,12 @@
 //! One worker of the list: how it stands, and what it says when it is asked.
 
+use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sandrun_executor::{ClientError, ExecutorClient};
 use sandrun_store::queue::UnixMillis;
-use sandrun_types::WorkerId;
+use sandrun_types::{ClassId, WorkerId, node_features};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
@@ -31,10 +32,28 @@ pub(super) struct Standing {
     pub(super) checked: Option<UnixMillis>,
     /// Slots that it was found to have.
     pub(super) slots: u32,
-    /// Slots that the queue knows of, 0 for one that gets nothing new, and what else it was told of the worker.
-    pub(super) given: Option<(u32, Place)>,
+    /// Classes that it was found to run, and environments, in the queue's words.
+    pub(super) features: BTreeSet<String>,
+    /// What the queue was told of the worker.
+    pub(super) given: Option<Given>,
     /// Whether it is on the list no more.
     pub(super) is_retired: bool,
+}
+
+/// What the queue knows of a worker.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Given {
+    /// 0 for one that gets nothing new.
+    pub(super) slots: u32,
+    pub(super) place: Place,
+    pub(super) features: BTreeSet<String>,
+}
+
+/// What a healthy worker says.
+#[derive(Debug)]
+pub(super) struct Found {
+    pub(super) slots: u32,
+    pub(super) features: BTreeSet<String>,
 }
 
 /// One worker.
@@ -50,6 +69,17 @@ pub(super) struct Worker {
     pub(super) hurry: Notify,
     /// It is neither on the list nor has anything to do.
     pub(super) gone: CancellationToken,
+}
+
+impl Standing {
+    /// What the queue has to know of it, with this many slots.
+    pub(super) fn to_give(&self, slots: u32) -> Given {
+        Given {
+            slots,
+            place: self.place.clone(),
+            features: self.features.clone(),
+        }
+    }
 }
 
 impl Worker {
@@ -78,8 +108,8 @@ impl Worker {
         self.standing().health == Some(true)
     }
 
-    /// Asks it whether it is healthy and holds its key; how many slots it has, or what is wrong.
-    pub(super) async fn ask(&self, audience: &str, allow_unproven: bool) -> Result<u32, String> {
+    /// Asks it whether it is healthy and holds its key; what it can do, or what is wrong.
+    pub(super) async fn ask(&self, audience: &str, allow_unproven: bool) -> Result<Found, String> {
         let asked = async {
             if allow_unproven {
                 let health = self.client.health().await?;
@@ -88,9 +118,15 @@ impl Worker {
             let (worker, health) = self.client.prove_health(audience).await?;
             Ok((Some(worker), health))
         };
+        let asked = async {
+            let (worker, health) = asked.await?;
+            // an executor of old has none
+            let environments = self.client.environments().await.is_ok_and(|it| it.fetches);
+            Ok((worker, health, environments))
+        };
         let answer = tokio::time::timeout(PATIENCE, asked).await;
         let answer: Result<_, ClientError> = answer.map_err(|_| "it does not answer in time".to_owned())?;
-        let (worker, health) = answer.map_err(|error| words(&error))?;
+        let (worker, health, environments) = answer.map_err(|error| words(&error))?;
         if worker != Some(self.id) {
             let other = worker.map_or("anonymous".to_owned(), |it| it.to_string());
             return Err(format!("the executor there is {other}, not the one on the list"));
@@ -99,7 +135,11 @@ impl Worker {
             return Err(format!("it says that it is {:?}", health.status));
         }
         let listed = self.standing().listed_slots;
-        Ok(listed.or(health.max_concurrent_jobs).unwrap_or(SLOTS).max(1))
+        let classes = health.classes.values().chain(&health.class);
+        Ok(Found {
+            slots: listed.or(health.max_concurrent_jobs).unwrap_or(SLOTS).max(1),
+            features: node_features(classes.map(|id| ClassId(id.0)), environments),
+        })
     }
 }
 

@@ -469,6 +469,7 @@ impl Memory {
     fn node_views(&self) -> Vec<NodeView> {
         let view = |(number, entry): (NodeNumber, &super::nodes::NodeEntry)| {
             let (status, active) = self.pool.node(number)?;
+            let offer = self.pool.node_snapshot(number)?.spec.offer;
             Some(NodeView {
                 number,
                 id: entry.id.clone(),
@@ -479,6 +480,7 @@ impl Memory {
                 failed: entry.failed,
                 status,
                 active,
+                offer,
             })
         };
         self.nodes.iter().filter_map(view).collect()

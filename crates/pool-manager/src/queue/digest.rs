@@ -3,20 +3,30 @@
 use std::collections::BTreeMap;
 
 use sandrun_store::queue::OutputRef;
-use sandrun_types::{BundlePath, InputFile, OutputRoot, ResultDigest, Sha256Hex};
+use sandrun_types::{BundlePath, InputFile, OutputRoot, Receipt, ResultDigest, Sha256Hex};
 use sha2::{Digest as _, Sha256};
 
 use super::words::Completion;
 
 /// The digest of an answer. Its last bit says whether the program ended with 0, so that nobody has to remember it; the
-/// other 255 are those of a SHA-256 over exit code, both outputs and all files, sorted by name.
+/// other 255 are those of a SHA-256 over the class and the environment that its receipt states, exit code, both outputs
+/// and all files, sorted by name: two that ran in different ones never count as one answer, whatever came out.
 pub(super) fn digest(answer: &Completion) -> ResultDigest {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
         hasher.update((bytes.len() as u64).to_be_bytes());
         hasher.update(bytes);
     };
-    part(b"sandrun-pool-answer-v1");
+    part(b"sandrun-pool-answer-v2");
+    // an executor of old has no receipt, and no class
+    let receipt = answer
+        .receipt
+        .as_deref()
+        .and_then(|bytes| Receipt::parse(bytes).ok());
+    if let Some(receipt) = receipt {
+        part(&receipt.class.0);
+        part(receipt.environment.as_bytes());
+    }
     part(&answer.exit_code.to_be_bytes());
     part(&answer.stdout);
     part(&answer.stderr);
@@ -55,4 +65,56 @@ pub(super) fn output_root(answer: &Completion) -> Option<OutputRoot> {
 /// Whether a digest is of a program that ended with 0.
 pub(super) const fn is_success(digest: ResultDigest) -> bool {
     digest.0[31] & 1 == 1
+}
+
+#[cfg(test)]
+mod tests {
+    use sandrun_core::pool::{JobNumber, SignatureCheck};
+    use serde_json::json;
+
+    use super::*;
+
+    fn answer(class: &str, environment: &str) -> Completion {
+        let hash = "00".repeat(32);
+        let receipt = json!({
+            "class": class.repeat(32), "cpu_time_us": 1, "environment": environment, "explanation": "", "exit_code": 0,
+            "format": sandrun_types::RECEIPT_FORMAT, "interpreter": "python3", "isolation": [], "job_hash": hash,
+            "job_id": "1", "manifest_sha256": hash, "memory_peak_bytes": 1, "outcome": "exited", "output_files": {},
+            "output_root": hash, "status": "completed", "trace_root": hash, "wall_time_ms": 1, "worker_id": null,
+        });
+        let receipt = serde_json::to_vec(&receipt).unwrap();
+        Receipt::parse(&receipt).unwrap();
+        Completion {
+            node: "n".to_owned(),
+            job: JobNumber(1),
+            attempt: None,
+            exit_code: 0,
+            stdout: b"out".to_vec(),
+            stderr: Vec::new(),
+            outputs: Vec::new(),
+            receipt: Some(receipt),
+            signature: None,
+            check: SignatureCheck::Absent,
+            details: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn one_output_of_two_classes_or_environments_is_two_answers() {
+        let old = Completion {
+            receipt: None,
+            ..answer("00", "")
+        };
+        let all = [
+            answer("00", ""),
+            answer("01", ""),
+            answer("00", "a"),
+            answer("01", "a"),
+            old,
+        ];
+        let digests: std::collections::BTreeSet<_> = all.iter().map(|it| digest(it).0).collect();
+        assert_eq!(digests.len(), all.len());
+        assert_eq!(digest(&all[1]), digest(&answer("01", "")));
+        assert!(all.iter().all(|it| is_success(digest(it))));
+    }
 }

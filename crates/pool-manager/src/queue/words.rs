@@ -179,4 +179,6 @@ pub struct NodeView {
     pub status: NodeStatus,
     /// Leases that it has.
     pub active: u32,
+    /// What it offers.
+    pub offer: Offer,
 }

@@ -1,28 +1,19 @@
 //! The ids of the classes with a tracer. Owns what enters them; never runs a program.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sandrun_types::{ClassId, Interpreter, TRACE_VERSION_TRACED};
 use sha2::{Digest as _, Sha256};
 
-use super::{cpu_features, fingerprint};
+use super::cpu_features;
 use crate::events::{MAX_EVENT_BYTES, MAX_EVENTS};
 use crate::supervisor::cpuid_fingerprint;
 use crate::{environment, sys};
 
+/// What the ids of both classes begin with: the kind `det`.
+const KIND: u8 = 1;
 /// Version of the tracer: raised by whatever makes a program see or do something else than before.
 const TRACER_VERSION: u32 = 1;
-/// Libraries that every program runs on: the loader, the C library, its mathematics, and the compilers' own.
-const LIBRARIES: [&str; 5] = [
-    "ld-linux-x86-64.so.2",
-    "libc.so.6",
-    "libm.so.6",
-    "libgcc_s.so.1",
-    "libstdc++.so.6",
-];
-/// Where they lie on one system or another.
-const LIBRARY_DIRS: [&str; 4] = ["/usr/lib/x86_64-linux-gnu", "/lib64", "/usr/lib64", "/usr/lib"];
-
 /// Whether a class shows every program the same processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mask {
@@ -32,12 +23,13 @@ pub(crate) enum Mask {
     Open,
 }
 
-/// Byte 0 is `kind`, the rest of SHA-256 over: the versions of tracer and trace, the budget of events, the architecture,
-/// the processor that programs see, the fixed environment, each interpreter and the libraries below it (size, first and
-/// last 64 KiB), and the float probe. On machines with the same id a program gives the same answer and the same trace.
-pub(crate) fn id(kind: u8, mask: Mask, interpreters: &[(Interpreter, PathBuf)]) -> ClassId {
+/// Byte 0 is the kind, byte 1 says `det` or `det-soft`, the rest is of SHA-256 over: the versions of tracer and trace, the budget of events, the architecture,
+/// the processor that programs see, the fixed environment, where each interpreter lies, all that jobs can see of the
+/// machine's files (`system`), and the float probe. On machines with the same id a program gives the same answer and
+/// the same trace.
+pub(crate) fn id(mask: Mask, interpreters: &[(Interpreter, PathBuf)], system: &[u8; 32]) -> ClassId {
     let mut hasher = Sha256::new();
-    hasher.update(b"sandrun-class-det-v1\0");
+    hasher.update(b"sandrun-class-det-v2\0");
     hasher.update(TRACER_VERSION.to_be_bytes());
     hasher.update(TRACE_VERSION_TRACED.to_be_bytes());
     hasher.update(MAX_EVENTS.to_be_bytes());
@@ -51,25 +43,22 @@ pub(crate) fn id(kind: u8, mask: Mask, interpreters: &[(Interpreter, PathBuf)]) 
         hasher.update(format!("\0{name}={value}"));
     }
     for (interpreter, path) in interpreters {
-        hasher.update(format!("\0{interpreter}\0"));
-        // One that cannot be read is another class than one that can.
-        hasher.update(fingerprint(path).unwrap_or_default());
+        hasher.update(format!("\0{interpreter}={}", path.display()));
     }
-    for name in LIBRARIES {
-        let places = LIBRARY_DIRS.iter().map(|dir| Path::new(dir).join(name));
-        hasher.update(format!("\0{name}\0"));
-        for place in places.filter(|place| place.is_file()).take(1) {
-            hasher.update(fingerprint(&place).unwrap_or_default());
-        }
-    }
+    hasher.update(b"\0");
+    hasher.update(system);
     hasher.update(float_probe());
     let mut id: [u8; 32] = hasher.finalize().into();
-    id[0] = kind;
+    id[0] = KIND;
+    id[1] = match mask {
+        Mask::Masked => 0,
+        Mask::Open => ClassId::SOFT,
+    };
     ClassId(id)
 }
 
 /// What the processor itself answers where the floating-point standard leaves room. The mathematics library needs no
-/// probe of its own: it is among the libraries, and which of its variants runs is up to the processor that it sees.
+/// probe of its own: it is among the system's files, and which of its variants runs is up to the processor that it sees.
 /// (This process sees another one than the jobs do, so that a probe of the library here would tell nothing.)
 fn float_probe() -> [u8; 32] {
     let mut hasher = Sha256::new();
@@ -93,15 +82,22 @@ fn float_probe() -> [u8; 32] {
 
 #[cfg(test)]
 mod tests {
+    use sandrun_types::ClassKind;
+
     use super::*;
 
     #[test]
-    fn an_id_names_kind_processor_and_interpreters() {
+    fn an_id_names_kind_processor_interpreters_and_system() {
         let bash: [(Interpreter, PathBuf); 1] = [(Interpreter::Bash, "/proc/self/exe".into())];
-        let det = id(1, Mask::Masked, &bash);
+        let system = [7; 32];
+        let det = id(Mask::Masked, &bash, &system);
         assert_eq!(det.0[0], 1);
-        assert_eq!(det, id(1, Mask::Masked, &bash));
-        assert_ne!(det, id(1, Mask::Masked, &[]));
-        assert_ne!(det.0[1..], id(2, Mask::Open, &bash).0[1..]);
+        assert_eq!(det, id(Mask::Masked, &bash, &system));
+        assert_ne!(det, id(Mask::Masked, &[], &system));
+        assert_ne!(det, id(Mask::Masked, &bash, &[8; 32]));
+        let soft = id(Mask::Open, &bash, &system);
+        assert_ne!(det.0[2..], soft.0[2..]);
+        assert_eq!((det.kind(), det.is_soft()), (Some(ClassKind::Det), false));
+        assert_eq!((soft.kind(), soft.is_soft()), (Some(ClassKind::Det), true));
     }
 }

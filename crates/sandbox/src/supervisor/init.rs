@@ -67,6 +67,9 @@ fn prepare(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), String> {
         let bound = mount_bind(format!("{IMAGES}/{}", image.cid()), IMAGE);
         step("mount the environment", bound.map_err(Into::into))?;
     }
+    if inside.spec.det.is_some() {
+        step("show the class's part of /usr", inside.machine.usr.apply())?;
+    }
     let flags = MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
     step(
         "mount /proc",

@@ -14,6 +14,7 @@ use super::identity::Identity;
 use super::job::{self, JobFds};
 use super::proc_files::Covers;
 use super::template;
+use super::usr::UsrView;
 use crate::MemoryControl;
 use crate::sys::{self, Forked, Instruction};
 use crate::wire::{Ready, Setup, SetupReply, receive, send};
@@ -27,6 +28,7 @@ pub(super) struct Machine {
     pub(super) identity: Identity,
     pub(super) groups: Groups,
     pub(super) covers: Covers,
+    pub(super) usr: UsrView,
     pub(super) filter: Vec<Instruction>,
     pub(super) traced_filter: Vec<Instruction>,
     pub(super) dirs: Vec<PathBuf>,
@@ -96,7 +98,7 @@ impl Machine {
         let identity = Identity::establish()
             .map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
         let groups = Groups::establish(setup.cgroups).map_err(|error| format!("control groups: {error}"))?;
-        template::build(&setup.dirs, setup.environments.as_deref(), identity)?;
+        let usr = template::build(&setup.dirs, setup.environments.as_deref(), identity)?;
         let covers = Covers::load().map_err(|error| format!("static /proc files: {error}"))?;
         let shared_memory = match groups.memory() {
             MemoryControl::CgroupV1 | MemoryControl::CgroupV2 => SharedMemory::Bounded,
@@ -108,7 +110,12 @@ impl Machine {
             covers,
             filter: filter::program(shared_memory),
             traced_filter: filter::traced(),
-            dirs: setup.dirs,
+            usr,
+            dirs: setup
+                .dirs
+                .into_iter()
+                .filter(|dir| !dir.starts_with("/usr"))
+                .collect(),
         })
     }
 

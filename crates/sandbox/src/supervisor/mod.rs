@@ -17,6 +17,7 @@ mod probe;
 mod proc_files;
 mod stage;
 mod template;
+mod usr;
 mod watch;
 
 pub(crate) use det::cpuid_fingerprint;

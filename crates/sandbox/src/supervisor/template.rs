@@ -17,8 +17,10 @@ use rustix::mount::{
 
 use super::identity::{INSIDE, Identity};
 use super::proc_files;
+use super::usr::{self, UsrView};
 use crate::environment::IMAGE;
 use crate::sys;
+use crate::system::{self, ETC_COPIES, SYSTEM_DIRS};
 
 /// Where the launcher keeps what goes into a job's tree; hidden in each job.
 pub(super) const STORE: &str = "/.sandrun";
@@ -26,28 +28,13 @@ pub(super) const STORE: &str = "/.sandrun";
 pub(super) const LANDLOCK_CANARY: &str = "/.canary";
 /// Where the tree is put together: a directory that every system has.
 const BUILD_AT: &str = "/tmp";
-/// Top-level system directories: symbolic links on merged systems, directories on others.
-const SYSTEM_DIRS: [&str; 7] = ["usr", "bin", "sbin", "lib", "lib32", "lib64", "libx32"];
 /// Device files that a job has.
 const DEVICES: [&str; 5] = ["null", "zero", "full", "random", "urandom"];
-/// Files of the host's `/etc` that programs read and that tell nothing about the host's users.
-const ETC_COPIES: [&str; 9] = [
-    "ld.so.cache",
-    "ld.so.conf",
-    "os-release",
-    "debian_version",
-    "mime.types",
-    "protocols",
-    "services",
-    "ssl/openssl.cnf",
-    "bash.bashrc",
-];
-
 /// Where the images lie; only the one that a job names can be seen in it.
 pub(super) const IMAGES: &str = "/.sandrun/images";
 
 /// Builds the tree and moves this process into it.
-pub(super) fn build(dirs: &[PathBuf], images: Option<&Path>, identity: Identity) -> Result<(), String> {
+pub(super) fn build(dirs: &[PathBuf], images: Option<&Path>, identity: Identity) -> Result<UsrView, String> {
     let step = |what: &str, result: io::Result<()>| result.map_err(|error| format!("{what}: {error}"));
     let masked = proc_files::host_entries().map_err(|error| format!("list /proc: {error}"))?;
     step("make a mount namespace", sys::unshare(libc::CLONE_NEWNS))?;
@@ -69,8 +56,11 @@ pub(super) fn build(dirs: &[PathBuf], images: Option<&Path>, identity: Identity)
         Identity::Privileged { .. } => None,
     };
     let etc = read_etc();
+    let parts =
+        system::parts_of_usr(Path::new("/usr"), dirs).map_err(|error| format!("list /usr: {error}"))?;
     step("mount the root", mount_root())?;
     step("fill the root", fill(&etc, &masked))?;
+    let view = usr::write_store(&at(STORE), &parts).map_err(|error| format!("prepare /usr: {error}"))?;
     for (target, tree) in &trees {
         step(
             &format!("bind {}", target.display()),
@@ -92,7 +82,8 @@ pub(super) fn build(dirs: &[PathBuf], images: Option<&Path>, identity: Identity)
     if let Some(tree) = proc {
         step("bind /proc", attach(&tree, Path::new("/proc")))?;
     }
-    step("enter the root", enter())
+    step("enter the root", enter())?;
+    Ok(view)
 }
 
 fn clone_tree(path: &Path) -> io::Result<OwnedFd> {

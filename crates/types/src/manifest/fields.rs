@@ -207,18 +207,12 @@ fn file(value: &Value) -> Result<Option<BundlePath>, Problem> {
 
 fn class(value: &Value) -> Result<Option<ClassRequest>, Problem> {
     let Some(name) = name(value)? else { return Ok(None) };
-    match name.as_str() {
-        "native" => Ok(Some(ClassRequest::Native)),
-        "det" => Ok(Some(ClassRequest::Det)),
-        exact => exact
-            .parse()
-            .map(|id| Some(ClassRequest::Exact(id)))
-            .map_err(|_| {
-                format!(
-                    "{name:?} is no class; use native, det, or an exact class id of 64 hexadecimal digits"
-                )
-            }),
-    }
+    let request = name.parse().map_err(|_| {
+        format!(
+            "{name:?} is no class; use native, det, det-soft, or an exact class id of 64 hexadecimal digits"
+        )
+    });
+    request.map(Some)
 }
 
 fn interpreter(value: &Value, entrypoint: Option<&BundlePath>) -> Result<Option<Interpreter>, Problem> {

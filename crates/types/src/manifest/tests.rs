@@ -168,7 +168,7 @@ prop_compose! {
         env in prop::collection::btree_map("[A-Z_][A-Z0-9_]{0,6}", "[^\0]{0,8}", 0..4),
         entrypoint in prop::option::of("[a-z]{1,5}(/[a-zü .]{1,5}x){0,2}\\.(py|js|sh|bin)"),
         class in prop::option::of(prop_oneof![
-            Just(ClassRequest::Native), Just(ClassRequest::Det), any::<[u8; 32]>().prop_map(|id| ClassRequest::Exact(ClassId(id))),
+            Just(ClassRequest::Native), Just(ClassRequest::Det), Just(ClassRequest::DetSoft), any::<[u8; 32]>().prop_map(|id| ClassRequest::Exact(crate::ClassId(id))),
         ]),
         numbers in (prop::option::of(1..=3600u32), prop::option::of(1..u32::MAX), prop::option::of(1..u32::MAX)),
         interpreter in prop::option::of(prop::sample::select(Interpreter::PROGRAMS.to_vec())),

@@ -63,7 +63,7 @@ pub(super) async fn obtain(
     let lease = environments.obtain(id).await.map_err(|error| {
         let status = match &error {
             CacheError::Fetch { source, .. } if source.is_unavailable() => Status::BadInput,
-            CacheError::NoStore(_) => Status::BadInput,
+            CacheError::NoStore(_) | CacheError::TooLarge { .. } => Status::BadInput,
             CacheError::Fetch { .. } | CacheError::Late { .. } => Status::Unreachable,
             CacheError::Full { .. } | CacheError::Disk { .. } | CacheError::ShuttingDown => Status::Failure,
         };

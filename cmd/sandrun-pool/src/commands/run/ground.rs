@@ -14,11 +14,11 @@ use client_sdk::PreparedJob;
 use sandrun_sandbox::{
     CancelHandle, Class, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox, SandboxConfig,
 };
-use sandrun_types::BundlePath;
+use sandrun_types::{BundlePath, ClassId, ClassRequest};
 use tempfile::TempDir;
 
 use super::environment::LocalEnvironment;
-use crate::exit::{Status, WithStatus as _};
+use crate::exit::{Failure, Status, WithStatus as _};
 use crate::perturbation::{COMMAND, Change, Conditions, Kind, Load};
 
 /// A job that runs here.
@@ -27,6 +27,8 @@ pub(super) struct LocalJob {
     prepared: PreparedJob,
     /// The class that it runs under.
     pub(super) class: Class,
+    /// The only id of it that will do, if there is one.
+    exact: Option<ClassId>,
     arguments: Vec<String>,
     env: BTreeMap<String, String>,
     /// What its manifest's `environment` names.
@@ -51,6 +53,7 @@ impl LocalJob {
         Self {
             prepared,
             class,
+            exact: None,
             arguments,
             env: variables,
             environment: None,
@@ -63,11 +66,21 @@ impl LocalJob {
         self
     }
 
+    /// The same job in the class that is asked for and no other by its name.
+    pub(super) fn exactly(mut self, request: ClassRequest) -> Self {
+        self.exact = match request {
+            ClassRequest::Exact(id) => Some(id),
+            ClassRequest::Native | ClassRequest::Det | ClassRequest::DetSoft => None,
+        };
+        self
+    }
+
     /// The same job under another class.
     pub(super) fn under(&self, class: Class) -> Self {
         Self {
             prepared: self.prepared.clone(),
             class,
+            exact: None,
             arguments: self.arguments.clone(),
             env: self.env.clone(),
             environment: self.environment.clone(),
@@ -189,6 +202,14 @@ impl Ground {
         sink: &dyn OutputSink,
         cancel: &CancelHandle,
     ) -> anyhow::Result<RunReport> {
+        if let Some(wanted) = job.exact {
+            let own = sandbox.class_of(job.class);
+            if own != Some(wanted) {
+                let own = own.map_or("cannot be run here".to_owned(), |id| format!("is {id} here"));
+                let text = format!("class {wanted} is not this machine's: class {} {own}", job.class);
+                return Err(Failure::new(Status::Unreachable, text));
+            }
+        }
         let request = RunRequest {
             workspace: self.files.clone(),
             outputs_dir: self.outputs(),
@@ -208,7 +229,7 @@ impl Ground {
                 RunError::Cancelled => Status::Interrupted,
                 RunError::Files { .. } | RunError::Internal(_) => Status::Failure,
             };
-            crate::exit::Failure::new(status, crate::exit::words(&error.into()))
+            Failure::new(status, crate::exit::words(&error.into()))
         })
     }
 

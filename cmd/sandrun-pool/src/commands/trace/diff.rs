@@ -3,11 +3,12 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use sandrun_types::{DiffStep, Difference, Side, TraceDiff, TraceLeaf, TraceRoot};
+use sandrun_types::{DiffStep, Difference, Receipt, Sha256Hex, Side, TraceDiff, TraceLeaf, TraceRoot};
 use serde::Serialize;
 
+use super::checked::Checked;
 use super::later::{self, Only};
-use super::place::{Parts, Place};
+use super::place::Place;
 use crate::exit::{Failure, Status, words};
 use crate::output::{Output, Report};
 
@@ -23,6 +24,25 @@ pub(crate) struct Arguments {
     /// Another one
     #[arg(value_name = "B")]
     right: Place,
+    /// The root that A should have, as a receipt names it: 64 hexadecimal digits, or a file with the receipt
+    #[arg(long, value_name = "ROOT", value_parser = stated)]
+    left_root: Option<Sha256Hex>,
+    /// The root that B should have
+    #[arg(long, value_name = "ROOT", value_parser = stated)]
+    right_root: Option<Sha256Hex>,
+}
+
+/// A root by itself, or out of a receipt.
+fn stated(text: &str) -> Result<Sha256Hex, String> {
+    if let Ok(root) = super::hash(text) {
+        return Ok(root);
+    }
+    let bytes = std::fs::read(text)
+        .map_err(|error| format!("neither 64 hexadecimal digits nor a receipt: {error}"))?;
+    let receipt = Receipt::parse(&bytes).map_err(|error| error.to_string())?;
+    receipt
+        .trace_root
+        .ok_or_else(|| "that run has no trace".to_owned())
 }
 
 /// One of the two traces.
@@ -125,7 +145,7 @@ fn differing(left: &sandrun_types::TraceHeader, right: &sandrun_types::TraceHead
 
 /// Compares them. Whatever goes wrong has exit code 2, as diff(1) has it.
 pub(super) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Result<Status> {
-    let compared = compare(&arguments.left, &arguments.right)
+    let compared = compare(arguments)
         .await
         .map_err(|error| Failure::new(Status::BadInput, words(&error)))?;
     output.result(&compared)?;
@@ -136,25 +156,29 @@ pub(super) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     })
 }
 
-async fn compare(left: &Place, right: &Place) -> anyhow::Result<Compared> {
-    let (left, left_length) = Parts::open(left).await?;
-    let (right, right_length) = Parts::open(right).await?;
-    let mut diff = TraceDiff::new(left_length, right_length);
+async fn compare(arguments: &Arguments) -> anyhow::Result<Compared> {
+    let left = Checked::open(&arguments.left, arguments.left_root).await?;
+    let right = Checked::open(&arguments.right, arguments.right_root).await?;
+    let mut diff = TraceDiff::new(left.length, right.length);
+    let sides = (left, right);
     let found = loop {
         match diff.step()? {
             DiffStep::Done(found) => break found,
             DiffStep::Read(side, range) => {
                 let parts = match side {
-                    Side::Left => &left,
-                    Side::Right => &right,
+                    Side::Left => &sides.0,
+                    Side::Right => &sides.1,
                 };
-                diff.feed(&parts.read(range).await?)?;
+                diff.feed(&parts.parts.read(range).await?)?;
             }
         }
     };
     let Some([left, right]) = diff.roots() else {
         anyhow::bail!("the traces have no roots");
     };
+    for (name, checked, (root, _)) in [("A", &sides.0, &left), ("B", &sides.1, &right)] {
+        checked.holds(name, *root)?;
+    }
     let whole = |(root, events)| Whole { root, events };
     Ok(Compared {
         same: found.is_none(),

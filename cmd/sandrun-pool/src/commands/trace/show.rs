@@ -12,7 +12,7 @@ use crate::exit::{Failure, Status, words};
 use crate::output::{Output, write_out};
 
 /// Longest trace that is fetched: the most events that a class allows, and room.
-const MOST: u64 = 512 << 20;
+pub(super) const MOST: u64 = 512 << 20;
 /// Bytes of text that are printed at once.
 const PIECE: usize = 64 * 1024;
 

@@ -74,6 +74,22 @@ fn code_that_asks_for_more_is_a_bundle_of_one_file() {
 }
 
 #[test]
+fn a_class_and_an_environment_are_needs() {
+    let manifest = json!({"entrypoint": "a.py", "class": "det-soft", "environment": "ml-basic"});
+    let job = check(json!({"code": "x", "manifest": manifest}), &[]).unwrap();
+    for feature in ["class:det-soft", "environments"] {
+        assert!(job.needs.features.contains(feature), "{:?}", job.needs);
+    }
+    let job = check(json!({"code": "x", "manifest": {"entrypoint": "a.py"}}), &[]).unwrap();
+    assert!(
+        !job.needs
+            .features
+            .iter()
+            .any(|it| it.starts_with("class:") || it == "environments")
+    );
+}
+
+#[test]
 fn a_bundle_says_what_it_needs() {
     let fields = json!({
         "manifest": {"gpu": {"min_vram_gb": 2}, "timeout": 5}, "timeout": 7, "priority": 9,

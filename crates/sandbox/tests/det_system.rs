@@ -1,0 +1,76 @@
+//! What of the machine's own files a job of class `det` sees: what its class id covers, and nothing else.
+#![allow(
+    missing_docs,
+    unreachable_pub,
+    dead_code,
+    clippy::unwrap_used,
+    clippy::print_stdout
+)]
+
+mod common;
+
+use std::path::Path;
+
+use common::{Job, LAUNCHER, SANDBOX};
+use sandrun_sandbox::{Class, Sandbox, SandboxConfig};
+
+/// A sandbox whose jobs see one directory more; the class ids of the user's other sandboxes are none of its business.
+fn with(dir: &Path, cache: &Path) -> Sandbox {
+    let mut config = SandboxConfig::new(vec![LAUNCHER.into()]);
+    config.extra_dirs = vec![dir.to_owned()];
+    config.cache_dir = Some(cache.to_owned());
+    Sandbox::start(config).expect("the sandbox starts")
+}
+
+#[test]
+fn a_machine_with_another_library_has_another_class() {
+    let folder = tempfile::tempdir().unwrap();
+    // what is known of the machine's own files need not be read again
+    let known = SandboxConfig::new(Vec::new())
+        .cache_dir
+        .unwrap()
+        .join("system-files");
+    let _ = SANDBOX.classes();
+    let cache = folder.path().join("cache");
+    std::fs::create_dir(&cache).unwrap();
+    std::fs::copy(known, cache.join("system-files")).unwrap();
+    let dir = folder.path().join("lib");
+    std::fs::create_dir(&dir).unwrap();
+    std::fs::write(dir.join("libm.so"), "one").unwrap();
+    let one = with(&dir, &cache);
+    assert_eq!(one.class_of(Class::Det), with(&dir, &cache).class_of(Class::Det));
+    std::fs::write(dir.join("libm.so"), "two").unwrap();
+    let two = with(&dir, &cache);
+    for class in [Class::Det, Class::DetSoft] {
+        assert_ne!(one.class_of(class), two.class_of(class), "{class}");
+    }
+    assert_eq!(one.class(), two.class());
+}
+
+#[test]
+fn documentation_and_other_machines_packages_are_not_seen() {
+    let text = "ls /usr /usr/share /usr/local\nls /usr/share/doc /usr/src\ntouch /usr/new /usr/lib/new /usr/bin/new\n";
+    let job = Job::bash(text);
+    let native = job.run();
+    let seen = job.class(Class::Det).run();
+    let host = |name: &str| Path::new("/usr/share").join(name).exists();
+    assert_eq!(native.stdout().lines().any(|line| line == "man"), host("man"));
+    for hidden in ["doc", "man", "icons", "src", "games"] {
+        assert!(
+            !seen.stdout().lines().any(|line| line == hidden),
+            "{}",
+            seen.stdout()
+        );
+    }
+    let denied = seen.stderr().matches("Read-only file system").count();
+    assert_eq!(denied, 3, "{}", seen.stderr());
+}
+
+#[test]
+fn programs_and_their_libraries_are_seen() {
+    let text = "awk 'BEGIN { print 1 + 1 }' && python3 -c 'import json, ssl, sqlite3, zoneinfo; \
+                print(zoneinfo.ZoneInfo(\"Europe/Berlin\"))' && perl -MList::Util=sum -e 'print sum(1, 2), \"\\n\"' && \
+                sort --version > /dev/null && tar --version > /dev/null && echo done\n";
+    let done = Job::bash(text).class(Class::Det).run();
+    assert_eq!(done.stdout(), "2\nEurope/Berlin\n3\ndone\n", "{}", done.stderr());
+}
