@@ -335,19 +335,8 @@ impl QueueStore for PostgresStore {
     }
 
     fn when_durable(&mut self, written: Done, durable: Done) {
-        // the server may end as well as this process
-        let both = move |ended: Result<(), QueueStoreError>| match ended {
-            Ok(()) => {
-                written(Ok(()));
-                durable(Ok(()));
-            }
-            Err(error) => {
-                let error = std::sync::Arc::new(error);
-                written(Err(QueueStoreError::Undone(std::sync::Arc::clone(&error))));
-                durable(Err(QueueStoreError::Undone(error)));
-            }
-        };
-        self.flusher.flush(self.seen.place, Box::new(both));
+        written(Ok(()));
+        self.flusher.flush(self.seen.place, durable);
     }
 
     fn is_behind(&self) -> bool {
