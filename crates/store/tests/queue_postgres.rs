@@ -5,111 +5,19 @@
 #[allow(dead_code, unreachable_pub, reason = "a file of another room")]
 #[path = "../../../testnet/src/postgres.rs"]
 mod postgres;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "queue/stage.rs"]
+mod stage;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postgres::PostgresServer;
-use sandrun_core::pool::{ClientNumber, JobNumber};
-use sandrun_store::queue::{
-    ClientRow, Foreign, JobState, JobWord, NewJob, QueueAddress, QueueReader, QueueStore, QueueStoreError,
-    Writes, open_queue,
-};
-use tokio::runtime::Runtime;
+use sandrun_core::pool::JobNumber;
+use sandrun_store::queue::{Foreign, QueueAddress, QueueStoreError, open_queue};
+use stage::{Frozen, Stage, job, listen, new_job};
 use tokio_postgres::NoTls;
-
-type Opened = (Box<dyn QueueStore>, QueueReader);
-
-struct Stage {
-    runtime: Runtime,
-    server: PostgresServer,
-}
-
-impl Stage {
-    fn new() -> Self {
-        Self {
-            runtime: Runtime::new().unwrap(),
-            server: PostgresServer::start().unwrap(),
-        }
-    }
-
-    fn open(&self) -> Opened {
-        let address: QueueAddress = self.server.url().parse().unwrap();
-        let (mut store, reader) = self.runtime.block_on(open_queue(&address)).unwrap();
-        store.load().unwrap();
-        (store, reader)
-    }
-
-    /// What a statement of the operator's gives, in its first column.
-    fn admin(&self, sql: &str) -> Vec<bool> {
-        self.runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls).await.unwrap();
-            let driver = tokio::spawn(connection);
-            let rows = client.query(sql, &[]).await.unwrap();
-            drop(client);
-            driver.await.unwrap().unwrap();
-            rows.iter().map(|row| row.get(0)).collect()
-        })
-    }
-
-    /// Ends the connection of whoever holds the writers' lock, as a replica's death would.
-    fn kill_the_lock_holder(&self) {
-        let killed = self.admin(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1",
-        );
-        assert_eq!(killed, [true]);
-    }
-}
-
-fn job(number: u64, snapshot: &str) -> JobState {
-    JobState {
-        number: JobNumber(number),
-        open: true,
-        word: JobWord::Pending,
-        reason: None,
-        node: None,
-        attempt: None,
-        started: None,
-        ended: None,
-        snapshot: snapshot.as_bytes().to_vec(),
-    }
-}
-
-fn new_job(number: u64, who: &str) -> Writes {
-    let new = NewJob {
-        number: JobNumber(number),
-        client: ClientNumber(1),
-        created: 1,
-        priority: 4,
-        request: who.as_bytes().to_vec(),
-        blobs: Vec::new(),
-        parents: Vec::new(),
-        idempotency: Some(format!("{who} {number}")),
-    };
-    Writes {
-        clients: vec![ClientRow {
-            number: ClientNumber(1),
-            name: "ann".to_owned(),
-        }],
-        new_jobs: vec![new],
-        jobs: vec![job(number, who)],
-        ..Writes::default()
-    }
-}
-
-/// Takes in what others have written.
-fn listen(store: &mut dyn QueueStore) -> Foreign {
-    let mut heard = None;
-    store
-        .transact(&mut |foreign| {
-            heard = Some(foreign);
-            Writes::default()
-        })
-        .unwrap();
-    heard.unwrap()
-}
 
 #[test]
 fn replicas_start_at_once_write_at_once_and_agree() {
@@ -288,44 +196,6 @@ fn a_replica_that_hangs_in_its_batch_holds_the_others_up_for_a_second() {
         assert!(result.is_err(), "its batch is not written over the other's");
         assert_eq!(load.unwrap().jobs, [job(1, "living")]);
     });
-}
-
-/// A server whose processes are all stopped, until the value is dropped.
-struct Frozen(Vec<String>);
-
-impl Frozen {
-    fn freeze(stage: &Stage) -> Self {
-        let backend: i32 = stage.runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&stage.server.url(), NoTls).await.unwrap();
-            let driver = tokio::spawn(connection);
-            let row = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
-            let status = std::fs::read_to_string(format!("/proc/{}/status", row.get::<_, i32>(0))).unwrap();
-            drop(client);
-            driver.await.unwrap().unwrap();
-            let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
-            parent.unwrap().trim().parse().unwrap()
-        });
-        let children = std::fs::read_to_string(format!("/proc/{backend}/task/{backend}/children")).unwrap();
-        let mut all = vec![backend.to_string()];
-        all.extend(children.split_whitespace().map(str::to_owned));
-        let frozen = Self(all);
-        frozen.signal("-STOP");
-        frozen
-    }
-
-    fn signal(&self, signal: &str) {
-        // one that has ended meanwhile is none of ours
-        let _ = std::process::Command::new("kill")
-            .arg(signal)
-            .args(&self.0)
-            .status();
-    }
-}
-
-impl Drop for Frozen {
-    fn drop(&mut self) {
-        self.signal("-CONT");
-    }
 }
 
 #[test]

@@ -2,13 +2,15 @@
 //! written when a flush begins goes with it.
 //!
 //! A flush that fails says nothing about the batches: whether they are there is looked up, over a new connection. After
-//! one that is not there the writer loads anew, as all later ones were decided upon it.
+//! one that is not there the writer loads anew, as all later ones were decided upon it. Nor does one over a connection
+//! that is younger than a batch: the server may have crashed in between. A crash ends all connections, so an older one
+//! that still stands says that there was none.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::try_join;
 use tokio::sync::mpsc;
@@ -19,6 +21,7 @@ use super::rows::get;
 use super::session::{RETURN, Role, Session, Value, limited};
 use super::sql::{FLUSH, OLDEST, WRITERS};
 use super::start_thread;
+use crate::queue::error::DatabaseError;
 use crate::queue::{Doing, Done, QueueStoreError};
 
 const DOING: Doing = "write a batch";
@@ -30,8 +33,14 @@ const FLUSHED: Duration = Duration::from_secs(7);
 const PAUSE: Duration = Duration::from_millis(50);
 const STATEMENTS: &[&str] = &[FLUSH, WRITERS, OLDEST];
 
-/// A batch on its way, and who waits for it.
-struct Order(Place, Done);
+/// A batch on its way, when it was begun, and who waits for it.
+struct Order(Place, Instant, Done);
+
+/// A connection, and since when it stands.
+struct Standing {
+    session: Session,
+    since: Instant,
+}
 
 #[derive(Debug, Default)]
 struct Common {
@@ -61,16 +70,16 @@ impl Flusher {
         })
     }
 
-    /// Tells `done` once the batch and all before it are on the disk.
-    pub(super) fn flush(&self, place: Place, done: Done) {
+    /// Tells `done` once the batch, which was decided after `begun`, and all before it are on the disk.
+    pub(super) fn flush(&self, place: Place, begun: Instant, done: Done) {
         if place.seq <= self.common.durable.load(Ordering::Acquire) {
             return done(Ok(()));
         }
         let Some(orders) = &self.orders else {
             return done(Err(QueueStoreError::Ending(DOING)));
         };
-        if let Err(refused) = orders.blocking_send(Order(place, done)) {
-            refused.0.1(Err(QueueStoreError::Ending(DOING)));
+        if let Err(refused) = orders.blocking_send(Order(place, begun, done)) {
+            refused.0.2(Err(QueueStoreError::Ending(DOING)));
         }
     }
 
@@ -98,58 +107,89 @@ impl Drop for Flusher {
 }
 
 async fn run(config: Config, mut ordered: mpsc::Receiver<Order>, common: Arc<Common>) {
-    let mut session = None;
+    let mut idle = None;
     while let Some(first) = ordered.recv().await {
+        // of the first one on: they come in their order
+        let begun = first.1;
         let mut orders = vec![first];
         while let Ok(order) = ordered.try_recv() {
             orders.push(order);
         }
-        match flush(&config, &mut session).await {
-            Ok(()) => {
-                let latest = orders.iter().map(|order| order.0.seq).max().unwrap_or(-1);
-                common.durable.fetch_max(latest, Ordering::AcqRel);
-                orders.into_iter().for_each(|order| order.1(Ok(())));
-            }
-            Err(error) => look_up(&config, orders, &common, error).await,
+        let seqs: Vec<i64> = orders.iter().map(|order| order.0.seq).collect();
+        let told = match flush(&config, &mut idle, &seqs, begun).await {
+            Ok(found) => Ok(found),
+            Err(error) => match look_up(&config, &seqs).await {
+                Ok(found) => Ok(Some(found)),
+                Err(_) => Err(Arc::new(error)),
+            },
+        };
+        for order in orders {
+            tell(order, &told, &common);
         }
     }
 }
 
-async fn flush(config: &Config, idle: &mut Option<Session>) -> Result<(), QueueStoreError> {
+/// Brings all to the disk; what is found of the batches where the connection alone does not say that they are there.
+async fn flush(
+    config: &Config,
+    idle: &mut Option<Standing>,
+    seqs: &[i64],
+    begun: Instant,
+) -> Result<Option<Found>, QueueStoreError> {
     limited(FLUSHED, DOING, async {
-        let session = match idle.take() {
-            Some(session) => session,
-            None => Session::connect(config, Role::Reader(STATEMENTS), DOING).await?,
+        let standing = match idle.take() {
+            Some(standing) => standing,
+            None => Standing {
+                session: Session::connect(config, Role::Reader(STATEMENTS), DOING).await?,
+                since: Instant::now(),
+            },
+        };
+        let Standing { session, since } = &standing;
+        let found = if begun < *since {
+            Some(whose(session, seqs, DOING).await?)
+        } else {
+            None
         };
         session.execute(FLUSH, &[], DOING).await?;
-        *idle = Some(session);
-        Ok(())
+        *idle = Some(standing);
+        Ok(found)
     })
     .await
 }
 
-/// Tells each by what is there.
-async fn look_up(config: &Config, orders: Vec<Order>, common: &Common, error: QueueStoreError) {
-    let seqs: Vec<i64> = orders.iter().map(|order| order.0.seq).collect();
-    let looked = limited(RETURN, DOING, async {
+/// What is there of them, over a new connection.
+async fn look_up(config: &Config, seqs: &[i64]) -> Result<Found, QueueStoreError> {
+    limited(RETURN, DOING, async {
         let session = connect(config, Role::Reader(STATEMENTS), DOING).await?;
-        let found = whose(&session, &seqs, DOING).await?;
+        let found = whose(&session, seqs, DOING).await?;
         session.execute(FLUSH, &[], DOING).await?;
         Ok(found)
     })
-    .await;
-    let error = Arc::new(error);
-    for Order(place, done) in orders {
-        let fate = looked.as_ref().map_or(Fate::Unknown, |found| found.fate(place));
-        if fate != Fate::Written {
-            common.is_behind.store(true, Ordering::Release);
-        }
-        done(match fate {
-            Fate::Written => Ok(()),
-            Fate::Gone => Err(QueueStoreError::Gone(DOING)),
-            Fate::Unknown => Err(QueueStoreError::Undone(Arc::clone(&error))),
-        });
+    .await
+}
+
+/// Tells who waits for a batch what became of it; all are there where nothing had to be looked up.
+fn tell(Order(place, _, done): Order, told: &Result<Option<Found>, Arc<QueueStoreError>>, common: &Common) {
+    let fate = match told {
+        Ok(Some(found)) => found.fate(place),
+        Ok(None) => Fate::Written,
+        Err(_) => Fate::Unknown,
+    };
+    if fate == Fate::Written {
+        common.durable.fetch_max(place.seq, Ordering::AcqRel);
+    } else {
+        common.is_behind.store(true, Ordering::Release);
     }
+    done(match (fate, told) {
+        (Fate::Written, _) => Ok(()),
+        (Fate::Gone, _) => Err(QueueStoreError::Gone(DOING)),
+        (Fate::Unknown, Err(error)) => Err(QueueStoreError::Undone(Arc::clone(error))),
+        // so many were written since that it is kept no longer
+        (Fate::Unknown, Ok(_)) => Err(QueueStoreError::Lost {
+            doing: DOING,
+            source: DatabaseError::Closed,
+        }),
+    });
 }
 
 /// What became of a batch.

@@ -4,7 +4,7 @@ use futures::try_join;
 
 use super::batch::{self, Last};
 use super::rows::get;
-use super::session::{Session, Value};
+use super::session::{LONG, Session, Value, limited};
 use super::sql::{
     ANSWERS, BARE_ANSWERS, CLIENTS, FORGET, LOGS, MERGED, NEW_JOBS, NODES, PARENTS, STATES, UNMERGED, USES,
 };
@@ -39,26 +39,30 @@ pub(super) const STATEMENTS: &[&str] = &[
 
 /// Brings all that was written before; where `is_patient` waits for whoever is at it, else leaves it to them.
 pub(super) async fn merge(session: &Session, is_patient: bool, doing: Doing) -> Result<(), QueueStoreError> {
-    loop {
-        // the lock in a statement of its own: the next one sees what its former holder wrote
-        if is_patient {
-            let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({MERGE_LOCK})");
-            session.simple(&begin, doing).await?;
-        } else {
-            let ((), got) = try_join!(
-                session.simple("BEGIN", doing),
-                session.query(TRY_LOCK, &[&MERGE_LOCK], doing)
-            )?;
-            if !got.first().map_or(Ok(false), |row| get(row, 0, doing))? {
-                return session.simple("COMMIT", doing).await;
-            }
-        }
-        let is_more = bring(session, doing).await?;
-        session.simple("COMMIT", doing).await?;
-        if !is_more {
-            return Ok(());
+    // one batch may be large: who waits gives up before
+    while limited(LONG, doing, bring_some(session, is_patient, doing)).await? {}
+    Ok(())
+}
+
+/// One transaction; whether there may be more.
+async fn bring_some(session: &Session, is_patient: bool, doing: Doing) -> Result<bool, QueueStoreError> {
+    // the lock in a statement of its own: the next one sees what its former holder wrote
+    if is_patient {
+        let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({MERGE_LOCK})");
+        session.simple(&begin, doing).await?;
+    } else {
+        let ((), got) = try_join!(
+            session.simple("BEGIN", doing),
+            session.query(TRY_LOCK, &[&MERGE_LOCK], doing)
+        )?;
+        if !got.first().map_or(Ok(false), |row| get(row, 0, doing))? {
+            session.simple("COMMIT", doing).await?;
+            return Ok(false);
         }
     }
+    let is_more = bring(session, doing).await?;
+    session.simple("COMMIT", doing).await?;
+    Ok(is_more)
 }
 
 /// Brings some batches in the open transaction, which holds the lock; whether there may be more.

@@ -36,7 +36,7 @@ impl Merger {
         drop(self.0.send(None));
     }
 
-    /// Returns when the tables hold all batches that were written before.
+    /// Returns when the tables hold all batches that were written before. That may take long: the caller sets a limit.
     pub(super) async fn settle(&self) -> Result<(), QueueStoreError> {
         let (done, is_done) = oneshot::channel();
         drop(self.0.send(Some(done)));
@@ -86,11 +86,11 @@ async fn merge_once(
         Some(session) => session,
         None => connect(config).await?,
     };
-    let done = limited(ANSWER, DOING, merge::merge(&session, is_patient, DOING)).await;
+    let done = merge::merge(&session, is_patient, DOING).await;
     if session.is_closed() {
         // it broke while nobody used it: not a word about what can be had over another one
         session = connect(config).await?;
-        limited(ANSWER, DOING, merge::merge(&session, is_patient, DOING)).await?;
+        merge::merge(&session, is_patient, DOING).await?;
     } else if let Err(error) = done {
         session.close().await;
         return Err(error);

@@ -36,7 +36,7 @@ use super::{Doing, QueueReader, QueueStore, QueueStoreError};
 const WRITER_LOCK: i64 = 0x5a4d_7175_6575_6501;
 /// What one migration at a time holds.
 const SCHEMA_LOCK: i64 = 0x5a4d_7175_6575_6502;
-/// What one who brings batches to the tables at a time holds. Who needs both takes the writers' first.
+/// What one who brings batches to the tables at a time holds. Who needs both takes this one first: it is the longer one.
 const MERGE_LOCK: i64 = 0x5a4d_7175_6575_6503;
 const OPEN: Doing = "open the queue in PostgreSQL";
 

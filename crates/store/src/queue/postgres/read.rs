@@ -197,6 +197,24 @@ impl PostgresReader {
         })
         .await
     }
+
+    /// As [`Self::execute`], and brings it to the disk with all before it: between a body's end and the batch that refers
+    /// to it the server may crash and be back.
+    async fn execute_durably(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, QueueStoreError> {
+        limited(ANSWER, STORE_BODY, async {
+            let session = self.session(STORE_BODY).await?;
+            let (done, _) = try_join!(
+                session.execute(text, values, STORE_BODY),
+                session.execute(FLUSH, &[], STORE_BODY)
+            )?;
+            Ok(done)
+        })
+        .await
+    }
 }
 
 /// Rows of which a crash takes none back: a batch is seen a moment before it is on the disk.
@@ -316,12 +334,16 @@ impl ReadSide for PostgresReader {
     async fn put_whole(&self, name: BlobHash, body: Bytes, now: UnixMillis) -> Result<(), QueueStoreError> {
         let size = signed(body.len() as u64);
         let values: [Value<'_>; 4] = [&hash(name), &size, &signed(now), &body.as_ref()];
-        self.execute(PUT_WHOLE, &values).await?;
+        self.execute_durably(PUT_WHOLE, &values).await?;
         Ok(())
     }
 
     async fn begin_upload(&self, now: UnixMillis) -> Result<i64, QueueStoreError> {
-        let rows = self.query(BEGIN_UPLOAD, &[&signed(now)], STORE_BODY).await?;
+        let rows = limited(ANSWER, STORE_BODY, async {
+            let session = self.session(STORE_BODY).await?;
+            session.query(BEGIN_UPLOAD, &[&signed(now)], STORE_BODY).await
+        });
+        let rows = rows.await?;
         let missing = QueueStoreError::Unreadable {
             doing: STORE_BODY,
             what: "the number of an upload",
@@ -343,10 +365,10 @@ impl ReadSide for PostgresReader {
     ) -> Result<(), QueueStoreError> {
         let (name, size, now) = (hash(name), signed(blob.size), signed(now));
         let values: [Value<'_>; 4] = [&blob.id, &name, &size, &now];
-        let mut done = self.execute(END_UPLOAD, &values).await;
+        let mut done = self.execute_durably(END_UPLOAD, &values).await;
         if matches!(&done, Err(QueueStoreError::Refused { .. })) {
             // somebody else gave the same body its name at the same moment: now it is there
-            done = self.execute(END_UPLOAD, &values).await;
+            done = self.execute_durably(END_UPLOAD, &values).await;
         }
         match done? {
             0 => Err(QueueStoreError::Late),

@@ -2,7 +2,7 @@
 
 pub(super) const CLIENTS: &str = "INSERT INTO queue_client (number, name, changed)
     SELECT t.number, t.name, $3 FROM UNNEST($1::BIGINT[], $2::TEXT[]) AS t (number, name)
-    ON CONFLICT (number) DO NOTHING";
+    ON CONFLICT DO NOTHING";
 pub(super) const NEW_JOBS: &str = "INSERT INTO queue_job (number, client, created, priority, blobs, parents, key, open,
         word, reason, node, attempt, started, ended, snapshot, changed)
     SELECT t.*, $16::BIGINT FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::BYTEA[], $6::BYTEA[],

@@ -3,6 +3,7 @@
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::mpsc;
+use std::time::Instant;
 
 use futures::{join, try_join};
 use sandrun_core::pool::{ClientNumber, JobNumber};
@@ -85,6 +86,8 @@ pub(super) struct PostgresStore {
     merger: Merger,
     /// What the next batch is marked with.
     mark: i64,
+    /// When the latest batch was begun.
+    begun: Instant,
 }
 
 impl PostgresStore {
@@ -107,6 +110,7 @@ impl PostgresStore {
             wrote,
             merger,
             mark: signed(drawn >> 1),
+            begun: Instant::now(),
         })
     }
 
@@ -289,6 +293,11 @@ impl QueueStore for PostgresStore {
             loaded
         }))?;
         self.seen = Seen { place, last };
+        // a crash of the server may have taken numbers back; there is nothing to tell
+        self.wrote.send_if_modified(|latest| {
+            *latest = (*latest).min(place.seq);
+            false
+        });
         Ok(all)
     }
 
@@ -305,6 +314,7 @@ impl QueueStore for PostgresStore {
 
     fn decide(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
         self.leased = Vec::new();
+        self.begun = Instant::now();
         // never 0, which is what was there before there were batches
         self.mark = self.mark.checked_add(1).unwrap_or(1);
         let mark = self.mark;
@@ -335,12 +345,13 @@ impl QueueStore for PostgresStore {
     }
 
     fn when_durable(&mut self, written: Done, durable: Done) {
+        // it is the server's: this process may end
         written(Ok(()));
-        self.flusher.flush(self.seen.place, durable);
+        self.flusher.flush(self.seen.place, self.begun, durable);
     }
 
     fn is_behind(&self) -> bool {
-        self.flusher.is_behind()
+        self.session.is_none() || self.flusher.is_behind()
     }
 
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
@@ -404,8 +415,9 @@ impl QueueStore for PostgresStore {
 
 /// Begins a batch: takes the lock and reads what others wrote since, all in one round trip. The lock has a statement of its
 /// own: the next one sees what its former holder wrote. No commit waits for the disk, so that the lock is not held
-/// meanwhile. What is lost in between nobody was told of, and all that others decided upon it is behind it in the log and
-/// lost with it; the crash ends their connections too.
+/// meanwhile. Of what a crash of the server takes back in between, nobody was told but of leases, which end with it as if
+/// they had run out; all that others decided upon it is behind it in the log and lost with it, and the crash ends their
+/// connections too.
 async fn begin(session: &Session, seen: &mut Seen) -> Result<Foreign, QueueStoreError> {
     let since: [Value<'_>; 2] = [&seen.place.seq, &i64::MAX];
     let (.., batches) = try_join!(
@@ -426,6 +438,8 @@ async fn begin(session: &Session, seen: &mut Seen) -> Result<Foreign, QueueStore
             let rows = session.query(NEWS, &since, WRITE).await?;
             tables = news::foreign(&rows, WRITE)?;
         }
+        // the latest ones are never forgotten
+        None if seen.place.writer != 0 => return Err(QueueStoreError::Gone(WRITE)),
         Some(_) | None => {}
     }
     let mut gathered = Gathered::default();

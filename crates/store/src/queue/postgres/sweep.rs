@@ -70,12 +70,12 @@ impl Sweeper {
         };
         // most of it before the writers have to wait
         self.merger.settle().await?;
-        // the lock in a statement of its own: the next ones see what its former holder wrote
-        let begin = format!(
-            "BEGIN; SELECT pg_advisory_xact_lock({WRITER_LOCK}); SELECT pg_advisory_xact_lock({MERGE_LOCK})"
-        );
-        session.simple(&begin, doing).await?;
-        while bring(&session, doing).await? {}
+        // each lock in a statement of its own: the next ones see what its former holder wrote
+        for (begin, lock) in [("BEGIN;", MERGE_LOCK), ("", WRITER_LOCK)] {
+            let lock = format!("{begin} SELECT pg_advisory_xact_lock({lock})");
+            session.simple(&lock, doing).await?;
+            while bring(&session, doing).await? {}
+        }
         Ok(Turn { idle, session, doing })
     }
 
