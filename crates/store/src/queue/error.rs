@@ -181,10 +181,10 @@ impl QueueStoreError {
 
     /// Whether what was to be written may be there nevertheless.
     pub fn is_unknown(&self) -> bool {
-        match self {
-            Self::Undone(error) => error.is_unknown(),
-            error => matches!(error, Self::Lost { .. }),
+        if let Self::Undone(error) = self {
+            return error.is_unknown();
         }
+        matches!(self, Self::Lost { .. })
     }
 
     /// What SQLite's error means for the one who was `doing` it.
