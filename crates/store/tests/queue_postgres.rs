@@ -5,111 +5,19 @@
 #[allow(dead_code, unreachable_pub, reason = "a file of another room")]
 #[path = "../../../testnet/src/postgres.rs"]
 mod postgres;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "queue/stage.rs"]
+mod stage;
 
 use std::collections::BTreeMap;
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use postgres::PostgresServer;
-use sandrun_core::pool::{ClientNumber, JobNumber};
-use sandrun_store::queue::{
-    ClientRow, Foreign, JobState, JobWord, NewJob, QueueAddress, QueueReader, QueueStore, QueueStoreError,
-    Writes, open_queue,
-};
-use tokio::runtime::Runtime;
+use sandrun_core::pool::JobNumber;
+use sandrun_store::queue::{Foreign, QueueAddress, QueueStoreError, open_queue};
+use stage::{Frozen, Stage, job, listen, new_job};
 use tokio_postgres::NoTls;
-
-type Opened = (Box<dyn QueueStore>, QueueReader);
-
-struct Stage {
-    runtime: Runtime,
-    server: PostgresServer,
-}
-
-impl Stage {
-    fn new() -> Self {
-        Self {
-            runtime: Runtime::new().unwrap(),
-            server: PostgresServer::start().unwrap(),
-        }
-    }
-
-    fn open(&self) -> Opened {
-        let address: QueueAddress = self.server.url().parse().unwrap();
-        let (mut store, reader) = self.runtime.block_on(open_queue(&address)).unwrap();
-        store.load().unwrap();
-        (store, reader)
-    }
-
-    /// What a statement of the operator's gives, in its first column.
-    fn admin(&self, sql: &str) -> Vec<bool> {
-        self.runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls).await.unwrap();
-            let driver = tokio::spawn(connection);
-            let rows = client.query(sql, &[]).await.unwrap();
-            drop(client);
-            driver.await.unwrap().unwrap();
-            rows.iter().map(|row| row.get(0)).collect()
-        })
-    }
-
-    /// Ends the connection of whoever holds the writers' lock, as a replica's death would.
-    fn kill_the_lock_holder(&self) {
-        let killed = self.admin(
-            "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted AND objsubid = 1",
-        );
-        assert_eq!(killed, [true]);
-    }
-}
-
-fn job(number: u64, snapshot: &str) -> JobState {
-    JobState {
-        number: JobNumber(number),
-        open: true,
-        word: JobWord::Pending,
-        reason: None,
-        node: None,
-        attempt: None,
-        started: None,
-        ended: None,
-        snapshot: snapshot.as_bytes().to_vec(),
-    }
-}
-
-fn new_job(number: u64, who: &str) -> Writes {
-    let new = NewJob {
-        number: JobNumber(number),
-        client: ClientNumber(1),
-        created: 1,
-        priority: 4,
-        request: who.as_bytes().to_vec(),
-        blobs: Vec::new(),
-        parents: Vec::new(),
-        idempotency: Some(format!("{who} {number}")),
-    };
-    Writes {
-        clients: vec![ClientRow {
-            number: ClientNumber(1),
-            name: "ann".to_owned(),
-        }],
-        new_jobs: vec![new],
-        jobs: vec![job(number, who)],
-        ..Writes::default()
-    }
-}
-
-/// Takes in what others have written.
-fn listen(store: &mut dyn QueueStore) -> Foreign {
-    let mut heard = None;
-    store
-        .transact(&mut |foreign| {
-            heard = Some(foreign);
-            Writes::default()
-        })
-        .unwrap();
-    heard.unwrap()
-}
 
 #[test]
 fn replicas_start_at_once_write_at_once_and_agree() {
@@ -131,7 +39,7 @@ fn replicas_start_at_once_write_at_once_and_agree() {
                 store
                     .transact(&mut |foreign| {
                         see(&foreign);
-                        assert_eq!(foreign.keys.len(), foreign.jobs.len());
+                        assert!(foreign.keys.len() <= foreign.jobs.len());
                         let mut writes = new_job(foreign.last_job + 1, name);
                         own = writes.jobs.first().cloned();
                         if let Some(other) = foreign.jobs.last() {
@@ -233,7 +141,10 @@ fn a_dead_replica_frees_the_lock_and_a_lost_connection_comes_back() {
         life.join().unwrap().unwrap();
         go_on.send(()).unwrap();
         let (first, second, load) = death.join().unwrap();
-        assert!(matches!(first, Err(QueueStoreError::Lost { .. })), "{first:?}");
+        assert!(
+            matches!(first, Err(QueueStoreError::Gone(_))),
+            "it was looked up: {first:?}"
+        );
         assert!(
             matches!(second, Err(QueueStoreError::Lost { .. })),
             "it has to load first: {second:?}"
@@ -288,16 +199,41 @@ fn a_replica_that_hangs_in_its_batch_holds_the_others_up_for_a_second() {
 }
 
 #[test]
+fn a_server_that_does_not_answer_is_given_up_in_time_and_found_again() {
+    let stage = Stage::new();
+    let (mut store, reader) = stage.open();
+    store.transact(&mut |_| new_job(1, "before")).unwrap();
+    let frozen = Frozen::freeze(&stage);
+    let began = Instant::now();
+    let error = store.transact(&mut |_| new_job(2, "frozen")).unwrap_err();
+    assert!(error.is_unknown(), "{error:?}");
+    assert!(store.load().is_err(), "nobody answers");
+    // a call that came while the first one was waited for is refused with the second
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    let began = Instant::now();
+    assert!(stage.runtime.block_on(reader.job(JobNumber(1))).is_err());
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    drop(frozen);
+    let loaded = store.load().unwrap();
+    assert_eq!(loaded.jobs, [job(1, "before")], "it had not been decided");
+    store
+        .transact(&mut |foreign| new_job(foreign.last_job + 1, "after"))
+        .unwrap();
+    let row = stage.runtime.block_on(reader.job(JobNumber(2))).unwrap().unwrap();
+    assert_eq!(row.new.request, b"after");
+}
+
+#[test]
 fn a_full_disk_is_told_as_one_and_leaves_nothing_behind() {
     let stage = Stage::new();
     let (mut store, _reader) = stage.open();
     stage.runtime.block_on(async {
         let (client, connection) = tokio_postgres::connect(&stage.server.url(), NoTls).await.unwrap();
         let driver = tokio::spawn(connection);
-        // the server's own code for it, at the batch's last table
+        // the server's own code for it
         let full = "CREATE FUNCTION full_disk() RETURNS trigger LANGUAGE plpgsql AS
                 $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = 'disk_full'; END $$;
-            CREATE TRIGGER full_disk BEFORE UPDATE ON queue_counter EXECUTE FUNCTION full_disk()";
+            CREATE TRIGGER full_disk BEFORE INSERT ON queue_batch EXECUTE FUNCTION full_disk()";
         client.batch_execute(full).await.unwrap();
         drop(client);
         driver.await.unwrap().unwrap();

@@ -79,6 +79,11 @@ impl From<QueueError> for ApiError {
                 let text = "the service can't write its queue at the moment; nothing was changed, try again";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
             }
+            QueueError::Unknown(_) => {
+                let text = "the service's database does not answer at the moment; whether anything was changed is not \
+                            known: look, or try again (a submission under the same Idempotency-Key)";
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            }
             QueueError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())

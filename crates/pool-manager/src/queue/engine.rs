@@ -251,7 +251,8 @@ impl Engine {
         let mut memory = match self.memory.take() {
             Some(memory) => memory,
             None => {
-                let all = self.store.load().map_err(|error| QueueError::from(&error))?;
+                let unread = |error: QueueStoreError| QueueError::Store(error.to_string());
+                let all = self.store.load().map_err(unread)?;
                 let at_once = UnixSeconds::default();
                 remember(self.store.as_mut(), self.settings, self.ids, &all, at_once)?
             }

@@ -3,7 +3,7 @@
 use sandrun_core::pool::Illegal;
 use sandrun_store::queue::QueueStoreError;
 
-/// The queue did not do what it was asked. Nothing was changed.
+/// The queue did not do what it was asked. Nothing was changed, but where [`QueueError::Unknown`] leaves that open.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// It has no place where the machine stands.
@@ -24,6 +24,11 @@ pub enum QueueError {
     /// The store failed.
     #[error("the service can't write its queue at the moment ({0}); nothing was changed, try again")]
     Store(String),
+    /// The connection to the database broke on the way; what was to be written may be there.
+    #[error(
+        "the service's database does not answer ({0}); whether anything was changed is not known: look, or try again"
+    )]
+    Unknown(String),
     /// The service ends.
     #[error("the service is shutting down")]
     Stopped,
@@ -33,6 +38,8 @@ impl From<&QueueStoreError> for QueueError {
     fn from(error: &QueueStoreError) -> Self {
         if error.is_full() {
             Self::Full
+        } else if error.is_unknown() {
+            Self::Unknown(error.to_string())
         } else {
             Self::Store(error.to_string())
         }

@@ -98,6 +98,12 @@ pub enum QueueStoreError {
         #[source]
         source: DatabaseError,
     },
+    /// PostgreSQL ended, or a connection to it broke, before a batch was on its disk, and the batch is not there.
+    #[error(
+        "could not {0}: PostgreSQL ended or its connection broke before that was on the disk; nothing was written, try \
+         again"
+    )]
+    Gone(Doing),
     /// A later program wrote the PostgreSQL tables.
     #[error(
         "the queue has schema {found}, this program knows {known}; use the program that wrote it, or a newer one"
@@ -171,6 +177,14 @@ impl QueueStoreError {
             self,
             Self::Full { .. } | Self::JournalFull { .. } | Self::Unsettled { full: true, .. }
         )
+    }
+
+    /// Whether what was to be written may be there nevertheless.
+    pub fn is_unknown(&self) -> bool {
+        if let Self::Undone(error) = self {
+            return error.is_unknown();
+        }
+        matches!(self, Self::Lost { .. })
     }
 
     /// What SQLite's error means for the one who was `doing` it.

@@ -65,7 +65,8 @@ pub trait QueueStore: Send {
         self.transact(work)
     }
 
-    /// Tells `written` once the end of this process takes nothing away of what was decided last, and `durable` once all
+    /// Tells `written` once the end of this process takes nothing away of what was decided last (that of a database's server
+    /// may), and `durable` once all
     /// that was decided is on the disk, or that the last of it was refused. Perhaps on another thread, which they must not
     /// hold up. What was written may still be refused where the disk fails or the machine stops; after a refusal all later
     /// ones are refused as well, until [`Self::load`].
@@ -80,7 +81,8 @@ pub trait QueueStore: Send {
         self.when_durable(written, durable);
     }
 
-    /// Whether something that was decided has been refused since the last [`Self::load`].
+    /// Whether something that was decided has been refused since the last [`Self::load`], or the connection was lost: the
+    /// next call has to be that.
     fn is_behind(&self) -> bool {
         false
     }

@@ -18,6 +18,8 @@ pub(crate) struct Model {
     last: (u64, u32, u32),
     clients: BTreeMap<ClientNumber, (String, u64)>,
     pub(crate) jobs: BTreeMap<JobNumber, (JobRow, u64)>,
+    /// The batch that each job came with.
+    born: BTreeMap<JobNumber, u64>,
     pub(crate) nodes: BTreeMap<NodeNumber, (NodeRow, u64)>,
     answers: BTreeMap<(JobNumber, u32), Answer>,
     pub(crate) logs: BTreeMap<LogKey, Coverage>,
@@ -56,6 +58,7 @@ impl Model {
             jobs: jobs.clone().map(|(row, _)| row.state.clone()).collect(),
             nodes: self.node_rows(&fresh),
             keys: jobs
+                .filter(|(row, _)| fresh(self.born[&row.new.number]))
                 .filter_map(|(row, _)| {
                     Some(KeyRow {
                         client: row.new.client,
@@ -126,6 +129,7 @@ impl Model {
             };
             row.new.idempotency = new.idempotency.as_deref().map(clean);
             self.jobs.insert(new.number, (row, seq));
+            self.born.insert(new.number, seq);
             self.last.0 = self.last.0.max(new.number.0);
             self.refer(new.number, new.blobs.iter().copied());
         }

@@ -216,8 +216,12 @@ impl<'a> Stage<'a> {
         let Store { store, seen, .. } = &mut self.stores[at];
         let expected = self.model.foreign(seen);
         let mut calls = 0;
+        let kept = &self.model.jobs;
         store
-            .transact(&mut |foreign| {
+            .transact(&mut |mut foreign| {
+                // of one that was swept before they looked replicas may hear or not
+                foreign.jobs.retain(|job| kept.contains_key(&job.number));
+                foreign.keys.retain(|key| kept.contains_key(&key.job));
                 assert_eq!(foreign, expected, "what others have written");
                 calls += 1;
                 writes.clone()

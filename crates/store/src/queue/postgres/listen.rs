@@ -13,7 +13,8 @@ use tokio::task::AbortHandle;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
 use super::OPEN;
-use super::session::limited;
+use super::session::{ANSWER, limited};
+use super::sql::LATEST;
 use crate::queue::QueueStoreError;
 
 /// Between two tries to connect.
@@ -24,7 +25,6 @@ const BREATH: Duration = Duration::from_millis(5);
 const LOOK: Duration = Duration::from_secs(1);
 
 const PID: &str = "SELECT pg_backend_pid()";
-const LATEST: &str = "SELECT seq FROM queue_counter WHERE id = 1";
 
 /// A task that listens for as long as this lives.
 #[derive(Debug)]
@@ -52,7 +52,7 @@ impl Listener {
             task: task.abort_handle(),
         };
         // nothing is missed between the first load and the first wait; the sender lives as long as the task
-        limited(OPEN, async {
+        limited(ANSWER, OPEN, async {
             commits.changed().await.map_err(|_| QueueStoreError::Ending(OPEN))
         })
         .await?;
@@ -104,7 +104,10 @@ async fn listen(
     let telling = async {
         let row = client.query_one(PID, &[]).await.map_err(text)?;
         own.store(row.try_get(0).map_err(text)?, Ordering::Relaxed);
-        client.batch_execute("LISTEN queue_commit").await.map_err(text)?;
+        client
+            .batch_execute("SET synchronous_commit = off; LISTEN queue_commit")
+            .await
+            .map_err(text)?;
         // what was committed before is heard by nobody
         tell();
         let look = client.prepare(LATEST).await.map_err(text)?;

@@ -1,15 +1,22 @@
 //! The queue in PostgreSQL, for several replicas at once.
 //!
 //! Owns the tables (all named `queue_…`, in the schema that the connection is in) and the lock that one writer at a time
-//! holds. Each batch counts `queue_counter.seq` up and marks its rows with it, so that another replica finds what it has
-//! not seen. Nothing waits for the disk but the end of a batch, behind the lock ([`sql::FLUSH`]), which brings everything
-//! before it there too: bodies, and others' batches that it was decided upon.
+//! holds. A batch is one row of the journal `queue_batch`, numbered without gaps: what is written while the lock is held,
+//! and what the other replicas read of it. Nothing waits for the disk there; a task of its own brings batches to it,
+//! many at a time (`flush`), and with them everything before: bodies, and others' batches that they were decided upon.
+//! Another one brings them to the tables a moment later (`merge`), at once where somebody reads what is not there yet.
 
+mod batch;
+mod flush;
 mod listen;
+mod load;
+mod merge;
+mod merger;
 mod news;
 mod presence;
 mod read;
 mod rows;
+mod schema;
 mod session;
 mod sql;
 mod store;
@@ -17,117 +24,44 @@ mod sweep;
 mod write;
 
 use std::sync::Arc;
+use std::thread;
 
 use tokio::sync::watch;
 use tokio_postgres::Config;
 
 pub(super) use self::presence::join;
-use self::session::{Role, Session};
 use super::{Doing, QueueReader, QueueStore, QueueStoreError};
 
 /// What one writer at a time holds, for one transaction.
 const WRITER_LOCK: i64 = 0x5a4d_7175_6575_6501;
 /// What one migration at a time holds.
 const SCHEMA_LOCK: i64 = 0x5a4d_7175_6575_6502;
+/// What one who brings batches to the tables at a time holds. Who needs both takes this one first: it is the longer one.
+const MERGE_LOCK: i64 = 0x5a4d_7175_6575_6503;
 const OPEN: Doing = "open the queue in PostgreSQL";
-
-const MIGRATIONS: &[&str] = &["
-    CREATE TABLE queue_counter (
-        id INT PRIMARY KEY CHECK (id = 1), seq BIGINT NOT NULL, last_job BIGINT NOT NULL, last_node BIGINT NOT NULL,
-        last_client BIGINT NOT NULL
-    );
-    INSERT INTO queue_counter VALUES (1, 0, 0, 0, 0);
-    CREATE TABLE queue_kept (name TEXT PRIMARY KEY, value BYTEA NOT NULL);
-    CREATE TABLE queue_client (number BIGINT PRIMARY KEY, name TEXT NOT NULL UNIQUE, changed BIGINT NOT NULL);
-    CREATE INDEX queue_client_changed ON queue_client (changed);
-    CREATE TABLE queue_job (
-        number BIGINT PRIMARY KEY, client BIGINT NOT NULL, created BIGINT NOT NULL, priority BIGINT NOT NULL,
-        blobs BYTEA NOT NULL, parents BYTEA NOT NULL, key TEXT, open BOOLEAN NOT NULL, word BIGINT NOT NULL, reason TEXT,
-        node BIGINT, attempt BIGINT, started BIGINT, ended BIGINT, snapshot BYTEA NOT NULL, changed BIGINT NOT NULL
-    );
-    CREATE INDEX queue_job_changed ON queue_job (changed);
-    CREATE INDEX queue_job_open ON queue_job (number) WHERE open;
-    CREATE INDEX queue_job_by_word ON queue_job (word, number);
-    CREATE INDEX queue_job_by_client ON queue_job (client, number);
-    CREATE INDEX queue_job_by_client_and_word ON queue_job (client, word, number);
-    CREATE INDEX queue_job_by_key ON queue_job (client, key) WHERE key IS NOT NULL;
-    CREATE INDEX queue_job_by_end ON queue_job (ended) WHERE NOT open;
-    CREATE TABLE queue_request (job BIGINT PRIMARY KEY, body BYTEA NOT NULL);
-    CREATE TABLE queue_parent (parent BIGINT NOT NULL, job BIGINT NOT NULL, PRIMARY KEY (parent, job));
-    CREATE INDEX queue_parent_of ON queue_parent (job);
-    CREATE TABLE queue_node (
-        number BIGINT PRIMARY KEY, id TEXT NOT NULL, endpoint TEXT NOT NULL, announced BYTEA NOT NULL,
-        heard BIGINT NOT NULL, completed BIGINT NOT NULL, failed BIGINT NOT NULL, snapshot BYTEA NOT NULL,
-        changed BIGINT NOT NULL
-    );
-    CREATE TABLE queue_answer (
-        job BIGINT NOT NULL, attempt BIGINT NOT NULL, node BIGINT NOT NULL, exit_code INT, stdout BYTEA NOT NULL,
-        stderr BYTEA NOT NULL, outputs BYTEA NOT NULL, receipt BYTEA, signature BYTEA, details BYTEA NOT NULL,
-        PRIMARY KEY (job, attempt)
-    );
-    CREATE TABLE queue_log (
-        job BIGINT NOT NULL, stream BIGINT NOT NULL, attempt BIGINT NOT NULL, start BIGINT NOT NULL, bytes BYTEA NOT NULL,
-        PRIMARY KEY (job, stream, attempt, start)
-    );
-    CREATE TABLE queue_blob (
-        id BIGSERIAL PRIMARY KEY, hash BYTEA UNIQUE, size BIGINT NOT NULL, touched BIGINT NOT NULL,
-        refs BIGINT NOT NULL DEFAULT 0
-    );
-    CREATE INDEX queue_blob_unused ON queue_blob (touched) WHERE refs = 0 AND hash IS NOT NULL;
-    CREATE INDEX queue_blob_nameless ON queue_blob (id) WHERE hash IS NULL;
-    CREATE TABLE queue_chunk (
-        blob BIGINT NOT NULL, number BIGINT NOT NULL, data BYTEA NOT NULL, PRIMARY KEY (blob, number)
-    );
-    ALTER TABLE queue_chunk ALTER COLUMN data SET STORAGE EXTERNAL;
-    CREATE TABLE queue_use (job BIGINT NOT NULL, hash BYTEA NOT NULL, PRIMARY KEY (job, hash));
-", "
-    -- each change of a job's row writes into every index that it is in
-    DROP INDEX queue_job_by_client_and_word;
-", "
-    ALTER TABLE queue_answer ADD COLUMN output_root BYTEA;
-    CREATE INDEX queue_answer_by_output_root ON queue_answer (output_root, job) WHERE output_root IS NOT NULL;
-"];
 
 /// Brings the tables up to date and opens both sides.
 pub(super) async fn open(config: &Config) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
     let config = session::configured(config);
-    migrate(&config).await?;
+    schema::migrate(&config).await?;
     let (wrote, written) = watch::channel(0);
-    let store = store::PostgresStore::new(config.clone(), wrote)?;
-    let reader = read::PostgresReader::new(config, written).await?;
+    let merger = merger::Merger::start(config.clone())?;
+    let store = store::PostgresStore::new(config.clone(), wrote, merger.clone())?;
+    let reader = read::PostgresReader::new(config, written, merger).await?;
     Ok((Box::new(store), QueueReader::new(Arc::new(reader))))
 }
 
-/// Brings the tables to the latest schema; of several replicas that start at once the first does, and the others wait.
-async fn migrate(config: &Config) -> Result<(), QueueStoreError> {
-    let session = Session::connect(config, Role::Bare, OPEN).await?;
-    let sql = QueueStoreError::postgres(OPEN);
-    let begin = format!(
-        "BEGIN; SELECT pg_advisory_xact_lock({SCHEMA_LOCK});
-         CREATE TABLE IF NOT EXISTS queue_schema (id INT PRIMARY KEY CHECK (id = 1), version BIGINT NOT NULL);
-         INSERT INTO queue_schema VALUES (1, 0) ON CONFLICT DO NOTHING"
-    );
-    session
-        .client
-        .batch_execute("SET client_min_messages = warning")
-        .await
-        .map_err(sql)?;
-    session.client.batch_execute(&begin).await.map_err(sql)?;
-    let row = session
-        .client
-        .query_one("SELECT version FROM queue_schema", &[])
-        .await
-        .map_err(sql)?;
-    let found: i64 = row.try_get(0).map_err(sql)?;
-    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
-    if found > known {
-        return Err(QueueStoreError::TooNew { found, known });
-    }
-    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or_default()) {
-        session.client.batch_execute(migration).await.map_err(sql)?;
-    }
-    let end = format!("UPDATE queue_schema SET version = {known}; COMMIT");
-    session.client.batch_execute(&end).await.map_err(sql)?;
-    session.close().await;
-    Ok(())
+/// A thread for what must not wait for anybody else, with a runtime of its own.
+fn start_thread(
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) -> Result<thread::JoinHandle<()>, QueueStoreError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|_| QueueStoreError::Ending(OPEN))?;
+    let thread = thread::Builder::new().name(name.to_owned());
+    let started = thread.spawn(move || {
+        runtime.block_on(work);
+        runtime.shutdown_background();
+    });
+    started.map_err(|_| QueueStoreError::Ending(OPEN))
 }

@@ -1,4 +1,5 @@
-//! What others have written since, in one statement: rows of four tables in the same columns.
+//! What others have written since, for a replica that has heard nothing for so long that not all of the batches are kept:
+//! rows of three tables in the same columns.
 
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::Attempt;
@@ -8,14 +9,10 @@ use super::rows::{get, optional};
 use crate::queue::codec::{narrow, unsigned, word_of};
 use crate::queue::{ClientRow, Doing, Foreign, JobState, KeyRow, NodeRow, QueueStoreError};
 
-/// The counters, and every row that was written after the batch `$1`. The upper bound `$2` takes nothing away: a range
-/// with two ends is what the planner expects to be short, whatever its values.
+/// Every row that the tables got after the batch `$1`. The upper bound `$2` takes nothing away: a range with two ends is
+/// what the planner expects to be short, whatever its values.
 pub(super) const NEWS: &str = "
-    SELECT 0 AS kind, seq, last_job, last_node, last_client, NULL::BIGINT, NULL::BIGINT, NULL::BIGINT, NULL::BOOLEAN,
-        NULL::TEXT, NULL::TEXT, NULL::BYTEA, NULL::BYTEA
-    FROM queue_counter WHERE id = 1
-    UNION ALL
-    SELECT 1, number, word, node, attempt, started, ended, client, open, reason, key, snapshot, NULL
+    SELECT 1 AS kind, number, word, node, attempt, started, ended, client, open, reason, key, snapshot, NULL::BYTEA
     FROM queue_job WHERE changed > $1 AND changed <= $2
     UNION ALL
     SELECT 2, number, heard, completed, failed, NULL, NULL, NULL, NULL, id, endpoint, snapshot, announced
@@ -24,18 +21,11 @@ pub(super) const NEWS: &str = "
     SELECT 3, number, NULL, NULL, NULL, NULL, NULL, NULL, NULL, name, NULL, NULL, NULL
     FROM queue_client WHERE changed > $1 AND changed <= $2";
 
-/// What [`NEWS`] found, each list in the order of numbers, and the number of the latest batch.
-pub(super) fn foreign(rows: &[Row], doing: Doing) -> Result<(Foreign, i64), QueueStoreError> {
+/// What [`NEWS`] found, each list in the order of numbers.
+pub(super) fn foreign(rows: &[Row], doing: Doing) -> Result<Foreign, QueueStoreError> {
     let mut foreign = Foreign::default();
-    let mut latest = None;
     for row in rows {
         match get::<i32>(row, 0, doing)? {
-            0 => {
-                latest = Some(get(row, 1, doing)?);
-                foreign.last_job = unsigned(get(row, 2, doing)?);
-                foreign.last_node = narrow(get(row, 3, doing)?);
-                foreign.last_client = narrow(get(row, 4, doing)?);
-            }
             1 => {
                 let job = job(row, doing)?;
                 if let Some(key) = get(row, 10, doing)? {
@@ -58,11 +48,7 @@ pub(super) fn foreign(rows: &[Row], doing: Doing) -> Result<(Foreign, i64), Queu
     foreign.keys.sort_unstable_by_key(|key| key.job);
     foreign.nodes.sort_unstable_by_key(|node| node.number);
     foreign.clients.sort_unstable_by_key(|client| client.number);
-    let latest = latest.ok_or(QueueStoreError::Unreadable {
-        doing,
-        what: "the table queue_counter",
-    })?;
-    Ok((foreign, latest))
+    Ok(foreign)
 }
 
 fn job(row: &Row, doing: Doing) -> Result<JobState, QueueStoreError> {

@@ -12,9 +12,10 @@ use tokio::sync::{Mutex, watch};
 use tokio_postgres::{Config, Row};
 
 use super::listen::Listener;
+use super::merger::Merger;
 use super::rows::{answer_row, get, job_row, node_row, state_columns};
-use super::session::{Role, Session, Value, limited};
-use super::sql::FLUSH;
+use super::session::{ANSWER, Role, Session, Value, limited};
+use super::sql::{FLUSH, IS_UNMERGED};
 use super::sweep::Sweeper;
 use crate::queue::codec::{LogJoin, clean, narrow, signed, stream_code, unsigned, word_code};
 use crate::queue::reader::{ReadSide, StoredBlob};
@@ -94,6 +95,7 @@ const IS_AHEAD: &str = "SELECT pg_current_wal_insert_lsn() > pg_current_wal_flus
 
 const STATEMENTS: &[&str] = &[
     IS_AHEAD,
+    IS_UNMERGED,
     FLUSH,
     JOB,
     LIST,
@@ -119,17 +121,23 @@ pub(super) struct PostgresReader {
     config: Config,
     sessions: [Mutex<Option<Arc<Session>>>; SESSIONS],
     next: AtomicUsize,
+    merger: Merger,
     sweeper: Sweeper,
     listener: Listener,
 }
 
 impl PostgresReader {
     /// Connects when it is asked something, but for the listener, which starts at once.
-    pub(super) async fn new(config: Config, written: watch::Receiver<i64>) -> Result<Self, QueueStoreError> {
+    pub(super) async fn new(
+        config: Config,
+        written: watch::Receiver<i64>,
+        merger: Merger,
+    ) -> Result<Self, QueueStoreError> {
         Ok(Self {
             sessions: std::array::from_fn(|_| Mutex::new(None)),
             next: AtomicUsize::new(0),
-            sweeper: Sweeper::new(config.clone()),
+            sweeper: Sweeper::new(config.clone(), merger.clone()),
+            merger,
             listener: Listener::start(config.clone(), written).await?,
             config,
         })
@@ -145,35 +153,86 @@ impl PostgresReader {
         Ok(Arc::clone(slot.insert(Arc::new(session))))
     }
 
+    /// What the tables of bodies have.
     async fn query(
         &self,
         text: &'static str,
         values: &[Value<'_>],
         doing: Doing,
     ) -> Result<Vec<Row>, QueueStoreError> {
-        limited(doing, async {
+        limited(ANSWER, doing, async {
             let session = self.session(doing).await?;
-            // a batch is seen a moment before it is on the disk: nobody is told of one that a crash may still take back
-            let (rows, ahead) = try_join!(
-                session.query(text, values, doing),
-                session.query(IS_AHEAD, &[], doing)
+            flushed(&session, text, values, doing).await
+        })
+        .await
+    }
+
+    /// What the tables have that batches write: those that were written before are in them.
+    async fn query_settled(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+        doing: Doing,
+    ) -> Result<Vec<Row>, QueueStoreError> {
+        limited(ANSWER, doing, async {
+            let session = self.session(doing).await?;
+            let (unmerged, rows) = try_join!(
+                session.query(IS_UNMERGED, &[], doing),
+                flushed(&session, text, values, doing)
             )?;
-            let is_ahead = ahead.first().map(|row| get(row, 0, doing)).transpose()?;
-            if is_ahead.unwrap_or(true) {
-                session.execute(FLUSH, &[], doing).await?;
+            let is_unmerged = unmerged.first().map_or(Ok(true), |row| get(row, 0, doing))?;
+            if !is_unmerged {
+                return Ok(rows);
             }
-            Ok(rows)
+            self.merger.settle().await?;
+            flushed(&session, text, values, doing).await
         })
         .await
     }
 
     async fn execute(&self, text: &'static str, values: &[Value<'_>]) -> Result<u64, QueueStoreError> {
-        limited(STORE_BODY, async {
+        limited(ANSWER, STORE_BODY, async {
             let session = self.session(STORE_BODY).await?;
             session.execute(text, values, STORE_BODY).await
         })
         .await
     }
+
+    /// As [`Self::execute`], and brings it to the disk with all before it: between a body's end and the batch that refers
+    /// to it the server may crash and be back.
+    async fn execute_durably(
+        &self,
+        text: &'static str,
+        values: &[Value<'_>],
+    ) -> Result<u64, QueueStoreError> {
+        limited(ANSWER, STORE_BODY, async {
+            let session = self.session(STORE_BODY).await?;
+            let (done, _) = try_join!(
+                session.execute(text, values, STORE_BODY),
+                session.execute(FLUSH, &[], STORE_BODY)
+            )?;
+            Ok(done)
+        })
+        .await
+    }
+}
+
+/// Rows of which a crash takes none back: a batch is seen a moment before it is on the disk.
+async fn flushed(
+    session: &Session,
+    text: &'static str,
+    values: &[Value<'_>],
+    doing: Doing,
+) -> Result<Vec<Row>, QueueStoreError> {
+    let (rows, ahead) = try_join!(
+        session.query(text, values, doing),
+        session.query(IS_AHEAD, &[], doing)
+    )?;
+    let is_ahead = ahead.first().map(|row| get(row, 0, doing)).transpose()?;
+    if is_ahead.unwrap_or(true) {
+        session.execute(FLUSH, &[], doing).await?;
+    }
+    Ok(rows)
 }
 
 fn hash(hash: BlobHash) -> Vec<u8> {
@@ -184,7 +243,7 @@ fn hash(hash: BlobHash) -> Vec<u8> {
 impl ReadSide for PostgresReader {
     async fn job(&self, number: JobNumber) -> Result<Option<JobRow>, QueueStoreError> {
         const DOING: Doing = "read a job";
-        let rows = self.query(JOB, &[&signed(number.0)], DOING).await?;
+        let rows = self.query_settled(JOB, &[&signed(number.0)], DOING).await?;
         rows.first().map(|row| job_row(row, DOING)).transpose()
     }
 
@@ -195,11 +254,17 @@ impl ReadSide for PostgresReader {
         let word = filter.word.map(word_code);
         let client = filter.client.as_deref().map(clean);
         let rows = match (&word, &client) {
-            (None, None) => self.query(LIST, &[&below, &limit], DOING).await?,
-            (Some(word), None) => self.query(LIST_WORD, &[&below, &limit, word], DOING).await?,
-            (None, Some(client)) => self.query(LIST_CLIENT, &[&below, &limit, client], DOING).await?,
+            (None, None) => self.query_settled(LIST, &[&below, &limit], DOING).await?,
+            (Some(word), None) => {
+                self.query_settled(LIST_WORD, &[&below, &limit, word], DOING)
+                    .await?
+            }
+            (None, Some(client)) => {
+                self.query_settled(LIST_CLIENT, &[&below, &limit, client], DOING)
+                    .await?
+            }
             (Some(word), Some(client)) => {
-                self.query(LIST_BOTH, &[&below, &limit, word, client], DOING)
+                self.query_settled(LIST_BOTH, &[&below, &limit, word, client], DOING)
                     .await?
             }
         };
@@ -208,7 +273,9 @@ impl ReadSide for PostgresReader {
 
     async fn oldest_pending(&self) -> Result<Option<UnixMillis>, QueueStoreError> {
         const DOING: Doing = "look the oldest job up";
-        let rows = self.query(OLDEST, &[&word_code(JobWord::Pending)], DOING).await?;
+        let rows = self
+            .query_settled(OLDEST, &[&word_code(JobWord::Pending)], DOING)
+            .await?;
         rows.first()
             .map(|row| get(row, 0, DOING).map(unsigned))
             .transpose()
@@ -216,13 +283,13 @@ impl ReadSide for PostgresReader {
 
     async fn answers(&self, job: JobNumber) -> Result<Vec<Answer>, QueueStoreError> {
         const DOING: Doing = "read a job's answers";
-        let rows = self.query(ANSWERS, &[&signed(job.0)], DOING).await?;
+        let rows = self.query_settled(ANSWERS, &[&signed(job.0)], DOING).await?;
         rows.iter().map(|row| answer_row(row, DOING)).collect()
     }
 
     async fn nodes(&self) -> Result<Vec<NodeRow>, QueueStoreError> {
         const DOING: Doing = "list nodes";
-        let rows = self.query(NODES, &[], DOING).await?;
+        let rows = self.query_settled(NODES, &[], DOING).await?;
         rows.iter().map(|row| node_row(row, DOING)).collect()
     }
 
@@ -234,7 +301,7 @@ impl ReadSide for PostgresReader {
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         const DOING: Doing = "read a job's log";
         let values: [Value<'_>; 3] = [&signed(job.0), &stream_code(stream), &signed(from)];
-        let rows = self.query(LOG, &values, DOING).await?;
+        let rows = self.query_settled(LOG, &values, DOING).await?;
         let Some(first) = rows.first() else {
             return Ok(None);
         };
@@ -267,12 +334,16 @@ impl ReadSide for PostgresReader {
     async fn put_whole(&self, name: BlobHash, body: Bytes, now: UnixMillis) -> Result<(), QueueStoreError> {
         let size = signed(body.len() as u64);
         let values: [Value<'_>; 4] = [&hash(name), &size, &signed(now), &body.as_ref()];
-        self.execute(PUT_WHOLE, &values).await?;
+        self.execute_durably(PUT_WHOLE, &values).await?;
         Ok(())
     }
 
     async fn begin_upload(&self, now: UnixMillis) -> Result<i64, QueueStoreError> {
-        let rows = self.query(BEGIN_UPLOAD, &[&signed(now)], STORE_BODY).await?;
+        let rows = limited(ANSWER, STORE_BODY, async {
+            let session = self.session(STORE_BODY).await?;
+            session.query(BEGIN_UPLOAD, &[&signed(now)], STORE_BODY).await
+        });
+        let rows = rows.await?;
         let missing = QueueStoreError::Unreadable {
             doing: STORE_BODY,
             what: "the number of an upload",
@@ -294,10 +365,10 @@ impl ReadSide for PostgresReader {
     ) -> Result<(), QueueStoreError> {
         let (name, size, now) = (hash(name), signed(blob.size), signed(now));
         let values: [Value<'_>; 4] = [&blob.id, &name, &size, &now];
-        let mut done = self.execute(END_UPLOAD, &values).await;
+        let mut done = self.execute_durably(END_UPLOAD, &values).await;
         if matches!(&done, Err(QueueStoreError::Refused { .. })) {
             // somebody else gave the same body its name at the same moment: now it is there
-            done = self.execute(END_UPLOAD, &values).await;
+            done = self.execute_durably(END_UPLOAD, &values).await;
         }
         match done? {
             0 => Err(QueueStoreError::Late),
@@ -308,7 +379,7 @@ impl ReadSide for PostgresReader {
     async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError> {
         const DOING: Doing = "look an output root up";
         let (root, word) = (root.0.as_slice(), word_code(JobWord::Completed));
-        let rows = self.query(BY_OUTPUT_ROOT, &[&root, &word], DOING).await?;
+        let rows = self.query_settled(BY_OUTPUT_ROOT, &[&root, &word], DOING).await?;
         let job = rows.first().map(|row| get(row, 0, DOING)).transpose()?;
         Ok(job.map(|job: i64| JobNumber(unsigned(job))))
     }

@@ -13,11 +13,15 @@ use crate::queue::error::DatabaseError;
 use crate::queue::{Doing, QueueStoreError};
 
 /// How long a connection may take to stand.
-const CONNECT: Duration = Duration::from_secs(10);
-/// How long an answer may take. The server gives up on locks and idle transactions before.
-const ANSWER: Duration = Duration::from_secs(60);
+const CONNECT: Duration = Duration::from_secs(4);
+/// How long an answer may take that somebody waits for.
+pub(super) const ANSWER: Duration = Duration::from_secs(5);
+/// How long what is long may take: to load the queue, to remove what is old.
+pub(super) const LONG: Duration = Duration::from_secs(60);
+/// How long it may take to find out, over a new connection, what became of what broke with the former one.
+pub(super) const RETURN: Duration = Duration::from_secs(2);
 /// How long a connection may take to end in order.
-const CLOSE: Duration = Duration::from_secs(2);
+const CLOSE: Duration = Duration::from_millis(200);
 
 /// A replica that hangs between two statements of a transaction, or does not take what it asked for, may hold the
 /// writers' lock: the server ends its connection after so long.
@@ -27,11 +31,11 @@ const PLANNED_ONCE: &str = "SET plan_cache_mode = force_generic_plan; SET enable
 
 /// What a connection is for.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Role {
-    /// Batches: a commit waits for the disk. With the statements to prepare.
-    Writer(&'static [&'static str]),
-    /// Reads, bodies, sweeps: a commit waits for the next batch's.
-    Reader(&'static [&'static str]),
+pub(super) enum Role<'a> {
+    /// Batches, and bringing them to the tables: a commit waits for nothing. With the statements to prepare.
+    Writer(&'a [&'static str]),
+    /// Reads, bodies, sweeps: neither does theirs.
+    Reader(&'a [&'static str]),
     /// Once.
     Bare,
 }
@@ -64,21 +68,26 @@ pub(super) fn configured(config: &Config) -> Config {
 
 /// Waits for an answer, but not for ever.
 pub(super) async fn limited<T>(
+    limit: Duration,
     doing: Doing,
     answer: impl Future<Output = Result<T, QueueStoreError>>,
 ) -> Result<T, QueueStoreError> {
-    match tokio::time::timeout(ANSWER, answer).await {
+    match tokio::time::timeout(limit, answer).await {
         Ok(result) => result,
         Err(_) => Err(QueueStoreError::Lost {
             doing,
-            source: DatabaseError::Silent(ANSWER.as_secs()),
+            source: DatabaseError::Silent(limit.as_secs()),
         }),
     }
 }
 
 impl Session {
     /// Connects and prepares.
-    pub(super) async fn connect(config: &Config, role: Role, doing: Doing) -> Result<Self, QueueStoreError> {
+    pub(super) async fn connect(
+        config: &Config,
+        role: Role<'_>,
+        doing: Doing,
+    ) -> Result<Self, QueueStoreError> {
         let sql = QueueStoreError::postgres(doing);
         let (client, connection) = config.connect(NoTls).await.map_err(sql)?;
         let driver = tokio::spawn(async move {
@@ -86,13 +95,14 @@ impl Session {
                 tracing::debug!(%error, "a connection to PostgreSQL broke");
             }
         });
-        let (commit, planning, list) = match role {
-            Role::Writer(list) => ("on", PLANNED_ONCE, list),
-            Role::Reader(list) => ("off", "", list),
-            Role::Bare => ("on", "", [].as_slice()),
+        // the server gives up on a lock before the caller does on the server
+        let (commit, lock, planning, list) = match role {
+            Role::Writer(list) => ("off", "4s", PLANNED_ONCE, list),
+            Role::Reader(list) => ("off", "4s", "", list),
+            Role::Bare => ("on", "20s", "", [].as_slice()),
         };
         let setup = format!(
-            "SET synchronous_commit = {commit}; SET lock_timeout = '20s'; SET statement_timeout = '50s';
+            "SET synchronous_commit = {commit}; SET lock_timeout = '{lock}'; SET statement_timeout = '50s';
              {HANGING}; SET jit = off; {planning}"
         );
         client.batch_execute(&setup).await.map_err(sql)?;
@@ -154,8 +164,10 @@ impl Session {
     pub(super) async fn close(self) {
         let Self { client, driver, .. } = self;
         drop(client);
+        let ending = driver.abort_handle();
         if tokio::time::timeout(CLOSE, driver).await.is_err() {
-            tracing::debug!("a connection to PostgreSQL did not end in time and is left to it");
+            tracing::debug!("a connection to PostgreSQL did not end in time and is cut off");
+            ending.abort();
         }
     }
 }

@@ -1,8 +1,8 @@
-//! Statements of a batch: one for each table, its rows as arrays, and one for the batches that most are.
+//! Statements of a batch: its row in the journal; later one for each table, rows as arrays.
 
 pub(super) const CLIENTS: &str = "INSERT INTO queue_client (number, name, changed)
     SELECT t.number, t.name, $3 FROM UNNEST($1::BIGINT[], $2::TEXT[]) AS t (number, name)
-    ON CONFLICT (number) DO NOTHING";
+    ON CONFLICT DO NOTHING";
 pub(super) const NEW_JOBS: &str = "INSERT INTO queue_job (number, client, created, priority, blobs, parents, key, open,
         word, reason, node, attempt, started, ended, snapshot, changed)
     SELECT t.*, $16::BIGINT FROM UNNEST($1::BIGINT[], $2::BIGINT[], $3::BIGINT[], $4::BIGINT[], $5::BYTEA[], $6::BYTEA[],
@@ -62,34 +62,38 @@ pub(super) const LOGS: &str = "INSERT INTO queue_log AS l (job, stream, attempt,
     JOIN queue_job j ON j.number = t.job
     ON CONFLICT (job, stream, attempt, start) DO UPDATE SET bytes = excluded.bytes
         WHERE LENGTH(excluded.bytes) > LENGTH(l.bytes)";
-pub(super) const COUNT: &str = "UPDATE queue_counter SET seq = $1, last_job = GREATEST(last_job, $2),
+/// The batch in one row. Values: its number, its writer's mark, the highest numbers after it, news, rest.
+pub(super) const BATCH: &str =
+    "INSERT INTO queue_batch (seq, writer, last_job, last_node, last_client, news, rest)
+    VALUES ($1, $2, $3, $4, $5, $6, $7)";
+/// The batch `$1` itself, without its news, and those after it. The upper bound takes nothing away: a range with two ends
+/// is what the planner expects to be short, whatever its values.
+pub(super) const SINCE: &str = "SELECT seq, writer, last_job, last_node, last_client,
+        CASE WHEN seq > $1 THEN news END
+    FROM queue_batch WHERE seq >= $1 AND seq <= $2 ORDER BY seq";
+/// Whose batch it is.
+pub(super) const WRITERS: &str = "SELECT seq, writer FROM queue_batch WHERE seq = ANY($1)";
+/// The oldest batch that is kept.
+pub(super) const OLDEST: &str = "SELECT COALESCE(MIN(seq), 0) FROM queue_batch";
+/// The latest one.
+pub(super) const LATEST: &str = "SELECT COALESCE(MAX(seq), 0) FROM queue_batch";
+/// Whether there are batches that the tables do not hold yet.
+pub(super) const IS_UNMERGED: &str = "SELECT EXISTS (
+    SELECT 1 FROM queue_batch WHERE seq > (SELECT merged FROM queue_counter WHERE id = 1))";
+pub(super) const COUNTERS: &str =
+    "SELECT merged, last_job, last_node, last_client FROM queue_counter WHERE id = 1";
+/// Batches that the tables do not hold yet, at most `$1` bytes of them and always the first, and at most `$2`.
+pub(super) const UNMERGED: &str = "SELECT seq, last_job, last_node, last_client, news, rest FROM (
+        SELECT *, SUM(LENGTH(news)::BIGINT + LENGTH(rest)) OVER (ORDER BY seq) - LENGTH(news) - LENGTH(rest) AS before
+        FROM (
+            SELECT * FROM queue_batch WHERE seq > (SELECT merged FROM queue_counter WHERE id = 1)
+            ORDER BY seq LIMIT $2) AS next) AS sized
+    WHERE before < $1::BIGINT ORDER BY seq";
+/// All up to the batch `$1` is in the tables.
+pub(super) const MERGED: &str = "UPDATE queue_counter SET merged = $1, last_job = GREATEST(last_job, $2),
     last_node = GREATEST(last_node, $3), last_client = GREATEST(last_client, $4) WHERE id = 1";
-/// What most batches are, claims and answers without files, in one statement: changes of jobs (`$1` to `$10`), nodes
-/// (`$11` to `$18`), bare answers (`$19` to `$28`), the counters (`$29` to `$31`; `$10` is the batch's number). Each
-/// statement less is one answer less that is sent and read while the lock is held.
-pub(super) const PLAIN: &str = "WITH states AS (
-        UPDATE queue_job j SET open = t.open, word = t.word, reason = t.reason, node = t.node, attempt = t.attempt,
-            started = t.started, ended = t.ended, snapshot = t.snapshot, changed = $10
-        FROM UNNEST($1::BIGINT[], $2::BOOLEAN[], $3::BIGINT[], $4::TEXT[], $5::BIGINT[], $6::BIGINT[], $7::BIGINT[],
-            $8::BIGINT[], $9::BYTEA[])
-            AS t (number, open, word, reason, node, attempt, started, ended, snapshot)
-        WHERE j.number = t.number),
-    nodes AS (
-        INSERT INTO queue_node (number, id, endpoint, announced, heard, completed, failed, snapshot, changed)
-        SELECT t.*, $10::BIGINT FROM UNNEST($11::BIGINT[], $12::TEXT[], $13::TEXT[], $14::BYTEA[], $15::BIGINT[],
-            $16::BIGINT[], $17::BIGINT[], $18::BYTEA[]) AS t
-        ON CONFLICT (number) DO UPDATE SET id = excluded.id, endpoint = excluded.endpoint,
-            announced = excluded.announced, heard = excluded.heard, completed = excluded.completed,
-            failed = excluded.failed, snapshot = excluded.snapshot, changed = excluded.changed),
-    answers AS (
-        INSERT INTO queue_answer (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
-        SELECT t.* FROM UNNEST($19::BIGINT[], $20::BIGINT[], $21::BIGINT[], $22::INT[], $23::BYTEA[], $24::BYTEA[],
-            $25::BYTEA[], $26::BYTEA[], $27::BYTEA[], $28::BYTEA[])
-            AS t (job, attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details)
-        JOIN queue_job j ON j.number = t.job
-        ON CONFLICT DO NOTHING)
-    UPDATE queue_counter SET seq = $10, last_job = GREATEST(last_job, $29), last_node = GREATEST(last_node, $30),
-        last_client = GREATEST(last_client, $31) WHERE id = 1";
+/// Forgets batches that nobody has to catch up with.
+pub(super) const FORGET: &str = "DELETE FROM queue_batch WHERE seq >= 0 AND seq <= $1";
 /// Brings all that was committed before, by anybody, to the disk: a message in PostgreSQL's log that nobody reads, and a
 /// commit that waits.
 pub(super) const FLUSH: &str =

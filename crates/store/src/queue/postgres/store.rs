@@ -1,32 +1,33 @@
 //! The writing side in PostgreSQL: one connection, on a small runtime of its own.
 
-use futures::try_join;
+use std::collections::hash_map::RandomState;
+use std::hash::{BuildHasher as _, Hasher as _};
+use std::sync::mpsc;
+use std::time::Instant;
+
+use futures::{join, try_join};
 use sandrun_core::pool::{ClientNumber, JobNumber};
 use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_postgres::Config;
 
+use super::batch::{Gathered, Last, Place, Record};
+use super::flush::{Fate, Flusher, connect, whose};
+use super::load::{catch_up, load, place_of};
+use super::merger::Merger;
 use super::news::NEWS;
-use super::rows::{client_row, get, job_state, node_row, state_columns};
-use super::session::{Role, Session, Value, limited};
+use super::rows::{get, job_state, state_columns};
+use super::session::{ANSWER, LONG, RETURN, Role, Session, Value, limited};
 use super::{WRITER_LOCK, news, sql, write};
 use crate::queue::codec::{clean, narrow, signed, unsigned};
 use crate::queue::error::DatabaseError;
-use crate::queue::{Doing, Foreign, JobState, QueueStore, QueueStoreError, Writes};
+use crate::queue::{Doing, Done, Foreign, JobState, QueueStore, QueueStoreError, Writes};
 
 const LOAD: Doing = "load the queue";
 const WRITE: Doing = "write a batch";
 
 const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
-const COUNTERS: &str = "SELECT seq, last_job, last_node, last_client FROM queue_counter WHERE id = 1";
-const OPEN_JOBS: &str = concat!(
-    "SELECT ",
-    state_columns!(),
-    " FROM queue_job j WHERE j.open ORDER BY j.number"
-);
 const CLIENT: &str = "SELECT number FROM queue_client WHERE name = $1";
-const ALL_CLIENTS: &str = "SELECT number, name FROM queue_client ORDER BY number";
-const ALL_NODES: &str = "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node ORDER BY number";
 const JOB: &str = concat!(
     "SELECT ",
     state_columns!(),
@@ -39,31 +40,32 @@ const KEPT: &str = "SELECT value FROM queue_kept WHERE name = $1";
 
 const STATEMENTS: &[&str] = &[
     LOCK,
-    COUNTERS,
-    OPEN_JOBS,
-    ALL_CLIENTS,
-    ALL_NODES,
+    sql::SINCE,
     NEWS,
-    JOB,
+    sql::COUNTERS,
+    sql::BATCH,
+    sql::REQUESTS,
     sql::REQUESTS_OF,
+    sql::WRITERS,
+    sql::OLDEST,
+    sql::FLUSH,
+    JOB,
     BY_KEY,
     CLIENT,
     KEEP,
     KEPT,
-    sql::CLIENTS,
-    sql::NEW_JOBS,
-    sql::REQUESTS,
-    sql::PARENTS,
-    sql::USES,
-    sql::STATES,
-    sql::NODES,
-    sql::BARE_ANSWERS,
-    sql::ANSWERS,
-    sql::LOGS,
-    sql::COUNT,
-    sql::PLAIN,
-    sql::FLUSH,
 ];
+/// A connection for loading: its statements read much, and are planned for it.
+const LOADING: &[&str] = super::load::STATEMENTS;
+
+/// What the writer knows of the journal.
+#[derive(Debug, Clone, Copy, Default)]
+struct Seen {
+    /// The latest batch that was taken in, or written.
+    place: Place,
+    /// Highest numbers up to there.
+    last: Last,
+}
 
 /// One replica's writer.
 #[derive(Debug)]
@@ -73,27 +75,42 @@ pub(super) struct PostgresStore {
     config: Config,
     /// Missing before the first load and after an error.
     session: Option<Session>,
-    /// Up to where others' writes are known.
-    seen: i64,
-    /// Up to which batch all is known to be on the disk: others' are seen before.
-    durable: i64,
+    seen: Seen,
+    /// Up to which batch the tables are known to hold all.
+    settled: i64,
     /// Requests of the jobs that nodes got by the latest batch.
     leased: Vec<(JobNumber, Vec<u8>)>,
     /// Number of the latest batch of our own, for those who tell others of it.
     wrote: watch::Sender<i64>,
+    flusher: Flusher,
+    merger: Merger,
+    /// What the next batch is marked with.
+    mark: i64,
+    /// When the latest batch was begun.
+    begun: Instant,
 }
 
 impl PostgresStore {
-    pub(super) fn new(config: Config, wrote: watch::Sender<i64>) -> Result<Self, QueueStoreError> {
+    pub(super) fn new(
+        config: Config,
+        wrote: watch::Sender<i64>,
+        merger: Merger,
+    ) -> Result<Self, QueueStoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        // drawn anew in each process
+        let drawn = RandomState::new().build_hasher().finish();
         Ok(Self {
             runtime: Some(runtime.map_err(|_| QueueStoreError::Ending(super::OPEN))?),
+            flusher: Flusher::start(config.clone())?,
             config,
             session: None,
-            seen: 0,
-            durable: -1,
+            seen: Seen::default(),
+            settled: -1,
             leased: Vec::new(),
             wrote,
+            merger,
+            mark: signed(drawn >> 1),
+            begun: Instant::now(),
         })
     }
 
@@ -101,7 +118,7 @@ impl PostgresStore {
     fn with<T>(
         &mut self,
         doing: Doing,
-        work: impl AsyncFnOnce(&Session, &mut i64) -> Result<T, QueueStoreError>,
+        work: impl AsyncFnOnce(&Session, &mut Seen) -> Result<T, QueueStoreError>,
     ) -> Result<T, QueueStoreError> {
         let (Some(session), Some(runtime)) = (self.session.take(), &self.runtime) else {
             return Err(QueueStoreError::Lost {
@@ -111,7 +128,7 @@ impl PostgresStore {
         };
         let seen = &mut self.seen;
         let done = runtime.block_on(async {
-            match limited(doing, work(&session, seen)).await {
+            match limited(ANSWER, doing, work(&session, seen)).await {
                 Ok(value) => Ok((session, value)),
                 Err(error) => {
                     session.close().await;
@@ -124,15 +141,112 @@ impl PostgresStore {
         Ok(value)
     }
 
-    fn connect(&mut self) -> Result<(), QueueStoreError> {
-        if self.session.as_ref().is_some_and(|session| !session.is_closed()) {
-            return Ok(());
+    /// As [`Self::with`], with tables that hold all batches that are seen.
+    fn with_tables<T>(
+        &mut self,
+        doing: Doing,
+        work: impl AsyncFnOnce(&Session) -> Result<T, QueueStoreError>,
+    ) -> Result<T, QueueStoreError> {
+        if self.settled < self.seen.place.seq
+            && let Some(runtime) = &self.runtime
+        {
+            runtime.block_on(limited(ANSWER, doing, self.merger.settle()))?;
+            self.settled = self.seen.place.seq;
         }
+        self.with(doing, async |session, _| work(session).await)
+    }
+
+    /// Writes what was decided: the row, and the end of its transaction. Whatever befalls the connection on the way, what
+    /// became of the batch is found out where that is possible.
+    fn write(&mut self, batch: Decided) -> Result<(), QueueStoreError> {
+        let Decided {
+            writes,
+            record,
+            seen,
+            leased,
+        } = batch;
+        let (place, last) = (seen.place, seen.last);
+        let written = self.with(WRITE, async |session, _| {
+            let values: [Value<'_>; 7] = [
+                &place.seq,
+                &place.writer,
+                &last.job,
+                &last.node,
+                &last.client,
+                &record.news,
+                &record.rest,
+            ];
+            let (row, requests, end, found) = join!(
+                session.execute(sql::BATCH, &values, WRITE),
+                write::new_requests(session, &writes, WRITE),
+                session.simple("COMMIT", WRITE),
+                // behind the commit: nobody waits for it at the lock
+                write::requests(session, &leased, WRITE),
+            );
+            row?;
+            requests?;
+            end?;
+            // what is not found now is asked for again
+            Ok(found.unwrap_or_default())
+        });
+        self.leased = match written {
+            Ok(leased) => leased,
+            Err(QueueStoreError::Lost { doing, source }) => {
+                self.find_out(place, QueueStoreError::Lost { doing, source })?;
+                Vec::new()
+            }
+            Err(refused) => return Err(refused),
+        };
+        self.seen = seen;
+        self.wrote.send_replace(place.seq);
+        self.merger.note();
+        Ok(())
+    }
+
+    /// Connects again and looks whether the batch is there; behind the lock, as its transaction may not have ended yet.
+    fn find_out(&mut self, place: Place, error: QueueStoreError) -> Result<(), QueueStoreError> {
+        let Some(runtime) = &self.runtime else {
+            return Err(error);
+        };
+        let found = runtime.block_on(limited(RETURN, WRITE, async {
+            let session = connect(&self.config, Role::Writer(STATEMENTS), WRITE).await?;
+            let batch = [place.seq];
+            let (.., found, ()) = try_join!(
+                session.simple("BEGIN", WRITE),
+                session.query(LOCK, &[&WRITER_LOCK], WRITE),
+                whose(&session, &batch, WRITE),
+                session.simple("COMMIT", WRITE),
+            )?;
+            Ok((session, found.fate(place)))
+        }));
+        match found {
+            Ok((session, Fate::Written)) => {
+                self.session = Some(session);
+                Ok(())
+            }
+            Ok((_, Fate::Gone)) => Err(QueueStoreError::Gone(WRITE)),
+            Ok((_, Fate::Unknown)) | Err(_) => Err(error),
+        }
+    }
+
+    /// Connects; what an earlier connection had begun has come to its end then.
+    fn connect(&mut self) -> Result<(), QueueStoreError> {
         let Some(runtime) = &self.runtime else {
             return Err(QueueStoreError::Ending(LOAD));
         };
-        let connecting = Session::connect(&self.config, Role::Writer(STATEMENTS), LOAD);
-        self.session = Some(runtime.block_on(limited(LOAD, connecting))?);
+        let former = self.session.take().filter(|session| !session.is_closed());
+        self.session = Some(runtime.block_on(limited(RETURN, LOAD, async {
+            let session = match former {
+                Some(session) => session,
+                None => Session::connect(&self.config, Role::Writer(STATEMENTS), LOAD).await?,
+            };
+            try_join!(
+                session.simple("BEGIN", LOAD),
+                session.query(LOCK, &[&WRITER_LOCK], LOAD),
+                session.simple("COMMIT", LOAD),
+            )?;
+            Ok(session)
+        }))?);
         Ok(())
     }
 }
@@ -147,68 +261,102 @@ impl Drop for PostgresStore {
     }
 }
 
+/// A batch that is to be written.
+struct Decided {
+    writes: Writes,
+    record: Record,
+    /// What is seen after it.
+    seen: Seen,
+    /// Jobs whose requests are asked for next.
+    leased: Vec<i64>,
+}
+
 impl QueueStore for PostgresStore {
     fn load(&mut self) -> Result<Foreign, QueueStoreError> {
-        self.durable = -1;
+        self.flusher.begin_anew();
+        self.settled = -1;
+        self.leased = Vec::new();
         self.connect()?;
-        self.with(LOAD, async |session, seen| {
-            // behind the lock: a batch of our own, whose connection broke, has come to its end then
-            let (.., counters, jobs, nodes, clients, ()) = try_join!(
-                session.simple("BEGIN", LOAD),
-                session.query(LOCK, &[&WRITER_LOCK], LOAD),
-                session.query(COUNTERS, &[], LOAD),
-                session.query(OPEN_JOBS, &[], LOAD),
-                session.query(ALL_NODES, &[], LOAD),
-                session.query(ALL_CLIENTS, &[], LOAD),
-                session.simple("COMMIT", LOAD),
-            )?;
-            let (mut all, seq) = counted(&counters, LOAD)?;
-            all.jobs = jobs
-                .iter()
-                .map(|row| job_state(row, LOAD))
-                .collect::<Result<_, _>>()?;
-            all.nodes = nodes
-                .iter()
-                .map(|row| node_row(row, LOAD))
-                .collect::<Result<_, _>>()?;
-            all.clients = clients
-                .iter()
-                .map(|row| client_row(row, LOAD))
-                .collect::<Result<_, _>>()?;
-            *seen = seq;
-            Ok(all)
-        })
+        let Some(runtime) = &self.runtime else {
+            return Err(QueueStoreError::Ending(LOAD));
+        };
+        // a state of a job that is not there counts for nothing, which only the tables know; what they do not get now is
+        // read from the batches
+        let settled = runtime.block_on(limited(RETURN, LOAD, self.merger.settle()));
+        if let Err(error) = settled {
+            tracing::warn!(%error, "batches wait to be brought to the tables");
+        }
+        let (all, place, last) = runtime.block_on(limited(LONG, LOAD, async {
+            let session = Session::connect(&self.config, Role::Reader(LOADING), LOAD).await?;
+            let loaded = load(&session).await;
+            session.close().await;
+            loaded
+        }))?;
+        self.seen = Seen { place, last };
+        // a crash of the server may have taken numbers back; there is nothing to tell
+        self.wrote.send_if_modified(|latest| {
+            *latest = (*latest).min(place.seq);
+            false
+        });
+        Ok(all)
     }
 
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
+        self.decide(work)?;
+        let (sender, ended) = mpsc::sync_channel(1);
+        self.when_durable(
+            Box::new(|_| {}),
+            Box::new(move |written| drop(sender.send(written))),
+        );
+        let ended = ended.recv();
+        ended.unwrap_or(Err(QueueStoreError::Ending(WRITE)))
+    }
+
+    fn decide(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
         self.leased = Vec::new();
-        let (wrote, durable) = (self.wrote.clone(), self.durable);
-        self.leased = self.with(WRITE, async |session, seen| {
-            let (foreign, seq) = begin(session, *seen).await?;
+        self.begun = Instant::now();
+        // never 0, which is what was there before there were batches
+        self.mark = self.mark.checked_add(1).unwrap_or(1);
+        let mark = self.mark;
+        let decided = self.with(WRITE, async |session, seen| {
+            let foreign = begin(session, seen).await?;
             let writes = work(foreign);
             if writes.is_empty() {
-                // what is answered may rest on what others have not brought to the disk yet
-                try_join!(session.simple("COMMIT", WRITE), async {
-                    match seq > durable {
-                        true => session.execute(sql::FLUSH, &[], WRITE).await,
-                        false => Ok(0),
-                    }
-                })?;
-                *seen = seq;
-                return Ok(Vec::new());
+                session.simple("COMMIT", WRITE).await?;
+                return Ok(None);
             }
-            let leased = write::write(session, &writes, seq + 1, WRITE).await?;
-            *seen = seq + 1;
-            wrote.send_replace(seq + 1);
-            Ok(leased)
+            Ok(Some(Decided {
+                record: Record::of(&writes, seen.last, WRITE)?,
+                seen: Seen {
+                    place: Place {
+                        seq: seen.place.seq + 1,
+                        writer: mark,
+                    },
+                    last: seen.last.and(&writes),
+                },
+                leased: write::leased(&writes),
+                writes,
+            }))
         })?;
-        self.durable = self.seen;
-        Ok(())
+        match decided {
+            Some(batch) => self.write(batch),
+            None => Ok(()),
+        }
+    }
+
+    fn when_durable(&mut self, written: Done, durable: Done) {
+        // it is the server's: this process may end
+        written(Ok(()));
+        self.flusher.flush(self.seen.place, self.begun, durable);
+    }
+
+    fn is_behind(&self) -> bool {
+        self.session.is_none() || self.flusher.is_behind()
     }
 
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
         const DOING: Doing = "read a job";
-        self.with(DOING, async |session, _| {
+        self.with_tables(DOING, async |session| {
             let rows = session.query(JOB, &[&signed(number.0)], DOING).await?;
             rows.first().map(|row| job_state(row, DOING)).transpose()
         })
@@ -232,7 +380,7 @@ impl QueueStore for PostgresStore {
 
     fn by_idempotency(&mut self, client: &str, key: &str) -> Result<Option<JobNumber>, QueueStoreError> {
         const DOING: Doing = "look an idempotency key up";
-        self.with(DOING, async |session, _| {
+        self.with_tables(DOING, async |session| {
             let rows = session
                 .query(BY_KEY, &[&clean(client), &clean(key)], DOING)
                 .await?;
@@ -243,7 +391,7 @@ impl QueueStore for PostgresStore {
 
     fn client(&mut self, name: &str) -> Result<Option<ClientNumber>, QueueStoreError> {
         const DOING: Doing = "look a client up";
-        self.with(DOING, async |session, _| {
+        self.with_tables(DOING, async |session| {
             let rows = session.query(CLIENT, &[&clean(name)], DOING).await?;
             let found: Option<i64> = rows.first().map(|row| get(row, 0, DOING)).transpose()?;
             Ok(found.map(|number| ClientNumber(narrow(number))))
@@ -254,6 +402,7 @@ impl QueueStore for PostgresStore {
         const DOING: Doing = "keep a value";
         self.with(DOING, async |session, _| {
             session.execute(KEEP, &[&clean(name), &fresh], DOING).await?;
+            session.execute(sql::FLUSH, &[], DOING).await?;
             let rows = session.query(KEPT, &[&clean(name)], DOING).await?;
             let missing = QueueStoreError::Unreadable {
                 doing: DOING,
@@ -264,31 +413,36 @@ impl QueueStore for PostgresStore {
     }
 }
 
-/// Begins a batch: takes the lock and reads what others wrote since `seen`, all in one round trip. The lock has a
-/// statement of its own: the next one sees what its former holder wrote. Its commit does not wait for the disk, so that
-/// the lock is not held meanwhile; [`sql::FLUSH`] does afterwards. What is lost in between nobody was told of, and all
-/// that others decided upon it is behind it in the log and lost with it; the crash ends their connections too.
-async fn begin(session: &Session, seen: i64) -> Result<(Foreign, i64), QueueStoreError> {
-    let since: [Value<'_>; 2] = [&seen, &i64::MAX];
-    let (.., rows) = try_join!(
-        session.simple("BEGIN; SET LOCAL synchronous_commit = off", WRITE),
+/// Begins a batch: takes the lock and reads what others wrote since, all in one round trip. The lock has a statement of its
+/// own: the next one sees what its former holder wrote. No commit waits for the disk, so that the lock is not held
+/// meanwhile. Of what a crash of the server takes back in between, nobody was told but of leases, which end with it as if
+/// they had run out; all that others decided upon it is behind it in the log and lost with it, and the crash ends their
+/// connections too.
+async fn begin(session: &Session, seen: &mut Seen) -> Result<Foreign, QueueStoreError> {
+    let since: [Value<'_>; 2] = [&seen.place.seq, &i64::MAX];
+    let (.., batches) = try_join!(
+        session.simple("BEGIN", WRITE),
         session.query(LOCK, &[&WRITER_LOCK], WRITE),
-        session.query(NEWS, &since, WRITE),
+        session.query(sql::SINCE, &since, WRITE),
     )?;
-    news::foreign(&rows, WRITE)
-}
-
-/// The counters, and the number of the latest batch.
-fn counted(rows: &[tokio_postgres::Row], doing: Doing) -> Result<(Foreign, i64), QueueStoreError> {
-    let row = rows.first().ok_or(QueueStoreError::Unreadable {
-        doing,
-        what: "the table queue_counter",
-    })?;
-    let foreign = Foreign {
-        last_job: unsigned(get(row, 1, doing)?),
-        last_node: narrow(get(row, 2, doing)?),
-        last_client: narrow(get(row, 3, doing)?),
-        ..Foreign::default()
-    };
-    Ok((foreign, get(row, 0, doing)?))
+    let first = batches.first().map(|row| place_of(row, WRITE)).transpose()?;
+    let mut tables = Foreign::default();
+    match first {
+        Some(first) if first.seq == seen.place.seq && seen.place.writer != 0 => {
+            if first != seen.place {
+                return Err(QueueStoreError::Gone(WRITE));
+            }
+        }
+        Some(first) if first.seq > seen.place.seq + 1 => {
+            // behind the batches in time, and under them in what counts
+            let rows = session.query(NEWS, &since, WRITE).await?;
+            tables = news::foreign(&rows, WRITE)?;
+        }
+        // the latest ones are never forgotten
+        None if seen.place.writer != 0 => return Err(QueueStoreError::Gone(WRITE)),
+        Some(_) | None => {}
+    }
+    let mut gathered = Gathered::default();
+    (seen.place, seen.last) = catch_up(&batches, &mut gathered, (seen.place, seen.last), WRITE)?;
+    Ok(gathered.upon(tables, seen.last))
 }

@@ -1,11 +1,14 @@
-//! Removing what nobody asks for any more, in PostgreSQL: each step one transaction under the writers' lock.
+//! Removing what nobody asks for any more, in PostgreSQL: each step one transaction under the writers' lock, with tables
+//! that hold all batches.
 
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Config;
 
-use super::WRITER_LOCK;
+use super::merge::{self, bring};
+use super::merger::Merger;
 use super::rows::get;
-use super::session::{Role, Session, Value, limited};
+use super::session::{LONG, Role, Session, Value, limited};
+use super::{MERGE_LOCK, WRITER_LOCK};
 use crate::queue::{Doing, QueueStoreError};
 
 const DISOWN: &str = "UPDATE queue_blob SET hash = NULL, touched = 0 WHERE id IN (
@@ -37,17 +40,23 @@ const STATEMENTS: &[&str] = &[
     DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES, CLIENTS,
 ];
 
+fn statements() -> Vec<&'static str> {
+    [STATEMENTS, merge::STATEMENTS].concat()
+}
+
 /// A connection for sweeps, one at a time.
 #[derive(Debug)]
 pub(super) struct Sweeper {
     config: Config,
+    merger: Merger,
     idle: Mutex<Option<Session>>,
 }
 
 impl Sweeper {
-    pub(super) fn new(config: Config) -> Self {
+    pub(super) fn new(config: Config, merger: Merger) -> Self {
         Self {
             config,
+            merger,
             idle: Mutex::new(None),
         }
     }
@@ -57,18 +66,23 @@ impl Sweeper {
         let mut idle = self.idle.lock().await;
         let session = match idle.take().filter(|session| !session.is_closed()) {
             Some(session) => session,
-            None => Session::connect(&self.config, Role::Reader(STATEMENTS), doing).await?,
+            None => Session::connect(&self.config, Role::Writer(&statements()), doing).await?,
         };
-        // the lock in a statement of its own: the next ones see what its former holder wrote
-        let begin = format!("BEGIN; SELECT pg_advisory_xact_lock({WRITER_LOCK})");
-        session.simple(&begin, doing).await?;
+        // most of it before the writers have to wait
+        self.merger.settle().await?;
+        // each lock in a statement of its own: the next ones see what its former holder wrote
+        for (begin, lock) in [("BEGIN;", MERGE_LOCK), ("", WRITER_LOCK)] {
+            let lock = format!("{begin} SELECT pg_advisory_xact_lock({lock})");
+            session.simple(&lock, doing).await?;
+            while bring(&session, doing).await? {}
+        }
         Ok(Turn { idle, session, doing })
     }
 
     /// Removes up to `limit` jobs that ended before `before` and are no open job's parents; how many.
     pub(super) async fn jobs(&self, before: i64, now: i64, limit: i64) -> Result<u64, QueueStoreError> {
         const DOING: Doing = "remove ended jobs";
-        limited(DOING, async {
+        limited(LONG, DOING, async {
             let turn = self.begin(DOING).await?;
             let rows = turn.session.query(ENDED, &[&before, &limit], DOING).await?;
             let gone = rows.iter().map(|row| get(row, 0, DOING));
@@ -86,7 +100,7 @@ impl Sweeper {
     /// Removes clients that no job is of; how many.
     pub(super) async fn clients(&self) -> Result<u64, QueueStoreError> {
         const DOING: Doing = "remove clients";
-        limited(DOING, async {
+        limited(LONG, DOING, async {
             let turn = self.begin(DOING).await?;
             let gone = turn.run(CLIENTS, &[]).await?;
             turn.commit().await?;
@@ -98,7 +112,7 @@ impl Sweeper {
     /// Removes nodes that were last heard of before `before`; how many.
     pub(super) async fn nodes(&self, before: i64) -> Result<u64, QueueStoreError> {
         const DOING: Doing = "remove nodes";
-        limited(DOING, async {
+        limited(LONG, DOING, async {
             let turn = self.begin(DOING).await?;
             let gone = turn.run(NODES, &[&before]).await?;
             turn.commit().await?;
@@ -110,7 +124,7 @@ impl Sweeper {
     /// Takes the names off some bodies that nobody refers to; their chunks go later, a few at a time.
     pub(super) async fn disown(&self, before: i64) -> Result<u64, QueueStoreError> {
         const DOING: Doing = "remove bodies";
-        limited(DOING, async {
+        limited(LONG, DOING, async {
             let turn = self.begin(DOING).await?;
             let disowned = turn.run(DISOWN, &[&before]).await?;
             turn.commit().await?;
@@ -122,7 +136,7 @@ impl Sweeper {
     /// Removes some chunks of bodies without a name; whether there was anything to remove.
     pub(super) async fn chunks(&self, before: i64) -> Result<bool, QueueStoreError> {
         const DOING: Doing = "remove bodies";
-        limited(DOING, async {
+        limited(LONG, DOING, async {
             let turn = self.begin(DOING).await?;
             let chunks = turn.run(CHUNKS, &[&before]).await?;
             let blobs = turn.run(BLOBS, &[&before]).await?;

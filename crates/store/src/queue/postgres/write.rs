@@ -1,4 +1,4 @@
-//! What a batch writes to PostgreSQL: one statement for each table, its rows as arrays, all in one round trip.
+//! What batches come to in the tables: one statement for each table, its rows as arrays, all in one round trip.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -9,8 +9,7 @@ use sandrun_core::pool::JobNumber;
 use super::rows::get;
 use super::session::{Session, Value};
 use super::sql::{
-    ANSWERS, BARE_ANSWERS, CLIENTS, COUNT, FLUSH, LOGS, NEW_JOBS, NODES, PARENTS, PLAIN, REQUESTS,
-    REQUESTS_OF, STATES, USES,
+    ANSWERS, BARE_ANSWERS, CLIENTS, LOGS, NEW_JOBS, NODES, PARENTS, REQUESTS, REQUESTS_OF, STATES, USES,
 };
 use crate::queue::codec::{
     clean, pack_blobs, pack_outputs, pack_parents, signed, stream_code, unsigned, word_code,
@@ -72,7 +71,6 @@ struct News<'a> {
     parents: Vec<Vec<u8>>,
     key: Vec<Text<'a>>,
     state: States<'a>,
-    request: Vec<&'a [u8]>,
     /// Parent, child.
     edges: (Vec<i64>, Vec<i64>),
     /// Job, hash.
@@ -89,7 +87,6 @@ impl<'a> News<'a> {
         self.parents.push(pack_parents(&new.parents));
         self.key.push(new.idempotency.as_deref().map(clean));
         self.state.push(state);
-        self.request.push(&new.request);
         for parent in &new.parents {
             self.edges.0.push(signed(parent.0));
             self.edges.1.push(number);
@@ -238,7 +235,7 @@ impl<'a> Logs<'a> {
     }
 }
 
-/// A batch in columns; each key once, as one statement may touch a row only once.
+/// Batches in columns; each key once, as one statement may touch a row only once.
 #[derive(Default)]
 struct Columns<'a> {
     clients: (Vec<i64>, Vec<Cow<'a, str>>),
@@ -247,7 +244,6 @@ struct Columns<'a> {
     nodes: Nodes<'a>,
     answers: Answers<'a>,
     logs: Logs<'a>,
-    last_job: i64,
 }
 
 impl<'a> Columns<'a> {
@@ -264,7 +260,6 @@ impl<'a> Columns<'a> {
                 .remove(&new.number)
                 .ok_or(QueueStoreError::Stateless(new.number))?;
             all.news.push(new, state);
-            all.last_job = all.last_job.max(signed(new.number.0));
         }
         states.into_values().for_each(|state| all.states.push(state));
         let nodes: BTreeMap<_, _> = writes.nodes.iter().map(|node| (node.number, node)).collect();
@@ -290,25 +285,15 @@ impl<'a> Columns<'a> {
         logs.into_values().for_each(|piece| all.logs.push(piece));
         Ok(all)
     }
-
-    /// Whether [`PLAIN`] writes all of it.
-    const fn is_plain(&self) -> bool {
-        self.clients.0.is_empty()
-            && self.news.client.is_empty()
-            && self.answers.uses.0.is_empty()
-            && self.logs.job.is_empty()
-    }
 }
 
-/// Writes a batch into the open transaction under the number `seq`, commits it, and brings it to the disk. Gives back the requests of jobs that
-/// nodes got by it, which are asked for next: they come in the same round trip.
+/// Writes rows of batches into the open transaction, marked as of the batch `seq`.
 pub(super) async fn write(
     session: &Session,
     writes: &Writes,
     seq: i64,
     doing: Doing,
-) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
-    let columns = Columns::of(writes, doing)?;
+) -> Result<(), QueueStoreError> {
     let Columns {
         clients,
         news,
@@ -316,10 +301,7 @@ pub(super) async fn write(
         nodes,
         answers,
         logs,
-        last_job,
-    } = &columns;
-    let last_node = nodes.number.last().copied().unwrap_or_default();
-    let last_client = clients.0.iter().max().copied().unwrap_or_default();
+    } = &Columns::of(writes, doing)?;
     let seq: Value<'_> = &seq;
     let send = |text, rows, values| send(session, text, rows, values, doing);
     let mut new_values: Vec<Value<'_>> = vec![
@@ -337,44 +319,38 @@ pub(super) async fn write(
     state_values.extend(states.values());
     state_values.push(seq);
     let (answer_text, answer_values) = answers.statement();
-    let leased = leased(writes);
-    let counters: [Value<'_>; 3] = [last_job, &last_node, &last_client];
-    let is_plain = columns.is_plain();
-    let other = |rows| if is_plain { 0 } else { rows };
-    let mut plain_values = state_values.clone();
-    if is_plain {
-        plain_values.extend(nodes.values());
-        plain_values.extend(answers.values());
-        plain_values.extend(counters);
-    }
     let mut node_values = nodes.values();
     node_values.push(seq);
-    let (.., requests) = try_join!(
-        send(PLAIN, usize::from(is_plain), plain_values),
+    try_join!(
         send(CLIENTS, clients.0.len(), vec![&clients.0, &clients.1, seq]),
         send(NEW_JOBS, news.client.len(), new_values),
-        send(
-            REQUESTS,
-            news.client.len(),
-            vec![&news.state.number, &news.request]
-        ),
         send(PARENTS, news.edges.0.len(), vec![&news.edges.0, &news.edges.1]),
         send(USES, news.uses.0.len(), vec![&news.uses.0, &news.uses.1]),
-        send(STATES, other(states.number.len()), state_values),
-        send(NODES, other(nodes.number.len()), node_values),
-        send(answer_text, other(answers.job.len()), answer_values),
+        send(STATES, states.number.len(), state_values),
+        send(NODES, nodes.number.len(), node_values),
+        send(answer_text, answers.job.len(), answer_values),
         send(LOGS, logs.job.len(), logs.values()),
-        send(COUNT, other(1), vec![seq, last_job, &last_node, &last_client]),
-        session.simple("COMMIT", doing),
-        session.execute(FLUSH, &[], doing),
-        // behind the commit: nobody waits for it at the lock
-        requests(session, &leased, doing),
     )?;
-    Ok(requests)
+    Ok(())
+}
+
+/// Writes requests of new jobs.
+pub(super) async fn new_requests(
+    session: &Session,
+    writes: &Writes,
+    doing: Doing,
+) -> Result<(), QueueStoreError> {
+    let (mut jobs, mut bodies): (Vec<i64>, Vec<&[u8]>) = (Vec::new(), Vec::new());
+    for new in &writes.new_jobs {
+        jobs.push(signed(new.number.0));
+        bodies.push(&new.request);
+    }
+    send(session, REQUESTS, jobs.len(), vec![&jobs, &bodies], doing).await?;
+    Ok(())
 }
 
 /// Jobs that nodes have got and not begun.
-fn leased(writes: &Writes) -> Vec<i64> {
+pub(super) fn leased(writes: &Writes) -> Vec<i64> {
     let states = writes.jobs.iter();
     let given = states.filter(|state| state.open && state.word == JobWord::Assigned);
     given.map(|state| signed(state.number.0)).collect()
