@@ -1,7 +1,7 @@
 //! `POST /submit`.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,6 +14,7 @@ use axum::http::HeaderMap;
 use sandrun_types::{ClassRequest, NoClass};
 use serde::Deserialize;
 
+use super::slots::Slot;
 use super::{ApiError, App, Shared, environments, follow};
 use crate::id::RunId;
 use crate::job::{Job, JobFolder};
@@ -104,9 +105,7 @@ pub(super) async fn submit(
         service: app.service.clone(),
         run: Some(id),
     });
-    let position = app.service.submit(client, Arc::clone(&job)).await??;
-    // from here on the queue counts it
-    drop(place);
+    let position = queue(&app, client, &job, place).await?;
     let mut answer = begun(id, position);
     if let Some(wait) = wait {
         let followed = follow::begin(&app, &job, wait).await?;
@@ -118,6 +117,11 @@ pub(super) async fn submit(
         answer.followed = Some(followed);
     }
     Ok(Json(answer))
+}
+
+/// Queues a job; from here on the queue counts it, and its place is free.
+async fn queue(app: &App, client: IpAddr, job: &Arc<Job>, _place: Slot) -> Result<usize, ApiError> {
+    Ok(app.service.submit(client, Arc::clone(job)).await??)
 }
 
 fn begun(id: RunId, position: usize) -> Begun {

@@ -109,6 +109,17 @@ mod tests {
             }
         };
         let plain = commitment(vec![file("main.py", text)], None, &scratch).unwrap();
+        let own = [file("main.py", text), {
+            let at = folder.path().join("spool-2");
+            fs::write(&at, br#"{"class":"det","environment":"ml-basic"}"#).unwrap();
+            UploadedFile {
+                name: "job.json".to_owned(),
+                at,
+            }
+        }];
+        let own = commitment(own.into(), None, &scratch).unwrap();
+        assert_eq!(own.manifest.environment.as_deref(), Some("ml-basic"));
+        assert_ne!(own.job_hash, plain.job_hash);
         let mut archive = tar::Builder::new(flate2::write::GzEncoder::new(
             Vec::new(),
             flate2::Compression::fast(),

@@ -221,26 +221,35 @@ async fn an_answer_that_is_refused_by_its_number_is_dropped() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_the_executor_refuses_is_given_back_for_good() -> Result<()> {
+async fn what_the_executor_refuses_is_given_back_for_good_unless_others_may_have_what_it_lacks() -> Result<()>
+{
     let (scene, broker) = (Scene::new().await?, Broker::ours().await?);
     let mut files = BTreeMap::new();
     let greedy = json!({
         "id": "greedy", "attempt": 1, "manifest": {"memory_mb": 1_000_000},
         "files": [file("run.sh", b"echo", &mut files)],
     });
+    let elsewhere = json!({
+        "id": "elsewhere", "attempt": 1, "manifest": {"environment": "squares"},
+        "files": [file("run.sh", b"echo", &mut files)],
+    });
     broker.script(|script| script.files = files);
     broker.submit(greedy);
     broker.submit(json!({"id": "odd", "attempt": 3, "code": ["no text"]}));
+    broker.submit(elsewhere);
     let node = scene.node(&broker.url, |_| ());
     let failures = broker
-        .until("both", |seen| {
-            (seen.failures.len() == 2).then(|| seen.failures.clone())
+        .until("all", |seen| {
+            (seen.failures.len() == 3).then(|| seen.failures.clone())
         })
         .await?;
     for (work, failure) in failures {
-        assert_eq!(failure["retry"], false, "{work}: {failure}");
+        // another node's list may have the name
+        let is_elsewhere = work == "elsewhere/1";
+        assert_eq!(failure["retry"], is_elsewhere, "{work}: {failure}");
         let words = failure["reason"].as_str().unwrap_or_default();
         match work.as_str() {
+            "elsewhere/1" => assert!(words.contains("no environment `squares`"), "{words}"),
             "greedy/1" => assert!(words.contains("memory"), "{words}"),
             other => assert_eq!(other, "odd/3"),
         }

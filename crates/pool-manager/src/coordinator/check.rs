@@ -71,3 +71,34 @@ fn other_way(receipt: &Receipt, manifest: &Manifest) -> Option<String> {
         format!("the receipt is about a run with environment {ran:?}, not with {wanted}")
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_run_in_another_class_or_environment_is_another_run() {
+        let class = |byte: &str| byte.repeat(32);
+        let receipt = |class: &str, environment: &str| -> Receipt {
+            let hash = class.to_owned();
+            serde_json::from_value(json!({
+                "class": hash, "cpu_time_us": 0, "environment": environment, "explanation": "", "exit_code": 0,
+                "format": sandrun_types::RECEIPT_FORMAT, "interpreter": "bash", "isolation": [], "job_hash": hash,
+                "job_id": "run-1", "manifest_sha256": hash, "memory_peak_bytes": 0, "outcome": "exited",
+                "output_files": {}, "output_root": null, "status": "completed", "trace_root": null,
+                "wall_time_ms": 0, "worker_id": null,
+            }))
+            .unwrap()
+        };
+        let image = "bafybeiczsscdsbs7ffqz55asqdf3smv6klcw3gofszvwlyarci47bgf354";
+        let manifest = |text: &str| Manifest::parse(text.as_bytes()).unwrap();
+        let exact = manifest(&json!({"class": class("01"), "environment": image}).to_string());
+        assert_eq!(other_way(&receipt(&class("01"), image), &exact), None);
+        for (ran, with) in [(class("00"), image), (class("01"), "")] {
+            assert!(other_way(&receipt(&ran, with), &exact).is_some(), "{ran} {with}");
+        }
+        assert!(other_way(&receipt(&class("00"), image), &manifest("{}")).is_some());
+    }
+}

@@ -467,3 +467,29 @@ async fn a_drained_node_ends_what_it_has_and_takes_nothing_new() {
     broker.ok(&format!("/v1/nodes/{node}/resume"), json!({})).await;
     assert!(broker.claim(&node).await["id"].is_string());
 }
+
+#[tokio::test]
+async fn a_manifest_among_the_files_says_where_a_job_can_go() {
+    let broker = Service::start().await;
+    let node = broker.node("http://plain").await;
+    let own = br#"{"entrypoint": "run.sh", "environment": "ml-basic"}"#;
+    let files: [(&str, &[u8]); 2] = [("run.sh", b"true"), ("job.json", own)];
+    let (status, answer) = broker.submit_form(&files, &[]).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let encoded: BTreeMap<&str, String> = files
+        .iter()
+        .map(|(name, bytes)| (*name, STANDARD.encode(bytes)))
+        .collect();
+    broker.submit(json!({"files": encoded})).await;
+    // it has no environments
+    assert_eq!(
+        broker.ok("/claim", json!({"node_id": node})).await,
+        json!({"job": null})
+    );
+    let sent = [("manifest", r#"{"entrypoint": "run.sh"}"#)];
+    let (_, answer) = broker.submit_form(&files, &sent).await;
+    assert_eq!(broker.claim(&node).await["id"], answer["job_id"]);
+    let bad: [(&str, &[u8]); 2] = [("run.sh", b"true"), ("job.json", b"{")];
+    let (status, answer) = broker.submit_form(&bad, &[]).await;
+    assert_eq!(status, StatusCode::BAD_REQUEST, "{answer}");
+}
