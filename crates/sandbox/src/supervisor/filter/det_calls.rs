@@ -58,7 +58,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     (
         Way::Made,
         calls![
-            SYS_execve SYS_execveat SYS_getpid SYS_getppid SYS_gettid SYS_getpgid SYS_getpgrp SYS_getsid
+            SYS_getpid SYS_getppid SYS_gettid SYS_getpgid SYS_getpgrp SYS_getsid
             SYS_setpgid SYS_setsid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid
             SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid SYS_setresgid SYS_setfsuid
             SYS_setfsgid SYS_setgroups SYS_capget SYS_capset SYS_personality SYS_get_robust_list SYS_pidfd_open
@@ -107,7 +107,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     (
         Way::Seen,
         calls![
-            SYS_clone SYS_fork SYS_vfork SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_set_tid_address
+            SYS_clone SYS_fork SYS_vfork SYS_execve SYS_execveat SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_set_tid_address
             SYS_set_robust_list SYS_futex SYS_sched_yield SYS_kill SYS_tkill SYS_tgkill SYS_rt_sigqueueinfo
             SYS_rt_tgsigqueueinfo SYS_pidfd_send_signal SYS_pause SYS_rt_sigsuspend SYS_rt_sigtimedwait
             SYS_prctl SYS_arch_prctl SYS_seccomp SYS_getpriority SYS_setpriority SYS_sched_getaffinity
