@@ -4,6 +4,7 @@
 
 use std::io;
 
+use super::buffers;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::world::World;
@@ -12,8 +13,8 @@ use crate::sys::Instruction;
 use crate::sys::vdso::CLOCK_PAGE;
 
 pub(super) const RULES: &[Rule] = &[
-    Rule(libc::SYS_pipe, When::Always, opens),
-    Rule(libc::SYS_pipe2, When::Always, opens),
+    Rule(libc::SYS_pipe, When::Always, opens_pipe),
+    Rule(libc::SYS_pipe2, When::Always, opens_pipe),
     Rule(libc::SYS_socketpair, When::Always, opens_socket),
     Rule(libc::SYS_socket, When::Always, opens_socket),
     Rule(libc::SYS_eventfd, When::Always, opens),
@@ -24,6 +25,12 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_mknod, When::Always, opens),
     Rule(libc::SYS_mknodat, When::Always, opens),
 ];
+
+fn opens_pipe(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    Ok(world
+        .trace_blocking(task)?
+        .unwrap_or(Entry::Watch(buffers::pipe_made)))
+}
 
 /// Red zone below a stack pointer, which the program may be using.
 const RED_ZONE: u64 = 128;
@@ -51,7 +58,9 @@ fn opens(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 fn opens_socket(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     // the filter stops every family for the tracer
     if task.int(0) == libc::AF_UNIX {
-        opens(world, task)
+        Ok(world
+            .trace_blocking(task)?
+            .unwrap_or(Entry::Watch(buffers::socket_made)))
     } else {
         Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
     }
