@@ -153,7 +153,12 @@ have('400', lambda: bytearray(400 << 20)); have('700', lambda: bytearray(700 << 
     )
     .class(Class::Det);
     let (one, two) = (job.run(), job.run_in(&WITHOUT).unwrap());
-    assert_eq!(one.stdout(), "400\n700 MemoryError\nmap OSError\n", "{}", one.stderr());
+    assert_eq!(
+        one.stdout(),
+        "400\n700 MemoryError\nmap OSError\n",
+        "{}",
+        one.stderr()
+    );
     assert_eq!(one.stdout(), two.stdout());
     assert_eq!(one.report.trace_root, two.report.trace_root);
 }

@@ -27,7 +27,12 @@ pub(crate) enum Mask {
 /// the processor that programs see, the fixed environment, where each interpreter lies, all that jobs can see of the
 /// machine's files (`system`), where memory lies (`layout`), and the float probe. On machines with the same id a program gives the same answer and
 /// the same trace.
-pub(crate) fn id(mask: Mask, interpreters: &[(Interpreter, PathBuf)], system: &[u8; 32], layout: &str) -> ClassId {
+pub(crate) fn id(
+    mask: Mask,
+    interpreters: &[(Interpreter, PathBuf)],
+    system: &[u8; 32],
+    layout: &str,
+) -> ClassId {
     let mut hasher = Sha256::new();
     hasher.update(b"sandrun-class-det-v2\0");
     hasher.update(TRACER_VERSION.to_be_bytes());

@@ -27,11 +27,13 @@ pub(super) fn text(interpreters: &[PathBuf], images: Option<&Path>) -> String {
     let mut text = format!("{}\nauxv{}\n", pages(&maps), kinds(&vector));
     let alignment = |file: Option<io::Result<OwnedFd>>| match file.transpose() {
         Ok(file) => LENGTHS
-            .map(|length| match sys::layout::is_aligned(length, file.as_ref().map(AsFd::as_fd)) {
-                Ok(true) => '2',
-                Ok(false) => '-',
-                Err(_) => '?',
-            })
+            .map(
+                |length| match sys::layout::is_aligned(length, file.as_ref().map(AsFd::as_fd)) {
+                    Ok(true) => '2',
+                    Ok(false) => '-',
+                    Err(_) => '?',
+                },
+            )
             .iter()
             .collect(),
         Err(_) => "?".to_owned(),
@@ -46,7 +48,10 @@ pub(super) fn text(interpreters: &[PathBuf], images: Option<&Path>) -> String {
     // without images it is the system's, as on machines that keep both in one place
     let image = images.map_or_else(system, unnamed);
     text.push_str(&format!("images {}\n", alignment(Some(image))));
-    text.push_str(&format!("sockets {:?}\n", sys::room::messages().unwrap_or_default()));
+    text.push_str(&format!(
+        "sockets {:?}\n",
+        sys::room::messages().unwrap_or_default()
+    ));
     text
 }
 
@@ -92,8 +97,15 @@ mod tests {
             7ffff7fc1000-7ffff7fc5000 r--p 00000000 00:00 0    [vvar]\n\
             7ffff7fc5000-7ffff7fc7000 r-xp 00000000 00:00 0    [vdso]\n\
             ffffffffff600000-ffffffffff601000 --xp 00000000 00:00 0  [vsyscall]\n";
-        assert!(pages(maps).ends_with("[vvar] 4000\n[vdso] 2000"), "{}", pages(maps));
-        let vector: Vec<u8> = [33_u64, 1, 16, 2, 0, 0].into_iter().flat_map(u64::to_ne_bytes).collect();
+        assert!(
+            pages(maps).ends_with("[vvar] 4000\n[vdso] 2000"),
+            "{}",
+            pages(maps)
+        );
+        let vector: Vec<u8> = [33_u64, 1, 16, 2, 0, 0]
+            .into_iter()
+            .flat_map(u64::to_ne_bytes)
+            .collect();
         assert_eq!(kinds(&vector), " 33 16 0");
     }
 
@@ -102,7 +114,10 @@ mod tests {
         let own = [PathBuf::from("/proc/self/exe")];
         let one = text(&own, None);
         assert!((0..20).all(|_| text(&own, None) == one), "{one}");
-        assert!(one.contains("[vdso] ") && one.contains("auxv 33 ") && !one.contains('?'), "{one}");
+        assert!(
+            one.contains("[vdso] ") && one.contains("auxv 33 ") && !one.contains('?'),
+            "{one}"
+        );
         assert_ne!(one, text(&[], None));
         assert!(text(&own, Some(Path::new("/nowhere"))).contains("images ?"));
     }

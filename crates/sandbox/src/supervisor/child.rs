@@ -8,8 +8,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::init::{Inside, give_up};
 use super::{harden, probe};
-use crate::{MemoryControl, sys};
 use crate::wire::{Note, Program, send};
+use crate::{MemoryControl, sys};
 
 /// Never returns: becomes the program, or says why it could not.
 pub(super) fn become_program(inside: Inside<'_>, supervisor: &OwnedFd) -> ! {

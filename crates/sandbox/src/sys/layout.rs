@@ -40,12 +40,20 @@ pub(crate) fn is_aligned(length: usize, file: Option<BorrowedFd<'_>>) -> io::Res
 }
 
 /// A mapping that is never written; near a place or, without one, wherever the kernel puts it.
-fn map(near: *mut libc::c_void, length: usize, file: Option<BorrowedFd<'_>>) -> io::Result<*mut libc::c_void> {
+fn map(
+    near: *mut libc::c_void,
+    length: usize,
+    file: Option<BorrowedFd<'_>>,
+) -> io::Result<*mut libc::c_void> {
     let (flags, fd) = match file {
         Some(file) => (libc::MAP_PRIVATE, file.as_raw_fd()),
         None => (libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE, -1),
     };
-    let exactly = if near.is_null() { 0 } else { libc::MAP_FIXED_NOREPLACE };
+    let exactly = if near.is_null() {
+        0
+    } else {
+        libc::MAP_FIXED_NOREPLACE
+    };
     // SAFETY: a fresh mapping, which replaces none: its place is the kernel's choice, or free.
     let place = unsafe { libc::mmap(near, length, libc::PROT_READ, flags | exactly, fd, 0) };
     if place == libc::MAP_FAILED {

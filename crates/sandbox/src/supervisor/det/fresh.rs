@@ -40,8 +40,9 @@ impl Engine {
     /// that it cannot load; only the first shows that the machine is none for this class.
     pub(super) fn executed_or_killed(&mut self, task: &mut Task) -> io::Result<bool> {
         match self.executed(task) {
-            Err(error) if error.raw_os_error() != Some(libc::ESRCH)
-                && (self.world.patch.is_some() || task.registers.cs == CODE_32) =>
+            Err(error)
+                if error.raw_os_error() != Some(libc::ESRCH)
+                    && (self.world.patch.is_some() || task.registers.cs == CODE_32) =>
             {
                 tracing::warn!(%error, task = task.id, "a program cannot be traced");
                 trace::signal_process(task.host, libc::SIGKILL)?;

@@ -52,7 +52,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     (
         Way::Made,
         calls![
-            SYS_access SYS_faccessat SYS_faccessat2 SYS_lseek SYS_pwrite64 SYS_pwritev SYS_dup SYS_fchdir
+            SYS_lseek SYS_pwrite64 SYS_pwritev SYS_dup SYS_fchdir
             SYS_getcwd SYS_umask SYS_ftruncate SYS_fallocate SYS_fsync SYS_fdatasync SYS_sync_file_range
             SYS_syncfs SYS_fadvise64 SYS_chown SYS_fchown SYS_lchown SYS_fchownat
         ],
@@ -104,7 +104,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_getdents SYS_getdents64 SYS_readlink SYS_readlinkat SYS_symlink SYS_symlinkat SYS_link SYS_linkat
             SYS_unlink SYS_unlinkat SYS_rename SYS_renameat SYS_renameat2 SYS_mkdir SYS_mkdirat SYS_rmdir
             SYS_mknod SYS_mknodat SYS_chmod SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_truncate SYS_utime
-            SYS_utimes SYS_futimesat SYS_utimensat SYS_chdir
+            SYS_utimes SYS_futimesat SYS_utimensat SYS_chdir SYS_access SYS_faccessat SYS_faccessat2
         ],
     ),
     (

@@ -72,7 +72,11 @@ impl World {
     pub(in crate::supervisor) fn trace_blocking(&mut self, task: &mut Task) -> io::Result<Option<Entry>> {
         const SET_FILTER: u64 = 1;
         const ALL_THREADS: u64 = 1;
-        if self.processes.get(&task.process).is_none_or(|process| process.blocking) {
+        if self
+            .processes
+            .get(&task.process)
+            .is_none_or(|process| process.blocking)
+        {
             return Ok(None);
         }
         let program = filter::blocking();

@@ -8,10 +8,10 @@ use std::io;
 use rustix::fs::{AtFlags, Mode, OFlags, SealFlags, SeekFrom, fcntl_add_seals, openat, seek, statat};
 use sandrun_types::EntropySource;
 
-use super::paths;
 use super::process_files::{self, Form};
 use super::stat::Real;
 use super::walk::{self, Manner};
+use super::{names, paths};
 use crate::environment;
 use crate::supervisor::det::clock::SECOND;
 use crate::supervisor::det::observe;
@@ -138,6 +138,9 @@ fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry
     let Ok(path) = walk::canonical(world, task, asked.dir, &path, manner) else {
         return Ok(Entry::Pass);
     };
+    if names::is_absent(&path) {
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
+    }
     let reads = asked.flags & libc::O_ACCMODE != libc::O_WRONLY && asked.flags & libc::O_PATH == 0;
     if reads && is_outer(world, &path) {
         // whoever read there would take from the service what the job has written
@@ -196,7 +199,9 @@ fn virtual_file(world: &mut World, task: &mut Task, asked: &Asked, target: &Targ
 fn is_outer(world: &World, path: &[u8]) -> bool {
     let name = path.strip_prefix(b"/proc/").unwrap_or_default();
     let mut parts = name.rsplit(|byte| *byte == b'/');
-    let is_number = parts.next().is_some_and(|part| part.iter().all(u8::is_ascii_digit));
+    let is_number = parts
+        .next()
+        .is_some_and(|part| part.iter().all(u8::is_ascii_digit));
     is_number
         && parts.next() == Some(b"fd".as_slice())
         && statat(&world.proc, name, AtFlags::empty())
@@ -213,7 +218,7 @@ fn is_directory(world: &mut World, task: &Task, path: &[u8]) -> bool {
     file.is_ok_and(|real| real.mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
-fn goes_up(path: &[u8]) -> bool {
+pub(super) fn goes_up(path: &[u8]) -> bool {
     path.windows(3).any(|part| part == b"/..") || path.starts_with(b"..")
 }
 

@@ -111,9 +111,7 @@ fn interpreter(line: &[u8]) -> Option<Vec<u8>> {
     let is_blank = |byte: &u8| matches!(byte, b' ' | b'\t');
     let line = line.split(|byte| *byte == b'\n').next()?;
     let from = line.iter().position(|byte| !is_blank(byte))?;
-    let name = line[from..]
-        .split(|byte| is_blank(byte) || *byte == 0)
-        .next()?;
+    let name = line[from..].split(|byte| is_blank(byte) || *byte == 0).next()?;
     (!name.is_empty()).then(|| name.to_vec())
 }
 
