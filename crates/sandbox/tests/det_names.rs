@@ -60,6 +60,7 @@ links = {os.lstat(os.path.join(top, name)).st_nlink for top in ['/usr/bin', '/us
 print(links)
 r, w = os.pipe(); pair = socket.socketpair()
 print([oct(os.fstat(fd).st_mode) for fd in (r, os.pidfd_open(os.getpid()), os.eventfd(0), pair[0].fileno(), w)])
+for fd in (r, pair[0].fileno()): os.fchmod(fd, 0o640)
 os.link('main.py', 'second'); print(os.stat('second').st_nlink)
 print([line for line in open('/proc/self/status') if 'Ngid' in line])
 ",
