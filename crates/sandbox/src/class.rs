@@ -2,6 +2,7 @@
 
 mod contents;
 pub(crate) mod det;
+mod layout;
 mod system;
 mod walk;
 
@@ -43,17 +44,20 @@ impl fmt::Display for Class {
 }
 
 /// The classes with a tracer that this machine can run, with their exact ids. Reads all of the system that jobs of
-/// these classes see: `dirs` besides its own directories; `cache` remembers what was read.
+/// these classes see: `dirs` besides its own directories; `cache` remembers what was read, `images` holds environments.
 pub(crate) fn traced(
     interpreters: &[(Interpreter, PathBuf)],
     dirs: &[PathBuf],
     cache: Option<&Path>,
+    images: Option<&Path>,
 ) -> Vec<(Class, ClassId)> {
     if !cfg!(target_arch = "x86_64") {
         return Vec::new();
     }
     let system = system::digest(dirs, cache);
-    let id = |mask| det::id(mask, interpreters, &system);
+    let programs: Vec<PathBuf> = interpreters.iter().map(|(_, path)| path.clone()).collect();
+    let layout = layout::text(&programs, images);
+    let id = |mask| det::id(mask, interpreters, &system, &layout);
     let masked = can_mask().then(|| (Class::Det, id(det::Mask::Masked)));
     masked
         .into_iter()

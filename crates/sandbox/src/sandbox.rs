@@ -75,7 +75,8 @@ impl Sandbox {
         self.classes.get_or_init(|| {
             let started = Instant::now();
             let cache = self.config.cache_dir.as_ref().map(|dir| dir.join("system-files"));
-            let traced = class::traced(&self.interpreters, &dirs(&self.config), cache.as_deref());
+            let images = self.config.environments_dir.as_deref();
+            let traced = class::traced(&self.interpreters, &dirs(&self.config), cache.as_deref(), images);
             let classes: Vec<_> = [(Class::Native, self.native)].into_iter().chain(traced).collect();
             tracing::info!(?classes, elapsed = ?started.elapsed(), "looked at the system's files");
             classes

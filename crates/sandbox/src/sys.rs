@@ -9,6 +9,8 @@ use std::ptr;
 use std::time::Duration;
 
 pub(crate) mod float;
+pub(crate) mod layout;
+pub(crate) mod room;
 pub(crate) mod trace;
 pub(crate) mod vdso;
 

@@ -25,9 +25,14 @@ pub(crate) enum Mask {
 
 /// Byte 0 is the kind, byte 1 says `det` or `det-soft`, the rest is of SHA-256 over: the versions of tracer and trace, the budget of events, the architecture,
 /// the processor that programs see, the fixed environment, where each interpreter lies, all that jobs can see of the
-/// machine's files (`system`), and the float probe. On machines with the same id a program gives the same answer and
+/// machine's files (`system`), where memory lies (`layout`), and the float probe. On machines with the same id a program gives the same answer and
 /// the same trace.
-pub(crate) fn id(mask: Mask, interpreters: &[(Interpreter, PathBuf)], system: &[u8; 32]) -> ClassId {
+pub(crate) fn id(
+    mask: Mask,
+    interpreters: &[(Interpreter, PathBuf)],
+    system: &[u8; 32],
+    layout: &str,
+) -> ClassId {
     let mut hasher = Sha256::new();
     hasher.update(b"sandrun-class-det-v2\0");
     hasher.update(TRACER_VERSION.to_be_bytes());
@@ -47,6 +52,7 @@ pub(crate) fn id(mask: Mask, interpreters: &[(Interpreter, PathBuf)], system: &[
     }
     hasher.update(b"\0");
     hasher.update(system);
+    hasher.update(layout);
     hasher.update(float_probe());
     let mut id: [u8; 32] = hasher.finalize().into();
     id[0] = KIND;
@@ -90,12 +96,13 @@ mod tests {
     fn an_id_names_kind_processor_interpreters_and_system() {
         let bash: [(Interpreter, PathBuf); 1] = [(Interpreter::Bash, "/proc/self/exe".into())];
         let system = [7; 32];
-        let det = id(Mask::Masked, &bash, &system);
+        let det = id(Mask::Masked, &bash, &system, "flat");
         assert_eq!(det.0[0], 1);
-        assert_eq!(det, id(Mask::Masked, &bash, &system));
-        assert_ne!(det, id(Mask::Masked, &[], &system));
-        assert_ne!(det, id(Mask::Masked, &bash, &[8; 32]));
-        let soft = id(Mask::Open, &bash, &system);
+        assert_eq!(det, id(Mask::Masked, &bash, &system, "flat"));
+        assert_ne!(det, id(Mask::Masked, &[], &system, "flat"));
+        assert_ne!(det, id(Mask::Masked, &bash, &[8; 32], "flat"));
+        assert_ne!(det, id(Mask::Masked, &bash, &system, "steep"));
+        let soft = id(Mask::Open, &bash, &system, "flat");
         assert_ne!(det.0[2..], soft.0[2..]);
         assert_eq!((det.kind(), det.is_soft()), (Some(ClassKind::Det), false));
         assert_eq!((soft.kind(), soft.is_soft()), (Some(ClassKind::Det), true));

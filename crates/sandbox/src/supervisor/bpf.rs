@@ -30,10 +30,12 @@ pub(super) enum Verdict {
         otherwise: u16,
         traced: bool,
     },
-    /// The low half of argument `argument` decides: if it is one of `values` the call is made, else it fails.
+    /// The low half of argument `argument` decides: if it is one of `values` the call is made, if one
+    /// of `traced` it stops for the tracer, else it fails.
     Among {
         argument: u8,
         values: &'static [u32],
+        traced: &'static [u32],
         otherwise: u16,
     },
     /// The low half of argument `argument` decides: if it is `equals` the call fails, else it is made.
@@ -197,15 +199,18 @@ fn verdict(verdict: Verdict) -> Vec<Instruction> {
         Verdict::Among {
             argument,
             values,
+            traced,
             otherwise,
         } => {
             let mut code = vec![plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument))];
-            for (at, value) in values.iter().enumerate() {
-                // over the other comparisons and the failure
-                let rest = u8::try_from(values.len() - at).unwrap_or(u8::MAX);
+            let all = values.len() + traced.len();
+            for (at, value) in values.iter().chain(traced).enumerate() {
+                // over the other comparisons, the failure, and what it is not
+                let rest = all - at + usize::from(at >= values.len());
+                let rest = u8::try_from(rest).unwrap_or(u8::MAX);
                 code.push(jump(JUMP_EQ, *value, rest, 0));
             }
-            code.extend([fail(otherwise), allow]);
+            code.extend([fail(otherwise), allow, trace]);
             code
         }
         Verdict::Unless {

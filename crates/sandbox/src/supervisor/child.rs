@@ -8,8 +8,8 @@ use rustix::fs::{Mode, OFlags};
 
 use super::init::{Inside, give_up};
 use super::{harden, probe};
-use crate::sys;
 use crate::wire::{Note, Program, send};
+use crate::{MemoryControl, sys};
 
 /// Never returns: becomes the program, or says why it could not.
 pub(super) fn become_program(inside: Inside<'_>, supervisor: &OwnedFd) -> ! {
@@ -66,7 +66,12 @@ fn put_on_everything(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), St
     )?;
     step("drop capabilities", harden::drop_capabilities())?;
     let file_bytes = spec.limits.tmpfs_bytes.saturating_add(spec.input_bytes);
-    let rlimits = harden::set_rlimits(&spec.limits, machine.groups.memory(), file_bytes);
+    // two machines of class det refuse the same memory, whether or not a group counts it as well
+    let memory = match spec.det {
+        Some(_) => MemoryControl::Rlimit,
+        None => machine.groups.memory(),
+    };
+    let rlimits = harden::set_rlimits(&spec.limits, memory, file_bytes);
     step("set resource limits", rlimits)?;
     step(
         "set no_new_privs",

@@ -3,7 +3,7 @@
 //! Owns the list. What is not on it fails with EPERM, and what the kernel may have but the list does not know fails
 //! with ENOSYS, so that programs fall back instead of dying. Nothing is ever killed for a call. Never installs itself.
 
-mod det_calls;
+pub(super) mod det_calls;
 #[cfg(test)]
 mod tests;
 
@@ -141,9 +141,10 @@ fn traced_verdicts() -> Vec<(u32, Verdict)> {
             let made = conditions.get(&call).copied().unwrap_or(Verdict::Allow);
             let verdict = match way {
                 Way::Made => made,
-                Way::Among(argument, values, otherwise) => Verdict::Among {
+                Way::Among(argument, values, traced, otherwise) => Verdict::Among {
                     argument: *argument,
                     values,
+                    traced,
                     otherwise: errno(*otherwise),
                 },
                 // one that stops only in some processes is made in the others

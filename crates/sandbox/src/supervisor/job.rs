@@ -119,6 +119,11 @@ fn run(
         Ok(stage) => stage,
         Err(error) => return (refuse("prepare the job's files", error), None),
     };
+    for stream in [&stdout, &stderr] {
+        if let Err(error) = stage::give(stream.as_fd(), outside) {
+            return (refuse("give the job its streams", error), None);
+        }
+    }
     let groups = match machine.groups.create(&group_name(job), &spec.limits) {
         Ok(groups) => groups,
         Err(error) => return (refuse("make the job's control groups", error), None),

@@ -72,6 +72,12 @@ pub(super) fn prepare(spec: &Spec, workspace: BorrowedFd<'_>, owner: u32) -> io:
     Ok(Stage { mount, work })
 }
 
+/// Makes the job the owner of a file, so that it can open its standard streams anew whoever runs the service. `owner`
+/// as in [`prepare`].
+pub(super) fn give(file: BorrowedFd<'_>, owner: u32) -> io::Result<()> {
+    Owner(owner).give(file)
+}
+
 /// Which times of change the job's files begin with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Times {

@@ -27,7 +27,8 @@ pub(super) fn negative(error: &io::Error) -> i64 {
 impl Engine {
     /// Asks the handlers.
     pub(super) fn decide(&mut self, task: &mut Task) -> io::Result<Decision> {
-        if !self.begun {
+        // before its program begins it runs our own code, and what it executes is looked at as any other
+        if !self.begun && task.call() != libc::SYS_execve {
             return Ok(Decision::Make);
         }
         if let Some(how) = task.interrupted.take() {

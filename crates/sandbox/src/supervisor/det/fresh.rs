@@ -40,7 +40,10 @@ impl Engine {
     /// that it cannot load; only the first shows that the machine is none for this class.
     pub(super) fn executed_or_killed(&mut self, task: &mut Task) -> io::Result<bool> {
         match self.executed(task) {
-            Err(error) if error.raw_os_error() != Some(libc::ESRCH) && self.world.patch.is_some() => {
+            Err(error)
+                if error.raw_os_error() != Some(libc::ESRCH)
+                    && (self.world.patch.is_some() || task.registers.cs == CODE_32) =>
+            {
                 tracing::warn!(%error, task = task.id, "a program cannot be traced");
                 trace::signal_process(task.host, libc::SIGKILL)?;
                 task.next = Next::Run(0);
@@ -64,12 +67,11 @@ impl Engine {
         task.clear_at_exit = 0;
         task.robust_list = 0;
         task.fetch()?;
-        // what a 32-bit program calls, the filter refuses; it reads no clock of ours
-        let auxiliary = if task.registers.cs == CODE_32 {
-            Vec::new()
-        } else {
-            vdso::auxiliary(task)?
-        };
+        // it was none when its call was looked at, and could change to the machine's own code from here
+        if task.registers.cs == CODE_32 {
+            return Err(io::Error::other("a 32-bit program"));
+        }
+        let auxiliary = vdso::auxiliary(task)?;
         let base = auxiliary
             .iter()
             .find(|entry| entry.kind == libc::AT_SYSINFO_EHDR)

@@ -13,8 +13,9 @@ pub(super) const NEWEST: u32 = 469;
 pub(super) enum Way {
     /// The kernel makes it at full speed.
     Made,
-    /// The kernel makes it if the low half of this argument is one of these, else it fails with this error.
-    Among(u8, &'static [u32], i32),
+    /// The kernel makes it if the low half of this argument is one of the first, it stops for the tracer if that is one
+    /// of the second, else it fails with this error.
+    Among(u8, &'static [u32], &'static [u32], i32),
     /// It stops for the tracer, whose own table says who decides about it.
     Seen,
     /// It always gives this: zero, or a failure with this error.
@@ -25,9 +26,11 @@ macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
 
-/// Requests that answer alike everywhere: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONREAD, FIONBIO, FIONCLEX, FIOCLEX. What a
-/// file system, a socket's queue or a clock would answer is not among them.
-const IOCTL: &[u32] = &[0x5401, 0x540f, 0x5413, 0x541b, 0x5421, 0x5450, 0x5451];
+/// Requests that answer alike everywhere: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONBIO, FIONCLEX, FIOCLEX. What a file system,
+/// a socket's queue or a clock would answer is not among them.
+const IOCTL: &[u32] = &[0x5401, 0x540f, 0x5413, 0x5421, 0x5450, 0x5451];
+/// That one answers alike but for the pipes that the job's output goes out by.
+pub(in crate::supervisor) const FIONREAD: u32 = 0x541b;
 
 /// Advice that every kernel takes: NORMAL to DONTNEED, REMOVE, (DO|DONT)FORK, (NO)HUGEPAGE, (DO|DONT)DUMP,
 /// (WIPE|KEEP)ONFORK. After FREE a page would hold what the machine's memory leaves of it.
@@ -49,7 +52,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     (
         Way::Made,
         calls![
-            SYS_access SYS_faccessat SYS_faccessat2 SYS_lseek SYS_pwrite64 SYS_pwritev SYS_dup SYS_fchdir
+            SYS_lseek SYS_pwrite64 SYS_pwritev SYS_dup SYS_fchdir
             SYS_getcwd SYS_umask SYS_ftruncate SYS_fallocate SYS_fsync SYS_fdatasync SYS_sync_file_range
             SYS_syncfs SYS_fadvise64 SYS_chown SYS_fchown SYS_lchown SYS_fchownat
         ],
@@ -58,7 +61,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     (
         Way::Made,
         calls![
-            SYS_execve SYS_execveat SYS_getpid SYS_getppid SYS_gettid SYS_getpgid SYS_getpgrp SYS_getsid
+            SYS_getpid SYS_getppid SYS_gettid SYS_getpgid SYS_getpgrp SYS_getsid
             SYS_setpgid SYS_setsid SYS_getuid SYS_geteuid SYS_getgid SYS_getegid SYS_getresuid SYS_getresgid
             SYS_setuid SYS_setgid SYS_setreuid SYS_setregid SYS_setresuid SYS_setresgid SYS_setfsuid
             SYS_setfsgid SYS_setgroups SYS_capget SYS_capset SYS_personality SYS_get_robust_list SYS_pidfd_open
@@ -82,15 +85,15 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_munlockall SYS_pkey_free SYS_pkey_mprotect
         ],
     ),
-    (Way::Among(2, ADVICE, libc::EINVAL), calls![SYS_madvise]),
+    (Way::Among(2, ADVICE, &[], libc::EINVAL), calls![SYS_madvise]),
     // sockets between the job's processes, and sets of files
     (
         Way::Made,
         calls![
-            SYS_listen SYS_getsockname SYS_getpeername SYS_shutdown SYS_epoll_create SYS_epoll_create1 SYS_epoll_ctl
+            SYS_listen SYS_getsockname SYS_getpeername SYS_shutdown SYS_epoll_create SYS_epoll_create1
         ],
     ),
-    (Way::Among(1, IOCTL, libc::ENOTTY), calls![SYS_ioctl]),
+    (Way::Among(1, IOCTL, &[FIONREAD], libc::ENOTTY), calls![SYS_ioctl]),
     // the tracer's
     (
         Way::Seen,
@@ -101,13 +104,13 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_getdents SYS_getdents64 SYS_readlink SYS_readlinkat SYS_symlink SYS_symlinkat SYS_link SYS_linkat
             SYS_unlink SYS_unlinkat SYS_rename SYS_renameat SYS_renameat2 SYS_mkdir SYS_mkdirat SYS_rmdir
             SYS_mknod SYS_mknodat SYS_chmod SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_truncate SYS_utime
-            SYS_utimes SYS_futimesat SYS_utimensat SYS_chdir
+            SYS_utimes SYS_futimesat SYS_utimensat SYS_chdir SYS_access SYS_faccessat SYS_faccessat2
         ],
     ),
     (
         Way::Seen,
         calls![
-            SYS_clone SYS_fork SYS_vfork SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_set_tid_address
+            SYS_clone SYS_fork SYS_vfork SYS_execve SYS_execveat SYS_exit SYS_exit_group SYS_wait4 SYS_waitid SYS_set_tid_address
             SYS_set_robust_list SYS_futex SYS_sched_yield SYS_kill SYS_tkill SYS_tgkill SYS_rt_sigqueueinfo
             SYS_rt_tgsigqueueinfo SYS_pidfd_send_signal SYS_pause SYS_rt_sigsuspend SYS_rt_sigtimedwait
             SYS_prctl SYS_arch_prctl SYS_seccomp SYS_getpriority SYS_setpriority SYS_sched_getaffinity
@@ -123,6 +126,7 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_timer_getoverrun SYS_timer_delete SYS_timerfd_create SYS_timerfd_settime SYS_timerfd_gettime
             SYS_pipe SYS_pipe2 SYS_eventfd SYS_eventfd2 SYS_signalfd SYS_signalfd4 SYS_poll SYS_ppoll SYS_select
             SYS_pselect6 SYS_epoll_wait SYS_epoll_pwait SYS_epoll_pwait2 SYS_socket SYS_socketpair SYS_bind
+            SYS_epoll_ctl
             SYS_connect SYS_accept SYS_accept4 SYS_sendto SYS_recvfrom SYS_sendmsg SYS_recvmsg SYS_sendmmsg
             SYS_recvmmsg SYS_setsockopt SYS_getsockopt
         ],

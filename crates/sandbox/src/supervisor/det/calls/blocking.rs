@@ -4,14 +4,17 @@
 
 use std::io;
 
+use super::buffers;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::world::World;
 use crate::supervisor::filter;
+use crate::sys::Instruction;
+use crate::sys::vdso::CLOCK_PAGE;
 
 pub(super) const RULES: &[Rule] = &[
-    Rule(libc::SYS_pipe, When::Always, opens),
-    Rule(libc::SYS_pipe2, When::Always, opens),
+    Rule(libc::SYS_pipe, When::Always, opens_pipe),
+    Rule(libc::SYS_pipe2, When::Always, opens_pipe),
     Rule(libc::SYS_socketpair, When::Always, opens_socket),
     Rule(libc::SYS_socket, When::Always, opens_socket),
     Rule(libc::SYS_eventfd, When::Always, opens),
@@ -23,8 +26,30 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_mknodat, When::Always, opens),
 ];
 
+fn opens_pipe(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    Ok(world
+        .trace_blocking(task)?
+        .unwrap_or(Entry::Watch(buffers::pipe_made)))
+}
+
 /// Red zone below a stack pointer, which the program may be using.
 const RED_ZONE: u64 = 128;
+
+/// Room on the clock page behind what is used of it.
+const SCRATCH: u64 = CLOCK_PAGE + 1024;
+
+/// A filter as the kernel takes it from this place: its length, where it is, and its instructions.
+fn placed(program: &[Instruction], at: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    bytes.extend(u64::try_from(program.len()).unwrap_or(0).to_ne_bytes());
+    bytes.extend(at.wrapping_add(16).to_ne_bytes());
+    for instruction in program {
+        bytes.extend(instruction.code.to_ne_bytes());
+        bytes.extend([instruction.jt, instruction.jf]);
+        bytes.extend(instruction.k.to_ne_bytes());
+    }
+    bytes
+}
 
 fn opens(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     Ok(world.trace_blocking(task)?.unwrap_or(Entry::Pass))
@@ -33,7 +58,9 @@ fn opens(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 fn opens_socket(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     // the filter stops every family for the tracer
     if task.int(0) == libc::AF_UNIX {
-        opens(world, task)
+        Ok(world
+            .trace_blocking(task)?
+            .unwrap_or(Entry::Watch(buffers::socket_made)))
     } else {
         Err(io::Error::from_raw_os_error(libc::EAFNOSUPPORT))
     }
@@ -45,25 +72,24 @@ impl World {
     pub(in crate::supervisor) fn trace_blocking(&mut self, task: &mut Task) -> io::Result<Option<Entry>> {
         const SET_FILTER: u64 = 1;
         const ALL_THREADS: u64 = 1;
-        let Some(process) = self.processes.get_mut(&task.process) else {
-            return Ok(None);
-        };
-        if process.blocking {
+        if self
+            .processes
+            .get(&task.process)
+            .is_none_or(|process| process.blocking)
+        {
             return Ok(None);
         }
-        process.blocking = true;
         let program = filter::blocking();
         let length = u64::try_from(program.len()).unwrap_or(0);
-        let code = task.registers.rsp.wrapping_sub(RED_ZONE + 8 * length + 16) & !15;
-        let mut bytes = Vec::new();
-        bytes.extend(length.to_ne_bytes());
-        bytes.extend(code.wrapping_add(16).to_ne_bytes());
-        for instruction in &program {
-            bytes.extend(instruction.code.to_ne_bytes());
-            bytes.extend([instruction.jt, instruction.jf]);
-            bytes.extend(instruction.k.to_ne_bytes());
-        }
-        task.write(code, &bytes)?;
+        let below_stack = task.registers.rsp.wrapping_sub(RED_ZONE + 8 * length + 16) & !15;
+        // at the end of a stack there is no room, in a program without its clock page only there
+        let code = match task.write(SCRATCH, &placed(&program, SCRATCH)) {
+            Ok(()) => SCRATCH,
+            Err(_) => {
+                task.write(below_stack, &placed(&program, below_stack))?;
+                below_stack
+            }
+        };
         task.registers.orig_rax = u64::try_from(libc::SYS_seccomp).unwrap_or(0);
         task.set_argument(0, SET_FILTER);
         task.set_argument(1, ALL_THREADS);
@@ -75,11 +101,11 @@ impl World {
 /// What the call was for cannot be had where the filter could not be put on: its reads would wait in the kernel.
 fn installed(world: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() == 0 {
+        if let Some(process) = world.processes.get_mut(&task.process) {
+            process.blocking = true;
+        }
         task.retry = true;
         return Ok(());
-    }
-    if let Some(process) = world.processes.get_mut(&task.process) {
-        process.blocking = false;
     }
     Err(io::Error::from_raw_os_error(libc::ENOMEM))
 }

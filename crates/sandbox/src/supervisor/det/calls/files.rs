@@ -272,6 +272,10 @@ fn send_socket(world: &mut World, task: &mut Task, flags: usize) -> io::Result<E
         task.set_argument(1, task.argument(1).wrapping_add(task.written));
         task.set_argument(2, task.argument(2).saturating_sub(task.written));
     }
+    if task.written > 0 && flags == 2 {
+        super::buffers::rest_of_message(task)?;
+        return Ok(Entry::Make(sent_message));
+    }
     task.set_argument(flags, u64::from((asked | libc::MSG_DONTWAIT).unsigned_abs()));
     Ok(Entry::Make(if flags == 3 { sent_to } else { sent_message }))
 }
@@ -293,7 +297,7 @@ fn sent_to(world: &mut World, task: &mut Task) -> io::Result<()> {
 }
 
 fn sent_message(world: &mut World, task: &mut Task) -> io::Result<()> {
-    if task.result() == -i64::from(libc::EAGAIN) {
+    if super::buffers::is_message_left(world, task)? {
         let fd = world.file(task, task.int(0))?;
         task.again = Some(wait_for(fd, PollFlags::OUT));
     }

@@ -1,11 +1,13 @@
 //! The engine's own handlers: calls that wait, that tell the time, and that end or wake tasks.
 
 mod blocking;
+mod buffers;
 mod ending;
 mod files;
 mod futex;
 mod locks;
 mod messages;
+mod outer;
 mod pipes;
 mod polling;
 mod refused;
@@ -24,11 +26,13 @@ use super::table::Rule;
 /// All of them.
 pub(super) const RULES: &[&[Rule]] = &[
     blocking::RULES,
+    buffers::RULES,
     ending::RULES,
     files::RULES,
     futex::RULES,
     locks::RULES,
     messages::RULES,
+    outer::RULES,
     pipes::RULES,
     polling::RULES,
     refused::RULES,

@@ -4,6 +4,7 @@ use std::io;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, fcntl_getfl, fcntl_setfl, fstat, openat, statat};
 
+use super::buffers::size_pipe;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::wait::{On, Signals, Wait};
@@ -125,6 +126,7 @@ fn opened(world: &mut World, task: &Task) -> io::Result<Option<(u64, u64)>> {
         return Ok(None);
     }
     let fd = world.file(task, number)?;
+    size_pipe(&fd)?;
     let mut flags = fcntl_getfl(&fd)?;
     flags.remove(OFlags::NONBLOCK);
     fcntl_setfl(&fd, flags)?;

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::buffers;
 use crate::supervisor::det::observe;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
@@ -53,6 +54,9 @@ fn get_option(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 
 /// With credentials asked for, a socket without a name is given one by lot when it is used.
 fn set_option(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if is_known(task) && matches!(task.int(2), libc::SO_SNDBUF | libc::SO_RCVBUF) {
+        return buffers::resize(world, task);
+    }
     if is_known(task) && task.int(2) != libc::SO_PASSCRED {
         return Ok(Entry::Pass);
     }

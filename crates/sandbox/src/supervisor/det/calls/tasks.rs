@@ -34,6 +34,13 @@ fn clone(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         observe::denied(world, task, libc::EINVAL);
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
+    // what the one opens the other reads
+    if has(libc::CLONE_FILES)
+        && !has(libc::CLONE_THREAD)
+        && let Some(first) = world.trace_blocking(task)?
+    {
+        return Ok(first);
+    }
     fork(world, task)
 }
 

@@ -114,7 +114,7 @@ fn change(world: &World, task: &Task) -> io::Result<Option<TreeChange>> {
         libc::SYS_fchmodat | libc::SYS_fchmodat2 => mode(task.int(2), at(task.int(0), 1)?),
         libc::SYS_fchmod => mode(
             task.int(1),
-            TracePath::of(&paths::of_file(world, task, task.int(0))?),
+            TracePath::of(named(&paths::of_file(world, task, task.int(0))?)),
         ),
         libc::SYS_truncate => TreeChange::Resized {
             length: task.argument(1),
@@ -123,6 +123,12 @@ fn change(world: &World, task: &Task) -> io::Result<Option<TreeChange>> {
         libc::SYS_bind => return bound(world, task),
         _ => return Ok(None),
     }))
+}
+
+/// A path as it is; of a pipe's or socket's name the kind alone, without the machine's number.
+fn named(path: &[u8]) -> &[u8] {
+    let kind = path.split(|byte| *byte == b':').next();
+    kind.filter(|_| path.first() != Some(&b'/')).unwrap_or(path)
 }
 
 fn made(mode: i32, path: TracePath) -> TreeChange {

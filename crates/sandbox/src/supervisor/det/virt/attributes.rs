@@ -4,9 +4,9 @@ use std::io;
 
 use super::constants;
 use super::inodes::Stamp;
-use super::paths;
 use super::stat::{self, Place, Real, STAT_BYTES, STATFS_BYTES, STATX_BYTES};
 use super::walk::{self, Manner};
+use super::{names, paths};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -24,6 +24,7 @@ pub(super) fn newfstatat(world: &mut World, task: &mut Task) -> io::Result<Entry
         task.write(task.argument(2), &told.to_stat())?;
         return Ok(Entry::Done(0));
     }
+    names::there(world, task, task.int(0), 1, follows(task.int(3)))?;
     Ok(Entry::Make(seen))
 }
 
@@ -34,16 +35,25 @@ pub(super) fn statx(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         task.write(task.argument(4), &told.to_statx())?;
         return Ok(Entry::Done(0));
     }
+    names::there(world, task, task.int(0), 1, follows(task.int(2)))?;
     Ok(Entry::Make(seen))
 }
 
 /// `stat`, `lstat`.
-pub(super) fn stat(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+pub(super) fn stat(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    names::there(world, task, libc::AT_FDCWD, 0, task.call() != libc::SYS_lstat)?;
     Ok(Entry::Make(seen))
 }
 
+fn follows(flags: i32) -> bool {
+    flags & libc::AT_SYMLINK_NOFOLLOW == 0
+}
+
 /// `statfs`, `fstatfs`.
-pub(super) fn statfs(_: &mut World, _: &mut Task) -> io::Result<Entry> {
+pub(super) fn statfs(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if task.call() == libc::SYS_statfs {
+        names::there(world, task, libc::AT_FDCWD, 0, true)?;
+    }
     Ok(Entry::Make(seen_system))
 }
 
@@ -120,12 +130,29 @@ fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
     }
 }
 
-fn seen_system(_: &mut World, task: &mut Task) -> io::Result<()> {
+/// Where the file of a `statfs` or `fstatfs` lies.
+fn place_of(world: &mut World, task: &Task) -> io::Result<Place> {
+    let file = if task.call() == libc::SYS_fstatfs {
+        world.file(task, task.int(0))?
+    } else {
+        let path = task.read_text(task.argument(0), paths::MAX)?;
+        let manner = Manner {
+            follow: true,
+            in_root: false,
+        };
+        let path = walk::canonical(world, task, libc::AT_FDCWD, &path, manner)?;
+        paths::open(world, task, &path, false)?
+    };
+    Ok(world.look_at(task, &file)?.1)
+}
+
+fn seen_system(world: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() != 0 {
         return Ok(());
     }
     let place = task.argument(1);
     let mut bytes = [0; STATFS_BYTES];
     task.read(place, &mut bytes)?;
-    task.write(place, &stat::statfs(&bytes))
+    let lies = place_of(world, task)?;
+    task.write(place, &stat::statfs(&bytes, lies))
 }

@@ -9,29 +9,12 @@ use rustix::fs::{AtFlags, RawDir, SeekFrom, seek, statat};
 use super::inodes::Inode;
 use super::listing::{Entry as Name, Form, MOST, Page};
 use super::stat::{Place, Real};
-use super::{paths, process_files};
+use super::{names, paths, process_files};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
 /// Bytes of a directory that are read at once.
 const BUFFER: usize = 64 * 1024;
-/// Names at the top of `/proc` that every job has.
-const TOP: [&[u8]; 13] = [
-    b"cmdline",
-    b"cpuinfo",
-    b"filesystems",
-    b"loadavg",
-    b"meminfo",
-    b"mounts",
-    b"self",
-    b"stat",
-    b"swaps",
-    b"sys",
-    b"thread-self",
-    b"uptime",
-    b"version",
-];
-
 /// `getdents64`.
 pub(super) fn getdents64(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     list(world, task, Form::Wide)
@@ -140,7 +123,7 @@ fn is_shown(directory: &[u8], name: &[u8]) -> bool {
     }
     let parts: Vec<&[u8]> = directory.split(|byte| *byte == b'/').skip(1).collect();
     match parts.as_slice() {
-        [b"proc"] => is_number(name) || TOP.contains(&name),
+        [b"proc"] => is_number(name) || names::TOP.contains(&name),
         [b"proc", process] if is_number(process) => process_files::is_listed(name),
         [b"proc", process, b"task", thread] if is_number(process) && is_number(thread) => {
             process_files::is_listed(name) && name != b"task"

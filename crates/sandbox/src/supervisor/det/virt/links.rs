@@ -2,13 +2,20 @@
 
 use std::io;
 
-use super::{paths, process_files, walk};
+use super::{names, paths, process_files, walk};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
 /// `readlink`, `readlinkat`: looked at only where the name may be one of `/proc`.
-pub(super) fn readlink(_: &mut World, task: &mut Task) -> io::Result<Entry> {
-    let path = task.read_text(task.argument(path_argument(task)), paths::MAX)?;
+pub(super) fn readlink(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let argument = path_argument(task);
+    let path = task.read_text(task.argument(argument), paths::MAX)?;
+    let dir = if argument == 0 {
+        libc::AT_FDCWD
+    } else {
+        task.int(0)
+    };
+    names::there(world, task, dir, argument, false)?;
     let may_be = |part: &[u8]| path.windows(part.len()).any(|window| window == part);
     let is_number = !path.is_empty() && path.iter().all(u8::is_ascii_digit);
     if is_number || may_be(b"fd/") || may_be(b"ns/") || path.starts_with(b"/dev/std") {
@@ -36,6 +43,7 @@ pub(super) fn symlink(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 /// `chdir`: from `/`, `/proc` and `/dev`, or below them, relative names are not what they seem either.
 pub(super) fn chdir(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let path = task.read_text(task.argument(0), paths::MAX)?;
+    names::there(world, task, libc::AT_FDCWD, 0, true)?;
     if walk::names_the_systems(&path) || world.virt.indirect {
         world.virt.indirect = true;
         return Ok(Entry::Pass);

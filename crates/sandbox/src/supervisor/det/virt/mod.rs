@@ -15,9 +15,11 @@ mod links;
 mod listing;
 mod machine;
 mod machine_calls;
+mod names;
 mod opens;
 pub(super) mod paths;
 mod process_files;
+mod programs;
 mod random;
 mod stat;
 mod state;
@@ -41,6 +43,11 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_openat, When::Always, opens::open),
     Rule(libc::SYS_openat2, When::Always, opens::open),
     Rule(libc::SYS_creat, When::Always, opens::creat),
+    Rule(libc::SYS_execve, When::Always, programs::execute),
+    Rule(libc::SYS_execveat, When::Always, programs::execute),
+    Rule(libc::SYS_access, When::Always, names::access),
+    Rule(libc::SYS_faccessat, When::Always, names::access),
+    Rule(libc::SYS_faccessat2, When::Always, names::access),
     Rule(libc::SYS_chdir, When::Always, links::chdir),
     Rule(libc::SYS_readlink, When::Always, links::readlink),
     Rule(libc::SYS_readlinkat, When::Always, links::readlink),

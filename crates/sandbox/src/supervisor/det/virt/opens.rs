@@ -5,13 +5,14 @@
 
 use std::io;
 
-use rustix::fs::{Mode, OFlags, SeekFrom, openat, seek};
+use rustix::fs::{AtFlags, Mode, OFlags, SealFlags, SeekFrom, fcntl_add_seals, openat, seek, statat};
 use sandrun_types::EntropySource;
 
-use super::paths;
 use super::process_files::{self, Form};
 use super::stat::Real;
 use super::walk::{self, Manner};
+use super::{names, paths};
+use crate::environment;
 use crate::supervisor::det::clock::SECOND;
 use crate::supervisor::det::observe;
 use crate::supervisor::det::table::Entry;
@@ -63,6 +64,10 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     if matches!(answer, Entry::Pass) && asked.resolve & (BENEATH | IN_ROOT) != 0 {
         return Ok(Entry::Watch(again_if_unsure));
     }
+    let writes = asked.flags & (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) != 0;
+    if matches!(answer, Entry::Pass) && writes && is_of_image(task, asked.path_at) {
+        return Ok(Entry::Watch(read_only));
+    }
     Ok(answer)
 }
 
@@ -102,6 +107,21 @@ fn again_if_unsure(_: &mut World, task: &mut Task) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether a task names a file of an environment's image.
+fn is_of_image(task: &Task, path_at: u64) -> bool {
+    let image = environment::IMAGE.as_bytes();
+    let mut start = [0; environment::IMAGE.len()];
+    task.read(path_at, &mut start).is_ok() && start == image
+}
+
+/// An image is the service's own user's, who may be the job's: to that one the kernel says otherwise why not.
+fn read_only(_: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() == -i64::from(libc::EROFS) {
+        task.set_result(-i64::from(libc::EACCES));
+    }
+    Ok(())
+}
+
 fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry> {
     let path = task.read_text(asked.path_at, paths::MAX)?;
     let is_plain_system = path.starts_with(b"/usr/") && !goes_up(&path);
@@ -118,6 +138,15 @@ fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry
     let Ok(path) = walk::canonical(world, task, asked.dir, &path, manner) else {
         return Ok(Entry::Pass);
     };
+    if names::is_absent(&path) {
+        return Err(io::Error::from_raw_os_error(libc::ENOENT));
+    }
+    let reads = asked.flags & libc::O_ACCMODE != libc::O_WRONLY && asked.flags & libc::O_PATH == 0;
+    if reads && is_outer(world, &path) {
+        // whoever read there would take from the service what the job has written
+        observe::denied(world, task, libc::EACCES);
+        return Err(io::Error::from_raw_os_error(libc::EACCES));
+    }
     let Some(target) = target(&path, task) else {
         // A directory of the system's, from which names are not what they seem.
         if walk::names_the_systems(&path) && is_directory(world, task, &path) {
@@ -156,11 +185,27 @@ fn virtual_file(world: &mut World, task: &mut Task, asked: &Asked, target: &Targ
         return refuse(libc::EACCES);
     }
     let cloexec = if asked.flags & libc::O_CLOEXEC == 0 { 0 } else { 1 };
+    if !world.virt.may_make(content.len()) {
+        return refuse(libc::ENOMEM);
+    }
     world.virt.opening.insert(task.id, content);
     task.registers.orig_rax = u64::try_from(libc::SYS_memfd_create).unwrap_or(0);
     task.set_argument(0, asked.path_at);
-    task.set_argument(1, cloexec);
+    task.set_argument(1, cloexec | u64::from(libc::MFD_ALLOW_SEALING));
     Ok(Entry::Make(opened))
+}
+
+/// Whether a path without links stands for a pipe that the job's output goes out by.
+fn is_outer(world: &World, path: &[u8]) -> bool {
+    let name = path.strip_prefix(b"/proc/").unwrap_or_default();
+    let mut parts = name.rsplit(|byte| *byte == b'/');
+    let is_number = parts
+        .next()
+        .is_some_and(|part| part.iter().all(u8::is_ascii_digit));
+    is_number
+        && parts.next() == Some(b"fd".as_slice())
+        && statat(&world.proc, name, AtFlags::empty())
+            .is_ok_and(|stat| world.is_outer(stat.st_dev, stat.st_ino))
 }
 
 /// Whether it is a directory of a process's, from which names are not what they seem.
@@ -173,7 +218,7 @@ fn is_directory(world: &mut World, task: &Task, path: &[u8]) -> bool {
     file.is_ok_and(|real| real.mode & libc::S_IFMT == libc::S_IFDIR)
 }
 
-fn goes_up(path: &[u8]) -> bool {
+pub(super) fn goes_up(path: &[u8]) -> bool {
     path.windows(3).any(|part| part == b"/..") || path.starts_with(b"..")
 }
 
@@ -314,6 +359,11 @@ fn opened(world: &mut World, task: &mut Task) -> io::Result<()> {
         rest = &rest[written..];
     }
     seek(&file, SeekFrom::Start(0))?;
+    // it was opened for reading, and no limit of the job counts what it holds
+    fcntl_add_seals(
+        &file,
+        SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
+    )?;
     Ok(())
 }
 

@@ -117,11 +117,10 @@ const USER: &str = "1000\t1000\t1000\t1000";
 
 /// `/proc/<id>/status`, by a list of lines.
 fn status(text: &str) -> String {
-    const KEPT: [&str; 20] = [
+    const KEPT: [&str; 19] = [
         "Name",
         "Umask",
         "Tgid",
-        "Ngid",
         "Pid",
         "PPid",
         "NStgid",
@@ -139,7 +138,9 @@ fn status(text: &str) -> String {
         "CapEff",
         "NoNewPrivs",
     ];
-    const FIXED: [(&str, &str); 24] = [
+    const FIXED: [(&str, &str); 25] = [
+        // which group NUMA balancing puts it into
+        ("Ngid", "0"),
         ("Uid", USER),
         ("Gid", USER),
         ("TracerPid", "0"),

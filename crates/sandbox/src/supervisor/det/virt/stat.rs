@@ -156,10 +156,21 @@ pub(in super::super) fn tell(
         links: match kind {
             // One means "not counted", as other file systems say it; a removed one has none.
             libc::S_IFDIR => real.links.min(1),
-            _ if place == Place::Proc => 1,
+            // a node's copy of the system may have made links of its files, or broken them
+            _ if place != Place::Job => 1,
             _ => real.links,
         },
-        mode: real.mode,
+        mode: match place {
+            // made here in place of a file of /proc; the machine may have given it other rights
+            Place::Memory => libc::S_IFREG | 0o444,
+            // kernels differ about files that they make for a process or an event
+            Place::Nowhere => match kind {
+                libc::S_IFIFO => libc::S_IFIFO | 0o600,
+                libc::S_IFSOCK => libc::S_IFSOCK | 0o777,
+                _ => 0o600,
+            },
+            Place::Job | Place::Proc | Place::System => real.mode,
+        },
         owner: match place {
             Place::System => 0,
             Place::Job | Place::Proc | Place::Memory | Place::Nowhere => INSIDE,
@@ -311,17 +322,18 @@ impl Told {
 }
 
 /// What `statfs` says: the job's own file systems are as large as its limits and always empty, the system's are full.
-pub(in super::super) fn statfs(real: &[u8; STATFS_BYTES]) -> [u8; STATFS_BYTES] {
+/// The devices' is as large as the machine's memory, and told as the system's.
+pub(in super::super) fn statfs(real: &[u8; STATFS_BYTES], place: Place) -> [u8; STATFS_BYTES] {
     const TMPFS: u64 = 0x0102_1994;
     const PROC: u64 = 0x9fa0;
     const EXT4: u64 = 0xef53;
     // ST_VALID, ST_RELATIME, ST_NOSUID, ST_NODEV; and ST_RDONLY.
     const FLAGS: u64 = 0x1026;
     const READ_ONLY: u64 = FLAGS | 1;
-    let (kind, blocks, free, files, flags) = match u64_at(real, 0) {
-        TMPFS => (TMPFS, u64_at(real, 16), u64_at(real, 16), u64_at(real, 40), FLAGS),
-        PROC => (PROC, 0, 0, 0, FLAGS),
-        _ => (EXT4, 1 << 20, 0, 0, READ_ONLY),
+    let (kind, blocks, free, files, flags) = match place {
+        Place::Job => (TMPFS, u64_at(real, 16), u64_at(real, 16), u64_at(real, 40), FLAGS),
+        Place::Proc | Place::Memory => (PROC, 0, 0, 0, FLAGS),
+        Place::Nowhere | Place::System => (EXT4, 1 << 20, 0, 0, READ_ONLY),
     };
     let fields = [
         kind, BLOCK, blocks, free, free, files, files, 0, 255, BLOCK, flags,

@@ -40,7 +40,14 @@ pub(in crate::supervisor) struct State {
     pub(super) niceness: BTreeMap<TaskId, i32>,
     /// What the files that tasks are opening will hold.
     pub(super) opening: BTreeMap<TaskId, Vec<u8>>,
+    /// Bytes of all such files so far.
+    made: u64,
 }
+
+/// Most bytes of files that are made for a job in all, each in whole pages. Nothing tells when the last copy or mapping
+/// of one is gone, and where no group counts memory nothing else bounds them.
+const MOST_MADE: u64 = 512 << 20;
+const PAGE: u64 = 4096;
 
 impl Default for State {
     fn default() -> Self {
@@ -57,6 +64,7 @@ impl Default for State {
             indirect: false,
             niceness: BTreeMap::new(),
             opening: BTreeMap::new(),
+            made: 0,
         }
     }
 }
@@ -98,6 +106,13 @@ impl State {
     /// It is another one.
     pub(super) fn forget_directory(&mut self, process: TaskId) {
         self.directories.remove(&process);
+    }
+
+    /// Whether one more file of this length may be made, which then counts.
+    pub(super) fn may_make(&mut self, length: usize) -> bool {
+        let pages = u64::try_from(length).unwrap_or(u64::MAX).div_ceil(PAGE).max(1);
+        self.made = self.made.saturating_add(pages.saturating_mul(PAGE));
+        self.made <= MOST_MADE
     }
 
     /// Keeps the path of a file with one name.
@@ -276,5 +291,19 @@ impl Real {
                 nanos: u32::try_from(stat.st_mtime_nsec).unwrap_or(0),
             },
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_that_are_made_are_bounded_in_whole_pages() {
+        let mut state = State::default();
+        assert!(state.may_make(0) && state.may_make(4097));
+        let rest = usize::try_from(MOST_MADE / PAGE).unwrap() - 3;
+        assert!((0..rest).all(|_| state.may_make(1)));
+        assert!(!state.may_make(0) && !state.may_make(1));
     }
 }
