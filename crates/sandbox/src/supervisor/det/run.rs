@@ -213,6 +213,7 @@ impl Engine {
             return Ok(false);
         }
         task.next = Next::Run(0);
+        self.world.end_rewound(task);
         task.store()?;
         if std::mem::take(&mut self.world.due_changed) {
             self.world.set_due();

@@ -16,8 +16,6 @@ impl World {
     /// The next task, or how the job ends where none will ever run again.
     pub(super) fn next(&mut self) -> Result<TaskId, End> {
         self.slice = 0;
-        // one that has got a signal in its turn and then waits has not been looked at yet
-        self.signals_sent |= std::mem::take(&mut self.signals_this_turn);
         loop {
             self.look();
             if let Some(id) = self.ready.pop_front() {

@@ -126,18 +126,30 @@ impl World {
 
     /// Wakes the tasks whose waits are ended by signals that have come.
     pub(super) fn deliver(&mut self) {
-        if !std::mem::take(&mut self.signals_sent) {
-            return;
-        }
+        let signals = self.signals;
         let waiting = self
             .tasks
             .values()
+            .filter(|task| task.signals_seen != Some(signals))
             .filter_map(|task| Some((task.id, task.wait.as_ref()?.signals)));
         let waiting: Vec<(TaskId, Signals)> = waiting.collect();
         for (id, how) in waiting {
             if self.sets(id).ends(how) {
                 self.wake(id, Woken::Signal);
+            } else if let Some(task) = self.tasks.get_mut(&id) {
+                task.signals_seen = Some(signals);
             }
+        }
+    }
+
+    /// A task whose call was rewound goes on: with a signal the kernel would run its handler now, whose own calls are
+    /// none of this one, so that this one ends first.
+    pub(super) fn end_rewound(&mut self, task: &mut Task) {
+        if let Some(how) = task.rewound.take()
+            && task.signals_seen != Some(self.signals)
+            && self.is_pending(task, Signals::Make)
+        {
+            task.interrupt(how);
         }
     }
 }

@@ -153,8 +153,7 @@ impl World {
 
     /// Somebody has got a signal.
     pub(super) fn note_signal(&mut self) {
-        self.signals_sent = true;
-        self.signals_this_turn = true;
+        self.signals += 1;
         self.wake_all(|on| matches!(on, On::Others));
     }
 }

@@ -69,8 +69,6 @@ pub(in crate::supervisor) struct World {
     pub(super) ready: VecDeque<TaskId>,
     pub(super) futexes: Futexes,
     pub(super) timers: Timers,
-    /// A signal was sent during the running task's turn, which it may have to be woken by.
-    pub(super) signals_this_turn: bool,
     pub(super) patch: Option<Patch>,
     pub(super) last_id: TaskId,
     pub(super) last_space: u32,
@@ -78,8 +76,8 @@ pub(in crate::supervisor) struct World {
     pub(super) calls: u64,
     /// Traced calls since the running task's turn began.
     pub(super) slice: u64,
-    /// Somebody may have got a signal since this was last looked at.
-    pub(super) signals_sent: bool,
+    /// How often somebody may have got a signal.
+    pub(super) signals: u64,
     /// Processes that have been killed, whose deaths are still to be waited for.
     pub(super) dying: Vec<TaskId>,
     /// Dead processes that nobody has waited for.
@@ -114,13 +112,12 @@ impl World {
             ready: VecDeque::new(),
             futexes: Futexes::default(),
             timers: Timers::default(),
-            signals_this_turn: false,
             patch: None,
             last_id: 1,
             last_space: 0,
             calls: 0,
             slice: 0,
-            signals_sent: false,
+            signals: 0,
             dying: Vec::new(),
             zombies: Vec::new(),
             due_changed: false,
@@ -179,7 +176,9 @@ impl World {
             return;
         };
         let Some(wait) = task.wait.take() else { return };
-        task.interrupted = (why == Woken::Signal).then_some(wait.signals);
+        // one that does not stand at its call's entry has none to be interrupted, or was rewound
+        let at_entry = task.next == Next::Decide;
+        task.interrupted = (why == Woken::Signal && at_entry).then_some(wait.signals);
         if matches!(wait.on, On::Futex(..)) && why != Woken::Ready {
             self.futexes.forget(id);
         }

@@ -266,8 +266,7 @@ fn epoll_pwait2(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 fn epoll_until(world: &mut World, task: &mut Task, timeout: Option<u64>) -> io::Result<Entry> {
     let fd = world.file(task, task.int(0))?;
     let until = until(world, task, timeout);
-    let has_mask = task.call() != libc::SYS_epoll_wait && task.argument(4) != 0;
-    let signals = signals(task, if has_mask { task.argument(4) } else { 0 })?;
+    let signals = epoll_signals(task)?;
     if !is_ready(&fd, PollFlags::IN) {
         if is_over(world, task, until) {
             return Ok(Entry::Done(0));
@@ -288,6 +287,11 @@ fn epoll_until(world: &mut World, task: &mut Task, timeout: Option<u64>) -> io::
     Ok(Entry::Make(epoll_made))
 }
 
+fn epoll_signals(task: &Task) -> io::Result<Signals> {
+    let has_mask = task.call_at_entry() != libc::SYS_epoll_wait;
+    signals(task, if has_mask { task.argument(4) } else { 0 })
+}
+
 /// Ready files may turn out not to be: then it waits again.
 fn epoll_made(world: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() == 0 && !is_over(world, task, task.deadline) {
@@ -296,7 +300,7 @@ fn epoll_made(world: &mut World, task: &mut Task) -> io::Result<()> {
         task.again = Some(Wait {
             on: wait,
             until: task.deadline,
-            signals: Signals::Fail,
+            signals: epoll_signals(task)?,
         });
     }
     Ok(())

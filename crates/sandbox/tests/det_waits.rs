@@ -1,0 +1,123 @@
+//! Class `det`: calls that wait end, and go on, as the kernel lets them.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
+
+mod common;
+
+use std::time::Duration;
+
+use common::{Done, Job};
+use sandrun_sandbox::{Class, Limits};
+
+/// A busy machine takes its time.
+fn roomy(limits: &mut Limits) {
+    limits.processes = 64;
+    limits.wall = Duration::from_secs(100);
+}
+
+/// Runs a program twice: its end, after it was the same both times.
+fn python(text: &str) -> Done {
+    let job = Job::python(text).class(Class::Det).limits(roomy);
+    let (first, second) = (job.run(), job.run());
+    let seen = |done: &Done| (done.stdout(), done.stderr(), done.report.trace_root.to_string());
+    assert_eq!(seen(&first), seen(&second));
+    first
+}
+
+#[test]
+fn signals_end_calls_that_are_tried_again_and_again() {
+    let done = python(
+        r"
+import fcntl, os, signal, socket, time
+class Over(Exception): pass
+def over(*_): raise Over
+signal.signal(signal.SIGALRM, over)
+child = os.fork()
+if child == 0:
+    held = open('/tmp/held', 'w')
+    fcntl.lockf(held, fcntl.LOCK_EX)
+    time.sleep(20)
+    os._exit(0)
+time.sleep(0.1)
+def timed(name, wait):
+    start = time.monotonic()
+    signal.alarm(1)
+    try: wait()
+    except Over: pass
+    print(name, round(time.monotonic() - start))
+timed('wait4', lambda: os.waitpid(child, 0))
+timed('waitid', lambda: os.waitid(os.P_PID, child, os.WEXITED))
+one, two, held = open('/tmp/lock', 'w'), open('/tmp/lock', 'w'), open('/tmp/held', 'w')
+fcntl.flock(one, fcntl.LOCK_EX)
+timed('flock', lambda: fcntl.flock(two, fcntl.LOCK_EX))
+timed('fcntl', lambda: fcntl.lockf(held, fcntl.LOCK_EX))
+r, w = os.pipe()
+timed('write', lambda: os.write(w, bytes(200_000)))
+os.mkfifo('/tmp/fifo')
+timed('open', lambda: os.open('/tmp/fifo', os.O_WRONLY))
+server = socket.socket(socket.AF_UNIX)
+server.bind('/tmp/socket')
+server.listen(0)
+clients = [socket.socket(socket.AF_UNIX) for _ in range(2)]
+clients[0].connect('/tmp/socket')
+timed('connect', lambda: clients[1].connect('/tmp/socket'))
+signal.siginterrupt(signal.SIGALRM, False)
+timed('restarted', lambda: os.waitpid(child, 0))
+",
+    );
+    let lines: Vec<String> = done.stdout().lines().map(str::to_owned).collect();
+    let expected = "wait4 1,waitid 1,flock 1,fcntl 1,write 1,open 1,connect 1,restarted 13";
+    assert_eq!(lines.join(","), expected, "{}", done.stderr());
+}
+
+#[test]
+fn a_write_that_a_signal_ends_tells_what_it_has_written() {
+    let done = python(
+        r"
+import os, signal, time
+wake = os.pipe()
+os.set_blocking(wake[1], False)
+signal.set_wakeup_fd(wake[1])
+signal.signal(signal.SIGALRM, lambda *_: None)
+data = bytes(n * 7 % 251 for n in range(200_000))
+r, w = os.pipe()
+child = os.fork()
+if child == 0:
+    os.close(w)
+    time.sleep(1)
+    got = b''
+    while piece := os.read(r, 65536): got += piece
+    print(len(got), got == data, flush=True)
+    os._exit(0)
+os.close(r)
+signal.setitimer(signal.ITIMER_REAL, 0.5)
+first = done = os.write(w, data)
+while done < len(data): done += os.write(w, data[done:])
+os.close(w)
+os.waitpid(child, 0)
+print(first)
+",
+    );
+    assert_eq!(done.stdout(), "200000 True\n65536\n", "{}", done.stderr());
+}
+
+#[test]
+fn a_wait_that_lets_a_signal_through_sees_one_that_came_long_before() {
+    let done = python(
+        r"
+import ctypes, os, signal, time
+libc = ctypes.CDLL(None, use_errno=True)
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR1])
+signal.signal(signal.SIGUSR1, lambda *_: print('signal'))
+main = os.getpid()
+if os.fork() == 0:
+    os.kill(main, signal.SIGUSR1)
+    os._exit(0)
+os.wait()
+for _ in range(3): time.sleep(0.1)
+start = time.monotonic()
+libc.ppoll(None, 0, (ctypes.c_long * 2)(5, 0), (ctypes.c_ulong * 1)(0))
+print(time.monotonic() - start < 1)
+",
+    );
+    assert_eq!(done.stdout(), "signal\nTrue\n", "{}", done.stderr());
+}
