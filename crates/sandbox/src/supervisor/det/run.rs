@@ -141,7 +141,7 @@ impl Engine {
             if let Some(end) = self.bury() {
                 return end;
             }
-            let next = match self.world.next() {
+            let next = match self.world.next(watch) {
                 Ok(id) => id,
                 Err(end) => return end,
             };
@@ -261,6 +261,7 @@ impl Engine {
 
     /// Now and then while a task runs: whether the job has to end.
     fn tick(&mut self, watch: Watching<'_>) -> Option<End> {
+        trace::take_tick();
         let end = watch();
         let silent = self.watchdog.look(self.world.calls);
         // alone it may compute as long as it likes

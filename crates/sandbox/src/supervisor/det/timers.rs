@@ -32,6 +32,15 @@ pub(super) struct Setting {
     pub(super) interval: u64,
 }
 
+impl Setting {
+    /// A setting. What comes more often than once in a microsecond comes as often as that.
+    pub(super) fn new(due: Option<u64>, interval: u64) -> Self {
+        const SHORTEST: u64 = 1_000;
+        let interval = if interval == 0 { 0 } else { interval.max(SHORTEST) };
+        Self { due, interval }
+    }
+}
+
 /// What an expiry does.
 #[derive(Debug)]
 pub(super) enum Effect {

@@ -51,7 +51,7 @@ fn set(world: &mut World, name: Name, effect: Effect, value: u64, interval: u64)
         .map(|timer| timer.setting)
         .unwrap_or_default();
     let due = (value > 0).then(|| now.saturating_add(value));
-    let setting = Setting { due, interval };
+    let setting = Setting::new(due, interval);
     world.timers.all.insert(name, Timer { setting, effect });
     world.due_changed = true;
     left(world, old)
@@ -217,10 +217,8 @@ fn timer_settime(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let now = world.clock.now();
     world.due_changed = true;
     if let Some(timer) = world.timers.all.get_mut(&posix(task)) {
-        timer.setting = Setting {
-            due: (value > 0).then(|| now.saturating_add(value)),
-            interval,
-        };
+        let due = (value > 0).then(|| now.saturating_add(value));
+        timer.setting = Setting::new(due, interval);
     }
     write_itimerspec(task, task.argument(3), old)?;
     Ok(Entry::Done(0))

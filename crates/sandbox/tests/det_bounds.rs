@@ -1,0 +1,77 @@
+//! Class `det`: no job keeps its supervisor busy beyond the job's limits.
+#![allow(missing_docs, unreachable_pub, dead_code, clippy::unwrap_used)]
+
+mod common;
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use common::{Done, Job, start};
+use sandrun_sandbox::{CancelHandle, CgroupPolicy, Class, OutputSink, RunError};
+use sandrun_types::RunOutcome;
+
+fn python(text: &str) -> Job {
+    Job::python(text)
+        .class(Class::Det)
+        .limits(|limits| limits.wall = Duration::from_secs(5))
+}
+
+/// Runs a job: its end, which came soon.
+fn soon(job: &Job) -> Done {
+    let begun = Instant::now();
+    let done = job.run();
+    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    done
+}
+
+fn is_over(done: &Done) -> bool {
+    matches!(done.report.outcome, RunOutcome::Budget | RunOutcome::Timeout)
+}
+
+#[test]
+fn a_timer_that_wakes_nobody_ends_with_the_job() {
+    let done = soon(&python(
+        r"
+import ctypes, signal
+libc = ctypes.CDLL(None)
+fd = libc.timerfd_create(1, 0)
+libc.timerfd_settime(fd, 0, (ctypes.c_long * 4)(0, 1, 0, 1), None)
+signal.pause()
+",
+    ));
+    assert!(is_over(&done), "{:?}", done.report.outcome);
+}
+
+/// Stops the supervisor of a job that writes something.
+struct Stopper {
+    launcher: u32,
+    supervisor: Mutex<Option<rustix::process::Pid>>,
+}
+
+impl OutputSink for Stopper {
+    fn stdout(&self, _: &[u8]) {
+        let launcher = self.launcher;
+        let children = fs::read_to_string(format!("/proc/{launcher}/task/{launcher}/children")).unwrap();
+        let pid = rustix::process::Pid::from_raw(children.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        *self.supervisor.lock().unwrap() = Some(pid);
+    }
+
+    fn stderr(&self, _: &[u8]) {}
+}
+
+#[test]
+fn a_supervisor_that_does_not_answer_is_given_up() {
+    let sandbox = start(CgroupPolicy::Auto);
+    let stopper = Stopper {
+        launcher: sandbox.launcher_id(),
+        supervisor: Mutex::new(None),
+    };
+    let job = python("print('here', flush=True)\nwhile True: pass")
+        .limits(|limits| limits.wall = Duration::from_secs(2));
+    let ended = job.run_with(&sandbox, &stopper, &CancelHandle::new().unwrap());
+    let supervisor = stopper.supervisor.lock().unwrap().expect("it was stopped");
+    rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
+    assert!(matches!(ended, Err(RunError::Internal(_))));
+}
