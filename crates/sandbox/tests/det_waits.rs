@@ -121,3 +121,79 @@ print(time.monotonic() - start < 1)
     );
     assert_eq!(done.stdout(), "signal\nTrue\n", "{}", done.stderr());
 }
+
+#[test]
+fn a_server_with_little_room_takes_one_client_after_the_other() {
+    let done = python(
+        r"
+import os, socket
+server = socket.socket(socket.AF_UNIX)
+server.bind('/tmp/socket')
+server.listen(0)
+for n in range(3):
+    if os.fork() == 0:
+        client = socket.socket(socket.AF_UNIX)
+        client.connect('/tmp/socket')
+        client.sendall(b'%d' % n)
+        client.recv(1)
+        os._exit(0)
+taken = [server.accept()[0] for _ in range(3)]
+print(sorted(one.recv(1) for one in taken))
+",
+    );
+    assert_eq!(done.stdout(), "[b'0', b'1', b'2']\n", "{}", done.stderr());
+}
+
+#[test]
+fn a_receiver_of_all_waits_for_all() {
+    let done = python(
+        r"
+import os, socket, time
+a, b = socket.socketpair()
+if os.fork() == 0:
+    a.close()
+    for n in range(8):
+        time.sleep(0.01)
+        b.sendall(b'%d' % n * 10)
+    os._exit(0)
+b.close()
+print(a.recv(25, socket.MSG_WAITALL))
+into = [bytearray(7), bytearray(18)]
+print(a.recvmsg_into(into, 0, socket.MSG_WAITALL)[0], into)
+print(a.recv(9, socket.MSG_WAITALL | socket.MSG_PEEK)[:5])
+a.settimeout(None)
+print(len(a.recv(500, socket.MSG_WAITALL)), a.recv(1, socket.MSG_WAITALL))
+c, d = socket.socketpair()
+c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, (1).to_bytes(8, 'little') + bytes(8))
+d.send(b'some')
+print(c.recv(9, socket.MSG_WAITALL))
+try: c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 2)
+except OSError: print('refused')
+",
+    );
+    let expected = "b'0000000000111111111122222'\n\
+        25 [bytearray(b'2222233'), bytearray(b'333333334444444444')]\n\
+        b'55555'\n30 b''\nb'some'\nrefused\n";
+    assert_eq!(done.stdout(), expected, "{}", done.stderr());
+}
+
+#[test]
+fn timer_descriptors_are_forgotten_when_they_are_closed() {
+    let done = python(
+        r"
+import ctypes, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+often = (ctypes.c_long * 4)(0, 1000000, 0, 1000000)
+kept = libc.timerfd_create(1, 0)
+assert libc.timerfd_settime(kept, 0, often, None) == 0
+failed = 0
+for _ in range(3000):
+    fd = libc.timerfd_create(1, 0)
+    failed += libc.timerfd_settime(fd, 0, often, None) != 0
+    os.close(fd)
+time.sleep(1)
+print(failed, int.from_bytes(os.read(kept, 8), 'little') >= 1000)
+",
+    );
+    assert_eq!(done.stdout(), "0 True\n", "{}", done.stderr());
+}

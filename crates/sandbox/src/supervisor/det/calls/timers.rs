@@ -276,7 +276,11 @@ fn timerfd_set(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     switch_off(&file)?;
     let (value, interval) = itimerspec(task, task.argument(2))?;
     let value = relative(world, value, task.int(1) & 1 != 0);
-    let name = match behind(world, task) {
+    let known = behind(world, task);
+    if known.is_none() && world.timers.all.len() >= MOST_FILES {
+        world.forget_closed_timers(|_| true);
+    }
+    let name = match known {
         Some(name) => name,
         None if world.timers.all.len() < MOST_FILES => {
             world.timers.last_file += 1;
