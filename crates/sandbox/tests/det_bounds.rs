@@ -75,3 +75,33 @@ fn a_supervisor_that_does_not_answer_is_given_up() {
     rustix::process::kill_process(supervisor, rustix::process::Signal::KILL).unwrap();
     assert!(matches!(ended, Err(RunError::Internal(_))));
 }
+
+#[test]
+fn hashing_takes_the_jobs_time_and_ends_with_it() {
+    let begins = r"
+import os, resource
+size = resource.getrlimit(resource.RLIMIT_FSIZE)[0]
+fds = []
+try:
+    while True:
+        fds.append(os.open('/tmp/%d' % len(fds), os.O_RDWR | os.O_CREAT))
+        os.truncate(fds[-1], size)
+except OSError: pass
+assert len(fds) > 100
+";
+    for ends in ["os._exit(0)", "os.closerange(3, 1000)"] {
+        let done = soon(&python(&format!("{begins}{ends}\n")));
+        assert!(is_over(&done), "{:?} {}", done.report.outcome, done.stderr());
+    }
+    let done = soon(&python(
+        r"
+import os, time
+fd = os.open('/tmp/file', os.O_RDWR | os.O_CREAT)
+os.truncate(fd, 20_000_000)
+start = time.monotonic_ns()
+os.close(fd)
+print(20_000_000 <= time.monotonic_ns() - start < 21_000_000)
+",
+    ));
+    assert_eq!(done.stdout(), "True\n", "{}", done.stderr());
+}

@@ -316,6 +316,11 @@ pub(crate) fn take_tick() -> bool {
     TICKED.swap(false, Ordering::Relaxed)
 }
 
+/// The same, and whoever asks next is told so again.
+pub(crate) fn has_ticked() -> bool {
+    TICKED.load(Ordering::Relaxed)
+}
+
 /// Interrupts this process's waiting at regular times. Once it has heard nothing of so many of them it ends, and with
 /// it all that it traces: it would keep to no limit any more.
 pub(crate) fn interrupt_regularly(every: std::time::Duration) -> io::Result<()> {

@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::decide::Decision;
+use super::orders::Orders;
 use super::table::Table;
 use super::task::{Next, Task, TaskId};
 use super::watchdog::{self, Watchdog};
@@ -96,8 +97,13 @@ pub(in crate::supervisor) fn main_process(init: HostId, watch: Watching<'_>) -> 
 
 impl Engine {
     /// The tracer of a job whose main process stands at its beginning.
-    pub(in crate::supervisor) fn new(main: HostId, det: Det, proc: OwnedFd) -> io::Result<Self> {
-        let mut world = World::new(det, proc);
+    pub(in crate::supervisor) fn new(
+        main: HostId,
+        det: Det,
+        proc: OwnedFd,
+        orders: Orders,
+    ) -> io::Result<Self> {
+        let mut world = World::new(det, proc, orders);
         let task = Task::new(MAIN, MAIN, main, 0, trace::registers(main)?);
         world.last_id = MAIN;
         world.processes.insert(MAIN, Process::new(main, 1));
@@ -150,7 +156,7 @@ impl Engine {
             };
             let mut step = Step::On(task);
             loop {
-                if let Some(end) = self.hand_over(events) {
+                if let Some(end) = self.hand_over(events).or_else(|| self.world.end.take()) {
                     return end;
                 }
                 // a stream of stops, or slow answers to them, may leave no wait to be interrupted

@@ -9,13 +9,14 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::clock::Clock;
 use super::futex::Futexes;
 use super::held::{Held, OpenFile};
+use super::orders::Orders;
 use super::task::{Next, Task, TaskId};
 use super::timers::Timers;
 use super::vdso::Patch;
 use super::wait::{On, Woken};
 use super::{observe, virt};
 use crate::sys::trace::HostId;
-use crate::wire::Det;
+use crate::wire::{Det, End};
 
 /// One process: what its threads share.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub(in crate::supervisor) struct World {
     pub(in crate::supervisor) det: Det,
     /// The job's `/proc`, by the job's own numbers.
     pub(in crate::supervisor) proc: OwnedFd,
+    /// What may end the job while something takes long.
+    pub(super) orders: Orders,
+    /// The job has to end like this.
+    pub(super) end: Option<End>,
     /// Virtual time.
     pub(in crate::supervisor) clock: Clock,
     /// State of [`virt`].
@@ -90,6 +95,9 @@ pub(in crate::supervisor) struct World {
     outer: Vec<(u64, u64)>,
 }
 
+/// Hashing so many bytes takes no longer than other things that are done for a call.
+const SMALL: u64 = 1 << 20;
+
 /// A descriptor of a thread whose leader is dead, so that its files are found by itself alone (Linux 6.9).
 fn thread(task: &Task) -> std::io::Result<OwnedFd> {
     const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
@@ -98,10 +106,12 @@ fn thread(task: &Task) -> std::io::Result<OwnedFd> {
 }
 
 impl World {
-    pub(super) fn new(det: Det, proc: OwnedFd) -> Self {
+    pub(super) fn new(det: Det, proc: OwnedFd, orders: Orders) -> Self {
         Self {
             det,
             proc,
+            orders,
+            end: None,
             clock: Clock::new(),
             virt: virt::State::default(),
             observe: observe::State::default(),
@@ -133,6 +143,18 @@ impl World {
             self.outer
                 .extend(stat.ok().map(|stat| (stat.st_dev, stat.st_ino)));
         }
+    }
+
+    /// Lets virtual time pass for so many bytes that are about to be read and hashed. An error where the job has not so
+    /// much left: then it ends.
+    pub(in crate::supervisor) fn spend_on_hashing(&mut self, bytes: u64) -> std::io::Result<()> {
+        // about a nanosecond each
+        self.clock.spend_nanos(bytes);
+        if bytes > SMALL && self.clock.now() > self.det.budget_nanos {
+            self.end = Some(End::Budget);
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
     }
 
     /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number.
