@@ -3,10 +3,11 @@
 
 mod common;
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use common::{Done, Job};
-use sandrun_sandbox::{Class, Limits};
+use sandrun_sandbox::{CancelHandle, Class, Limits, OutputSink};
 
 /// A busy machine takes its time.
 fn roomy(limits: &mut Limits) {
@@ -196,4 +197,96 @@ print(failed, int.from_bytes(os.read(kept, 8), 'little') >= 1000)
 ",
     );
     assert_eq!(done.stdout(), "0 True\n", "{}", done.stderr());
+}
+
+#[test]
+fn what_goes_on_elsewhere_on_the_machine_counts_no_call() {
+    let job = Job::python(
+        r"
+import ctypes, os, time
+libc = ctypes.CDLL(None, use_errno=True)
+os.mkdir('/tmp/a')
+open('/tmp/f', 'w').close()
+top, how = os.open('/tmp', os.O_PATH), (ctypes.c_ulong * 3)(0, 0, 8)
+for _ in range(3000): os.close(libc.syscall(437, top, b'a/../a/../a/../f', how, 24))
+print(time.monotonic_ns())
+",
+    )
+    .class(Class::Det)
+    .limits(roomy);
+    let quiet = job.run();
+    let busy = AtomicBool::new(true);
+    let done = std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let directory = tempfile::tempdir().unwrap();
+            let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+            std::fs::write(&one, "").unwrap();
+            while busy.load(Ordering::Relaxed) {
+                std::fs::rename(&one, &two).unwrap();
+                std::fs::rename(&two, &one).unwrap();
+            }
+        });
+        let done = job.run();
+        busy.store(false, Ordering::Relaxed);
+        done
+    });
+    assert_eq!(quiet.stdout(), done.stdout(), "{}", done.stderr());
+}
+
+/// Stops a job that waits for its output to be read, and lets it go on.
+struct Stopper {
+    mark: String,
+    stops: AtomicBool,
+}
+
+impl OutputSink for Stopper {
+    fn stdout(&self, _: &[u8]) {
+        if self.stops.swap(false, Ordering::Relaxed) {
+            let pid = std::fs::read_dir("/proc").unwrap().flatten().find_map(|entry| {
+                let environment = std::fs::read(entry.path().join("environ")).ok()?;
+                let mut all = environment.split(|byte| *byte == 0);
+                let is_ours = all.any(|one| one == self.mark.as_bytes());
+                entry.file_name().to_str()?.parse().ok().filter(|_| is_ours)
+            });
+            let pid = pid.and_then(rustix::process::Pid::from_raw).expect("it runs");
+            let call = format!("/proc/{}/syscall", pid.as_raw_nonzero());
+            while !std::fs::read_to_string(&call).unwrap().starts_with("1 0x1 ") {
+                std::thread::yield_now();
+            }
+            // it has filled the pipe, and waits in the next write
+            let state = format!("/proc/{}/stat", pid.as_raw_nonzero());
+            while !std::fs::read_to_string(&state).unwrap().contains(") S ") {
+                std::thread::yield_now();
+            }
+            for signal in [rustix::process::Signal::STOP, rustix::process::Signal::CONT] {
+                rustix::process::kill_process(pid, signal).unwrap();
+            }
+        }
+    }
+
+    fn stderr(&self, _: &[u8]) {}
+}
+
+#[test]
+fn a_stop_in_a_call_that_is_not_seen_hides_no_other() {
+    let run = |text: &str, stops| {
+        let mark = format!("mark-{}", std::process::id());
+        let mut job = Job::python(text).class(Class::Det).limits(roomy);
+        job.env.insert("MARK".to_owned(), mark.clone());
+        let stopper = Stopper {
+            mark: format!("MARK={mark}"),
+            stops: AtomicBool::new(stops),
+        };
+        let done = job.run_with(&common::SANDBOX, &stopper, &CancelHandle::new().unwrap());
+        assert!(!stopper.stops.load(Ordering::Relaxed));
+        done.unwrap().stdout()
+    };
+    let text = r"
+import os, time
+for _ in range(4): os.write(1, b'x' * 65536)
+print(time.monotonic_ns())
+";
+    assert_eq!(run(text, false), run(text, true));
+    let text = "import os; print(os.write(1, b'x' * 400_000), os.writev(1, [b'y' * 99_999] * 3))";
+    assert_eq!(run(text, false), run(text, true));
 }

@@ -15,6 +15,7 @@ mod held;
 mod memory;
 mod observe;
 mod orders;
+mod outer;
 mod patience;
 mod run;
 mod schedule;

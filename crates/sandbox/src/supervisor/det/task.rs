@@ -219,7 +219,10 @@ impl Task {
     /// Finds out whether a stop that is none of the job's doing has interrupted a call, which the kernel then makes again.
     pub(super) fn note_repeat(&mut self) -> io::Result<()> {
         self.fetch()?;
-        self.repeats = self.call() >= 0 && REPEATED.contains(&self.result());
+        // a call that was not seen at its entry will not be seen when it is made again
+        let (now, seen) = (&self.registers, &self.entry);
+        let is_seen = (now.rip, now.rsp, now.orig_rax) == (seen.rip, seen.rsp, seen.orig_rax);
+        self.repeats = is_seen && self.call() >= 0 && REPEATED.contains(&self.result());
         Ok(())
     }
 
@@ -318,6 +321,12 @@ impl Task {
         self.registers.rip = self.entry.rip;
         self.registers.orig_rax = self.entry.orig_rax;
         self.set_result(if done > 0 { done } else { nothing });
+    }
+
+    /// At a call's exit: lets the call be made once more for a reason that is none of the job's, so that it counts once.
+    pub(in crate::supervisor) const fn retry_unseen(&mut self) {
+        self.retry = true;
+        self.repeats = true;
     }
 
     /// Makes the call that it stands at the entry of not happen, with this result.
