@@ -105,3 +105,28 @@ print(20_000_000 <= time.monotonic_ns() - start < 21_000_000)
     ));
     assert_eq!(done.stdout(), "True\n", "{}", done.stderr());
 }
+
+#[test]
+fn nobody_asks_for_more_files_than_it_may_have_open() {
+    let done = soon(&python(
+        r"
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+r, w = os.pipe()
+def poll(count, number):
+    asked = (ctypes.c_int * (2 * count))(*[number, 1] * count)
+    ready = libc.poll(asked, count, 0)
+    return (ready, asked[1] >> 16) if ready >= 0 else errno.errorcode[ctypes.get_errno()]
+limit = os.sysconf('SC_OPEN_MAX')
+print(poll(limit, r), poll(limit + 1, r), poll(60000, r), poll(limit, 99))
+os.write(w, b'x')
+print(poll(limit, r), poll(1, r))
+",
+    ));
+    assert_eq!(
+        done.stdout(),
+        "(0, 0) EINVAL EINVAL (256, 32)\n(256, 1) (1, 1)\n",
+        "{}",
+        done.stderr()
+    );
+}

@@ -157,8 +157,23 @@ impl World {
         Ok(())
     }
 
-    /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number.
+    /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number. Where there is no
+    /// room for one the job ends: what it would see of that is the machine's matter.
     pub(in crate::supervisor) fn file(&mut self, task: &Task, fd: i32) -> std::io::Result<OwnedFd> {
+        let file = self.copy(task, fd);
+        if let Err(error) = &file
+            && matches!(
+                error.raw_os_error(),
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+            )
+        {
+            tracing::error!(%error, task = task.id, "a job's file cannot be looked at");
+            self.end = Some(End::Lost);
+        }
+        file
+    }
+
+    fn copy(&mut self, task: &Task, fd: i32) -> std::io::Result<OwnedFd> {
         let bad = || std::io::Error::from_raw_os_error(libc::EBADF);
         if fd < 0 {
             return Err(bad());
