@@ -13,6 +13,9 @@ use super::world::World;
 /// Signals whose default is to do nothing: CHLD, CONT, URG, WINCH.
 const HARMLESS: u64 = mask(libc::SIGCHLD) | mask(libc::SIGCONT) | mask(libc::SIGURG) | mask(libc::SIGWINCH);
 
+/// Signals of job control that others may send to all of a machine's processes.
+const CONTROL: u64 = mask(libc::SIGSTOP) | mask(libc::SIGCONT);
+
 /// A signal's bit in a set.
 pub(super) const fn mask(signal: i32) -> u64 {
     1 << (signal - 1)
@@ -56,6 +59,14 @@ impl World {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The job has sent this signal to somebody.
+    pub(super) fn note_sent(&mut self, signal: i32) {
+        if matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
+            self.own_control |= mask(signal);
+        }
+        self.note_signal();
+    }
+
     fn sets(&self, id: TaskId) -> Sets {
         let Ok(text) = self.proc_text(&format!("{id}/status")) else {
             return Sets::default();
@@ -65,9 +76,10 @@ impl World {
             line.and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
                 .unwrap_or(0)
         };
+        let foreign = CONTROL & !self.own_control;
         Sets {
-            own: field("SigPnd:"),
-            shared: field("ShdPnd:"),
+            own: field("SigPnd:") & !foreign,
+            shared: field("ShdPnd:") & !foreign,
             blocked: field("SigBlk:"),
             ignored: field("SigIgn:"),
             caught: field("SigCgt:"),

@@ -70,6 +70,8 @@ pub(super) struct Timer {
 pub(super) struct Timers {
     pub(super) all: BTreeMap<Name, Timer>,
     pub(super) last_file: u32,
+    /// So many timers are looked through for closed ones.
+    pub(super) look_at: usize,
 }
 
 impl Timers {
@@ -195,7 +197,7 @@ impl World {
                 trace::queue_signal(leader, Some(host), signal, value)
             }
         };
-        self.note_signal();
+        self.note_sent(signal);
         if signal == libc::SIGKILL {
             self.dying.push(process);
         }

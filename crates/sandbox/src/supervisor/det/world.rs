@@ -81,6 +81,8 @@ pub(in crate::supervisor) struct World {
     pub(super) calls: u64,
     /// Traced calls since the running task's turn began.
     pub(super) slice: u64,
+    /// Signals of job control that the job itself has sent: others come from outside, and it learns nothing of them.
+    pub(super) own_control: u64,
     /// How often somebody may have got a signal.
     pub(super) signals: u64,
     /// Processes that have been killed, whose deaths are still to be waited for.
@@ -127,6 +129,7 @@ impl World {
             last_space: 0,
             calls: 0,
             slice: 0,
+            own_control: 0,
             signals: 0,
             dying: Vec::new(),
             zombies: Vec::new(),

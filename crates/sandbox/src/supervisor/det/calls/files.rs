@@ -187,9 +187,11 @@ fn received(world: &mut World, task: &mut Task) -> io::Result<()> {
 }
 
 fn accept(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    Ok(match read(world, task)? {
-        Entry::Pass => Entry::Make(accepted),
-        entry => entry,
+    let entry = read(world, task)?;
+    Ok(if matches!(entry, Entry::Pass) {
+        Entry::Make(accepted)
+    } else {
+        entry
     })
 }
 

@@ -28,6 +28,8 @@ pub(super) const RULES: &[Rule] = &[
 
 /// Timer descriptors at once whose settings are remembered.
 const MOST_FILES: usize = 1024;
+/// So few are not looked through for closed ones.
+const FEW_FILES: usize = 64;
 
 fn invalid() -> io::Error {
     io::Error::from_raw_os_error(libc::EINVAL)
@@ -277,8 +279,9 @@ fn timerfd_set(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let (value, interval) = itimerspec(task, task.argument(2))?;
     let value = relative(world, value, task.int(1) & 1 != 0);
     let known = behind(world, task);
-    if known.is_none() && world.timers.all.len() >= MOST_FILES {
+    if known.is_none() && world.timers.all.len() >= world.timers.look_at.clamp(FEW_FILES, MOST_FILES) {
         world.forget_closed_timers(|_| true);
+        world.timers.look_at = 2 * world.timers.all.len();
     }
     let name = match known {
         Some(name) => name,
