@@ -3,9 +3,11 @@
 use std::io::{self, Write as _};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
 use rustix::pipe::{PipeFlags, pipe_with};
 
@@ -15,6 +17,11 @@ use crate::{CancelHandle, OutputSink, RunError};
 
 /// Bytes read from a pipe at once.
 const PIECE: usize = 64 * 1024;
+
+/// A supervisor that has not told a job's end so long after its limit never will.
+const GRACE: Duration = Duration::from_secs(60);
+/// Longer than any job: so that a point in time can be told.
+const LONGEST: Duration = Duration::from_secs(1 << 30);
 
 /// An ended job.
 #[derive(Debug)]
@@ -57,9 +64,10 @@ pub(crate) fn run(
     };
     let mut stopped = Stopped::No;
     let mut end = None;
+    let deadline = Instant::now() + spec.limits.wall.saturating_add(GRACE).min(LONGEST);
     while end.is_none() || streams.stdout.is_some() || streams.stderr.is_some() {
         let ready = streams
-            .wait(cancel.as_fd(), end.is_none(), stopped.is_no())
+            .wait(cancel.as_fd(), end.is_none(), stopped.is_no(), deadline)
             .map_err(internal("wait for the job"))?;
         if ready.stdout && !drain(&mut streams.stdout, |piece| capture.stdout(piece, sink)) {
             streams.stdout = None;
@@ -159,7 +167,14 @@ fn submit(launcher: &Launcher, spec: &Spec, workspace: &OwnedFd) -> io::Result<S
 }
 
 impl Streams {
-    fn wait(&self, cancel: BorrowedFd<'_>, is_open: bool, cancellable: bool) -> io::Result<ReadyStreams> {
+    /// Waits for something to read. An error where nothing comes until the deadline.
+    fn wait(
+        &self,
+        cancel: BorrowedFd<'_>,
+        is_open: bool,
+        cancellable: bool,
+        deadline: Instant,
+    ) -> io::Result<ReadyStreams> {
         let mut fds = Vec::with_capacity(4);
         if is_open {
             fds.push(PollFd::new(&self.socket, PollFlags::IN));
@@ -174,7 +189,21 @@ impl Streams {
         if cancellable {
             fds.push(PollFd::from_borrowed_fd(cancel, PollFlags::IN));
         }
-        rustix::io::retry_on_intr(|| poll(&mut fds, None))?;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).map_err(io::Error::other)?;
+            match poll(&mut fds, Some(&left)) {
+                Ok(0) => {
+                    return Err(io::Error::new(
+                        io::ErrorKind::TimedOut,
+                        "its supervisor does not answer",
+                    ));
+                }
+                Ok(_) => break,
+                Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
         let mut ready = fds.iter().map(|fd| !fd.revents().is_empty());
         let mut next = |there: bool| there && ready.next().unwrap_or(false);
         Ok(ReadyStreams {

@@ -61,7 +61,7 @@ async fn a_service_goes_on_where_nobody_takes_its_log() -> anyhow::Result<()> {
 
 /// A broker whose queue and log lie in a small file system that goes with it.
 async fn on_a_small_disk(folder: &std::path::Path) -> anyhow::Result<(Child, String, PathBuf)> {
-    let script = "mount -t tmpfs -o size=64m none \"$1\" && cd \"$1\" && \
+    let script = "mount -t tmpfs -o size=96m none \"$1\" && cd \"$1\" && \
         exec \"$2\" broker --port 0 --db queue.db 2>log";
     let mut child = Command::new("unshare")
         .args(["--user", "--map-root-user", "--mount", "sh", "-c", script, "sh"])

@@ -254,7 +254,11 @@ impl<'a> Supervision<'a> {
             }
         };
         while self.proc.is_none() && self.take_note(notes) {}
-        let engine = self.proc.take().map(|proc| det::Engine::new(main, det, proc));
+        let deadline = self.started.checked_add(self.spec.limits.wall);
+        let engine = self.proc.take().map(|proc| {
+            let orders = det::Orders::new(deadline, socket.try_clone()?);
+            det::Engine::new(main, det, proc, orders)
+        });
         match engine {
             Some(Ok(mut engine)) => {
                 let end = engine.run(&mut events, &mut || self.glance(socket, notes));

@@ -6,7 +6,7 @@
 
 use std::io;
 use std::ptr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::check;
 
@@ -303,16 +303,34 @@ pub(crate) fn is_same_file(own: i32, task: HostId, number: u64) -> bool {
 /// Set at each interruption, until somebody asks.
 static TICKED: AtomicBool = AtomicBool::new(false);
 
+/// Interruptions since somebody asked.
+static UNHEARD: AtomicU32 = AtomicU32::new(0);
+
 /// Whether this process was interrupted since this was last asked.
 pub(crate) fn take_tick() -> bool {
     // most of the time nothing is written
-    TICKED.load(Ordering::Relaxed) && TICKED.swap(false, Ordering::Relaxed)
+    if !TICKED.load(Ordering::Relaxed) {
+        return false;
+    }
+    UNHEARD.store(0, Ordering::Relaxed);
+    TICKED.swap(false, Ordering::Relaxed)
 }
 
-/// Interrupts this process's waiting at regular times.
+/// The same, and whoever asks next is told so again.
+pub(crate) fn has_ticked() -> bool {
+    TICKED.load(Ordering::Relaxed)
+}
+
+/// Interrupts this process's waiting at regular times. Once it has heard nothing of so many of them it ends, and with
+/// it all that it traces: it would keep to no limit any more.
 pub(crate) fn interrupt_regularly(every: std::time::Duration) -> io::Result<()> {
+    const MOST_UNHEARD: u32 = 24_000;
     extern "C" fn note(_: libc::c_int) {
         TICKED.store(true, Ordering::Relaxed);
+        if UNHEARD.fetch_add(1, Ordering::Relaxed) >= MOST_UNHEARD {
+            // SAFETY: takes a number only, and may be called where a signal has interrupted anything.
+            unsafe { libc::_exit(1) }
+        }
     }
     // SAFETY: the structure is plain data for which zeros are a value: no flags, so that calls are not restarted.
     let mut action: libc::sigaction = unsafe { std::mem::zeroed() };

@@ -32,6 +32,9 @@ impl Engine {
             return Ok(Decision::Make);
         }
         if let Some(how) = task.interrupted.take() {
+            if task.written > 0 {
+                return self.answer(task, i64::try_from(task.written).unwrap_or(i64::MAX));
+            }
             match how {
                 Signals::Make | Signals::MakeUnder(_) | Signals::Take(_)
                     if self.world.is_pending(task, how) =>
@@ -57,8 +60,7 @@ impl Engine {
                 Ok(Entry::Block(wait)) => {
                     task.exits.clear();
                     task.restore_arguments();
-                    task.woken = None;
-                    task.wait = Some(wait);
+                    task.begin_wait(wait);
                     return Ok(Decision::Wait);
                 }
                 Err(error) if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(task) => {
@@ -108,8 +110,8 @@ impl Engine {
         }
         if let Some(wait) = task.again.take() {
             task.rewind();
-            task.woken = None;
-            task.wait = Some(wait);
+            task.rewound = Some(wait.signals);
+            task.begin_wait(wait);
             return Ok(false);
         }
         settle(task);

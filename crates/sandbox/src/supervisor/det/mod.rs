@@ -14,6 +14,8 @@ mod futex;
 mod held;
 mod memory;
 mod observe;
+mod orders;
+mod outer;
 mod patience;
 mod run;
 mod schedule;
@@ -28,6 +30,7 @@ mod wait;
 mod watchdog;
 mod world;
 
+pub(super) use orders::Orders;
 pub(super) use run::{Engine, attach, main_process};
 pub(super) use table::{When, rules};
 pub(in crate::supervisor) use task::Task;

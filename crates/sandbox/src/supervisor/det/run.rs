@@ -5,6 +5,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 
 use super::decide::Decision;
+use super::orders::Orders;
 use super::table::Table;
 use super::task::{Next, Task, TaskId};
 use super::watchdog::{self, Watchdog};
@@ -96,8 +97,13 @@ pub(in crate::supervisor) fn main_process(init: HostId, watch: Watching<'_>) -> 
 
 impl Engine {
     /// The tracer of a job whose main process stands at its beginning.
-    pub(in crate::supervisor) fn new(main: HostId, det: Det, proc: OwnedFd) -> io::Result<Self> {
-        let mut world = World::new(det, proc);
+    pub(in crate::supervisor) fn new(
+        main: HostId,
+        det: Det,
+        proc: OwnedFd,
+        orders: Orders,
+    ) -> io::Result<Self> {
+        let mut world = World::new(det, proc, orders);
         let task = Task::new(MAIN, MAIN, main, 0, trace::registers(main)?);
         world.last_id = MAIN;
         world.processes.insert(MAIN, Process::new(main, 1));
@@ -141,7 +147,7 @@ impl Engine {
             if let Some(end) = self.bury() {
                 return end;
             }
-            let next = match self.world.next() {
+            let next = match self.world.next(watch) {
                 Ok(id) => id,
                 Err(end) => return end,
             };
@@ -150,7 +156,7 @@ impl Engine {
             };
             let mut step = Step::On(task);
             loop {
-                if let Some(end) = self.hand_over(events) {
+                if let Some(end) = self.hand_over(events).or_else(|| self.world.end.take()) {
                     return end;
                 }
                 // a stream of stops, or slow answers to them, may leave no wait to be interrupted
@@ -213,6 +219,7 @@ impl Engine {
             return Ok(false);
         }
         task.next = Next::Run(0);
+        self.world.end_rewound(task);
         task.store()?;
         if std::mem::take(&mut self.world.due_changed) {
             self.world.set_due();
@@ -260,6 +267,7 @@ impl Engine {
 
     /// Now and then while a task runs: whether the job has to end.
     fn tick(&mut self, watch: Watching<'_>) -> Option<End> {
+        trace::take_tick();
         let end = watch();
         let silent = self.watchdog.look(self.world.calls);
         // alone it may compute as long as it likes

@@ -4,21 +4,27 @@ use std::os::fd::AsFd as _;
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use super::run::Watching;
 use super::task::TaskId;
 use super::wait::{On, Woken};
 use super::world::World;
+use crate::sys::trace;
 use crate::wire::End;
 
 /// Virtual nanoseconds of looks at the clock after which another runnable task gets its turn.
 const SLICE_NANOS: u64 = 10_000_000;
 
 impl World {
-    /// The next task, or how the job ends where none will ever run again.
-    pub(super) fn next(&mut self) -> Result<TaskId, End> {
+    /// The next task, or how the job ends where none will ever run again. Timers that wake nobody may be due any number
+    /// of times until then, so that now and then `watch` is asked.
+    pub(super) fn next(&mut self, watch: Watching<'_>) -> Result<TaskId, End> {
         self.slice = 0;
-        // one that has got a signal in its turn and then waits has not been looked at yet
-        self.signals_sent |= std::mem::take(&mut self.signals_this_turn);
         loop {
+            if trace::take_tick()
+                && let Some(end) = watch()
+            {
+                return Err(end);
+            }
             self.look();
             if let Some(id) = self.ready.pop_front() {
                 self.set_due();

@@ -13,6 +13,9 @@ use super::world::World;
 /// Signals whose default is to do nothing: CHLD, CONT, URG, WINCH.
 const HARMLESS: u64 = mask(libc::SIGCHLD) | mask(libc::SIGCONT) | mask(libc::SIGURG) | mask(libc::SIGWINCH);
 
+/// Signals of job control that others may send to all of a machine's processes.
+const CONTROL: u64 = mask(libc::SIGSTOP) | mask(libc::SIGCONT);
+
 /// A signal's bit in a set.
 pub(super) const fn mask(signal: i32) -> u64 {
     1 << (signal - 1)
@@ -56,6 +59,14 @@ impl World {
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
+    /// The job has sent this signal to somebody.
+    pub(super) fn note_sent(&mut self, signal: i32) {
+        if matches!(signal, libc::SIGSTOP | libc::SIGCONT) {
+            self.own_control |= mask(signal);
+        }
+        self.note_signal();
+    }
+
     fn sets(&self, id: TaskId) -> Sets {
         let Ok(text) = self.proc_text(&format!("{id}/status")) else {
             return Sets::default();
@@ -65,9 +76,10 @@ impl World {
             line.and_then(|value| u64::from_str_radix(value.trim(), 16).ok())
                 .unwrap_or(0)
         };
+        let foreign = CONTROL & !self.own_control;
         Sets {
-            own: field("SigPnd:"),
-            shared: field("ShdPnd:"),
+            own: field("SigPnd:") & !foreign,
+            shared: field("ShdPnd:") & !foreign,
             blocked: field("SigBlk:"),
             ignored: field("SigIgn:"),
             caught: field("SigCgt:"),
@@ -126,18 +138,30 @@ impl World {
 
     /// Wakes the tasks whose waits are ended by signals that have come.
     pub(super) fn deliver(&mut self) {
-        if !std::mem::take(&mut self.signals_sent) {
-            return;
-        }
+        let signals = self.signals;
         let waiting = self
             .tasks
             .values()
+            .filter(|task| task.signals_seen != Some(signals))
             .filter_map(|task| Some((task.id, task.wait.as_ref()?.signals)));
         let waiting: Vec<(TaskId, Signals)> = waiting.collect();
         for (id, how) in waiting {
             if self.sets(id).ends(how) {
                 self.wake(id, Woken::Signal);
+            } else if let Some(task) = self.tasks.get_mut(&id) {
+                task.signals_seen = Some(signals);
             }
+        }
+    }
+
+    /// A task whose call was rewound goes on: with a signal the kernel would run its handler now, whose own calls are
+    /// none of this one, so that this one ends first.
+    pub(super) fn end_rewound(&mut self, task: &mut Task) {
+        if let Some(how) = task.rewound.take()
+            && task.signals_seen != Some(self.signals)
+            && self.is_pending(task, Signals::Make)
+        {
+            task.interrupt(how);
         }
     }
 }

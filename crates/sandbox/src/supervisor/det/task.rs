@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::io;
 
 use super::memory;
-use super::wait::Wait;
+use super::wait::{Signals, Wait};
 use crate::sys::trace::{self, HostId, Registers};
 
 /// Results after which a call is made again where no handler runs: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND.
@@ -64,8 +64,12 @@ pub(in crate::supervisor) struct Task {
     pub(super) hold: Option<Wait>,
     /// Set by an exit handler: the call has to be made again at once.
     pub(super) retry: bool,
+    /// It waits, or has waited, at the exit of a call that was rewound and that a signal ends like this.
+    pub(super) rewound: Option<Signals>,
+    /// Up to which of the world's signals its wait is known not to be ended by any.
+    pub(super) signals_seen: Option<u64>,
     /// A signal ended its last wait, which was to be ended like this.
-    pub(super) interrupted: Option<super::wait::Signals>,
+    pub(super) interrupted: Option<Signals>,
     /// A signal that is none of the job's has interrupted its call, and the kernel makes it once more.
     pub(super) repeats: bool,
     /// Bytes that a blocking write has got rid of so far.
@@ -97,6 +101,8 @@ impl Task {
             woken: None,
             hold: None,
             retry: false,
+            rewound: None,
+            signals_seen: None,
             interrupted: None,
             repeats: false,
             written: 0,
@@ -213,7 +219,10 @@ impl Task {
     /// Finds out whether a stop that is none of the job's doing has interrupted a call, which the kernel then makes again.
     pub(super) fn note_repeat(&mut self) -> io::Result<()> {
         self.fetch()?;
-        self.repeats = self.call() >= 0 && REPEATED.contains(&self.result());
+        // a call that was not seen at its entry will not be seen when it is made again
+        let (now, seen) = (&self.registers, &self.entry);
+        let is_seen = (now.rip, now.rsp, now.orig_rax) == (seen.rip, seen.rsp, seen.orig_rax);
+        self.repeats = is_seen && self.call() >= 0 && REPEATED.contains(&self.result());
         Ok(())
     }
 
@@ -287,6 +296,37 @@ impl Task {
         self.registers.rip = self.entry.rip.wrapping_sub(SYSCALL);
         self.registers.rax = call;
         self.registers.orig_rax = u64::MAX;
+    }
+
+    /// Lets it wait until its call is tried once more.
+    pub(super) fn begin_wait(&mut self, wait: Wait) {
+        self.woken = None;
+        if wait.unblocks() {
+            self.signals_seen = None;
+        }
+        self.wait = Some(wait);
+    }
+
+    /// At the exit of a call that was rewound: ends it by a signal instead, with what it has done so far; where that is
+    /// nothing the kernel decides with the signal's handler whether it is made again.
+    pub(super) fn interrupt(&mut self, how: Signals) {
+        const RESTART: i64 = -512;
+        let nothing = match how {
+            Signals::Make => RESTART,
+            Signals::Fail | Signals::MakeUnder(_) | Signals::Take(_) => -i64::from(libc::EINTR),
+        };
+        let done = i64::try_from(std::mem::take(&mut self.written)).unwrap_or(i64::MAX);
+        self.deadline = None;
+        self.woken = None;
+        self.registers.rip = self.entry.rip;
+        self.registers.orig_rax = self.entry.orig_rax;
+        self.set_result(if done > 0 { done } else { nothing });
+    }
+
+    /// At a call's exit: lets the call be made once more for a reason that is none of the job's, so that it counts once.
+    pub(in crate::supervisor) const fn retry_unseen(&mut self) {
+        self.retry = true;
+        self.repeats = true;
     }
 
     /// Makes the call that it stands at the entry of not happen, with this result.

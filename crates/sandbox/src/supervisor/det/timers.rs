@@ -1,9 +1,11 @@
 //! Timers in virtual time: `alarm` and `setitimer`, POSIX timers, timer descriptors.
 
 use std::collections::BTreeMap;
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 
 use rustix::event::PollFlags;
+use rustix::fs::{Dir, Mode, OFlags, openat, readlinkat};
 use rustix::time::{Itimerspec, TimerfdTimerFlags, Timespec, timerfd_settime};
 
 use super::calls::is_ready;
@@ -30,6 +32,15 @@ pub(super) struct Setting {
     pub(super) due: Option<u64>,
     /// Nanoseconds from one expiry to the next; 0: one expiry.
     pub(super) interval: u64,
+}
+
+impl Setting {
+    /// A setting. What comes more often than once in a microsecond comes as often as that.
+    pub(super) fn new(due: Option<u64>, interval: u64) -> Self {
+        const SHORTEST: u64 = 1_000;
+        let interval = if interval == 0 { 0 } else { interval.max(SHORTEST) };
+        Self { due, interval }
+    }
 }
 
 /// What an expiry does.
@@ -59,6 +70,8 @@ pub(super) struct Timer {
 pub(super) struct Timers {
     pub(super) all: BTreeMap<Name, Timer>,
     pub(super) last_file: u32,
+    /// So many timers are looked through for closed ones.
+    pub(super) look_at: usize,
 }
 
 impl Timers {
@@ -106,8 +119,13 @@ impl World {
                 .filter(|next| *next > now);
             match &mut timer.effect {
                 Effect::Readable { file, count } => {
+                    // that nobody reads it may be because nobody can any more
+                    let is_left = *count > 0 && count.is_power_of_two();
                     *count = count.saturating_add(missed).saturating_add(1);
                     make_readable(file);
+                    if is_left {
+                        self.forget_closed_timers(|known| known == name);
+                    }
                 }
                 Effect::Signal {
                     signal,
@@ -120,6 +138,47 @@ impl World {
                 Effect::Nothing => {}
             }
         }
+    }
+
+    /// Forgets timers whose descriptors every process has closed, of those that are asked for.
+    pub(super) fn forget_closed_timers(&mut self, asked: impl Fn(Name) -> bool) {
+        let files = self
+            .timers
+            .all
+            .iter()
+            .filter_map(|(name, timer)| match &timer.effect {
+                Effect::Readable { file, .. } if asked(*name) => Some((*name, file)),
+                Effect::Readable { .. } | Effect::Signal { .. } | Effect::Nothing => None,
+            });
+        let closed = files.filter(|(_, file)| !self.is_open(file));
+        let closed: Vec<Name> = closed.map(|(name, _)| name).collect();
+        for name in closed {
+            self.timers.all.remove(&name);
+        }
+    }
+
+    /// Whether a process has a timer descriptor open. One whose files cannot be looked at may have it.
+    fn is_open(&self, file: &OwnedFd) -> bool {
+        let has = |id: TaskId, host: i32| -> io::Result<bool> {
+            let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let directory = openat(&self.proc, format!("{id}/fd"), flags, Mode::empty())?;
+            for entry in Dir::read_from(&directory)? {
+                let entry = entry?;
+                let name = entry.file_name();
+                let is_timer = readlinkat(&directory, name, Vec::new())
+                    .is_ok_and(|link| link.as_bytes() == b"anon_inode:[timerfd]");
+                let number = name.to_str().ok().and_then(|name| name.parse().ok());
+                if is_timer
+                    && number.is_some_and(|number| trace::is_same_file(file.as_raw_fd(), host, number))
+                {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        };
+        self.processes
+            .iter()
+            .any(|(id, process)| has(*id, process.host).unwrap_or(true))
     }
 
     fn send(&mut self, name: Name, signal: i32, value: u64, thread: Option<TaskId>) {
@@ -138,7 +197,7 @@ impl World {
                 trace::queue_signal(leader, Some(host), signal, value)
             }
         };
-        self.note_signal();
+        self.note_sent(signal);
         if signal == libc::SIGKILL {
             self.dying.push(process);
         }
@@ -153,8 +212,7 @@ impl World {
 
     /// Somebody has got a signal.
     pub(super) fn note_signal(&mut self) {
-        self.signals_sent = true;
-        self.signals_this_turn = true;
+        self.signals += 1;
         self.wake_all(|on| matches!(on, On::Others));
     }
 }

@@ -88,6 +88,8 @@ impl Engine {
         if matches!(signal, libc::SIGSTOP | libc::SIGCONT) && trace::is_from_outside(task.host)? {
             task.next = Next::Run(0);
             task.note_repeat()?;
+            // one whose files or memory cannot be looked at has what it has written
+            let _ = self.finish_output(task);
         }
         if signal == libc::SIGSEGV && self.emulated(task)? {
             task.next = Next::Run(0);

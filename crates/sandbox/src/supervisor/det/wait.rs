@@ -34,6 +34,16 @@ pub(in crate::supervisor) enum On {
     Others,
 }
 
+impl Wait {
+    /// Whether signals that were sent long before may end it: it lets through what the task blocks.
+    pub(super) const fn unblocks(&self) -> bool {
+        match self.signals {
+            Signals::MakeUnder(_) | Signals::Take(_) => true,
+            Signals::Make | Signals::Fail => false,
+        }
+    }
+}
+
 /// What a signal does to a wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::supervisor) enum Signals {

@@ -9,13 +9,14 @@ use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open}
 use super::clock::Clock;
 use super::futex::Futexes;
 use super::held::{Held, OpenFile};
+use super::orders::Orders;
 use super::task::{Next, Task, TaskId};
 use super::timers::Timers;
 use super::vdso::Patch;
 use super::wait::{On, Woken};
 use super::{observe, virt};
 use crate::sys::trace::HostId;
-use crate::wire::Det;
+use crate::wire::{Det, End};
 
 /// One process: what its threads share.
 #[derive(Debug)]
@@ -53,6 +54,10 @@ pub(in crate::supervisor) struct World {
     pub(in crate::supervisor) det: Det,
     /// The job's `/proc`, by the job's own numbers.
     pub(in crate::supervisor) proc: OwnedFd,
+    /// What may end the job while something takes long.
+    pub(super) orders: Orders,
+    /// The job has to end like this.
+    pub(super) end: Option<End>,
     /// Virtual time.
     pub(in crate::supervisor) clock: Clock,
     /// State of [`virt`].
@@ -69,8 +74,6 @@ pub(in crate::supervisor) struct World {
     pub(super) ready: VecDeque<TaskId>,
     pub(super) futexes: Futexes,
     pub(super) timers: Timers,
-    /// A signal was sent during the running task's turn, which it may have to be woken by.
-    pub(super) signals_this_turn: bool,
     pub(super) patch: Option<Patch>,
     pub(super) last_id: TaskId,
     pub(super) last_space: u32,
@@ -78,8 +81,10 @@ pub(in crate::supervisor) struct World {
     pub(super) calls: u64,
     /// Traced calls since the running task's turn began.
     pub(super) slice: u64,
-    /// Somebody may have got a signal since this was last looked at.
-    pub(super) signals_sent: bool,
+    /// Signals of job control that the job itself has sent: others come from outside, and it learns nothing of them.
+    pub(super) own_control: u64,
+    /// How often somebody may have got a signal.
+    pub(super) signals: u64,
     /// Processes that have been killed, whose deaths are still to be waited for.
     pub(super) dying: Vec<TaskId>,
     /// Dead processes that nobody has waited for.
@@ -92,6 +97,9 @@ pub(in crate::supervisor) struct World {
     outer: Vec<(u64, u64)>,
 }
 
+/// Hashing so many bytes takes no longer than other things that are done for a call.
+const SMALL: u64 = 1 << 20;
+
 /// A descriptor of a thread whose leader is dead, so that its files are found by itself alone (Linux 6.9).
 fn thread(task: &Task) -> std::io::Result<OwnedFd> {
     const PIDFD_THREAD: u32 = libc::O_EXCL.cast_unsigned();
@@ -100,10 +108,12 @@ fn thread(task: &Task) -> std::io::Result<OwnedFd> {
 }
 
 impl World {
-    pub(super) fn new(det: Det, proc: OwnedFd) -> Self {
+    pub(super) fn new(det: Det, proc: OwnedFd, orders: Orders) -> Self {
         Self {
             det,
             proc,
+            orders,
+            end: None,
             clock: Clock::new(),
             virt: virt::State::default(),
             observe: observe::State::default(),
@@ -114,13 +124,13 @@ impl World {
             ready: VecDeque::new(),
             futexes: Futexes::default(),
             timers: Timers::default(),
-            signals_this_turn: false,
             patch: None,
             last_id: 1,
             last_space: 0,
             calls: 0,
             slice: 0,
-            signals_sent: false,
+            own_control: 0,
+            signals: 0,
             dying: Vec::new(),
             zombies: Vec::new(),
             due_changed: false,
@@ -138,8 +148,35 @@ impl World {
         }
     }
 
-    /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number.
+    /// Lets virtual time pass for so many bytes that are about to be read and hashed. An error where the job has not so
+    /// much left: then it ends.
+    pub(in crate::supervisor) fn spend_on_hashing(&mut self, bytes: u64) -> std::io::Result<()> {
+        // about a nanosecond each
+        self.clock.spend_nanos(bytes);
+        if bytes > SMALL && self.clock.now() > self.det.budget_nanos {
+            self.end = Some(End::Budget);
+            return Err(std::io::ErrorKind::TimedOut.into());
+        }
+        Ok(())
+    }
+
+    /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number. Where there is no
+    /// room for one the job ends: what it would see of that is the machine's matter.
     pub(in crate::supervisor) fn file(&mut self, task: &Task, fd: i32) -> std::io::Result<OwnedFd> {
+        let file = self.copy(task, fd);
+        if let Err(error) = &file
+            && matches!(
+                error.raw_os_error(),
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOMEM)
+            )
+        {
+            tracing::error!(%error, task = task.id, "a job's file cannot be looked at");
+            self.end = Some(End::Lost);
+        }
+        file
+    }
+
+    fn copy(&mut self, task: &Task, fd: i32) -> std::io::Result<OwnedFd> {
         let bad = || std::io::Error::from_raw_os_error(libc::EBADF);
         if fd < 0 {
             return Err(bad());
@@ -179,7 +216,9 @@ impl World {
             return;
         };
         let Some(wait) = task.wait.take() else { return };
-        task.interrupted = (why == Woken::Signal).then_some(wait.signals);
+        // one that does not stand at its call's entry has none to be interrupted, or was rewound
+        let at_entry = task.next == Next::Decide;
+        task.interrupted = (why == Woken::Signal && at_entry).then_some(wait.signals);
         if matches!(wait.on, On::Futex(..)) && why != Woken::Ready {
             self.futexes.forget(id);
         }

@@ -5,7 +5,8 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
-use rustix::net::sockopt::{Timeout, socket_timeout};
+use rustix::net::SocketType;
+use rustix::net::sockopt::{Timeout, socket_timeout, socket_type};
 
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
@@ -21,8 +22,8 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_recvmsg, When::Always, recvmsg),
     Rule(libc::SYS_sendto, When::Always, sendto),
     Rule(libc::SYS_sendmsg, When::Always, sendmsg),
-    Rule(libc::SYS_accept, When::Always, read),
-    Rule(libc::SYS_accept4, When::Always, read),
+    Rule(libc::SYS_accept, When::Always, accept),
+    Rule(libc::SYS_accept4, When::Always, accept),
     Rule(libc::SYS_connect, When::Always, connect),
 ];
 
@@ -86,17 +87,28 @@ fn wait_within(world: &mut World, task: &mut Task, file: File, which: Timeout) -
     let mut wait = wait_for(file.fd, events);
     if let (FileType::Socket, On::Files(files)) = (file.kind, &wait.on)
         && let Some((socket, _)) = files.first()
-        && let Some(longest) = socket_timeout(socket, which)?
+        && let Some(until) = end_of_wait(world, task, socket, which)?
     {
-        let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
-        let now = world.clock.now();
-        let until = *task.deadline.get_or_insert(now.saturating_add(longest));
-        if until <= now || task.woken == Some(Woken::Time) {
+        if until <= world.clock.now() || task.woken == Some(Woken::Time) {
             return Err(io::Error::from_raw_os_error(libc::EAGAIN));
         }
         wait.until = Some(until);
     }
     Ok(Entry::Block(wait))
+}
+
+/// When a socket's own timeout ends a call's waiting.
+fn end_of_wait(
+    world: &mut World,
+    task: &mut Task,
+    socket: &OwnedFd,
+    which: Timeout,
+) -> io::Result<Option<u64>> {
+    if let (None, Some(longest)) = (task.deadline, socket_timeout(socket, which)?) {
+        let longest = u64::try_from(longest.as_nanos()).unwrap_or(u64::MAX);
+        task.deadline = Some(world.clock.now().saturating_add(longest));
+    }
+    Ok(task.deadline)
 }
 
 fn read(world: &mut World, task: &mut Task) -> io::Result<Entry> {
@@ -124,11 +136,69 @@ fn receive(world: &mut World, task: &mut Task, flags: usize) -> io::Result<Entry
     if asked & libc::MSG_DONTWAIT != 0 {
         return Ok(Entry::Pass);
     }
-    if asked & libc::MSG_WAITALL != 0 {
-        let without = asked & !libc::MSG_WAITALL;
+    if asked & libc::MSG_WAITALL == 0 {
+        return read(world, task);
+    }
+    let collects = asked & libc::MSG_PEEK == 0 && is_blocking_stream(world, task);
+    let without = asked & !libc::MSG_WAITALL;
+    let entry = match read(world, task) {
+        // its time is over
+        Err(_) if task.written > 0 => {
+            return Ok(Entry::Done(i64::try_from(task.written).unwrap_or(i64::MAX)));
+        }
+        entry => entry?,
+    };
+    if matches!(entry, Entry::Block(_)) {
+        return Ok(entry);
+    }
+    if task.written > 0 {
+        rest(task, libc::SYS_recvfrom)?;
+        task.set_argument(3, u64::from(without.unsigned_abs()));
+        task.set_argument(4, 0);
+        task.set_argument(5, 0);
+    } else {
         task.set_argument(flags, u64::from(without.unsigned_abs()));
     }
-    read(world, task)
+    Ok(if collects { Entry::Make(received) } else { entry })
+}
+
+/// Whether a call waits for a socket whose bytes have no ends of messages between them.
+fn is_blocking_stream(world: &mut World, task: &Task) -> bool {
+    file(world, task).is_some_and(|file| {
+        !file.nonblocking && socket_type(&file.fd).is_ok_and(|kind| kind == SocketType::STREAM)
+    })
+}
+
+/// One piece of what is to come as a whole is there.
+fn received(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let more = u64::try_from(task.result()).unwrap_or(0);
+    task.written = task.written.saturating_add(more);
+    if more > 0 && task.written < total_of(&pieces(task)?) {
+        let fd = world.file(task, task.int(0))?;
+        let until = end_of_wait(world, task, &fd, Timeout::Recv)?;
+        task.again = Some(Wait {
+            until,
+            ..wait_for(fd, PollFlags::IN)
+        });
+    } else if task.written > 0 {
+        task.set_result(i64::try_from(task.written).unwrap_or(i64::MAX));
+    }
+    Ok(())
+}
+
+fn accept(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let entry = read(world, task)?;
+    Ok(if matches!(entry, Entry::Pass) {
+        Entry::Make(accepted)
+    } else {
+        entry
+    })
+}
+
+/// There is room for one more that waits to be connected.
+fn accepted(world: &mut World, _: &mut Task) -> io::Result<()> {
+    world.wake_all(|on| matches!(on, On::Others));
+    Ok(())
 }
 
 fn write(world: &mut World, task: &mut Task) -> io::Result<Entry> {
@@ -141,14 +211,36 @@ fn writev(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     send(world, task, total_of(&segments))
 }
 
-/// Pieces of a vector: address and length.
+/// Where the call that a task has begun takes its bytes from, or puts them.
+fn pieces(task: &Task) -> io::Result<Vec<(u64, u64)>> {
+    match task.call_at_entry() {
+        libc::SYS_writev => segments(task),
+        libc::SYS_recvmsg => {
+            let header = task.argument(1);
+            let number = |offset| task.read_u64(header.wrapping_add(offset));
+            vector(task, number(16)?, number(24)?)
+        }
+        _ => Ok(vec![(task.argument(1), task.argument(2))]),
+    }
+}
+
+/// Pieces of the vector of a `writev`.
 fn segments(task: &Task) -> io::Result<Vec<(u64, u64)>> {
+    vector(task, task.argument(1), task.argument(2))
+}
+
+/// Pieces of a vector: address and length.
+pub(in crate::supervisor::det) fn vector(
+    task: &Task,
+    address: u64,
+    count: u64,
+) -> io::Result<Vec<(u64, u64)>> {
     const MOST: usize = 1024;
-    let count = usize::try_from(task.argument(2)).unwrap_or(usize::MAX);
+    let count = usize::try_from(count).unwrap_or(usize::MAX);
     if count > MOST {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
-    let bytes = task.read_bytes(task.argument(1), 16 * count)?;
+    let bytes = task.read_bytes(address, 16 * count)?;
     let number = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
     Ok(bytes
         .chunks_exact(16)
@@ -185,23 +277,18 @@ fn send(world: &mut World, task: &mut Task, total: u64) -> io::Result<Entry> {
         return Ok(Entry::Pass);
     }
     if task.written > 0 {
-        rest(task)?;
+        rest(task, libc::SYS_write)?;
     }
     set_nonblocking(&file.fd, true)?;
     Ok(Entry::Make(written))
 }
 
-/// Makes the call one that writes the next piece of what is left.
-fn rest(task: &mut Task) -> io::Result<()> {
-    let pieces = if task.call() == libc::SYS_writev {
-        segments(task)?
-    } else {
-        vec![(task.argument(1), task.argument(2))]
-    };
+/// Makes the call one that writes or receives the next piece of what is left.
+fn rest(task: &mut Task, call: libc::c_long) -> io::Result<()> {
     let mut skip = task.written;
-    for (address, length) in pieces {
+    for (address, length) in pieces(task)? {
         if skip < length {
-            task.registers.orig_rax = u64::try_from(libc::SYS_write).unwrap_or(1);
+            task.registers.orig_rax = u64::try_from(call).unwrap_or(1);
             task.set_argument(1, address.wrapping_add(skip));
             task.set_argument(2, length - skip);
             return Ok(());
@@ -226,11 +313,7 @@ fn outer_written(world: &mut World, task: &mut Task) -> io::Result<()> {
 fn written(world: &mut World, task: &mut Task) -> io::Result<()> {
     let fd = world.file(task, task.int(0))?;
     set_nonblocking(&fd, false)?;
-    let total: u64 = if i64::from_ne_bytes(task.entry.orig_rax.to_ne_bytes()) == libc::SYS_writev {
-        total_of(&segments(task)?)
-    } else {
-        task.argument(2)
-    };
+    let total = total_of(&pieces(task)?);
     let result = task.result();
     match u64::try_from(result) {
         Ok(more) => task.written = task.written.saturating_add(more),

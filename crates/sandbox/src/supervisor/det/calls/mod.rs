@@ -19,7 +19,7 @@ mod time;
 mod timers;
 mod waiting;
 
-pub(super) use files::is_ready;
+pub(super) use files::{is_ready, vector};
 
 use super::table::Rule;
 

@@ -1,5 +1,6 @@
 //! `poll`, `select` and `epoll_wait`: what is ready is looked up from here; timeouts are virtual.
 
+use std::collections::{BTreeMap, btree_map};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -55,28 +56,50 @@ fn millis(value: i32) -> Option<u64> {
         .map(|millis| millis.saturating_mul(MILLI))
 }
 
-/// Fills in what is ready; the copies of all files that can be waited for.
-fn look(world: &mut World, task: &Task, asked: &mut [Asked]) -> (usize, Vec<(OwnedFd, PollFlags)>) {
-    let mut files = Vec::new();
+/// Fills in what is ready; a copy of each file that can be waited for, and for what.
+fn look(
+    world: &mut World,
+    task: &Task,
+    asked: &mut [Asked],
+) -> io::Result<(usize, Vec<(OwnedFd, PollFlags)>)> {
+    let mut files = BTreeMap::new();
     let mut count = 0;
     for one in asked.iter_mut().filter(|one| one.number >= 0) {
-        let Ok(fd) = world.file(task, one.number) else {
-            one.found = PollFlags::NVAL;
-            count += 1;
-            continue;
+        let place = match files.entry(one.number) {
+            btree_map::Entry::Occupied(place) => place.into_mut(),
+            btree_map::Entry::Vacant(place) => match world.file(task, one.number) {
+                Ok(fd) => place.insert((fd, PollFlags::empty())),
+                Err(error) if error.raw_os_error() == Some(libc::EBADF) => {
+                    one.found = PollFlags::NVAL;
+                    count += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            },
         };
-        let outer = fstat(&fd).is_ok_and(|stat| world.is_outer(stat.st_dev, stat.st_ino));
+        let (fd, events) = place;
+        *events |= one.events;
+        let outer = fstat(&*fd).is_ok_and(|stat| world.is_outer(stat.st_dev, stat.st_ino));
         one.found = if outer {
             one.events & (PollFlags::OUT | PollFlags::WRNORM)
         } else {
-            now(&fd, one.events)
+            now(fd, one.events)
         };
         if !one.found.is_empty() {
             count += 1;
         }
-        files.push((fd, one.events));
     }
-    (count, files)
+    Ok((count, files.into_values().collect()))
+}
+
+/// Most files that a task may ask for at once: as many as it may have open.
+fn most_files(world: &World, task: &Task) -> usize {
+    let text = world
+        .proc_text(&format!("{}/limits", task.id))
+        .unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next());
+    soft.and_then(|soft| soft.parse().ok()).unwrap_or(0)
 }
 
 fn now(fd: &OwnedFd, events: PollFlags) -> PollFlags {
@@ -113,9 +136,11 @@ fn poll_until(
     timeout: Option<u64>,
     signals: Signals,
 ) -> io::Result<Entry> {
-    const MOST: usize = 65_536;
-    let count = usize::try_from(task.argument(1)).unwrap_or(usize::MAX);
-    if count > MOST {
+    /// Usual numbers need no look at the task's limits, of which one that is smaller is no harm.
+    const USUAL: usize = 16;
+    // the kernel takes no more of the number
+    let count = usize::try_from(task.argument(1) & 0xffff_ffff).unwrap_or(usize::MAX);
+    if count > USUAL && count > most_files(world, task) {
         return Err(io::Error::from_raw_os_error(libc::EINVAL));
     }
     let mut bytes = task.read_bytes(task.argument(0), 8 * count)?;
@@ -128,7 +153,7 @@ fn poll_until(
         })
         .collect();
     let until = until(world, task, timeout);
-    let (ready, files) = look(world, task, &mut asked);
+    let (ready, files) = look(world, task, &mut asked)?;
     if ready == 0 && !is_over(world, task, until) {
         return Ok(Entry::Block(Wait {
             on: On::Files(files),
@@ -219,7 +244,7 @@ fn select_until(
         }
     }
     let until = until(world, task, timeout);
-    let (ready, files) = look(world, task, &mut asked);
+    let (ready, files) = look(world, task, &mut asked)?;
     if asked.iter().any(|one| one.found.contains(PollFlags::NVAL)) {
         return Err(io::Error::from_raw_os_error(libc::EBADF));
     }
@@ -266,8 +291,7 @@ fn epoll_pwait2(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 fn epoll_until(world: &mut World, task: &mut Task, timeout: Option<u64>) -> io::Result<Entry> {
     let fd = world.file(task, task.int(0))?;
     let until = until(world, task, timeout);
-    let has_mask = task.call() != libc::SYS_epoll_wait && task.argument(4) != 0;
-    let signals = signals(task, if has_mask { task.argument(4) } else { 0 })?;
+    let signals = epoll_signals(task)?;
     if !is_ready(&fd, PollFlags::IN) {
         if is_over(world, task, until) {
             return Ok(Entry::Done(0));
@@ -288,6 +312,11 @@ fn epoll_until(world: &mut World, task: &mut Task, timeout: Option<u64>) -> io::
     Ok(Entry::Make(epoll_made))
 }
 
+fn epoll_signals(task: &Task) -> io::Result<Signals> {
+    let has_mask = task.call_at_entry() != libc::SYS_epoll_wait;
+    signals(task, if has_mask { task.argument(4) } else { 0 })
+}
+
 /// Ready files may turn out not to be: then it waits again.
 fn epoll_made(world: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() == 0 && !is_over(world, task, task.deadline) {
@@ -296,7 +325,7 @@ fn epoll_made(world: &mut World, task: &mut Task) -> io::Result<()> {
         task.again = Some(Wait {
             on: wait,
             until: task.deadline,
-            signals: Signals::Fail,
+            signals: epoll_signals(task)?,
         });
     }
     Ok(())

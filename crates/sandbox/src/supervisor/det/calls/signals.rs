@@ -38,12 +38,13 @@ fn sent(world: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() != 0 {
         return Ok(());
     }
-    world.note_signal();
     let three = matches!(
         task.call_at_entry(),
         libc::SYS_tgkill | libc::SYS_rt_tgsigqueueinfo
     );
-    match task.int(if three { 2 } else { 1 }) {
+    let signal = task.int(if three { 2 } else { 1 });
+    world.note_sent(signal);
+    match signal {
         libc::SIGCONT => world.release_stopped(),
         libc::SIGKILL => world.reap_killed(task),
         _ => {}

@@ -52,12 +52,15 @@ fn get_option(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     refuse(world, task, libc::ENOPROTOOPT)
 }
 
-/// With credentials asked for, a socket without a name is given one by lot when it is used.
+/// With credentials asked for, a socket without a name is given one by lot when it is used; with a least number of
+/// bytes asked for, the kernel would wait for them.
+const NOT_SET: [i32; 2] = [libc::SO_PASSCRED, libc::SO_RCVLOWAT];
+
 fn set_option(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     if is_known(task) && matches!(task.int(2), libc::SO_SNDBUF | libc::SO_RCVBUF) {
         return buffers::resize(world, task);
     }
-    if is_known(task) && task.int(2) != libc::SO_PASSCRED {
+    if is_known(task) && !NOT_SET.contains(&task.int(2)) {
         return Ok(Entry::Pass);
     }
     refuse(world, task, libc::ENOPROTOOPT)

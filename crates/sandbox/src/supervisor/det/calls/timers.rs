@@ -28,6 +28,8 @@ pub(super) const RULES: &[Rule] = &[
 
 /// Timer descriptors at once whose settings are remembered.
 const MOST_FILES: usize = 1024;
+/// So few are not looked through for closed ones.
+const FEW_FILES: usize = 64;
 
 fn invalid() -> io::Error {
     io::Error::from_raw_os_error(libc::EINVAL)
@@ -51,7 +53,7 @@ fn set(world: &mut World, name: Name, effect: Effect, value: u64, interval: u64)
         .map(|timer| timer.setting)
         .unwrap_or_default();
     let due = (value > 0).then(|| now.saturating_add(value));
-    let setting = Setting { due, interval };
+    let setting = Setting::new(due, interval);
     world.timers.all.insert(name, Timer { setting, effect });
     world.due_changed = true;
     left(world, old)
@@ -217,10 +219,8 @@ fn timer_settime(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let now = world.clock.now();
     world.due_changed = true;
     if let Some(timer) = world.timers.all.get_mut(&posix(task)) {
-        timer.setting = Setting {
-            due: (value > 0).then(|| now.saturating_add(value)),
-            interval,
-        };
+        let due = (value > 0).then(|| now.saturating_add(value));
+        timer.setting = Setting::new(due, interval);
     }
     write_itimerspec(task, task.argument(3), old)?;
     Ok(Entry::Done(0))
@@ -278,7 +278,12 @@ fn timerfd_set(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     switch_off(&file)?;
     let (value, interval) = itimerspec(task, task.argument(2))?;
     let value = relative(world, value, task.int(1) & 1 != 0);
-    let name = match behind(world, task) {
+    let known = behind(world, task);
+    if known.is_none() && world.timers.all.len() >= world.timers.look_at.clamp(FEW_FILES, MOST_FILES) {
+        world.forget_closed_timers(|_| true);
+        world.timers.look_at = 2 * world.timers.all.len();
+    }
+    let name = match known {
         Some(name) => name,
         None if world.timers.all.len() < MOST_FILES => {
             world.timers.last_file += 1;

@@ -38,13 +38,16 @@ pub(super) fn of<F: AsFd>(
     if need == Need::Now && !world.virt.may_hash(inode, length) {
         return Ok(None);
     }
-    let content = hash(&open(world)?, length)?;
+    let file = open(world)?;
+    let content = hash(world, &file, length)?;
     world.virt.hashed(inode, content);
     Ok(Some(content))
 }
 
-/// All of a file that has this length, wherever its offset stands. Nobody writes meanwhile: no task runs.
-pub(super) fn hash(file: impl AsFd, length: u64) -> io::Result<FileHash> {
+/// All of a file that has this length, wherever its offset stands. Nobody writes meanwhile: no task runs. An error
+/// where the job has to end before.
+pub(super) fn hash(world: &mut World, file: impl AsFd, length: u64) -> io::Result<FileHash> {
+    world.spend_on_hashing(length)?;
     let mut hasher = Sha256::new();
     let mut done = 0;
     let size = usize::try_from(length).unwrap_or(PIECE).min(PIECE);
@@ -56,6 +59,9 @@ pub(super) fn hash(file: impl AsFd, length: u64) -> io::Result<FileHash> {
         large.as_mut_slice()
     };
     while done < length {
+        if world.orders.are_to_stop() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let read = pread(&file, &mut *piece, done)?;
         if read == 0 {
             break;

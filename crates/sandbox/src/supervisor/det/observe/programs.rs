@@ -68,7 +68,7 @@ fn program(world: &mut World, task: &Task) -> io::Result<FileHash> {
             return Ok(content);
         }
     }
-    contents::hash(&file, real.size)
+    contents::hash(world, &file, real.size)
 }
 
 fn system_program(world: &mut World, real: &Real, file: &File) -> io::Result<FileHash> {
@@ -76,7 +76,7 @@ fn system_program(world: &mut World, real: &Real, file: &File) -> io::Result<Fil
         return Ok(*known);
     }
     let hash = if real.size <= WHOLE {
-        contents::hash(file, real.size)?
+        contents::hash(world, file, real.size)?
     } else {
         sample(file, real.size)?
     };

@@ -32,7 +32,7 @@ fn list(world: &mut World, task: &Task, form: Form) -> io::Result<Entry> {
     let room = usize::try_from(task.argument(2) & 0xffff_ffff).unwrap_or(0);
     // The lists are lent out while the directory is read.
     let mut listings = std::mem::take(&mut world.virt.listings);
-    let page = listings.page(position, room, form, || {
+    let page = listings.page((real.inode, position), room, form, || {
         read(world, task, &directory, &real, place)
     });
     world.virt.listings = listings;

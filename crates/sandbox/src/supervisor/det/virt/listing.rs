@@ -9,12 +9,14 @@
 
 use std::collections::BTreeMap;
 
+use super::inodes::Inode;
+
 /// Most entries of one list; a job cannot have more files than this in one directory and read them all.
 const INDEX_BITS: u32 = 20;
 /// The same as a number.
 pub(in super::super) const MOST: usize = 1 << INDEX_BITS;
-/// List numbers come round after so many; positions stay below 2^40, which every file system takes.
-const LISTS: u64 = 1 << 20;
+/// List numbers come round after so many; positions stay below 2^31, which every file system takes.
+const LISTS: u64 = 1 << 11;
 /// Lists that are kept for readers in the middle.
 const KEPT: usize = 32;
 /// Entries of all lists together that are kept, but for the one that was made last.
@@ -62,44 +64,63 @@ pub(in super::super) enum Page {
     TooSmall,
 }
 
+/// What a directory held.
+#[derive(Debug)]
+struct List {
+    directory: Inode,
+    entries: Vec<Entry>,
+}
+
 /// The lists of a job.
 #[derive(Debug, Default)]
 pub(in super::super) struct Listings {
-    kept: BTreeMap<u64, Vec<Entry>>,
+    kept: BTreeMap<u64, List>,
     made: u64,
 }
 
 impl Listings {
-    /// The next records for a reader at `position` with a buffer of `room` bytes. `read` gives the directory's entries
+    /// The next records for a reader of `directory` at `position` with a buffer of `room` bytes. `read` gives the directory's entries
     /// as they are now; it is asked at the beginning, and where the reader's list is no longer kept.
     pub(in super::super) fn page<E>(
         &mut self,
-        position: u64,
+        (directory, position): (Inode, u64),
         room: usize,
         form: Form,
         read: impl FnOnce() -> Result<Vec<Entry>, E>,
     ) -> Result<Page, E> {
         let index = usize::try_from(position & ((1 << INDEX_BITS) - 1)).unwrap_or(0);
         let list = match position >> INDEX_BITS {
-            number if number != 0 && self.kept.contains_key(&number) => number,
-            _ => self.keep(read()?),
+            // numbers come round: the list may be another directory's meanwhile
+            number
+                if self
+                    .kept
+                    .get(&number)
+                    .is_some_and(|list| list.directory == directory) =>
+            {
+                number
+            }
+            _ => self.keep(directory, read()?),
         };
-        let entries = self.kept.get(&list).map_or(&[][..], Vec::as_slice);
+        let entries = self.kept.get(&list).map_or(&[][..], |list| &list.entries);
         Ok(records(entries, list, index, room, form))
     }
 
-    fn keep(&mut self, mut entries: Vec<Entry>) -> u64 {
+    fn keep(&mut self, directory: Inode, mut entries: Vec<Entry>) -> u64 {
         entries.sort_by(|a, b| a.name.cmp(&b.name));
         entries.truncate(MOST);
-        let mut all = entries.len() + self.kept.values().map(Vec::len).sum::<usize>();
+        let kept = self.kept.values().map(|list| list.entries.len());
+        let mut all = entries.len() + kept.sum::<usize>();
         while self.kept.len() >= KEPT || all > KEPT_ENTRIES {
-            let Some((_, oldest)) = self.kept.pop_first() else {
+            // numbers come round: the oldest is the next one above the last
+            let mut above = self.kept.range(self.made + 1..).map(|(number, _)| *number);
+            let oldest = above.next().or_else(|| self.kept.keys().next().copied());
+            let Some(oldest) = oldest.and_then(|number| self.kept.remove(&number)) else {
                 break;
             };
-            all -= oldest.len();
+            all -= oldest.entries.len();
         }
         self.made = self.made % (LISTS - 1) + 1;
-        self.kept.insert(self.made, entries);
+        self.kept.insert(self.made, List { directory, entries });
         self.made
     }
 }
@@ -151,6 +172,8 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
+    const HERE: Inode = Inode { device: 1, number: 2 };
+
     /// Reads the kernel's `linux_dirent64` records; what is cut short is left out.
     fn parse(mut bytes: &[u8], out: &mut Vec<Entry>) {
         while let Some(head) = bytes.first_chunk::<HEAD_64>() {
@@ -186,7 +209,7 @@ mod tests {
     fn rest(lists: &mut Listings, mut position: u64, room: usize, entries: &[Entry]) -> Vec<String> {
         let mut names = Vec::new();
         loop {
-            let page = lists.page(position, room, Form::Wide, infallible(entries.to_vec()));
+            let page = lists.page((HERE, position), room, Form::Wide, infallible(entries.to_vec()));
             let Ok(Page::Records(bytes, next)) = page else {
                 panic!("{page:?}")
             };
@@ -208,7 +231,8 @@ mod tests {
     fn a_reader_in_the_middle_keeps_its_list() {
         let mut lists = Listings::default();
         let before = ["c", "a", "b"].map(entry);
-        let Ok(Page::Records(bytes, middle)) = lists.page(0, 24, Form::Wide, infallible(before.to_vec()))
+        let Ok(Page::Records(bytes, middle)) =
+            lists.page((HERE, 0), 24, Form::Wide, infallible(before.to_vec()))
         else {
             panic!("no records");
         };
@@ -224,7 +248,9 @@ mod tests {
     fn a_forgotten_list_is_read_again() {
         let mut lists = Listings::default();
         let entries = ["a", "b"].map(entry);
-        let Ok(Page::Records(_, middle)) = lists.page(0, 24, Form::Wide, infallible(entries.to_vec())) else {
+        let Ok(Page::Records(_, middle)) =
+            lists.page((HERE, 0), 24, Form::Wide, infallible(entries.to_vec()))
+        else {
             panic!("no records");
         };
         for _ in 0..=KEPT {
@@ -234,18 +260,61 @@ mod tests {
     }
 
     #[test]
+    fn no_reader_gets_the_list_of_another_directory() {
+        let mut lists = Listings::default();
+        let Ok(Page::Records(_, middle)) = lists.page(
+            (HERE, 0),
+            24,
+            Form::Wide,
+            infallible(vec![entry("a"), entry("b")]),
+        ) else {
+            panic!("no records");
+        };
+        let there = Inode { number: 3, ..HERE };
+        for _ in 1..LISTS {
+            let read = infallible(vec![entry("c"), entry("d")]);
+            lists.page((there, 0), 24, Form::Wide, read).unwrap();
+        }
+        assert!(lists.kept.contains_key(&(middle >> INDEX_BITS)));
+        assert_eq!(rest(&mut lists, middle, 24, &["a", "b"].map(entry)), ["b"]);
+    }
+
+    #[test]
+    fn positions_stay_small_however_many_lists_are_made() {
+        let mut lists = Listings::default();
+        let mut last = Vec::new();
+        for _ in 0..3 * LISTS {
+            let page = lists.page((HERE, 0), 24, Form::Wide, infallible(vec![entry("a")]));
+            let Ok(Page::Records(_, position)) = page else {
+                panic!("{page:?}")
+            };
+            assert!(position > 1 << INDEX_BITS && i32::try_from(position).is_ok());
+            last.push(position >> INDEX_BITS);
+            // those that were made last are kept
+            assert!(
+                last.iter()
+                    .rev()
+                    .take(KEPT)
+                    .all(|list| lists.kept.contains_key(list))
+            );
+        }
+    }
+
+    #[test]
     fn a_small_buffer_is_an_error_only_where_nothing_fits() {
         let mut lists = Listings::default();
         let entries = vec![entry("a"), entry("a long name that takes more")];
         let page = lists
-            .page(0, 30, Form::Wide, infallible(entries.clone()))
+            .page((HERE, 0), 30, Form::Wide, infallible(entries.clone()))
             .unwrap();
         let Page::Records(bytes, next) = page else {
             panic!("too small")
         };
         assert_eq!(bytes.len(), 24);
         assert_eq!(
-            lists.page(next, 30, Form::Wide, infallible(entries)).unwrap(),
+            lists
+                .page((HERE, next), 30, Form::Wide, infallible(entries))
+                .unwrap(),
             Page::TooSmall
         );
     }

@@ -103,7 +103,9 @@ fn asked(task: &Task) -> io::Result<Asked> {
 }
 
 fn again_if_unsure(_: &mut World, task: &mut Task) -> io::Result<()> {
-    task.retry = task.result() == -i64::from(libc::EAGAIN);
+    if task.result() == -i64::from(libc::EAGAIN) {
+        task.retry_unseen();
+    }
     Ok(())
 }
 
