@@ -251,7 +251,11 @@ impl Engine {
         let mut memory = match self.memory.take() {
             Some(memory) => memory,
             None => {
-                let unread = |error: QueueStoreError| QueueError::Store(error.to_string());
+                // what can't be read was not written either
+                let unread = |error: QueueStoreError| match error.is_full() {
+                    true => QueueError::Full,
+                    false => QueueError::Store(error.to_string()),
+                };
                 let all = self.store.load().map_err(unread)?;
                 let at_once = UnixSeconds::default();
                 remember(self.store.as_mut(), self.settings, self.ids, &all, at_once)?
