@@ -3,18 +3,7 @@
 
 mod common;
 
-use common::{Done, Job};
-use sandrun_sandbox::Class;
-
-/// Runs a job twice: its end, after it was the same both times.
-fn same(job: Job) -> Done {
-    let job = job.class(Class::Det);
-    let (one, two) = (job.run(), job.run());
-    assert_eq!(one.stdout(), two.stdout());
-    assert_eq!(one.stderr(), two.stderr());
-    assert_eq!(one.report.trace_root, two.report.trace_root, "{}", one.stdout());
-    two
-}
+use common::{Job, same};
 
 #[test]
 fn sockets_have_one_size_and_give_no_more() {

@@ -6,19 +6,9 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Done, Job};
+use common::{Job, same};
 use sandrun_sandbox::Class;
 use sandrun_types::RunOutcome;
-
-/// Runs a job twice: its end, after it was the same both times.
-fn same(job: Job) -> Done {
-    let job = job.class(Class::Det).limits(|limits| limits.processes = 64);
-    let (one, two) = (job.run(), job.run());
-    assert_eq!(one.stdout(), two.stdout());
-    assert_eq!(one.stderr(), two.stderr());
-    assert_eq!(one.report.trace_root, two.report.trace_root, "{}", one.stdout());
-    two
-}
 
 /// Calls by number: the name, then the error or the result.
 const CALLS: &str = "import ctypes, errno, os, socket, struct\nlibc = ctypes.CDLL(None, use_errno=True)\n\

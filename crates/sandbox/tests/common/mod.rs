@@ -78,6 +78,16 @@ impl Done {
     }
 }
 
+/// Runs a job of class `det` twice: its end, after it was the same both times.
+pub fn same(job: Job) -> Done {
+    let job = job.class(Class::Det).limits(|limits| limits.processes = 64);
+    let (one, two) = (job.run(), job.run());
+    assert_eq!(one.stdout(), two.stdout());
+    assert_eq!(one.stderr(), two.stderr());
+    assert_eq!(one.report.trace_root, two.report.trace_root, "{}", one.stdout());
+    two
+}
+
 impl Job {
     pub fn new(interpreter: Interpreter, name: &str, text: impl AsRef<[u8]>) -> Self {
         Self {

@@ -26,18 +26,6 @@ pub fn grandchild_that_holds_the_pipe(class: Class) {
     assert!(done.report.usage.wall < Duration::from_secs(10));
 }
 
-pub fn signals_reach_the_job_only(class: Class) {
-    let text = "import os, signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\nfor pid in [1, -1, 99999]:\n\
-        \x20 try: os.kill(pid, signal.SIGKILL if pid == 1 else signal.SIGTERM)\n  except OSError as e: print(pid, e.errno in (1, 3))\nprint('alive')\n";
-    let done = hostile(class, &Job::python(text));
-    assert!(
-        done.stdout().ends_with("99999 True\nalive\n"),
-        "{} {}",
-        done.stdout(),
-        done.stderr()
-    );
-}
-
 pub fn descriptors_and_ids_tell_nothing(class: Class) {
     let text = "ls /proc/self/fd | wc -l; id -u; cat /proc/self/uid_map | tr -s ' ' | cut -d' ' -f2; hostname; su -c id root 2>&1 | tail -1\n";
     let done = hostile(class, &Job::bash(text));
