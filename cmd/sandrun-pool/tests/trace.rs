@@ -64,6 +64,12 @@ impl Ground {
     }
 
     /// Runs a script to its end.
+    /// A job that prints and has two files.
+    async fn job_with_outputs(&self) -> anyhow::Result<Ended> {
+        self.job("mkdir out; echo a,b > out/table.csv; echo x > y; echo 1\n")
+            .await
+    }
+
     async fn job(&self, script: &str) -> anyhow::Result<Ended> {
         self.run_script(script, Manifest::parse(b"{}")?).await
     }
@@ -229,9 +235,7 @@ async fn what_is_no_trace_is_trouble() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_output_is_verified_by_proof_and_by_receipt() -> anyhow::Result<()> {
     let ground = Ground::new().await?;
-    let job = ground
-        .job("mkdir out; echo a,b > out/table.csv; echo x > y; echo 1\n")
-        .await?;
+    let job = ground.job_with_outputs().await?;
     let id = &job.id;
     ground.get(&format!("/receipt/{id}"), "receipt").await?;
     ground
@@ -280,9 +284,7 @@ async fn an_output_is_verified_by_proof_and_by_receipt() -> anyhow::Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_the_output_is_found_out() -> anyhow::Result<()> {
     let ground = Ground::new().await?;
-    let job = ground
-        .job("mkdir out; echo a,b > out/table.csv; echo x > y; echo 1\n")
-        .await?;
+    let job = ground.job_with_outputs().await?;
     let id = &job.id;
     let receipt = std::fs::read(ground.get(&format!("/receipt/{id}"), "receipt").await?)?;
     let proof = ground

@@ -8,9 +8,7 @@ use super::Ground;
 #[tokio::test(flavor = "multi_thread")]
 async fn who_has_a_whole_result_proves_one_file_of_it() -> anyhow::Result<()> {
     let ground = Ground::new().await?;
-    let job = ground
-        .job("mkdir out; echo a,b > out/table.csv; echo x > y; echo 1\n")
-        .await?;
+    let job = ground.job_with_outputs().await?;
     let id = &job.id;
     let receipt = std::fs::read(ground.get(&format!("/receipt/{id}"), "receipt").await?)?;
     let receipt: Value = serde_json::from_slice(&receipt)?;

@@ -22,7 +22,8 @@ fn end(result: Result<(), Box<dyn Error>>) {
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            tracing::error!(%error, "it has failed");
+            // the test that started it shows it
+            eprintln!("{}: {error:?}", std::process::id());
             1
         }
     };
