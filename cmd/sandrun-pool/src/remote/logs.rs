@@ -47,7 +47,7 @@ pub(super) fn print(event: &LogEvent, output: &Output) -> anyhow::Result<()> {
         LogEvent::Stdout(text) => output.program_output(text)?,
         LogEvent::Stderr(text) => output.program_errors(text),
         LogEvent::Attempt(attempt) => {
-            output.note(&format!("attempt {attempt} begins; it prints from the start"))
+            output.note(&format!("the output of attempt {attempt} follows, from its start"))
         }
         LogEvent::Status(status) if output.shows_progress() => output.note(&format!("job is {status}")),
         LogEvent::Status(_) => {}

@@ -26,7 +26,7 @@ pub enum LogEvent {
     Stderr(String),
     /// It stands otherwise than before.
     Status(JobStatus),
-    /// A new attempt began: it prints from the start.
+    /// Another attempt's output follows, from its start: after a failure, or where of several replicas another one counts.
     Attempt(u32),
 }
 
@@ -70,10 +70,10 @@ impl Position {
         (self.status.replace(status) != Some(status)).then_some(LogEvent::Status(status))
     }
 
-    /// Another attempt prints from the beginning.
+    /// Another attempt prints from the beginning: a later one, or the one of several replicas that was accepted.
     fn attempt(&mut self, attempt: u64) -> Option<LogEvent> {
         let before = self.attempt.replace(attempt)?;
-        if before >= attempt {
+        if before == attempt {
             return None;
         }
         self.given = [0; 2];
@@ -317,6 +317,23 @@ mod tests {
         assert_eq!(
             position.take(&done).unwrap(),
             (vec![LogEvent::Status(JobStatus::Failed)], true)
+        );
+    }
+
+    #[test]
+    fn the_accepted_replica_prints_from_the_start() {
+        let mut position = Position::default();
+        position.begin();
+        take(&mut position, "status", r#"{"status": "running", "attempt": 2}"#);
+        take(&mut position, "stdout", "\"two\"");
+        let accepted = r#"{"status": "completed", "attempt": 1}"#;
+        assert_eq!(
+            take(&mut position, "status", accepted),
+            [LogEvent::Attempt(1), LogEvent::Status(JobStatus::Completed)]
+        );
+        assert_eq!(
+            take(&mut position, "stdout", "\"one\""),
+            [LogEvent::Stdout("one".into())]
         );
     }
 

@@ -44,7 +44,7 @@ impl Mark {
 /// One event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum LogEvent {
-    /// It stands otherwise than before. A new attempt prints from the beginning.
+    /// It stands otherwise than before, or another attempt's output follows, from its beginning.
     Status { word: JobWord, attempt: Option<Attempt> },
     /// It has printed; where the stream stands after it.
     Text(LogStream, String, Mark),
@@ -218,7 +218,9 @@ impl Follower {
     }
 
     fn say(&mut self, row: &JobRow) {
-        let now = (row.state.word, row.state.attempt);
+        // of several replicas, the one that is given out last need not be the one whose output is sent
+        let followed = self.attempt.filter(|_| self.sent != [0; 2]);
+        let now = (row.state.word, followed.or(row.state.attempt));
         if row.state.open && self.said != Some(now) {
             self.said = Some(now);
             let (word, attempt) = now;

@@ -208,3 +208,52 @@ async fn a_client_that_comes_back_hears_that_another_attempt_printed_from_the_st
     assert_eq!(data[0], json!({"status": "completed", "attempt": 2}), "{text}");
     assert_eq!(data[1], "one\ntwo\n", "{text}");
 }
+
+#[tokio::test]
+async fn a_client_hears_the_output_that_counts_where_it_followed_another_replica() {
+    let broker = Service::start().await;
+    let id = broker
+        .submit(json!({"code": "x", "replicas": 2, "quorum": 2}))
+        .await;
+    let (a, b) = (broker.node("http://a").await, broker.node("http://b").await);
+    let print = async |attempt: u32, node: &str, from: u64, text: &str| {
+        let body = json!({"node_id": node, "stdout": {"from": from, "text": text}});
+        broker.ok(&format!("/v1/work/{id}/{attempt}/logs"), body).await;
+    };
+    broker.claim(&a).await;
+    print(1, &a, 0, "one\n").await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let mut stream = broker.http.get(&url).timeout(PATIENCE).send().await.unwrap();
+    let mut text = String::new();
+    let printed = |all: &[Event], what: &str| all.iter().any(|(_, data)| data == what);
+    events_until(&mut stream, &mut text, |all| printed(all, "one\n")).await;
+    // it is given to another one as well; who is followed goes on
+    broker.claim(&b).await;
+    print(1, &a, 4, "two\n").await;
+    events_until(&mut stream, &mut text, |all| printed(all, "two\n")).await;
+    print(2, &b, 0, "one\n").await;
+    let attempts = |all: &[Event]| {
+        let of = |(_, data): &Event| data["attempt"].as_u64();
+        let mut attempts: Vec<u64> = all.iter().filter_map(of).collect();
+        attempts.dedup();
+        attempts
+    };
+    let heard = events_until(&mut stream, &mut text, |all| attempts(all).contains(&2)).await;
+    assert_eq!(attempts(&heard), [1, 2], "{text}");
+    for (attempt, node) in [(1, &a), (2, &b)] {
+        let done = json!({"node_id": node, "job_id": id, "attempt": attempt, "exit_code": 0, "output": "one\ntwo\n"});
+        broker.ok("/complete", done).await;
+    }
+    let is_done = |all: &[Event]| all.iter().any(|(name, _)| name == "done");
+    let heard = events_until(&mut stream, &mut text, is_done).await;
+    // whatever attempt counts: what follows the last notice of one is its output, once
+    let last = heard
+        .iter()
+        .rposition(|(_, data)| data["attempt"].is_u64())
+        .unwrap();
+    let texts: String = heard[last..]
+        .iter()
+        .filter_map(|(_, data)| data.as_str())
+        .collect();
+    assert_eq!(texts, "one\ntwo\n", "{text}");
+}
