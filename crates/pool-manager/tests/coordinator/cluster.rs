@@ -1,15 +1,14 @@
 //! Several replicas of a service, as processes that can be killed, at one PostgreSQL.
 
 use std::ops::Deref;
-use std::process::Stdio;
 use std::time::Duration;
 
 use tempfile::TempDir;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio_postgres::NoTls;
 
 use crate::postgres::PostgresServer;
-use crate::support::{Asked, Listed, PATIENCE, PROCESS, write_list};
+use crate::support::{Asked, Listed, Mortal, PATIENCE, write_list};
 
 /// A service as a process.
 pub(crate) struct Replica {
@@ -26,21 +25,12 @@ impl Deref for Replica {
 }
 
 impl Replica {
-    /// Starts `words` with an address and a database before the other words.
-    fn start(kind: &str, database: &str, others: &[&str]) -> Self {
-        // free now: whoever else asks gets another one
-        let socket = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        drop(socket);
-        let process = Command::new(PROCESS)
-            .args([kind, &address.to_string(), database])
-            .args(others)
-            .stdin(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .unwrap();
+    /// Starts one of a kind at a database.
+    async fn start(kind: &str, database: &str, others: &[&str]) -> Self {
+        let words = [kind, database].into_iter().chain(others.iter().copied());
+        let Mortal { process, base } = Mortal::start(words).await;
         Self {
-            client: Asked::new(format!("http://{address}")),
+            client: Asked::new(base),
             process,
         }
     }
@@ -92,11 +82,11 @@ impl Cluster {
             .await
             .unwrap()
             .unwrap();
-        let start = |at: usize| {
+        let start = async |at: usize| {
             let database = format!("{}?application_name=replica-{at}", server.url());
-            Replica::start(kind, &database, others)
+            Replica::start(kind, &database, others).await
         };
-        let replicas: Vec<Replica> = (0..3).map(start).collect();
+        let replicas = Vec::from(<[Replica; 3]>::from(tokio::join!(start(0), start(1), start(2))));
         for replica in &replicas {
             replica.until_it_answers().await;
         }

@@ -9,15 +9,15 @@ const SLOW: &str = "echo begun; sleep 2; echo over > out.txt";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_job_of_a_worker_that_dies_goes_to_another() {
-    let mut mortal = Mortal::start();
-    let service = Service::start(&[&mortal.listed]).await;
+    let (mut mortal, listed, _folder) = Mortal::worker().await;
+    let service = Service::start(&[&listed]).await;
     service.until_healthy(1).await;
     let other = Worker::start().await;
     let job = service.submit(SLOW).await;
     let path = format!("/status/{job}");
     let running = service.until(&path, |it| it["pool_status"] == "running").await;
-    assert_eq!(running["worker_id"], json!(mortal.listed.id));
-    service.list(&[&mortal.listed, &other.listed]);
+    assert_eq!(running["worker_id"], json!(listed.id));
+    service.list(&[&listed, &other.listed]);
     service.until_healthy(2).await;
     mortal.process.kill().await.unwrap();
     let status = service.ended(&job).await;

@@ -1,5 +1,6 @@
 //! A coordinator of its own for each test, and workers for it.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::ops::Deref;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,7 @@ use sandrun_store::queue::QueueAddress;
 use sandrun_types::WorkerId;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -92,36 +94,42 @@ impl Worker {
     }
 }
 
-/// An executor as a process that can be killed.
+/// A service as a process that can be killed.
 pub(crate) struct Mortal {
-    pub(crate) listed: Listed,
     pub(crate) process: Child,
-    _folder: TempDir,
+    pub(crate) base: String,
 }
 
 impl Mortal {
-    pub(crate) fn start() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let key = folder.path().join("worker.pem");
-        let id = worker_key::generate(&key).unwrap();
-        // free now: whoever else asks gets another one
-        let address = std::net::TcpListener::bind("127.0.0.1:0")
-            .unwrap()
-            .local_addr()
-            .unwrap();
-        let process = Command::new(PROCESS)
-            .args(["executor", &address.to_string()])
-            .arg(folder.path().join("data"))
-            .arg(&key)
+    /// Starts it; the end of its standard input is its end.
+    pub(crate) async fn start(words: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut process = Command::new(PROCESS)
+            .args(words)
             .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
+        let out = process.stdout.take().unwrap();
+        let mut lines = BufReader::new(out).lines();
+        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await;
+        let address = first.unwrap().unwrap().expect("where it listens");
         Self {
-            listed: Listed::new(id, format!("http://{address}")),
             process,
-            _folder: folder,
+            base: format!("http://{address}"),
         }
+    }
+
+    /// An executor, as a worker that may be put on a list.
+    pub(crate) async fn worker() -> (Self, Listed, TempDir) {
+        let folder = tempfile::tempdir().unwrap();
+        let key = folder.path().join("worker.pem");
+        let id = worker_key::generate(&key).unwrap();
+        let data = folder.path().join("data");
+        let words = [OsStr::new("executor"), data.as_os_str(), key.as_os_str()];
+        let process = Self::start(words).await;
+        let listed = Listed::new(id, process.base.clone());
+        (process, listed, folder)
     }
 }
 

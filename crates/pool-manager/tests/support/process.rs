@@ -1,7 +1,10 @@
-//! A process for tests: the sandbox's launcher, or a service that can be killed.
+//! A process for tests: the sandbox's launcher, or a service that can be killed. A service listens on a free port, and
+//! its first line says where.
 
 use std::error::Error;
 use std::ffi::OsString;
+use std::io::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -23,25 +26,38 @@ fn end(result: Result<(), Box<dyn Error>>) {
         Ok(()) => 0,
         Err(error) => {
             // the test that started it shows it
-            eprintln!("{}: {error:?}", std::process::id());
+            drop(writeln!(std::io::stderr(), "{error:?}"));
             1
         }
     };
     std::process::exit(code)
 }
 
-/// `executor ADDRESS DATA KEY`. Ends with standard input.
+/// Any free port: one that was free a moment ago may be somebody else's by now.
+const ANYWHERE: &str = "127.0.0.1:0";
+
+fn say(address: SocketAddr) -> std::io::Result<()> {
+    let mut out = std::io::stdout();
+    writeln!(out, "{address}")?;
+    out.flush()
+}
+
+/// `executor DATA KEY`. Ends with standard input.
 fn execute(arguments: &[PathBuf]) -> Result<(), Box<dyn Error>> {
-    let [address, data, key] = arguments else {
-        return Err("three arguments".into());
+    let [data, key] = arguments else {
+        return Err("two arguments".into());
     };
     let launcher = vec![std::env::current_exe()?.into_os_string(), "__sandbox".into()];
     let sandbox = sandrun_executor::SandboxConfig::new(launcher);
     let mut config = sandrun_executor::ExecutorConfig::new(data.clone(), sandbox).without_quota();
-    config.listen = address.to_string_lossy().parse()?;
+    config.listen = ANYWHERE.parse()?;
     config.worker_key = Some(key.clone());
-    runtime()?.block_on(sandrun_executor::serve(config, parent_has_gone()))?;
-    Ok(())
+    runtime()?.block_on(async {
+        let executor = sandrun_executor::Executor::start(config).await?;
+        say(executor.local_addr())?;
+        executor.run(parent_has_gone()).await?;
+        Ok(())
+    })
 }
 
 fn texts(arguments: impl Iterator<Item = OsString>) -> Vec<String> {
@@ -55,29 +71,31 @@ fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
         .build()
 }
 
-/// `broker ADDRESS DATABASE`. Ends with standard input.
+/// `broker DATABASE`. Ends with standard input.
 fn broker(arguments: &[String]) -> Result<(), Box<dyn Error>> {
-    let [address, database] = arguments else {
-        return Err("two arguments".into());
+    let [database] = arguments else {
+        return Err("one argument".into());
     };
     let config = BrokerConfig {
-        listen: address.parse()?,
+        listen: ANYWHERE.parse()?,
         database: database.parse()?,
         settings: QueueSettings::BROKER,
     };
     runtime()?.block_on(async {
-        Broker::start(config).await?.run(parent_has_gone()).await?;
+        let broker = Broker::start(config).await?;
+        say(broker.local_addr())?;
+        broker.run(parent_has_gone()).await?;
         Ok(())
     })
 }
 
-/// `coordinator ADDRESS DATABASE WORKERS`. Ends with standard input.
+/// `coordinator DATABASE WORKERS`. Ends with standard input.
 fn coordinator(arguments: &[String]) -> Result<(), Box<dyn Error>> {
-    let [address, database, workers] = arguments else {
-        return Err("three arguments".into());
+    let [database, workers] = arguments else {
+        return Err("two arguments".into());
     };
     let config = CoordinatorConfig {
-        listen: address.parse()?,
+        listen: ANYWHERE.parse()?,
         database: database.parse()?,
         settings: QueueSettings::COORDINATOR,
         workers: workers.into(),
@@ -86,7 +104,9 @@ fn coordinator(arguments: &[String]) -> Result<(), Box<dyn Error>> {
         name: "the test's coordinator".to_owned(),
     };
     runtime()?.block_on(async {
-        Coordinator::start(config).await?.run(parent_has_gone()).await?;
+        let coordinator = Coordinator::start(config).await?;
+        say(coordinator.local_addr())?;
+        coordinator.run(parent_has_gone()).await?;
         Ok(())
     })
 }
