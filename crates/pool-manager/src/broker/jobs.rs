@@ -68,9 +68,15 @@ pub(super) async fn list(
 pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let (row, answer) = find_ended(&app, &id).await?;
     let mut view = fields(&app, &row);
-    if row.state.word == JobWord::Pending && row.state.reason.is_none() {
-        let reason = waits::reason(&row.state.snapshot, &app.queue.nodes().await?);
-        view.insert("reason".to_owned(), json!(reason));
+    if row.state.word == JobWord::Pending
+        && row.state.reason.is_none()
+        // a queue that can't be written at the moment is no reason not to show what was read
+        && let Ok(nodes) = app.queue.nodes().await
+    {
+        view.insert(
+            "reason".to_owned(),
+            json!(waits::reason(&row.state.snapshot, &nodes)),
+        );
     }
     let outputs = answer
         .as_ref()

@@ -52,9 +52,9 @@ pub(super) struct JobFields {
     after: Vec<Object<AfterFields>>,
     retries: Option<u32>,
     pub(super) idempotency_key: Option<String>,
-    /// The manifest that lies among the files: executors go by it where no other is sent.
+    /// The manifest that lies among the files, or what is wrong with it: executors go by it where no other is sent.
     #[serde(skip)]
-    own_manifest: Option<Manifest>,
+    own_manifest: Option<Result<Manifest, ApiError>>,
 }
 
 /// What a job needs of a node.
@@ -108,11 +108,11 @@ impl JobFields {
         self.manifest.is_none()
     }
 
-    /// Takes the manifest that lies among the files.
-    pub(super) fn set_own_manifest(&mut self, bytes: &[u8]) -> Result<(), ApiError> {
-        let parsed = Manifest::parse(bytes);
-        self.own_manifest = Some(parsed.map_err(|error| bad(format!("{OWN_MANIFEST}: {error}")))?);
-        Ok(())
+    /// Takes the file of a manifest's name; whether it has to be one turns out later.
+    pub(super) fn set_own_manifest(&mut self, bytes: Result<Vec<u8>, ApiError>) {
+        let parse =
+            |bytes: Vec<u8>| Manifest::parse(&bytes).map_err(|error| bad(format!("{OWN_MANIFEST}: {error}")));
+        self.own_manifest = Some(bytes.and_then(parse));
     }
 
     /// Output roots by which parents are named.
@@ -330,8 +330,9 @@ impl JobFields {
         let own = self.own_manifest.take();
         let manifest = self.merged(timeout)?;
         let is_sent = has_manifest || manifest != Manifest::default();
+        let own = own.filter(|_| !is_sent).transpose()?;
         let is_read = is_sent || own.is_some() || !names.iter().any(|it| it.as_str() == OWN_MANIFEST);
-        let manifest = own.filter(|_| !is_sent).unwrap_or(manifest);
+        let manifest = own.unwrap_or(manifest);
         needs.features.extend(["bundle".to_owned(), "outputs".to_owned()]);
         needs.features.extend(manifest.features());
         if let Some(memory) = manifest.memory_mb {

@@ -184,36 +184,37 @@ async fn prepare_after(
         fields.name_parents(root, &app.queue.ids().job_id(job));
     }
     if let Some(bytes) = own_manifest(app, &fields, &stored, &bodies).await? {
-        fields.set_own_manifest(&bytes)?;
+        fields.set_own_manifest(bytes);
     }
     let mut prepared = prepare(app, caller, fields, stored)?;
     prepared.submission.bodies = bodies;
     Ok(prepared)
 }
 
-/// The manifest among a job's files, where no other is sent.
+/// The file of a manifest's name among a job's files, where no other manifest is sent; an error where it is too long for
+/// one, which counts only if it has to be one.
 async fn own_manifest(
     app: &App,
     fields: &JobFields,
     stored: &[OutputRef],
     bodies: &[Body],
-) -> Result<Option<Vec<u8>>, ApiError> {
+) -> Result<Option<Result<Vec<u8>, ApiError>>, ApiError> {
     if !fields.has_no_manifest() {
         return Ok(None);
     }
     if let Some(text) = fields.files.get(OWN_MANIFEST) {
         // what is no base64 is refused with the other files
-        return Ok(STANDARD.decode(text.as_bytes()).ok());
+        return Ok(STANDARD.decode(text.as_bytes()).ok().map(Ok));
     }
     let Some(file) = stored.iter().find(|it| it.path == OWN_MANIFEST) else {
         return Ok(None);
     };
     if usize::try_from(file.size).map_or(true, |size| size > Manifest::MAX_BYTES) {
         let text = format!("{OWN_MANIFEST} has more than {} bytes", Manifest::MAX_BYTES);
-        return Err(ApiError::bad_request(text));
+        return Ok(Some(Err(ApiError::bad_request(text))));
     }
     if let Some(body) = bodies.iter().find(|it| it.blob == file.blob) {
-        return Ok(Some(body.data.to_vec()));
+        return Ok(Some(Ok(body.data.to_vec())));
     }
     let Some((_, body)) = app.reader.get_blob(file.blob).await? else {
         return Ok(None);
@@ -222,7 +223,7 @@ async fn own_manifest(
         .try_collect()
         .await
         .map_err(|error: std::io::Error| ApiError::from(QueueStoreError::Body(error)))?;
-    Ok(Some(pieces.concat()))
+    Ok(Some(Ok(pieces.concat())))
 }
 
 fn prepare(

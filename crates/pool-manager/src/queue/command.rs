@@ -75,14 +75,25 @@ impl Command {
         }
     }
 
-    /// Bytes of the requests and files that it writes.
+    /// Bytes of what it brings to be written: requests and files, outputs and receipts.
     pub(super) fn bytes(&self) -> usize {
-        let Self::Submit(jobs, _) = self else { return 0 };
-        let of_job = |job: &Submission| {
-            let files = job.bodies.iter().map(|body| body.data.len());
-            job.request.len() + files.sum::<usize>()
-        };
-        jobs.iter().map(of_job).sum()
+        match self {
+            Self::Submit(jobs, _) => jobs.iter().map(Submission::bytes).sum(),
+            Self::Complete(completion, _) => completion.bytes(),
+            Self::Print(printed, _) => printed.pieces.iter().map(|(.., text)| text.len()).sum(),
+            Self::Register(..)
+            | Self::Heartbeat { .. }
+            | Self::Claim(..)
+            | Self::Fail(..)
+            | Self::Begin(..)
+            | Self::Cancel(..)
+            | Self::SetDraining { .. }
+            | Self::Lose(..)
+            | Self::Nodes(_)
+            | Self::Living(_)
+            | Self::Look
+            | Self::Stop => 0,
+        }
     }
 
     /// Answers it with an error; whoever asked may have gone.

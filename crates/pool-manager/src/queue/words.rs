@@ -38,6 +38,13 @@ pub struct Submission {
     pub idempotency: Option<String>,
 }
 
+impl Submission {
+    /// Bytes of its request and of what is written with it.
+    pub(super) fn bytes(&self) -> usize {
+        self.request.len() + self.bodies.iter().map(|body| body.data.len()).sum::<usize>()
+    }
+}
+
 /// What a submission became.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
@@ -119,6 +126,15 @@ pub struct Completion {
     pub check: SignatureCheck,
     /// What else is kept, JSON.
     pub details: Vec<u8>,
+}
+
+impl Completion {
+    /// Bytes of what it brings, but for the files, which are stored already.
+    pub(super) fn bytes(&self) -> usize {
+        let signed = [&self.receipt, &self.signature];
+        let signed = signed.into_iter().flatten().map(Vec::len).sum::<usize>();
+        self.stdout.len() + self.stderr.len() + self.details.len() + signed
+    }
 }
 
 /// An attempt that came to nothing at a node.

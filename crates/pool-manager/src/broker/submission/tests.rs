@@ -94,7 +94,7 @@ fn a_manifest_among_the_files_says_what_is_needed_unless_another_is_sent() {
     let with_own = |fields: Value| {
         let mut fields: JobFields = serde_json::from_value(fields).unwrap();
         let own = br#"{"entrypoint": "a.rb", "class": "det", "environment": "ml-basic", "timeout": 9, "memory_mb": 700}"#;
-        fields.set_own_manifest(own).unwrap();
+        fields.set_own_manifest(Ok(own.to_vec()));
         let context = Context {
             client: "c",
             settings: &QueueSettings::BROKER,
@@ -117,6 +117,25 @@ fn a_manifest_among_the_files_says_what_is_needed_unless_another_is_sent() {
     );
     let job = with_own(json!({"manifest": {"entrypoint": "a.rb"}}));
     assert!(!job.needs.features.contains("environments"), "{:?}", job.needs);
+}
+
+#[test]
+fn a_file_of_a_manifests_name_is_one_only_where_no_other_is_sent() {
+    let with_data = |fields: Value| {
+        let mut fields: JobFields = serde_json::from_value(fields).unwrap();
+        fields.set_own_manifest(Ok(b"[1, 2]".to_vec()));
+        let context = Context {
+            client: "c",
+            settings: &QueueSettings::BROKER,
+            ids: &KEY,
+            now: 0,
+        };
+        fields.check(files(&["main.py", "job.json"]), context)
+    };
+    let refused = with_data(json!({})).unwrap_err();
+    assert!(refused.message.contains("job.json"), "{}", refused.message);
+    with_data(json!({"env": {"A": "1"}})).unwrap();
+    with_data(json!({"manifest": {"entrypoint": "main.py"}})).unwrap();
 }
 
 #[test]

@@ -6,7 +6,8 @@ use super::batch::{self, Last};
 use super::rows::get;
 use super::session::{LONG, Session, Value, limited};
 use super::sql::{
-    ANSWERS, BARE_ANSWERS, CLIENTS, FORGET, LOGS, MERGED, NEW_JOBS, NODES, PARENTS, STATES, UNMERGED, USES,
+    ANSWERS, BARE_ANSWERS, CLIENTS, EMPTY, FORGET, LOGS, MERGED, NEW_JOBS, NODES, PARENTS, STATES, UNMERGED,
+    USES,
 };
 use super::{MERGE_LOCK, write};
 use crate::queue::{Doing, QueueStoreError, Writes};
@@ -17,6 +18,8 @@ const BATCHES: i64 = 1024;
 const BYTES: i64 = 16 << 20;
 /// Latest batches that stay for the other replicas to catch up with; who is further behind reads the tables.
 const KEPT: i64 = 4096;
+/// Bytes of outputs and requests above which a batch that stays does not keep them: nobody catches up with these.
+const LARGE: usize = 256 << 10;
 /// The lock, where it is free.
 const TRY_LOCK: &str = "SELECT pg_try_advisory_xact_lock($1)";
 
@@ -34,6 +37,7 @@ pub(super) const STATEMENTS: &[&str] = &[
     ANSWERS,
     LOGS,
     MERGED,
+    EMPTY,
     FORGET,
 ];
 
@@ -74,8 +78,12 @@ pub(super) async fn bring(session: &Session, doing: Doing) -> Result<bool, Queue
     let seq: i64 = get(latest, 0, doing)?;
     let last = Last::of(latest, 1, doing)?;
     let mut writes = Writes::default();
+    let mut large: Vec<i64> = Vec::new();
     for row in &rows {
-        let (news, rest) = (get(row, 4, doing)?, get(row, 5, doing)?);
+        let (news, rest): (&[u8], &[u8]) = (get(row, 4, doing)?, get(row, 5, doing)?);
+        if rest.len() > LARGE {
+            large.push(get(row, 0, doing)?);
+        }
         batch::append(&mut writes, news, rest, Last::of(row, 1, doing)?, doing)?;
     }
     let counters: [Value<'_>; 4] = [&seq, &last.job, &last.node, &last.client];
@@ -84,7 +92,15 @@ pub(super) async fn bring(session: &Session, doing: Doing) -> Result<bool, Queue
     try_join!(
         write::write(session, &writes, seq, doing),
         session.execute(MERGED, &counters, doing),
+        empty(session, &large, doing),
         session.execute(FORGET, &outdated, doing),
     )?;
     Ok(true)
+}
+
+async fn empty(session: &Session, batches: &[i64], doing: Doing) -> Result<u64, QueueStoreError> {
+    if batches.is_empty() {
+        return Ok(0);
+    }
+    session.execute(EMPTY, &[&batches], doing).await
 }

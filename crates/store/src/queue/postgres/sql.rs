@@ -92,6 +92,11 @@ pub(super) const UNMERGED: &str = "SELECT seq, last_job, last_node, last_client,
 /// All up to the batch `$1` is in the tables.
 pub(super) const MERGED: &str = "UPDATE queue_counter SET merged = $1, last_job = GREATEST(last_job, $2),
     last_node = GREATEST(last_node, $3), last_client = GREATEST(last_client, $4) WHERE id = 1";
+/// Empties merged batches of what only the tables are asked for, where that is much.
+pub(super) const EMPTY: &str = "UPDATE queue_batch SET rest = '' WHERE seq = ANY($1)";
+/// Empties all merged batches so.
+pub(super) const EMPTY_ALL: &str = "UPDATE queue_batch SET rest = ''
+    WHERE seq >= 0 AND seq <= (SELECT merged FROM queue_counter WHERE id = 1) AND LENGTH(rest) > 0";
 /// Forgets batches that nobody has to catch up with.
 pub(super) const FORGET: &str = "DELETE FROM queue_batch WHERE seq >= 0 AND seq <= $1";
 /// Brings all that was committed before, by anybody, to the disk: a message in PostgreSQL's log that nobody reads, and a

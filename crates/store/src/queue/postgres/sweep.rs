@@ -8,6 +8,7 @@ use super::merge::{self, bring};
 use super::merger::Merger;
 use super::rows::get;
 use super::session::{LONG, Role, Session, Value, limited};
+use super::sql::EMPTY_ALL;
 use super::{MERGE_LOCK, WRITER_LOCK};
 use crate::queue::{Doing, QueueStoreError};
 
@@ -37,7 +38,7 @@ const NODES: &str = "DELETE FROM queue_node WHERE heard < $1";
 const JOBS: &str = "DELETE FROM queue_job WHERE number = ANY($1)";
 
 const STATEMENTS: &[&str] = &[
-    DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES, CLIENTS,
+    DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES, CLIENTS, EMPTY_ALL,
 ];
 
 fn statements() -> Vec<&'static str> {
@@ -90,6 +91,9 @@ impl Sweeper {
             turn.run(UNUSE, &[&gone, &now]).await?;
             for text in [LOGS, ANSWERS, PARENTS, REQUESTS, JOBS] {
                 turn.run(text, &[&gone]).await?;
+            }
+            if !gone.is_empty() {
+                turn.run(EMPTY_ALL, &[]).await?;
             }
             turn.commit().await?;
             Ok(gone.len() as u64)

@@ -38,6 +38,8 @@ struct Part {
     file: Arc<File>,
     /// The number of its last batch.
     last: u64,
+    /// Bytes of the file.
+    length: u64,
 }
 
 /// The journal, open for its one writer.
@@ -198,6 +200,7 @@ impl Journal {
         let begin = self.at.max(HEADER as u64);
         let mut write = || {
             if self.at == 0 {
+                part.shorten()?;
                 let header = header(&self.mark, self.next, self.salt);
                 part.file.write_all_at(&header, 0)?;
             }
@@ -209,6 +212,7 @@ impl Journal {
         }
         part.last = self.next;
         self.at = begin + record.len() as u64;
+        part.length = part.length.max(self.at);
         self.next += 1;
         Ok(())
     }
@@ -258,9 +262,22 @@ impl Part {
     fn open(path: PathBuf, mark: &[u8; MARK]) -> Result<(Self, Vec<(u64, Writes)>), QueueStoreError> {
         let (file, bytes) = read(&path).map_err(|error| failed(&path, error))?;
         let batches = replay::batches(&bytes, mark, &path)?;
-        let last = batches.last().map_or(0, |(id, _)| *id);
-        let file = Arc::new(file);
-        Ok((Self { path, file, last }, batches))
+        let part = Self {
+            path,
+            length: SIZE.max(bytes.len() as u64),
+            last: batches.last().map_or(0, |(id, _)| *id),
+            file: Arc::new(file),
+        };
+        Ok((part, batches))
+    }
+
+    /// Cuts off what a record longer than the file has left, of which nothing is needed any more.
+    fn shorten(&mut self) -> io::Result<()> {
+        if self.length > SIZE {
+            self.file.set_len(SIZE)?;
+            self.length = SIZE;
+        }
+        Ok(())
     }
 
     /// Lets no record be found there.

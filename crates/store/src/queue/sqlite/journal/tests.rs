@@ -109,6 +109,13 @@ fn a_batch_that_is_larger_than_a_file_is_written_whole() {
     append(&mut journal, &batch(2, 5));
     drop(journal);
     assert_eq!(open(folder.path(), 0).1, [(1, large), (2, batch(2, 5))]);
+    // begun anew, it has its old length
+    let (mut journal, _) = open(folder.path(), 2);
+    append(&mut journal, &batch(3, 5));
+    let lengths = paths(&folder.path().join("q.sqlite")).map(|path| path.metadata().unwrap().len());
+    assert_eq!(lengths, [SIZE; 2]);
+    drop(journal);
+    assert_eq!(open(folder.path(), 2).1, [(3, batch(3, 5))]);
 }
 
 #[test]
