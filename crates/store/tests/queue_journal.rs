@@ -19,7 +19,7 @@ use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use sandrun_core::pool::JobNumber;
 use sandrun_store::queue::{
-    Foreign, JobFilter, QueueAddress, QueueStore, QueueStoreError, Writes, open_queue,
+    Foreign, JobFilter, JobState, JobWord, QueueAddress, QueueStore, QueueStoreError, Writes, open_queue,
 };
 use stage::{Stage, job, listen, new_job};
 use tokio::runtime::Runtime;
@@ -133,6 +133,28 @@ fn takes_what_was_not_acknowledged() -> bool {
     let body = stage.runtime.block_on(body.try_collect::<Vec<Bytes>>()).unwrap();
     assert_eq!(body.concat(), b"a body");
     true
+}
+
+#[test]
+fn what_is_swept_is_in_no_batch_either() {
+    let stage = Stage::new();
+    let (mut store, reader) = stage.open();
+    store.transact(&mut |_| new_job(1, "a request")).unwrap();
+    let ended = JobState {
+        open: false,
+        word: JobWord::Failed,
+        ended: Some(5),
+        ..job(1, "ended")
+    };
+    let end = |_: Foreign| Writes {
+        jobs: vec![ended.clone()],
+        ..Writes::default()
+    };
+    store.transact(&mut |foreign| end(foreign)).unwrap();
+    let kept = "SELECT BOOL_OR(POSITION('a request'::BYTEA IN rest) > 0) FROM queue_batch WHERE seq >= 0";
+    assert_eq!(stage.admin(kept), [true], "the others may not have it yet");
+    let swept = stage.runtime.block_on(reader.sweep_jobs(100, 10)).unwrap();
+    assert_eq!((swept, stage.admin(kept)), (1, vec![false]));
 }
 
 #[test]

@@ -80,10 +80,10 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
         now: UnixMillis,
     ) -> Result<(), QueueStoreError>;
 
-    /// Removes up to `limit` jobs that ended before `before`; how many.
     async fn by_output_root(&self, root: OutputRoot) -> Result<Option<JobNumber>, QueueStoreError>;
     async fn sweep_clients(&self) -> Result<u64, QueueStoreError>;
     async fn sweep_nodes(&self, before: UnixMillis) -> Result<u64, QueueStoreError>;
+    /// Removes up to `limit` jobs that ended before `before`; how many.
     async fn sweep_jobs(
         &self,
         before: UnixMillis,
