@@ -195,6 +195,56 @@ fn a_job_gets_as_many_retries_as_it_asks_for_and_the_service_allows() {
     }
 }
 
+fn give_back(pool: &mut Pool, node: NodeNumber, attempt: u32) {
+    let failed = Event::Failed {
+        job: JOB,
+        node,
+        attempt: Attempt(attempt),
+        retry: true,
+    };
+    pool.apply(NOW, failed).unwrap();
+}
+
+/// Whether a node gets the job when it asks; it is told so before.
+fn gets_it(pool: &mut Pool, node: NodeNumber) -> bool {
+    let has_work = pool.has_work_for(node);
+    let actions = pool.apply(NOW, Event::Claim { node, job: None }).unwrap();
+    let is_leased = matches!(actions[..], [Action::Lease { .. }]);
+    assert_eq!(is_leased, has_work, "{actions:?}");
+    is_leased
+}
+
+#[test]
+fn who_gave_a_job_back_gets_it_again_when_nobody_else_can_have_it() {
+    let other = NodeNumber(2);
+    let with_other = || {
+        let mut pool = broker(None);
+        let spec = NodeSpec {
+            offer: Offer::Unannounced,
+            slots: 1,
+            admitted: true,
+        };
+        pool.apply(NOW, Event::Register { node: other, spec }).unwrap();
+        assert!(gets_it(&mut pool, NODE));
+        give_back(&mut pool, NODE, 1);
+        assert!(!gets_it(&mut pool, NODE), "the other one comes first");
+        pool
+    };
+    let mut pool = with_other();
+    let snapshot = pool.job_snapshot(JOB).unwrap();
+    pool.put_job(JOB, snapshot);
+    assert!(!gets_it(&mut pool, NODE), "a replica knows it too");
+    assert!(gets_it(&mut pool, other));
+    give_back(&mut pool, other, 2);
+    assert!(gets_it(&mut pool, NODE), "both gave it back");
+
+    for event in [Event::Lost { node: other }, Event::Drain { node: other }] {
+        let mut pool = with_other();
+        pool.apply(NOW, event).unwrap();
+        assert!(gets_it(&mut pool, NODE), "the other one takes nothing");
+    }
+}
+
 #[test]
 fn only_lost_nodes_are_forgotten_and_come_back_as_new_ones() {
     let mut pool = broker(None);

@@ -2,7 +2,7 @@
 
 use sandrun_types::{Attempt, UnixSeconds};
 
-use super::job::{Job, Lease};
+use super::job::{Job, Lease, Open};
 use super::queue::NeedsId;
 use super::{Action, Assignment, Illegal, JobNumber, LeaseStep, NodeNumber, NodeStatus, Pool, TieBreak};
 
@@ -37,7 +37,7 @@ impl Pool {
                     .needs(open.needs)
                     .is_some_and(|needs| known.spec.offer.meets(needs));
                 let is_closed = open.waiting == 0 || self.dag.is_blocked(job);
-                if is_closed || open.involves(node) || !self.is_free(node) || !fits {
+                if is_closed || !self.may_have(job, node) || !self.is_free(node) || !fits {
                     return Err(Illegal::NoPlace { job, node });
                 }
                 self.hear(now, node);
@@ -52,26 +52,41 @@ impl Pool {
 
     /// The job whose turn it is among those that the node can do.
     fn next_for(&mut self, node: NodeNumber) -> Option<JobNumber> {
-        let Self {
-            nodes, queue, jobs, ..
-        } = self;
+        let Self { nodes, queue, .. } = self;
         let known = nodes.get(&node).filter(|it| it.listed.is_some())?;
-        let may = |job: &JobNumber| {
-            jobs.get(job)
-                .and_then(Job::open)
-                .is_some_and(|open| !open.involves(node))
-        };
         let heads = queue.heads(|needs| known.spec.offer.meets(needs));
         if let Some((first, _)) = heads.first()
-            && may(&first.job)
+            && self.may_have(first.job, node)
         {
             return Some(first.job);
         }
-        // the node has a part in the first one already: the next in each set, the most urgent of them
+        // the first one is not for this node: the next in each set, the most urgent of them
         let next = heads
             .iter()
-            .filter_map(|(_, id)| queue.in_order(*id).find(|job| may(job)));
-        next.min_by_key(|job| jobs.get(job).and_then(Job::open).map(|it| (it.level, *job)))
+            .filter_map(|(_, id)| self.queue.in_order(*id).find(|job| self.may_have(*job, node)));
+        next.min_by_key(|job| self.jobs.get(job).and_then(Job::open).map(|it| (it.level, *job)))
+    }
+
+    /// Whether one of a job's places may be this node's: each place is another node's, and who gave it back is asked again
+    /// when nobody else that is there can have it.
+    pub(super) fn may_have(&self, job: JobNumber, node: NodeNumber) -> bool {
+        let Some(open) = self.jobs.get(&job).and_then(Job::open) else {
+            return false;
+        };
+        !open.involves(node) && (!open.given_back.contains(&node) || !self.has_another_for(open))
+    }
+
+    fn has_another_for(&self, open: &Open) -> bool {
+        let Some(needs) = self.queue.needs(open.needs) else {
+            return false;
+        };
+        self.nodes.iter().any(|(number, it)| {
+            it.status == NodeStatus::Up
+                && it.spec.slots > 0
+                && !open.involves(*number)
+                && !open.given_back.contains(number)
+                && it.spec.offer.meets(needs)
+        })
     }
 
     /// Gives waiting jobs to free nodes, as far as there are any.
@@ -104,9 +119,9 @@ impl Pool {
 
     /// The least busy node that can do the job and has no part in it yet.
     fn node_for(&self, job: JobNumber, id: NeedsId, tie: TieBreak) -> Option<NodeNumber> {
-        let (needs, open) = (self.queue.needs(id)?, self.jobs.get(&job)?.open()?);
+        let needs = self.queue.needs(id)?;
         let fits = |node: &NodeNumber| {
-            !open.involves(*node) && self.nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs))
+            self.may_have(job, *node) && self.nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs))
         };
         let (least, first) = self.free.iter().find(|(_, node)| fits(node))?;
         match tie {

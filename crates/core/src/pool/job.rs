@@ -207,6 +207,8 @@ pub(super) struct Open {
     pub(super) retries_left: u8,
     pub(super) extra_places: u8,
     pub(super) last_failure: Option<FailReason>,
+    /// Nodes that gave it back because another may have more luck.
+    pub(super) given_back: Vec<NodeNumber>,
 }
 
 impl Open {

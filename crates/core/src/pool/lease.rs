@@ -275,6 +275,9 @@ impl Pool {
         let Some(open) = known.open_mut() else { return };
         let (needs, level) = (open.needs, open.level);
         open.last_failure = Some(reason);
+        if reason == FailReason::Attempt && !open.given_back.contains(&node) {
+            open.given_back.push(node);
+        }
         if retry && (is_free || open.retries_left > 0) {
             open.retries_left -= u8::from(!is_free);
             open.waiting += 1;

@@ -176,6 +176,7 @@ impl Pool {
             // with one replica there is nothing to disagree with
             extra_places: if spec.replicas > 1 { policy.extra_places } else { 0 },
             last_failure: None,
+            given_back: Vec::new(),
         }
     }
 

@@ -72,14 +72,8 @@ impl Pool {
         {
             return false;
         }
-        let may = |job: &JobNumber| {
-            self.jobs
-                .get(job)
-                .and_then(Job::open)
-                .is_some_and(|it| !it.involves(node))
-        };
         let mut sets = self.queue.waiting_sets(|needs| known.spec.offer.meets(needs));
-        sets.any(|set| self.queue.in_order(set).any(|job| may(&job)))
+        sets.any(|set| self.queue.in_order(set).any(|job| self.may_have(job, node)))
     }
 
     /// Jobs with a place that waits for a node.

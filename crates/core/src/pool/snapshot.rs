@@ -70,6 +70,9 @@ pub struct OpenJob {
     /// Why the last attempt came to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<FailReason>,
+    /// Nodes that gave it back: each other one that could take it is asked before they are asked again.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub given_back: Vec<NodeNumber>,
     /// Parents that it still waits for.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub parents: BTreeSet<JobNumber>,
@@ -103,6 +106,7 @@ impl Pool {
                 retries_left: open.retries_left,
                 extra_places: open.extra_places,
                 last_failure: open.last_failure,
+                given_back: open.given_back.clone(),
                 parents: self.dag.awaited(job).collect(),
             })),
             Life::Ended { end, accepted } => JobLife::Ended {
@@ -213,6 +217,7 @@ impl Pool {
             retries_left: open.retries_left,
             extra_places: open.extra_places,
             last_failure: open.last_failure,
+            given_back: open.given_back,
         });
         self.add(job, client, life);
         self.dag.note_open(job);
