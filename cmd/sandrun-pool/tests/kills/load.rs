@@ -151,7 +151,7 @@ impl Load {
             Kind::Child(parent) => ("child", vec![format!("{}=in", parents[&parent]).parse()?]),
         };
         let manifest = self.folder.join(format!("{n}.json"));
-        let text = format!(r#"{{"args": ["{n}", "{word}"], "timeout": 5, "outputs": ["out.txt"]}}"#);
+        let text = format!(r#"{{"args": ["{n}", "{word}"], "timeout": 15, "outputs": ["out.txt"]}}"#);
         std::fs::write(&manifest, text)?;
         let job = prepare(&self.folder.join("code"), Some(&manifest))?;
         let replicas = if kind == Kind::Twice { 2 } else { 1 };
