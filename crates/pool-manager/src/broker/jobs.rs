@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use sandrun_store::queue::{Answer, JobFilter, JobRow, JobWord};
+use sandrun_store::queue::{Answer, JobFilter, JobRow};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
@@ -68,15 +68,13 @@ pub(super) async fn list(
 pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let (row, answer) = find_ended(&app, &id).await?;
     let mut view = fields(&app, &row);
-    if row.state.word == JobWord::Pending
+    if row.state.open
         && row.state.reason.is_none()
+        && let Some(open) = waits::waiting(&row.state.snapshot)
         // a queue that can't be written at the moment is no reason not to show what was read
         && let Ok(nodes) = app.queue.nodes().await
     {
-        view.insert(
-            "reason".to_owned(),
-            json!(waits::reason(&row.state.snapshot, &nodes)),
-        );
+        view.insert("reason".to_owned(), json!(waits::reason(&open, &nodes)));
     }
     let outputs = answer
         .as_ref()

@@ -1,28 +1,44 @@
 //! Why a job still waits, where no node that there is could ever take it. Pure.
 
-use sandrun_core::pool::{JobLife, JobSnapshot, NodeStatus};
+use sandrun_core::pool::{JobLife, JobSnapshot, NodeNumber, NodeStatus, OpenJob};
 
 use crate::queue::NodeView;
 
-/// What to tell of a pending job by its stored snapshot: what each node lacks that lacks least. `None` where one can
-/// take it, or there is none at all, or it waits for its parents.
-pub(super) fn reason(snapshot: &[u8], nodes: &[NodeView]) -> Option<String> {
+/// A job of which a place waits for a node, by its stored snapshot; `None` for any other, and for one that waits for its
+/// parents.
+pub(super) fn waiting(snapshot: &[u8]) -> Option<Box<OpenJob>> {
     let snapshot: JobSnapshot = serde_json::from_slice(snapshot).ok()?;
     let JobLife::Open(open) = snapshot.life else {
         return None;
     };
+    (open.waiting > 0 && open.parents.is_empty()).then_some(open)
+}
+
+/// What to tell of it: what each node lacks that lacks least, or that all have a part in it already. `None` where one can
+/// take it, or there is none at all.
+pub(super) fn reason(open: &OpenJob, nodes: &[NodeView]) -> Option<String> {
+    let has_part = |node: NodeNumber| {
+        open.leases.iter().any(|lease| lease.node == node) || open.answers.iter().any(|it| it.node == node)
+    };
     let there = nodes.iter().filter(|node| node.status != NodeStatus::Lost);
-    let lacking = there.map(|node| node.offer.lacks(&open.needs));
-    let least = lacking.min_by_key(Vec::len)?;
-    let is_waiting = open.waiting > 0 && open.parents.is_empty() && !least.is_empty();
-    is_waiting.then(|| format!("no node here can run it: it needs {}", least.join(", ")))
+    let (partners, others): (Vec<_>, Vec<_>) = there.partition(|node| has_part(node.number));
+    let lacking = others.iter().map(|node| node.offer.lacks(&open.needs));
+    match lacking.min_by_key(Vec::len) {
+        Some(least) if least.is_empty() => None,
+        Some(least) => Some(format!("no node here can run it: it needs {}", least.join(", "))),
+        None if partners.is_empty() => None,
+        None => Some(
+            "it waits for another node: each of its runs is another node's, and all that are here have one"
+                .to_owned(),
+        ),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
 
-    use sandrun_core::pool::{NodeNumber, Offer};
+    use sandrun_core::pool::Offer;
     use sandrun_types::Capabilities;
     use serde_json::json;
 
@@ -67,6 +83,7 @@ mod tests {
         let near = node(&["class:det"], NodeStatus::Draining);
         let fit = || node(&["class:det", "environments"], NodeStatus::Up);
         let lost = node(&["class:det", "environments"], NodeStatus::Lost);
+        let reason = |job: &[u8], nodes: &[NodeView]| reason(&*waiting(job)?, nodes);
         let words = reason(&wanted, &[far.clone(), near.clone(), lost.clone()]);
         assert_eq!(
             words.as_deref(),
@@ -82,5 +99,21 @@ mod tests {
             reason(&job(0, &["class:det"]), &[node(&[], NodeStatus::Up)]),
             None
         );
+    }
+
+    #[test]
+    fn a_run_that_only_another_node_may_have_says_so() {
+        let mut open = waiting(&job(1, &[])).unwrap();
+        let one = node(&[], NodeStatus::Up);
+        assert_eq!(reason(&open, std::slice::from_ref(&one)), None);
+        let lease = json!({"node": 1, "attempt": 1, "until": 9, "step": "given"});
+        open.leases = vec![serde_json::from_value(lease).unwrap()];
+        let words = reason(&open, std::slice::from_ref(&one)).unwrap();
+        assert!(words.starts_with("it waits for another node"), "{words}");
+        let other = NodeView {
+            number: NodeNumber(2),
+            ..one.clone()
+        };
+        assert_eq!(reason(&open, &[one, other]), None);
     }
 }
