@@ -143,7 +143,6 @@ enum ProgramView<'a> {
 }
 
 /// A list, which is left out in the store where it is empty.
-#[expect(clippy::ref_option, reason = "serde calls it so")]
 fn list<S: serde::Serializer>(list: &Option<&RawValue>, serializer: S) -> Result<S::Ok, S::Error> {
     match list {
         Some(list) => list.serialize(serializer),

@@ -18,11 +18,11 @@ fn main() {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "the test that started it shows what it says")]
 fn end(result: Result<(), Box<dyn Error>>) {
     let code = match result {
         Ok(()) => 0,
         Err(error) => {
-            // the test that started it shows it
             eprintln!("{}: {error:?}", std::process::id());
             1
         }
