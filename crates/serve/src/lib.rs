@@ -45,11 +45,12 @@ pub type Answer = Pin<Box<dyn Future<Output = Response<Body>> + Send>>;
 ///
 /// A connection beyond [`Bounds::connections`] waits to be accepted; one beyond [`Bounds::per_address`] is closed.
 pub async fn serve(listener: TcpListener, router: Router, bounds: Bounds, stop: CancellationToken) {
-    serve_behind(listener, ControlFlow::Continue, router, bounds, stop).await;
+    let none = |request, _| ControlFlow::Continue(request);
+    serve_behind(listener, none, router, bounds, stop).await;
 }
 
-/// As [`serve`], with `first` in front of the router: calls that are too frequent for a router's layers. It answers
-/// itself, or lets a request go on.
+/// As [`serve`], with `first` in front of the router: calls that are too frequent for a router's layers. It gets a
+/// request and the peer's address, and answers itself, or lets the request go on.
 pub async fn serve_behind<F>(
     listener: TcpListener,
     first: F,
@@ -57,7 +58,7 @@ pub async fn serve_behind<F>(
     bounds: Bounds,
     stop: CancellationToken,
 ) where
-    F: Fn(Request<Body>) -> ControlFlow<Answer, Request<Body>> + Clone + Send + 'static,
+    F: Fn(Request<Body>, SocketAddr) -> ControlFlow<Answer, Request<Body>> + Clone + Send + 'static,
 {
     let slots = Arc::new(Semaphore::new(bounds.connections));
     let places = Places::new(bounds.per_address);
@@ -102,17 +103,18 @@ async fn answer<F>(
     header_time: Duration,
     stop: CancellationToken,
 ) where
-    F: Fn(Request<Body>) -> ControlFlow<Answer, Request<Body>> + Send + 'static,
+    F: Fn(Request<Body>, SocketAddr) -> ControlFlow<Answer, Request<Body>> + Send + 'static,
 {
     if let Err(error) = stream.get_ref().set_nodelay(true) {
         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
     }
     let service = service_fn(move |request: Request<Incoming>| {
-        let mut request = request.map(Body::new);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        let answered = match first(request) {
+        let answered = match first(request.map(Body::new), peer) {
             ControlFlow::Break(answer) => Ok(answer),
-            ControlFlow::Continue(request) => Err(router.clone().call(request)),
+            ControlFlow::Continue(mut request) => {
+                request.extensions_mut().insert(ConnectInfo(peer));
+                Err(router.clone().call(request))
+            }
         };
         async move {
             match answered {

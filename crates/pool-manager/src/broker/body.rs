@@ -5,11 +5,13 @@ use std::time::Duration;
 use axum::body::{Body, BodyDataStream, Bytes};
 use axum::extract::rejection::{BytesRejection, PathRejection};
 use axum::extract::{FromRequest, FromRequestParts, Path, Request};
-use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::http::request::Parts;
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::Response;
 use futures::StreamExt as _;
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::ApiError;
@@ -75,15 +77,53 @@ pub(super) async fn read(body: Body, most: usize) -> Result<Vec<u8>, ApiError> {
     Ok(bytes)
 }
 
+/// Reads a JSON object of at most `most` bytes, which mostly come in one piece.
+pub(super) async fn read_object<T: DeserializeOwned>(body: Body, most: usize) -> Result<T, ApiError> {
+    let mut pieces = body.into_data_stream();
+    let mut first = Bytes::new();
+    let mut whole = Vec::new();
+    while let Some(piece) = pieces.next().await {
+        let piece = piece.map_err(|_| ApiError::bad_request("the body broke off; send it again"))?;
+        if first.len().max(whole.len()) + piece.len() > most {
+            return Err(too_long());
+        }
+        if first.is_empty() {
+            first = piece;
+            continue;
+        }
+        if whole.is_empty() {
+            whole.extend_from_slice(&first);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    object(if whole.is_empty() { &first } else { &whole })
+}
+
+fn too_long() -> ApiError {
+    ApiError::new(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        "the body is too long for this call",
+    )
+}
+
+/// An answer's body in JSON, of about `size` bytes.
+pub(super) fn answer(value: &impl Serialize, size: usize) -> Result<Response, ApiError> {
+    let mut bytes = Vec::with_capacity(size);
+    serde_json::to_writer(&mut bytes, value)
+        .map_err(|error| ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    let mut response = Response::new(Body::from(bytes));
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(CONTENT_TYPE, json);
+    Ok(response)
+}
+
 /// Why a body could not be read.
 pub(super) fn unread(rejection: BytesRejection) -> ApiError {
     let status = rejection.status();
-    let text = if status == StatusCode::PAYLOAD_TOO_LARGE {
-        "the body is too long for this call".to_owned()
-    } else {
-        rejection.body_text()
-    };
-    ApiError::new(status, text)
+    if status == StatusCode::PAYLOAD_TOO_LARGE {
+        return too_long();
+    }
+    ApiError::new(status, rejection.body_text())
 }
 
 /// Largest whole number that every JSON library reads as itself (RFC 8259, section 6).

@@ -2,10 +2,11 @@
 
 use sandrun_core::pool::JobNumber;
 use sandrun_store::queue::{Answer, BlobHash, JobRow, JobWord};
+use serde::Deserialize;
 
 use super::error::ApiError;
 use super::http::App;
-use super::request::{ParentFiles, StoredRequest};
+use super::request::{After, ParentFiles, StoredRequest};
 
 /// The job that an id means.
 pub(crate) async fn find(app: &App, id: &str) -> Result<JobRow, ApiError> {
@@ -25,18 +26,18 @@ pub(super) fn number(app: &App, id: &str) -> Result<JobNumber, ApiError> {
     app.queue.ids().job(id).ok_or_else(ApiError::unknown_job)
 }
 
-/// A job's request; `None` where it can't be read, which is a defect.
-pub(super) fn request(bytes: &[u8]) -> Option<StoredRequest> {
+/// A job's request, or what is wanted of it; `None` where it can't be read, which is a defect.
+pub(super) fn request<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     let request = serde_json::from_slice(bytes);
     request
         .map_err(|error| tracing::error!(%error, "a stored request is not readable"))
         .ok()
 }
 
-/// What a job's parents left.
-pub(crate) async fn parents(app: &App, request: &StoredRequest) -> Result<Vec<ParentFiles>, ApiError> {
+/// What the parents left that a job names.
+pub(crate) async fn parents(app: &App, wanted: &[After]) -> Result<Vec<ParentFiles>, ApiError> {
     let mut parents = Vec::new();
-    for after in &request.after {
+    for after in wanted {
         let (_, answer) = find_ended(app, &after.job).await?;
         let files = answer.map(|it| it.outputs).unwrap_or_default();
         let into = after.into.clone().unwrap_or_default();
@@ -47,13 +48,13 @@ pub(crate) async fn parents(app: &App, request: &StoredRequest) -> Result<Vec<Pa
 
 /// Whether a job's node needs this body.
 pub(super) async fn needs(app: &App, row: &JobRow, blob: BlobHash) -> Result<bool, ApiError> {
-    let Some(request) = request(&row.new.request) else {
+    let Some(request) = request::<StoredRequest>(&row.new.request) else {
         return Ok(false);
     };
     if request.files().iter().any(|it| it.blob == blob) {
         return Ok(true);
     }
-    let parents = parents(app, &request).await?;
+    let parents = parents(app, &request.after).await?;
     Ok(parents.iter().flat_map(|it| &it.files).any(|it| it.blob == blob))
 }
 

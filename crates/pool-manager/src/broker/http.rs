@@ -45,10 +45,12 @@ pub(crate) struct App {
 }
 
 /// In what the services that share these calls differ towards their clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) struct Face {
     /// What it calls itself.
     pub(super) service: &'static str,
+    /// Whether nodes call it.
+    pub(super) has_nodes: bool,
     /// What it says of a job that it has just accepted.
     pub(super) accepted: &'static str,
     /// Whether a form without a manifest is refused.
@@ -60,12 +62,14 @@ pub(crate) struct Face {
 impl Face {
     pub(crate) const BROKER: Self = Self {
         service: "sandrun-broker",
+        has_nodes: true,
         accepted: "pending",
         needs_manifest: false,
         openapi: include_str!("../../openapi/broker.json"),
     };
     pub(crate) const COORDINATOR: Self = Self {
         service: "sandrun-coordinator",
+        has_nodes: false,
         accepted: "queued",
         needs_manifest: true,
         openapi: include_str!("../../openapi/coordinator.json"),

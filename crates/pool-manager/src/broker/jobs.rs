@@ -11,6 +11,7 @@ use super::body::{At, whole};
 use super::error::ApiError;
 use super::found::{find_ended, number, parse_word, request, word};
 use super::http::{App, Shared};
+use super::request::StoredRequest;
 use super::time::text;
 use super::waits;
 
@@ -109,7 +110,7 @@ pub(crate) fn details(answer: &Answer) -> Map<String, Value> {
 fn fields(app: &App, row: &JobRow) -> Map<String, Value> {
     let ids = app.queue.ids();
     let (new, state) = (&row.new, &row.state);
-    let request = request(&new.request);
+    let request = request::<StoredRequest>(&new.request);
     let parents: Vec<String> = new.parents.iter().map(|it| ids.job_id(*it)).collect();
     let view = json!({
         "job_id": ids.job_id(new.number),

@@ -5,17 +5,18 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::response::Response;
 use sandrun_core::pool::{ClaimNumber, JobNumber, NodeStatus};
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::body::{At, JsonBody, make_whole, or_default};
+use super::body::{At, JsonBody, answer, make_whole, or_default};
 use super::error::ApiError;
 use super::found::{parents, request};
 use super::http::{App, Shared};
 use super::offer::offer;
-use super::request::WorkView;
+use super::request::{WorkRequest, WorkView};
 use super::time::text;
 use crate::queue::{Announced, Claim, NodeView, Orders, Registration, Work};
 
@@ -23,6 +24,8 @@ use crate::queue::{Announced, Claim, NodeView, Orders, Registration, Work};
 const MAX_WAIT: Duration = Duration::from_secs(60);
 /// Most jobs of one claim.
 const MAX_CLAIM: u32 = 256;
+/// Bytes that an answer to a claim has around each request, about.
+const AROUND: usize = 128;
 /// Longest endpoint.
 const MAX_ENDPOINT: usize = 2_000;
 
@@ -131,9 +134,9 @@ pub(super) struct ClaimQuery {
 /// What a claim was given: a list where it said how many jobs it takes.
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-pub(super) enum Claimed {
-    Many { jobs: Vec<WorkView> },
-    One { job: Option<WorkView> },
+enum Claimed<'a> {
+    Many { jobs: Vec<WorkView<'a>> },
+    One { job: Option<WorkView<'a>> },
 }
 
 /// `POST /claim`.
@@ -141,7 +144,7 @@ pub(super) async fn claim(
     State(app): State<Shared>,
     query: Result<Query<ClaimQuery>, QueryRejection>,
     JsonBody(fields): JsonBody<ClaimFields>,
-) -> Result<Json<Claimed>, ApiError> {
+) -> Result<Response, ApiError> {
     let Query(query) = query.map_err(|error| ApiError::bad_request(error.body_text()))?;
     let wait = Duration::try_from_secs_f64(query.wait.unwrap_or(0.0))
         .map_err(|_| ApiError::bad_request("`wait` has to be a number of seconds"))?
@@ -152,31 +155,41 @@ pub(super) async fn claim(
         wait: u64::try_from(wait.as_millis()).unwrap_or(0),
         number: fields.claim,
     };
-    let work = tokio::select! {
-        work = app.queue.claim(claim) => work?,
-        // who waits gets to hear that there is nothing, and asks whoever comes next
-        () = app.shutdown.cancelled() => Vec::new(),
+    let work = if claim.wait == 0 {
+        app.queue.claim(claim).await?
+    } else {
+        tokio::select! {
+            work = app.queue.claim(claim) => work?,
+            // who waits gets to hear that there is nothing, and asks whoever comes next
+            () = app.shutdown.cancelled() => Vec::new(),
+        }
     };
     let mut jobs = Vec::with_capacity(work.len());
     for work in &work {
         jobs.extend(view(&app, work).await?);
     }
-    Ok(Json(match fields.max {
+    let claimed = match fields.max {
         Some(_) => Claimed::Many { jobs },
         None => Claimed::One { job: jobs.pop() },
-    }))
+    };
+    let sizes = work.iter().map(|it| it.request.len() + AROUND);
+    answer(&claimed, AROUND + sizes.sum::<usize>())
 }
 
 /// A job as its node gets it.
-async fn view(app: &App, work: &Work) -> Result<Option<WorkView>, ApiError> {
-    let Some(request) = request(&work.request) else {
+async fn view<'a>(app: &App, work: &'a Work) -> Result<Option<WorkView<'a>>, ApiError> {
+    let Some(request) = request::<WorkRequest<'_>>(&work.request) else {
         return Ok(None);
     };
     let waited = request.waited(work.attempt, app.queue.clock().now());
     waited.into_iter().for_each(|it| app.meters.waited(it));
-    let parents = parents(app, &request).await?;
+    let parents = parents(app, &request.after).await?;
     let id = app.queue.ids().job_id(work.job);
-    Ok(Some(request.work(id, work.attempt, parents)))
+    let view = request.work(id, work.attempt, parents);
+    if view.is_none() {
+        tracing::error!("a stored request has neither a program's text nor a list of files");
+    }
+    Ok(view)
 }
 
 /// `GET /v1/nodes`: all, dead ones too.

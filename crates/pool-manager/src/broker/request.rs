@@ -6,6 +6,7 @@ use sandrun_store::queue::{OutputRef, UnixMillis};
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 /// A request. Plain code has `code` and no manifest; everything else is a bundle.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,29 +97,97 @@ impl TryFrom<Fields> for StoredRequest {
     }
 }
 
+/// What a node gets of a stored request. Texts go out as they stand in the store, unread.
+#[derive(Debug, Deserialize)]
+pub(super) struct WorkRequest<'a> {
+    submitted: Option<UnixMillis>,
+    timeout: u32,
+    #[serde(borrow)]
+    code: Option<&'a RawValue>,
+    #[serde(borrow)]
+    interpreter: Option<&'a RawValue>,
+    #[serde(borrow)]
+    args: Option<&'a RawValue>,
+    #[serde(borrow)]
+    manifest: Option<&'a RawValue>,
+    #[serde(borrow)]
+    files: Option<&'a RawValue>,
+    #[serde(default)]
+    pub(super) after: Vec<After>,
+}
+
 /// A job as its node gets it.
 #[derive(Debug, Serialize)]
-pub(super) struct WorkView {
+pub(super) struct WorkView<'a> {
     id: String,
     attempt: Attempt,
     timeout: u32,
     #[serde(flatten)]
-    program: ProgramView,
+    program: ProgramView<'a>,
 }
 
 #[derive(Debug, Serialize)]
 #[serde(untagged)]
-enum ProgramView {
+enum ProgramView<'a> {
     Code {
-        code: String,
-        interpreter: String,
-        args: Vec<String>,
+        code: &'a RawValue,
+        interpreter: &'a RawValue,
+        #[serde(serialize_with = "list")]
+        args: Option<&'a RawValue>,
     },
     Bundle {
-        manifest: Option<Value>,
-        files: Vec<OutputRef>,
+        manifest: Option<&'a RawValue>,
+        files: &'a RawValue,
         parents: Vec<ParentFiles>,
     },
+}
+
+/// A list, which is left out in the store where it is empty.
+fn list<S: serde::Serializer>(list: &Option<&RawValue>, serializer: S) -> Result<S::Ok, S::Error> {
+    match list {
+        Some(list) => list.serialize(serializer),
+        None => serializer.collect_seq(std::iter::empty::<()>()),
+    }
+}
+
+impl<'a> WorkRequest<'a> {
+    /// How long it waited until `now`, where this is its first attempt.
+    pub(super) fn waited(&self, attempt: Attempt, now: UnixMillis) -> Option<Duration> {
+        waited(self.submitted, attempt, now)
+    }
+
+    /// As a node gets it; `None` where there is neither a program's text nor a list of files.
+    pub(super) fn work(
+        self,
+        id: String,
+        attempt: Attempt,
+        parents: Vec<ParentFiles>,
+    ) -> Option<WorkView<'a>> {
+        let program = match (self.code, self.interpreter, self.files) {
+            (Some(code), Some(interpreter), _) => ProgramView::Code {
+                code,
+                interpreter,
+                args: self.args,
+            },
+            (_, _, Some(files)) => ProgramView::Bundle {
+                manifest: self.manifest,
+                files,
+                parents,
+            },
+            (_, _, None) => return None,
+        };
+        Some(WorkView {
+            id,
+            attempt,
+            timeout: self.timeout,
+            program,
+        })
+    }
+}
+
+fn waited(submitted: Option<UnixMillis>, attempt: Attempt, now: UnixMillis) -> Option<Duration> {
+    let submitted = submitted.filter(|_| attempt == Attempt::FIRST)?;
+    Some(Duration::from_millis(now.saturating_sub(submitted)))
 }
 
 /// A parent of a job.
@@ -147,8 +216,7 @@ impl StoredRequest {
 
     /// How long it waited until `now`, where this is its first attempt.
     pub(crate) fn waited(&self, attempt: Attempt, now: UnixMillis) -> Option<Duration> {
-        let submitted = self.submitted.filter(|_| attempt == Attempt::FIRST)?;
-        Some(Duration::from_millis(now.saturating_sub(submitted)))
+        waited(self.submitted, attempt, now)
     }
 
     /// Whether both run the same: what a service adds by itself may differ.
@@ -177,32 +245,6 @@ impl StoredRequest {
         match &self.program {
             Program::Code { .. } => &[],
             Program::Bundle { files, .. } => files,
-        }
-    }
-
-    /// As a node gets it.
-    pub(super) fn work(self, id: String, attempt: Attempt, parents: Vec<ParentFiles>) -> WorkView {
-        let program = match self.program {
-            Program::Code {
-                code,
-                interpreter,
-                args,
-            } => ProgramView::Code {
-                code,
-                interpreter,
-                args,
-            },
-            Program::Bundle { manifest, files } => ProgramView::Bundle {
-                manifest,
-                files,
-                parents,
-            },
-        };
-        WorkView {
-            id,
-            attempt,
-            timeout: self.timeout,
-            program,
         }
     }
 }
@@ -250,24 +292,63 @@ mod tests {
         }
     }
 
-    #[test]
-    fn plain_code_is_given_out_as_existing_nodes_read_it() {
+    /// What a node gets of a request that was stored.
+    fn given(program: Program, parents: Vec<ParentFiles>) -> Value {
         let request = StoredRequest {
             submitted: None,
             timeout: 60,
             retries: None,
             replicas: 1,
             quorum: 1,
-            program: Program::Code {
-                code: "print(1)".to_owned(),
-                interpreter: "python3".to_owned(),
-                args: Vec::new(),
-            },
+            program,
             after: Vec::new(),
         };
-        assert_eq!(
-            json!(request.work("ab".to_owned(), Attempt(2), Vec::new())),
-            json!({"id": "ab", "code": "print(1)", "interpreter": "python3", "args": [], "timeout": 60, "attempt": 2})
-        );
+        let bytes = request.to_bytes();
+        let stored: WorkRequest<'_> = serde_json::from_slice(&bytes).unwrap();
+        let work = stored.work("ab".to_owned(), Attempt(2), parents).unwrap();
+        serde_json::from_slice(&serde_json::to_vec(&work).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn plain_code_is_given_out_as_existing_nodes_read_it() {
+        let code = |args: &[&str]| Program::Code {
+            code: "print(\"\u{e9}\n\")".to_owned(),
+            interpreter: "python3".to_owned(),
+            args: args.iter().map(|it| (*it).to_owned()).collect(),
+        };
+        for args in [[].as_slice(), &["a", "\\"]] {
+            assert_eq!(
+                given(code(args), Vec::new()),
+                json!({
+                    "id": "ab", "code": "print(\"\u{e9}\n\")", "interpreter": "python3", "args": args, "timeout": 60,
+                    "attempt": 2,
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn a_bundle_is_given_out_with_its_parents() {
+        let file = OutputRef {
+            path: "main.py".to_owned(),
+            size: 3,
+            blob: BlobHash([7; 32]),
+        };
+        let parents = vec![ParentFiles {
+            into: "in".to_owned(),
+            files: vec![file.clone()],
+        }];
+        for manifest in [None, Some(json!({"entrypoint": "main.py"}))] {
+            let bundle = Program::Bundle {
+                manifest: manifest.clone(),
+                files: vec![file.clone()],
+            };
+            assert_eq!(
+                given(bundle, parents.clone()),
+                json!({
+                    "id": "ab", "manifest": manifest, "files": [file], "parents": parents, "timeout": 60, "attempt": 2,
+                })
+            );
+        }
     }
 }

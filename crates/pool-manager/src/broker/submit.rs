@@ -20,6 +20,7 @@ use super::error::ApiError;
 use super::found;
 use super::http::{App, Shared};
 use super::parts::{Brought, WITH_CALL, bytes as bytes_of, store_field};
+use super::request::StoredRequest;
 use super::submission::{Context, JobFields, OWN_MANIFEST};
 use crate::queue::{Accepted, QueueError, Submission};
 
@@ -145,10 +146,10 @@ fn keyed(submission: &Submission) -> Option<Vec<u8>> {
 /// What a client is told of its job.
 async fn view(app: &App, accepted: Accepted, request: Option<&[u8]>) -> Result<Value, ApiError> {
     if accepted.is_known
-        && let Some(wanted) = request.and_then(found::request)
+        && let Some(wanted) = request.and_then(found::request::<StoredRequest>)
         // whoever can't look now has its job all the same
         && let Ok(Some(row)) = app.reader.job(accepted.job).await
-        && let Some(known) = found::request(&row.new.request)
+        && let Some(known) = found::request::<StoredRequest>(&row.new.request)
         && !known.is_like(&wanted)
     {
         let text =

@@ -90,7 +90,7 @@ pub(super) async fn bundle(app: &App, request: &StoredRequest) -> Result<Bundle,
             manifest.clone()
         }
     };
-    for parent in parents(app, request).await? {
+    for parent in parents(app, &request.after).await? {
         for file in &parent.files {
             let name = match parent.into.as_str() {
                 "" => file.path.clone(),

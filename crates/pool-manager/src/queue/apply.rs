@@ -135,6 +135,7 @@ impl Memory {
         if is_durable {
             batch.early.push(answer);
         } else {
+            batch.gives_late = true;
             batch.staged.push(answer);
         }
         None

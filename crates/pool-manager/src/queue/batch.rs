@@ -25,6 +25,8 @@ pub(super) struct Batch {
     pub(super) bodies: HashSet<BlobHash>,
     /// Answers that wait until it is on the disk.
     pub(super) staged: Vec<Staged>,
+    /// Whether work is among those answers.
+    pub(super) gives_late: bool,
     /// Answers that the end of this process must not take back; should the machine stop and a lease be forgotten, then
     /// it is as if that had run out.
     pub(super) early: Vec<Staged>,

@@ -175,9 +175,12 @@ impl Engine {
                 let requests = self.requests(&batch);
                 let pushed = self.memory.as_mut().map(|memory| Pushes::of(memory, &requests));
                 let (early, given) = (std::mem::take(&mut batch.early), batch.tally.take_claims());
+                let gives_late = batch.gives_late;
                 let board = Arc::clone(&self.board);
                 let mut ending = self.ending(batch, pushed.unwrap_or_default(), began);
-                ending.requests.clone_from(&requests);
+                if gives_late {
+                    ending.requests.clone_from(&requests);
+                }
                 let of_store = |error| QueueError::from(&error);
                 let is_urgent = ending.holds_somebody_up();
                 let written: Done = Box::new(move |written| {

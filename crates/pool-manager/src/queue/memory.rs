@@ -19,6 +19,9 @@ use super::push::News;
 use super::runs::{Replicas, Runs};
 use super::settings::QueueSettings;
 
+/// Bytes of most snapshots, at most.
+const SNAPSHOT: usize = 384;
+
 /// The state of one service.
 #[derive(Debug)]
 pub(super) struct Memory {
@@ -92,11 +95,14 @@ impl Memory {
             self.clients.put(client.name.clone(), client.number);
         }
         for row in &foreign.nodes {
+            let is_as_it_stands = self.nodes.stands_as(row);
             let is_doubted = self.nodes.take_in(row);
             if is_doubted && !self.is_fresh {
                 self.doubt(row.number);
             }
-            self.pool.put_node(row.number, read("a node", &row.snapshot)?);
+            if !is_as_it_stands {
+                self.pool.put_node(row.number, read("a node", &row.snapshot)?);
+            }
         }
         for row in &foreign.jobs {
             self.put(row)?;
@@ -223,11 +229,14 @@ impl Memory {
                 batch.writes.jobs.push(state);
             }
         }
-        for number in nodes.union(&self.nodes.take_dirty()) {
-            if let (Some(entry), Some(snapshot)) = (self.nodes.get(*number), self.pool.node_snapshot(*number))
-            {
-                batch.writes.nodes.push(entry.row(*number, bytes(&snapshot)));
+        for number in nodes.union(&self.nodes.take_dirty()).copied() {
+            let has_changed = nodes.contains(&number) || self.nodes.is_unwritten(number);
+            let snapshot = has_changed.then(|| self.pool.node_snapshot(number));
+            if let Some(None) = snapshot {
+                continue;
             }
+            let snapshot = snapshot.flatten().map(|it| bytes(&it));
+            batch.writes.nodes.extend(self.nodes.row(number, snapshot));
         }
         batch.leased.extend(self.given());
         for job in std::mem::take(&mut self.borrowed) {
@@ -304,8 +313,12 @@ impl Memory {
 
 /// A snapshot's bytes.
 fn bytes(snapshot: &impl serde::Serialize) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(SNAPSHOT);
     // plain data with texts as keys: there is always a JSON form
-    serde_json::to_vec(snapshot).unwrap_or_default()
+    match serde_json::to_writer(&mut bytes, snapshot) {
+        Ok(()) => bytes,
+        Err(_) => Vec::new(),
+    }
 }
 
 /// Reads a snapshot.

@@ -30,6 +30,16 @@ pub(super) struct NodeEntry {
     stops: BTreeSet<(JobNumber, Attempt)>,
     /// Replicas that can't reach it.
     away: BTreeSet<ReplicaId>,
+    written: Written,
+}
+
+/// The long parts of a node's row as they were written last: most rows are written for their counters.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Written {
+    /// What it announced and who can't reach it; `None` where that has changed.
+    announced: Option<Vec<u8>>,
+    /// The machine's part; `None` where it was never written.
+    snapshot: Option<Vec<u8>>,
 }
 
 /// What a node's row says beside the machine's part.
@@ -62,21 +72,22 @@ impl NodeEntry {
     }
 
     /// Its row.
-    pub(super) fn row(&self, number: NodeNumber, snapshot: Vec<u8>) -> NodeRow {
-        let announced = RowAnnounced {
-            announced: &self.announced,
-            away: &self.away,
-        };
+    fn row(&mut self, number: NodeNumber) -> NodeRow {
+        let (announced, away) = (&self.announced, &self.away);
+        let written = &mut self.written.announced;
+        // a struct of plain data: there is always a JSON form
+        let announced = written
+            .get_or_insert_with(|| serde_json::to_vec(&RowAnnounced { announced, away }).unwrap_or_default())
+            .clone();
         NodeRow {
             number,
             id: self.id.clone(),
             endpoint: self.endpoint.clone(),
-            // a struct of plain data: there is always a JSON form
-            announced: serde_json::to_vec(&announced).unwrap_or_default(),
+            announced,
             heard: self.heard,
             completed: self.completed,
             failed: self.failed,
-            snapshot,
+            snapshot: self.written.snapshot.clone().unwrap_or_default(),
         }
     }
 }
@@ -96,6 +107,14 @@ pub(super) struct Nodes {
 impl Nodes {
     /// Takes a row from elsewhere; whether somebody can't reach the node who could.
     pub(super) fn take_in(&mut self, row: &NodeRow) -> bool {
+        if let Some(known) = self.entries.get_mut(&row.number)
+            && known.written.announced.as_ref() == Some(&row.announced)
+            && (&known.id, &known.endpoint) == (&row.id, &row.endpoint)
+        {
+            (known.heard, known.completed, known.failed) = (row.heard, row.completed, row.failed);
+            known.written.snapshot = Some(row.snapshot.clone());
+            return false;
+        }
         let known = self.entries.get_mut(&row.number);
         let (stops, before) = known
             .map(|it| (it.take_stops(), std::mem::take(&mut it.away)))
@@ -113,9 +132,35 @@ impl Nodes {
                 failed: row.failed,
                 stops,
                 away,
+                written: Written {
+                    announced: Some(row.announced.clone()),
+                    snapshot: Some(row.snapshot.clone()),
+                },
             },
         );
         is_doubted
+    }
+
+    /// Whether the machine's part of a node is in this row as it was written or taken in last: so it stands now, as each
+    /// change is written with the batch that makes it.
+    pub(super) fn stands_as(&self, row: &NodeRow) -> bool {
+        let known = self.entries.get(&row.number);
+        known.is_some_and(|it| it.written.snapshot.as_ref() == Some(&row.snapshot))
+    }
+
+    /// Whether the machine's part of a node was never written.
+    pub(super) fn is_unwritten(&self, number: NodeNumber) -> bool {
+        let known = self.entries.get(&number);
+        known.is_some_and(|it| it.written.snapshot.is_none())
+    }
+
+    /// The row of a node, with the machine's part where that has changed.
+    pub(super) fn row(&mut self, number: NodeNumber, changed: Option<Vec<u8>>) -> Option<NodeRow> {
+        let entry = self.entries.get_mut(&number)?;
+        if let Some(snapshot) = changed {
+            entry.written.snapshot = Some(snapshot);
+        }
+        Some(entry.row(number))
     }
 
     /// Replicas that can't reach a node; `None` for a node that is not here.
@@ -129,6 +174,7 @@ impl Nodes {
             && entry.away.insert(me)
         {
             entry.away.retain(|it| *it == me || living.contains(it));
+            entry.written.announced = None;
             self.dirty.insert(number);
         }
     }
@@ -138,6 +184,7 @@ impl Nodes {
         if let Some(entry) = self.entries.get_mut(&number)
             && entry.away.remove(&me)
         {
+            entry.written.announced = None;
             self.dirty.insert(number);
         }
     }
@@ -187,6 +234,7 @@ impl Nodes {
             failed,
             stops: BTreeSet::new(),
             away,
+            written: Written::default(),
         };
         self.insert(number, entry);
         self.dirty.insert(number);
@@ -251,5 +299,42 @@ impl Nodes {
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (NodeNumber, &NodeEntry)> {
         self.entries.iter().map(|(number, entry)| (*number, entry))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_row_says_what_was_changed_last_and_is_taken_in_as_it_is() {
+        let (number, mut nodes) = (NodeNumber(1), Nodes::default());
+        let ids = IdKey::new([1; 32], "");
+        nodes.register(number, &ids, "http://n".to_owned(), Announced::default(), 5);
+        assert!(nodes.is_unwritten(number));
+        let first = nodes.row(number, Some(b"one".to_vec())).unwrap();
+        assert!(nodes.stands_as(&first) && !nodes.is_unwritten(number));
+        nodes.count(number, true);
+        let counted = NodeRow {
+            completed: 1,
+            ..first.clone()
+        };
+        assert_eq!(nodes.row(number, None), Some(counted.clone()));
+        nodes.set_away(number, ReplicaId(7), &BTreeSet::new());
+        let away = nodes.row(number, Some(b"two".to_vec())).unwrap();
+        assert_ne!(away.announced, first.announced);
+        assert!(nodes.stands_as(&away) && !nodes.stands_as(&first));
+
+        let mut others = Nodes::default();
+        let doubts: Vec<bool> = [&first, &counted, &away, &away, &first]
+            .map(|row| {
+                let is_doubted = others.take_in(row);
+                assert!(others.stands_as(row));
+                assert_eq!(others.row(number, None).as_ref(), Some(row));
+                is_doubted
+            })
+            .to_vec();
+        assert_eq!(doubts, [false, false, true, false, false]);
+        assert_eq!(others.away(number), Some(&BTreeSet::new()));
     }
 }

@@ -78,7 +78,9 @@ impl Record {
             doing: DOING,
             what: "a batch",
         };
-        let bytes = postcard::to_extend(writes, vec![0; LEAD]).map_err(|_| unreadable())?;
+        let mut bytes = Vec::with_capacity(LEAD + size_of_body(writes));
+        bytes.resize(LEAD, 0);
+        let bytes = postcard::to_extend(writes, bytes).map_err(|_| unreadable())?;
         let length = u32::try_from(bytes.len() - LEAD).map_err(|_| unreadable())?;
         let mut sum = Hasher::new();
         sum.update(&bytes[LEAD..]);
@@ -102,6 +104,31 @@ impl Record {
         self.bytes[12..LEAD].copy_from_slice(&sum.finalize().to_le_bytes());
         &self.bytes
     }
+}
+
+/// About how long a batch is, so that room is made for it once.
+fn size_of_body(writes: &Writes) -> usize {
+    /// What a row has beside its long parts.
+    const ROW: usize = 96;
+    let news = writes.new_jobs.iter().map(|it| it.request.len());
+    let jobs = writes.jobs.iter().map(|it| it.snapshot.len());
+    let nodes = writes
+        .nodes
+        .iter()
+        .map(|it| it.announced.len() + it.snapshot.len() + it.endpoint.len());
+    let answers = writes
+        .answers
+        .iter()
+        .map(|it| it.stdout.len() + it.stderr.len() + it.details.len());
+    let bodies = writes.bodies.iter().map(|it| it.data.len());
+    let logs = writes.logs.iter().map(|it| it.bytes.len());
+    let rows = news
+        .chain(jobs)
+        .chain(nodes)
+        .chain(answers)
+        .chain(bodies)
+        .chain(logs);
+    rows.map(|long| long + ROW).sum()
 }
 
 /// Where the files of the queue at `path` lie.

@@ -37,8 +37,9 @@ pub(super) struct Recent {
 }
 
 impl Recent {
-    /// The next batch was acknowledged; its record has so many bytes.
-    pub(super) fn take_in(&mut self, writes: &Arc<Writes>, bytes: usize) {
+    /// The next batch was acknowledged; its record has so many bytes. Those that go for it are handed over: to free them
+    /// takes longer than the rest.
+    pub(super) fn take_in(&mut self, writes: &Arc<Writes>, bytes: usize, gone: &mut Vec<Arc<Writes>>) {
         self.take_in_jobs(writes);
         self.bytes += bytes;
         self.batches.push_back((Arc::clone(writes), bytes));
@@ -49,6 +50,7 @@ impl Recent {
             for new in &oldest.new_jobs {
                 self.jobs.remove(&new.number);
             }
+            gone.push(oldest);
         }
     }
 
@@ -187,11 +189,11 @@ mod tests {
 
     #[test]
     fn a_job_is_as_the_last_batch_left_it_until_its_submission_goes() {
-        let mut recent = Recent::default();
-        recent.take_in(&submitted(1..4), 1);
-        recent.take_in(&answered(2, 2, "late"), 1);
-        recent.take_in(&answered(2, 1, "first"), 1);
-        recent.take_in(&answered(2, 1, "again"), 1);
+        let (mut recent, mut gone) = (Recent::default(), Vec::new());
+        recent.take_in(&submitted(1..4), 1, &mut gone);
+        recent.take_in(&answered(2, 2, "late"), 1, &mut gone);
+        recent.take_in(&answered(2, 1, "first"), 1, &mut gone);
+        recent.take_in(&answered(2, 1, "again"), 1, &mut gone);
         let (row, answers) = recent.find(JobNumber(2)).unwrap();
         assert_eq!(
             (row.client_name.as_str(), row.state.word),
@@ -200,9 +202,9 @@ mod tests {
         let told: Vec<&[u8]> = answers.iter().map(|it| it.stdout.as_slice()).collect();
         assert_eq!(told, [b"first".as_slice(), b"late"]);
         assert_eq!(recent.find(JobNumber(3)).unwrap().0.state.word, JobWord::Pending);
-        recent.take_in(&submitted(4..5), BYTES);
+        recent.take_in(&submitted(4..5), BYTES, &mut gone);
         assert!(recent.find(JobNumber(2)).is_none() && recent.find(JobNumber(4)).is_some());
-        recent.take_in(&answered(2, 1, "x"), 1);
+        recent.take_in(&answered(2, 1, "x"), 1, &mut gone);
         assert!(recent.find(JobNumber(2)).is_none(), "its submission is not here");
         recent.forget();
         assert!(recent.find(JobNumber(4)).is_none());

@@ -92,14 +92,15 @@ impl Settling {
 
     /// A batch that was noted is on the disk.
     pub(super) fn acknowledge(&self, id: u64, writes: Arc<Writes>, bytes: usize) {
-        let mut state = self.state();
+        let mut guard = self.state();
+        let state = &mut *guard;
         let was_idle = state.waiting.is_empty();
         let rows = writes.rows();
         let was_enough = state.rows >= ROWS;
         state.rows += rows;
         state.bytes += bytes;
         state.acknowledged = id;
-        state.recent.take_in(&writes, bytes);
+        state.recent.take_in(&writes, bytes, &mut state.gone);
         state.waiting.push_back(Batch {
             id,
             writes,
@@ -279,6 +280,9 @@ impl Settling {
             state.settled(batch);
         }
         self.over(&mut state);
+        let gone = std::mem::take(&mut state.gone);
+        drop(state);
+        drop(gone);
     }
 
     fn synced(&self, id: u64) {

@@ -40,6 +40,8 @@ pub(super) struct State {
     pub(super) bodies: Latest<BlobHash>,
     /// Jobs as the acknowledged batches have left them.
     pub(super) recent: Recent,
+    /// Batches that are of no use any more, to be freed by whoever has nobody waiting.
+    pub(super) gone: Vec<Arc<Writes>>,
     pub(super) acknowledged: u64,
     pub(super) settled: u64,
     /// All up to here is in the tables on the disk.
