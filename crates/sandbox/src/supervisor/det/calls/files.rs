@@ -8,6 +8,7 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::SocketType;
 use rustix::net::sockopt::{Timeout, socket_timeout, socket_type};
 
+use crate::supervisor::det::observe;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::wait::{On, Signals, Wait, Woken};
@@ -259,15 +260,8 @@ fn send(world: &mut World, task: &mut Task, total: u64) -> io::Result<Entry> {
     let Some(file) = file(world, task) else {
         return Ok(Entry::Pass);
     };
-    if file.outer {
-        if !file.nonblocking {
-            return Ok(Entry::Pass);
-        }
-        // what reads it is no part of the job: however long that takes, the job sees a write that goes through
-        set_nonblocking(&file.fd, false)?;
-        return Ok(Entry::Make(outer_written));
-    }
-    if file.nonblocking {
+    // what reads the job's output is no part of it: however long that takes, the job sees a write that goes through
+    if file.outer || file.nonblocking {
         return Ok(Entry::Pass);
     }
     if !is_ready(&file.fd, PollFlags::OUT) {
@@ -302,11 +296,6 @@ fn set_nonblocking(fd: &OwnedFd, on: bool) -> io::Result<()> {
     let mut flags = fcntl_getfl(fd)?;
     flags.set(OFlags::NONBLOCK, on);
     Ok(fcntl_setfl(fd, flags)?)
-}
-
-fn outer_written(world: &mut World, task: &mut Task) -> io::Result<()> {
-    let fd = world.file(task, task.int(0))?;
-    set_nonblocking(&fd, true)
 }
 
 /// One piece of a blocking write is through, as much as there was room for.
@@ -410,12 +399,17 @@ fn connected(world: &mut World, task: &mut Task) -> io::Result<()> {
     Ok(())
 }
 
-/// `sendfile`: as much as there is room for.
+/// `sendfile`: as much as there is room for. How much that is where the job's output goes out depends on who reads it:
+/// there it does not work, so that programs write.
 pub(super) fn send_file(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let Some(file) = file(world, task) else {
         return Ok(Entry::Pass);
     };
-    if file.outer || file.nonblocking {
+    if file.outer {
+        observe::denied(world, task, libc::EINVAL);
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    if file.nonblocking {
         return Ok(Entry::Pass);
     }
     if !is_ready(&file.fd, PollFlags::OUT) {

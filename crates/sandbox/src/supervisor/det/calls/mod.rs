@@ -2,6 +2,7 @@
 
 mod blocking;
 mod buffers;
+mod commands;
 mod ending;
 mod files;
 mod futex;
@@ -20,6 +21,7 @@ mod timers;
 mod waiting;
 
 pub(super) use files::{is_ready, vector};
+pub(super) use outer::opened as outer_opened;
 
 use super::table::Rule;
 
@@ -27,6 +29,7 @@ use super::table::Rule;
 pub(super) const RULES: &[&[Rule]] = &[
     blocking::RULES,
     buffers::RULES,
+    commands::RULES,
     ending::RULES,
     files::RULES,
     futex::RULES,
