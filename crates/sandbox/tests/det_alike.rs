@@ -248,6 +248,32 @@ os.close(os.open('/usr', os.O_PATH | os.O_DIRECT))
     assert_eq!(done.stderr(), expected);
 }
 
+/// A text that was empty once may lie where another one does later.
+#[test]
+fn an_empty_name_is_looked_at_each_time() {
+    let done = same(
+        r"
+libc.mmap.restype = ctypes.c_void_p; libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_long, ctypes.c_int, ctypes.c_int, ctypes.c_int, ctypes.c_long]
+buffer = ctypes.create_string_buffer(144)
+def ask(name, at): call(name, 262, top, ctypes.c_void_p(at), buffer, 0x1000)
+top = os.open('/work', os.O_RDONLY)
+file = os.open('file', os.O_RDWR | os.O_CREAT); os.write(file, bytes(4096))
+at = libc.mmap(None, 4096, 1, 2, file, 0)
+ask('empty', at); os.pwrite(file, b'none', 0); ask('written', at); os.pwrite(file, b'file', 0); ask('file', at)
+program = os.open('/usr/bin/env', os.O_RDONLY)
+zero = open('/usr/bin/env', 'rb').read(4096).index(0)
+at = libc.mmap(None, 4096, 1, 2, program, 0)
+ask('empty', at + zero)
+os.pwrite(file, bytes(zero) + b'none', 0); libc.mmap(at, 4096, 1, 0x12, file, 0); ask('mapped', at + zero)
+print([os.fstat(file).st_size for _ in range(3)], file=sys.stderr)
+",
+    );
+    assert_eq!(
+        done.stderr(),
+        "empty DONE\nwritten ENOENT\nfile DONE\nempty DONE\nmapped ENOENT\n[4096, 4096, 4096]\n"
+    );
+}
+
 /// The kernel looks at six files before it gives up.
 #[test]
 fn a_32_bit_program_behind_many_scripts_is_none() {

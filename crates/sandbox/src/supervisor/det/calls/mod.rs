@@ -21,6 +21,7 @@ mod timers;
 mod waiting;
 
 pub(super) use files::{is_ready, vector};
+pub(super) use futex::{key as futex_key, wake_key};
 pub(super) use outer::opened as outer_opened;
 
 use super::table::Rule;
