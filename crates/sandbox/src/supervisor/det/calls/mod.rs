@@ -9,6 +9,7 @@ mod futex;
 mod locks;
 mod messages;
 mod outer;
+pub(super) mod pieces;
 mod pipes;
 mod polling;
 mod refused;
@@ -20,7 +21,7 @@ mod time;
 mod timers;
 mod waiting;
 
-pub(super) use files::{is_ready, vector};
+pub(super) use files::is_ready;
 pub(super) use futex::{key as futex_key, wake_key};
 pub(super) use outer::opened as outer_opened;
 

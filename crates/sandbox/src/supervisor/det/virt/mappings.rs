@@ -17,15 +17,12 @@ const DROPPABLE: u32 = 8;
 /// for large pages, which few machines have set aside.
 pub(super) fn map(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let flags = task.int(3).cast_unsigned();
-    let kind = flags & libc::MAP_TYPE.cast_unsigned();
-    let error = if kind == DROPPABLE {
+    let has = |flag: i32| flags & flag.cast_unsigned() != 0;
+    let is_large = flags & HUGE != 0 && has(libc::MAP_ANONYMOUS);
+    let is_too_long = has(libc::MAP_SHARED) && task.argument(1) > world.det.memory_bytes;
+    let error = if flags & libc::MAP_TYPE.cast_unsigned() == DROPPABLE {
         libc::EINVAL
-    } else if flags & HUGE != 0 && flags & libc::MAP_ANONYMOUS.cast_unsigned() != 0 {
-        libc::ENOMEM
-    } else if flags & libc::MAP_SHARED.cast_unsigned() != 0
-        && task.argument(1) > world.det.memory_bytes
-        && is_of_no_file(world, task)
-    {
+    } else if is_large || is_too_long && is_of_no_file(world, task) {
         libc::ENOMEM
     } else {
         return Ok(Entry::Pass);
