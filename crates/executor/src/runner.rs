@@ -178,7 +178,10 @@ fn of_error(job: &Job, class: ClassId, error: &RunError) -> Receipt {
         RunError::Files { .. } | RunError::Internal(_) => {
             "the executor failed; submit the job again".to_owned()
         }
-        RunError::BadRequest(_) | RunError::NoInterpreter(..) | RunError::Refused(_) => error.to_string(),
+        RunError::BadRequest(_)
+        | RunError::NoInterpreter(..)
+        | RunError::Refused(_)
+        | RunError::Changed(_) => error.to_string(),
     };
     Receipt {
         outcome: error.outcome(),

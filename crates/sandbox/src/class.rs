@@ -2,6 +2,7 @@
 
 mod contents;
 pub(crate) mod det;
+mod known;
 mod layout;
 mod system;
 mod walk;
@@ -9,13 +10,16 @@ mod walk;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use sandrun_types::{ClassId, Interpreter, TRACE_VERSION};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
 use crate::environment;
+pub(crate) use known::{Ground, Known};
+use walk::Found;
+pub(crate) use walk::Reader;
 
 /// Bytes at the beginning and at the end of an interpreter that stand for it: headers, build id and section tables.
 const SAMPLE: u64 = 64 * 1024;
@@ -43,21 +47,16 @@ impl fmt::Display for Class {
     }
 }
 
-/// The classes with a tracer that this machine can run, with their exact ids. Reads all of the system that jobs of
-/// these classes see: `dirs` besides its own directories; `cache` remembers what was read, `images` holds environments.
-pub(crate) fn traced(
-    interpreters: &[(Interpreter, PathBuf)],
-    dirs: &[PathBuf],
-    cache: Option<&Path>,
-    images: Option<&Path>,
-) -> Vec<(Class, ClassId)> {
+/// The classes with a tracer that this machine can run, with their exact ids, from what was `found` of the system. Reads
+/// all of it that jobs of these classes see.
+fn traced(ground: &Ground<'_>, found: &[Found]) -> Vec<(Class, ClassId)> {
     if !cfg!(target_arch = "x86_64") {
         return Vec::new();
     }
-    let system = system::digest(dirs, cache);
-    let programs: Vec<PathBuf> = interpreters.iter().map(|(_, path)| path.clone()).collect();
-    let layout = layout::text(&programs, images);
-    let id = |mask| det::id(mask, interpreters, &system, &layout);
+    let system = system::digest(found, ground.cache);
+    let programs: Vec<PathBuf> = ground.interpreters.iter().map(|(_, path)| path.clone()).collect();
+    let layout = layout::text(&programs, ground.images);
+    let id = |mask| det::id(mask, ground.interpreters, &system, &layout);
     let masked = can_mask().then(|| (Class::Det, id(det::Mask::Masked)));
     masked
         .into_iter()

@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,7 +36,17 @@ pub struct SandboxConfig {
     /// Where this machine's programs and libraries are remembered by their content, of which the ids of the classes
     /// with a tracer are made; `None` reads them all at every start. Another user must not be able to write there.
     pub cache_dir: Option<PathBuf>,
+    /// How often those programs and libraries are looked at again before a job of a class with a tracer; where they
+    /// were changed, it is refused.
+    pub system_check: Duration,
+    /// A supervisor that has not told a job's end so long after the job's limit is given up.
+    pub grace: Duration,
 }
+
+/// See [`SandboxConfig::grace`].
+pub(crate) const GRACE: Duration = Duration::from_secs(60);
+/// See [`SandboxConfig::system_check`].
+const SYSTEM_CHECK: Duration = Duration::from_secs(600);
 
 impl SandboxConfig {
     /// Default settings with this launcher command; the cache lies where the user's caches do (`XDG_CACHE_HOME`, or
@@ -51,6 +62,8 @@ impl SandboxConfig {
             cgroups: CgroupPolicy::Auto,
             environments_dir: None,
             cache_dir: user_cache(),
+            system_check: SYSTEM_CHECK,
+            grace: GRACE,
         }
     }
 }

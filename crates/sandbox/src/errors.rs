@@ -4,7 +4,7 @@ use std::io;
 
 use sandrun_types::{Interpreter, RunOutcome};
 
-use crate::Layer;
+use crate::{Class, Layer};
 
 /// Why a sandbox does not start.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,12 @@ pub enum RunError {
     /// A required layer could not be enforced for this job, so it was not run.
     #[error("isolation could not be set up: {0}")]
     Refused(String),
+    /// The machine's programs are others than when the ids of its classes were made.
+    #[error(
+        "this machine's programs or libraries were changed since its service started, so that it is of another class \
+         than it says; class {0} can be run again after the service is started anew"
+    )]
+    Changed(Class),
     /// The caller cancelled it; every process of the job is dead.
     #[error("the run was cancelled")]
     Cancelled,
@@ -68,7 +74,9 @@ impl RunError {
     #[must_use]
     pub const fn outcome(&self) -> RunOutcome {
         match self {
-            Self::BadRequest(_) | Self::NoInterpreter(..) | Self::Refused(_) => RunOutcome::Refused,
+            Self::BadRequest(_) | Self::NoInterpreter(..) | Self::Refused(_) | Self::Changed(_) => {
+                RunOutcome::Refused
+            }
             Self::Cancelled | Self::Files { .. } | Self::Internal(_) => RunOutcome::Internal,
         }
     }

@@ -1,6 +1,6 @@
 //! Turns a request into a job: what runs, with which arguments and environment, and what its trace begins with.
 
-use sandrun_types::{ClassId, Interpreter, TraceHeader, TraceLimits, tree_root};
+use sandrun_types::{Interpreter, TraceHeader, TraceLimits, tree_root};
 use sha2::{Digest as _, Sha256};
 
 use crate::inputs::Inputs;
@@ -56,7 +56,7 @@ impl Job {
         let env = environment::of_job(&request.env, request.environment);
         check_texts(argv.iter().chain(env.keys()).chain(env.values()))?;
         let mut header = TraceHeader {
-            class: class(sandbox, request.class)?,
+            class: sandbox.class_for_a_job(request.class)?,
             image: request.environment,
             seed: [0; 32],
             limits: trace_limits(request),
@@ -78,12 +78,6 @@ impl Job {
         };
         Ok(Self { spec, inputs, header })
     }
-}
-
-fn class(sandbox: &Sandbox, wanted: Class) -> Result<ClassId, RunError> {
-    sandbox
-        .class_of(wanted)
-        .ok_or_else(|| RunError::BadRequest(format!("class {wanted} cannot be run on this machine")))
 }
 
 fn virtual_nanos(limits: &Limits) -> u64 {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use rustix::net::SocketAddrUnix;
 use tempfile::TempDir;
 
+use crate::config::GRACE;
 use crate::launch::Launcher;
 use crate::session::{self, Session};
 use crate::supervisor::Finding;
@@ -44,7 +45,16 @@ pub(crate) fn layers(launcher: &Launcher, ready: &Ready) -> Result<Layers, Start
             environment: None,
         };
         let cancel = CancelHandle::new().map_err(failed)?;
-        session::run(launcher, &spec, empty.path(), &(), &mut |_| Ok(()), &cancel).map_err(StartError::Probe)
+        session::run(
+            launcher,
+            &spec,
+            empty.path(),
+            &(),
+            &mut |_| Ok(()),
+            &cancel,
+            GRACE,
+        )
+        .map_err(StartError::Probe)
     };
     let namespaces = NAMESPACES.map(|name| {
         let link = fs::read_link(format!("/proc/self/ns/{name}")).unwrap_or_default();

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use sandrun_types::{ClassId, Interpreter};
 
+use crate::class::{Ground, Known, Reader};
 use crate::launch::Launcher;
 use crate::session::{self, Session};
 use crate::trace_log::TraceLog;
@@ -20,8 +21,10 @@ pub struct Sandbox {
     launcher: RwLock<Arc<Launcher>>,
     layers: Layers,
     native: ClassId,
-    /// All of them; made when somebody asks for another than `native`, since it looks at the whole system.
-    classes: OnceLock<Vec<(Class, ClassId)>>,
+    /// Who its jobs are to the system's files.
+    jobs: Reader,
+    /// The ids of all classes; made when somebody asks for another than `native`, since it looks at the whole system.
+    classes: OnceLock<Known>,
     interpreters: Vec<(Interpreter, PathBuf)>,
 }
 
@@ -41,6 +44,11 @@ impl Sandbox {
             launcher: RwLock::new(Arc::new(launcher)),
             layers,
             native,
+            jobs: if ready.privileged {
+                Reader::Anybody
+            } else {
+                Reader::Service
+            },
             classes: OnceLock::new(),
             interpreters,
         })
@@ -72,15 +80,40 @@ impl Sandbox {
     /// libraries of the machine, some gigabytes; where the cache knows them it only asks after each.
     #[must_use]
     pub fn classes(&self) -> &[(Class, ClassId)] {
+        self.known().ids()
+    }
+
+    fn known(&self) -> &Known {
         self.classes.get_or_init(|| {
             let started = Instant::now();
-            let cache = self.config.cache_dir.as_ref().map(|dir| dir.join("system-files"));
-            let images = self.config.environments_dir.as_deref();
-            let traced = class::traced(&self.interpreters, &dirs(&self.config), cache.as_deref(), images);
-            let classes: Vec<_> = [(Class::Native, self.native)].into_iter().chain(traced).collect();
-            tracing::info!(?classes, elapsed = ?started.elapsed(), "looked at the system's files");
-            classes
+            let known = self.on_ground(|ground| Known::new(self.native, ground));
+            tracing::info!(classes = ?known.ids(), elapsed = ?started.elapsed(), "looked at the system's files");
+            known
         })
+    }
+
+    fn on_ground<T>(&self, act: impl FnOnce(&Ground<'_>) -> T) -> T {
+        let cache = self.config.cache_dir.as_ref().map(|dir| dir.join("system-files"));
+        act(&Ground {
+            interpreters: &self.interpreters,
+            dirs: &dirs(&self.config),
+            jobs: self.jobs,
+            cache: cache.as_deref(),
+            images: self.config.environments_dir.as_deref(),
+        })
+    }
+
+    /// The exact id that a job's class has, if that still holds. Looks at the system's files now and then.
+    pub(crate) fn class_for_a_job(&self, class: Class) -> Result<ClassId, RunError> {
+        let id = self
+            .class_of(class)
+            .ok_or_else(|| RunError::BadRequest(format!("class {class} cannot be run on this machine")))?;
+        let older = self.config.system_check;
+        if class == Class::Native || self.on_ground(|ground| self.known().hold(ground, older)) {
+            Ok(id)
+        } else {
+            Err(RunError::Changed(class))
+        }
     }
 
     /// Interpreters that are installed in the configured directories, with their places.
@@ -140,10 +173,11 @@ impl Sandbox {
         take_events: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
         cancel: &CancelHandle,
     ) -> Result<Session, RunError> {
+        let grace = self.config.grace;
         let poisoned = |_| RunError::Internal("a thread panicked while it replaced the launcher".to_owned());
         let launcher = Arc::clone(&*self.launcher.read().map_err(|_| poisoned(()))?);
         if !launcher.is_dead() {
-            return session::run(&launcher, spec, workspace, sink, take_events, cancel);
+            return session::run(&launcher, spec, workspace, sink, take_events, cancel, grace);
         }
         let replacement = {
             let mut current = self.launcher.write().map_err(|_| poisoned(()))?;
@@ -165,7 +199,7 @@ impl Sandbox {
             }
             Arc::clone(&*current)
         };
-        session::run(&replacement, spec, workspace, sink, take_events, cancel)
+        session::run(&replacement, spec, workspace, sink, take_events, cancel, grace)
     }
 }
 

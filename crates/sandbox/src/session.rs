@@ -18,8 +18,6 @@ use crate::{CancelHandle, OutputSink, RunError};
 /// Bytes read from a pipe at once.
 const PIECE: usize = 64 * 1024;
 
-/// A supervisor that has not told a job's end so long after its limit never will.
-const GRACE: Duration = Duration::from_secs(60);
 /// Longer than any job: so that a point in time can be told.
 const LONGEST: Duration = Duration::from_secs(1 << 30);
 
@@ -38,7 +36,8 @@ pub(crate) struct Session {
     pub(crate) too_much: bool,
 }
 
-/// Runs one job. Batches of its events go to `take_events`, whose error ends the job.
+/// Runs one job. Batches of its events go to `take_events`, whose error ends the job. A supervisor that has not told its
+/// end within `grace` after its limit is given up.
 pub(crate) fn run(
     launcher: &Launcher,
     spec: &Spec,
@@ -46,6 +45,7 @@ pub(crate) fn run(
     sink: &dyn OutputSink,
     take_events: &mut dyn FnMut(&[u8]) -> Result<(), RunError>,
     cancel: &CancelHandle,
+    grace: Duration,
 ) -> Result<Session, RunError> {
     let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
     let workspace = openat(CWD, workspace, flags, Mode::empty()).map_err(|error| RunError::Files {
@@ -64,7 +64,7 @@ pub(crate) fn run(
     };
     let mut stopped = Stopped::No;
     let mut end = None;
-    let deadline = Instant::now() + spec.limits.wall.saturating_add(GRACE).min(LONGEST);
+    let deadline = Instant::now() + spec.limits.wall.saturating_add(grace).min(LONGEST);
     while end.is_none() || streams.stdout.is_some() || streams.stderr.is_some() {
         let ready = streams
             .wait(cancel.as_fd(), end.is_none(), stopped.is_no(), deadline)

@@ -230,6 +230,40 @@ ctypes.CDLL(None).syscall(60, 6)
     assert!(done.stdout().contains("a child\n"), "{}", done.stdout());
 }
 
+/// As by the kernel, if it were dead.
+#[test]
+fn locks_of_a_leader_that_ends_first_are_told_as_lost() {
+    let done = same(&python(
+        r"
+import ctypes, os, threading, time
+libc = ctypes.CDLL(None)
+kind = ctypes.create_string_buffer(8); libc.pthread_mutexattr_init(kind); libc.pthread_mutexattr_setrobust(kind, 1)
+locks = [ctypes.create_string_buffer(64) for _ in range(3)]
+for lock in locks: libc.pthread_mutex_init(lock, kind); libc.pthread_mutex_lock(lock)
+libc.pthread_mutex_unlock(locks[1])
+r, w = os.pipe()
+def wait(n):
+    got = libc.pthread_mutex_lock(locks[n])
+    if got == 130: libc.pthread_mutex_consistent(locks[n])
+    os.write(w, b'%d %d\n' % (n, got))
+    libc.pthread_mutex_unlock(locks[n])
+def read():
+    got = b''
+    while got.count(b'\n') < 4: got += os.read(r, 99)
+    os.write(1, got); os._exit(7)
+for n in [0, 0, 1, 2]: threading.Thread(target=wait, args=(n,)).start()
+threading.Thread(target=read).start()
+time.sleep(0.1)
+libc.syscall(60, 0)
+",
+    ));
+    let out = done.stdout();
+    let mut lines: Vec<&str> = out.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["0 0", "0 130", "1 0", "2 130"], "{}", done.stderr());
+    assert_eq!(done.report.exit_code, 7);
+}
+
 #[test]
 fn many_messages_at_once_come_in_virtual_time_and_pages_are_never_taken_later() {
     let done = same(&python(

@@ -10,9 +10,10 @@
 mod common;
 
 use std::path::Path;
+use std::time::Duration;
 
 use common::{Job, LAUNCHER, SANDBOX};
-use sandrun_sandbox::{Class, Sandbox, SandboxConfig};
+use sandrun_sandbox::{Class, RunError, Sandbox, SandboxConfig};
 
 /// A sandbox whose jobs see one directory more; the class ids of the user's other sandboxes are none of its business.
 fn with(dir: &Path, cache: &Path) -> Sandbox {
@@ -25,15 +26,13 @@ fn with(dir: &Path, cache: &Path) -> Sandbox {
 #[test]
 fn a_machine_with_another_library_has_another_class() {
     let folder = tempfile::tempdir().unwrap();
-    // what is known of the machine's own files need not be read again
-    let known = SandboxConfig::new(Vec::new())
-        .cache_dir
-        .unwrap()
-        .join("system-files");
+    // what is known of the machine's own files need not be read again, where it is kept
     let _ = SANDBOX.classes();
     let cache = folder.path().join("cache");
     std::fs::create_dir(&cache).unwrap();
-    std::fs::copy(known, cache.join("system-files")).unwrap();
+    if let Some(known) = SandboxConfig::new(Vec::new()).cache_dir {
+        let _ = std::fs::copy(known.join("system-files"), cache.join("system-files"));
+    }
     let dir = folder.path().join("lib");
     std::fs::create_dir(&dir).unwrap();
     std::fs::write(dir.join("libm.so"), "one").unwrap();
@@ -45,6 +44,38 @@ fn a_machine_with_another_library_has_another_class() {
         assert_ne!(one.class_of(class), two.class_of(class), "{class}");
     }
     assert_eq!(one.class(), two.class());
+}
+
+#[test]
+fn a_machine_that_is_changed_meanwhile_runs_no_job_of_its_former_class() {
+    let folder = tempfile::tempdir().unwrap();
+    let library = folder.path().join("libm.so");
+    std::fs::write(&library, "one").unwrap();
+    let mut config = SandboxConfig::new(vec![LAUNCHER.into()]);
+    // what is read is remembered beside what others know
+    let _ = SANDBOX.classes();
+    let cache = tempfile::tempdir().unwrap();
+    if let Some(known) = config.cache_dir.take() {
+        let _ = std::fs::copy(known.join("system-files"), cache.path().join("system-files"));
+    }
+    config.cache_dir = Some(cache.path().to_owned());
+    config.extra_dirs = vec![folder.path().to_owned()];
+    config.system_check = Duration::ZERO;
+    let sandbox = Sandbox::start(config).expect("the sandbox starts");
+    let native = Job::bash("echo ran");
+    let job = Job::bash("echo ran").class(Class::Det);
+    let runs = || job.run_in(&sandbox).map(|done| done.stdout());
+    assert_eq!(runs().unwrap(), "ran\n");
+    // touched, and the same
+    std::fs::write(&library, "one").unwrap();
+    assert_eq!(runs().unwrap(), "ran\n");
+    std::fs::write(&library, "two").unwrap();
+    for _ in 0..2 {
+        assert!(matches!(runs(), Err(RunError::Changed(Class::Det))));
+    }
+    assert_eq!(native.run_in(&sandbox).unwrap().stdout(), "ran\n");
+    std::fs::write(&library, "one").unwrap();
+    assert_eq!(runs().unwrap(), "ran\n");
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use common::{Done, Job};
+use common::{Done, Job, same};
 use sandrun_sandbox::{CancelHandle, Class, Limits, OutputSink};
 
 /// A busy machine takes its time.
@@ -17,11 +17,7 @@ fn roomy(limits: &mut Limits) {
 
 /// Runs a program twice: its end, after it was the same both times.
 fn python(text: &str) -> Done {
-    let job = Job::python(text).class(Class::Det).limits(roomy);
-    let (first, second) = (job.run(), job.run());
-    let seen = |done: &Done| (done.stdout(), done.stderr(), done.report.trace_root.to_string());
-    assert_eq!(seen(&first), seen(&second));
-    first
+    same(Job::python(text).limits(roomy))
 }
 
 #[test]

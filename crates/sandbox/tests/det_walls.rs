@@ -302,7 +302,10 @@ print('over', time.time())
 ",
     );
     job.env.insert("MARK".to_owned(), mark.clone());
-    let job = job.class(Class::Det);
+    // each stop takes its time
+    let job = job
+        .class(Class::Det)
+        .limits(|limits| limits.wall = Duration::from_secs(100));
     let (quiet, stopped, stops) = std::thread::scope(|scope| {
         let quiet = job.run();
         let run = scope.spawn(|| job.run());

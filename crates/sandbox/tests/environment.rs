@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use common::{Job, LAUNCHER};
-use sandrun_sandbox::{Sandbox, SandboxConfig};
+use sandrun_sandbox::{Class, Sandbox, SandboxConfig};
 use sandrun_types::{ContentDigest, Interpreter};
 
 const IMAGE: ContentDigest = ContentDigest([7; 32]);
@@ -93,6 +93,39 @@ fn nobody_writes_to_an_image_or_sees_another() {
             .is_file()
     );
     assert_eq!(run(&sandbox, Job::bash("ls /env"), None).0, "");
+}
+
+/// A job of the service's own user, which an unprivileged service has, gets the same errors as another user's.
+#[test]
+fn an_image_is_closed_alike_to_its_owner_and_to_others() {
+    let (sandbox, _folder) = sandbox();
+    let code = r"
+import ctypes, errno, os
+libc = ctypes.CDLL(None, use_errno=True)
+name = 'lib/python3.11/site-packages/more.pth'
+os.symlink('/env', 'link'); os.symlink('/env/' + name, 'file'); directory = os.open('/env', os.O_RDONLY)
+def say(do, *a, **k):
+    try: do(*a, **k); print('DONE')
+    except OSError as e: print(errno.errorcode[e.errno])
+for path, more in [('/env/' + name, {}), ('/work/../env/' + name, {}), ('../env/' + name, {}), ('link/' + name, {}), ('file', {}), (name, {'dir_fd': directory})]:
+    for flags in [os.O_WRONLY, os.O_RDWR, os.O_RDONLY | os.O_TRUNC, os.O_WRONLY | os.O_CREAT]: say(os.open, path, flags, **more)
+    say(os.open, path, os.O_RDONLY | os.O_NOATIME, **more)
+def here(): say(os.open, name, os.O_WRONLY); say(os.open, name, os.O_RDONLY | os.O_NOATIME); say(os.open, 'new', os.O_WRONLY | os.O_CREAT)
+for move in [lambda: os.fchdir(directory), lambda: os.chdir('/env'), lambda: (os.chdir('/work'), os.chdir('link'))]: move(); here()
+libc.access(name.encode(), 2); print(errno.errorcode[ctypes.get_errno()])
+os.open('/work/own', os.O_WRONLY | os.O_CREAT | os.O_NOATIME)
+";
+    let mut job = Job::python(code).class(Class::Det);
+    job.environment = Some(IMAGE);
+    let done = job.run_in(&sandbox).expect("the job runs");
+    let by_name = "EACCES\nEACCES\nEACCES\nEACCES\nEPERM\n".repeat(6);
+    let here = "EACCES\nEPERM\nEACCES\n".repeat(3);
+    assert_eq!(
+        done.stdout(),
+        format!("{by_name}{here}EACCES\n"),
+        "{}",
+        done.stderr()
+    );
 }
 
 #[test]

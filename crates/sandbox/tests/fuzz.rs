@@ -13,7 +13,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
-use common::{Done, Job};
+use common::{Done, Job, SANDBOX};
 use sandrun_sandbox::Class;
 use sandrun_types::RunOutcome;
 
@@ -33,6 +33,8 @@ fn run(kind: &str, seed: u32) -> Done {
         limits.processes = 48;
     });
     job.args = vec![kind.to_owned(), seed.to_string()];
+    // the first look at the system's files is none of a job's time
+    let _ = SANDBOX.classes();
     let started = Instant::now();
     let done = job.run();
     assert!(started.elapsed() < Duration::from_secs(30), "{kind} {seed}");
@@ -58,14 +60,17 @@ fn difference(one: &str, other: &str) -> String {
 fn one_trace(kind: &str) {
     let mut differ = Vec::new();
     for seed in seeds() {
-        let (one, mut two) = (run(kind, seed), run(kind, seed));
+        let (mut one, mut two) = (run(kind, seed), run(kind, seed));
         let timed_out = |done: &Done| done.report.outcome == RunOutcome::Timeout;
         if timed_out(&one) && timed_out(&two) {
             // it computes for ever, which no event can show
             continue;
         }
+        // the machine may have stood still
+        if timed_out(&one) {
+            one = run(kind, seed);
+        }
         if timed_out(&two) {
-            // the machine may have stood still
             two = run(kind, seed);
         }
         if one.report.trace_root != two.report.trace_root {
@@ -114,12 +119,10 @@ fn random_files_and_pipes() {
     one_trace("files");
 }
 
-/// Numbers of tasks end before any kernel's do; as long as the longer run, of which it is a part.
+/// Numbers of tasks end before any kernel's do.
 #[test]
+#[ignore = "it makes 32,000 processes: run it with --include-ignored"]
 fn numbers_of_tasks_run_out_at_one_place() {
-    if std::env::var_os("SANDRUN_FUZZ_SEEDS").is_none() {
-        return;
-    }
     let text = "import os\nn = 0\ntry:\n  while True:\n    n = os.fork()\n    if n == 0: os._exit(0)\n    os.waitpid(n, 0)\n\
         except OSError as e: print(n, e.errno)\n";
     let job = Job::python(text).class(Class::Det);

@@ -1,7 +1,9 @@
+use std::cell::Cell;
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
+use futures::FutureExt as _;
 use sandrun_content::{Block, BlockStream, Cid, EmbeddedConfig, EmbeddedStore, StoreHealth, pack_directory};
 
 use super::*;
@@ -328,11 +330,17 @@ async fn fetches_that_hang_hold_up_others_only_for_their_own_patience() {
     let good = ground.image("good", 10).await;
     let short = Duration::from_millis(200);
     let dying = dead.iter().map(|id| cache.obtain(Some(&hanging), *id, short));
+    let are_dead = Cell::new(false);
     // no more of a wait than that of the dead ones, and time of its own from there on
-    let (died, got) = tokio::join!(futures::future::join_all(dying), async {
-        tokio::task::yield_now().await;
-        ground.get(&cache, good).await
-    });
+    let (died, got) = tokio::join!(
+        futures::future::join_all(dying).inspect(|_| are_dead.set(true)),
+        async {
+            while !cache.inner.is_busy() && !are_dead.get() {
+                tokio::task::yield_now().await;
+            }
+            ground.get(&cache, good).await
+        }
+    );
     assert!(died.iter().all(|it| matches!(it, Err(CacheError::Late { .. }))));
     drop(got.unwrap());
     // four that hang for long: who has less patience is told so

@@ -13,7 +13,8 @@ use crate::{environment, sys};
 /// What the ids of both classes begin with: the kind `det`.
 const KIND: u8 = 1;
 /// Version of the tracer: raised by whatever makes a program see or do something else than before.
-const TRACER_VERSION: u32 = 3;
+const TRACER_VERSION: u32 = 4;
+
 /// Whether a class shows every program the same processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Mask {
@@ -23,10 +24,10 @@ pub(crate) enum Mask {
     Open,
 }
 
-/// Byte 0 is the kind, byte 1 says `det` or `det-soft`, the rest is of SHA-256 over: the versions of tracer and trace, the budget of events, the architecture,
-/// the processor that programs see, the fixed environment, where each interpreter lies, all that jobs can see of the
-/// machine's files (`system`), where memory lies (`layout`), and the float probe. On machines with the same id a program gives the same answer and
-/// the same trace.
+/// Byte 0 is the kind, byte 1 says `det` or `det-soft`, the rest is of SHA-256 over: the versions of tracer and trace,
+/// the budget of events, the architecture, the processor that programs see, the fixed environment, where each
+/// interpreter lies, all that jobs can see of the machine's files (`system`), where memory lies (`layout`), and the
+/// float probe. On machines with the same id a program gives the same answer and the same trace.
 pub(crate) fn id(
     mask: Mask,
     interpreters: &[(Interpreter, PathBuf)],

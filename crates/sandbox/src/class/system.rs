@@ -8,25 +8,47 @@ use std::path::{Path, PathBuf};
 use sha2::{Digest as _, Sha256};
 
 use super::contents::Contents;
-use super::walk::{Found, What, walk};
+use super::walk::{Found, Reader, What, walk};
 use crate::system::{ETC_COPIES, Part, SYSTEM_DIRS, parts_of_usr};
 
-/// SHA-256 over every name that is seen; `dirs` are those that the settings add. Contents that were read before are
-/// taken from `cache`, where there is such a file.
-pub(super) fn digest(dirs: &[PathBuf], cache: Option<&Path>) -> [u8; 32] {
+/// Every name that is seen; `dirs` are those that the settings add.
+pub(super) fn look(dirs: &[PathBuf], jobs: Reader) -> Vec<Found> {
     let mut found = Vec::new();
     for top in tops(dirs) {
-        walk(&top, &mut found);
+        walk(&top, jobs, &mut found);
     }
+    found
+}
+
+/// SHA-256 over what tells one state of these files from another without reading any but the few copied ones.
+pub(super) fn stamps(found: &[Found]) -> [u8; 32] {
     let mut hasher = Sha256::new();
-    hasher.update(names(&found, cache));
+    for it in found {
+        tell(&mut hasher, it, || None);
+        if let What::File(stamp) = &it.what {
+            hasher.update(format!("\0{stamp:?}"));
+        }
+    }
+    copies(&mut hasher);
+    hasher.finalize().into()
+}
+
+/// SHA-256 over every name that was found, and the content of what jobs read. Contents that were read before are taken
+/// from `cache`, where there is such a file.
+pub(super) fn digest(found: &[Found], cache: Option<&Path>) -> [u8; 32] {
+    let mut hasher = Sha256::new();
+    hasher.update(names(found, cache));
+    copies(&mut hasher);
+    hasher.finalize().into()
+}
+
+fn copies(hasher: &mut Sha256) {
     for name in ETC_COPIES {
         hasher.update(format!("\0{name}\0"));
         // One that is missing is another system than an empty one.
         let bytes = fs::read(Path::new("/etc").join(name));
         hasher.update(bytes.map_or([0; 32], |bytes| Sha256::digest(bytes).into()));
     }
-    hasher.finalize().into()
 }
 
 fn names(found: &[Found], cache: Option<&Path>) -> [u8; 32] {
@@ -105,7 +127,7 @@ mod tests {
 
     fn of(dir: &Path) -> [u8; 32] {
         let mut found = Vec::new();
-        walk(dir, &mut found);
+        walk(dir, Reader::Anybody, &mut found);
         names(&found, None)
     }
 
@@ -144,6 +166,37 @@ mod tests {
     }
 
     #[test]
+    fn the_services_user_reads_more_than_everybody() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |name: &str| folder.path().join(name);
+        let close =
+            |name: &str, mode| fs::set_permissions(at(name), fs::Permissions::from_mode(mode)).unwrap();
+        fs::create_dir(at("own")).unwrap();
+        fs::write(at("own/file"), "a").unwrap();
+        fs::write(at("closed"), "a").unwrap();
+        close("own", 0o700);
+        close("closed", 0o640);
+        close(".", 0o755);
+        let seen = |jobs| {
+            let mut found = Vec::new();
+            walk(folder.path(), jobs, &mut found);
+            let is_file = |it: &&Found| matches!(it.what, What::File(_));
+            (
+                found.len(),
+                found.iter().filter(is_file).count(),
+                names(&found, None),
+            )
+        };
+        let (one, two) = (seen(Reader::Anybody), seen(Reader::Service));
+        assert_eq!(((one.0, one.1), (two.0, two.1)), ((3, 0), (4, 2)));
+        for name in ["closed", "own/file"] {
+            fs::write(at(name), "b").unwrap();
+        }
+        assert_eq!(seen(Reader::Anybody).2, one.2);
+        assert_ne!(seen(Reader::Service).2, two.2);
+    }
+
+    #[test]
     fn what_is_seen_begins_where_the_root_file_system_does() {
         let dirs = ["/etc/alternatives", "/usr/bin/x"].map(PathBuf::from);
         let tops = tops(&dirs);
@@ -157,7 +210,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let cache = folder.path().join("files");
         let mut found = Vec::new();
-        walk(Path::new("/usr/sbin"), &mut found);
+        walk(Path::new("/usr/sbin"), Reader::Anybody, &mut found);
         let first = names(&found, Some(&cache));
         let length = fs::metadata(&cache).unwrap().len();
         assert!(length > 1000, "{length}");

@@ -1,10 +1,39 @@
-//! The files that stand behind a class: what there is, in one order. Owns the walk; never reads a file's content.
+//! The files that stand behind a class: what there is, in one order. Owns the walk, and what of it a job can read; never
+//! reads a file's content.
 
 use std::ffi::OsStr;
 use std::fs::{self, Metadata};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Access, access};
+
+/// Who the jobs are to the system's files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reader {
+    /// Users of their own: they read what everybody may.
+    Anybody,
+    /// The service's user, who is this process's: they read what it may.
+    Service,
+}
+
+impl Reader {
+    /// Whether a job may read what has this name, and enter it if it is a directory.
+    fn reads(self, path: &Path, about: &Metadata) -> bool {
+        let (bits, wanted) = if about.is_dir() {
+            (0o005, Access::READ_OK | Access::EXEC_OK)
+        } else {
+            (0o004, Access::READ_OK)
+        };
+        let may = |bits: u32| about.mode() & bits == bits;
+        match self {
+            Self::Anybody => may(bits),
+            // what owner, group and all others may, need not be asked for
+            Self::Service => may(bits | bits << 3 | bits << 6) || access(path, wanted).is_ok(),
+        }
+    }
+}
 
 /// Permission bits, those for set-user-id and its like included.
 const PERMISSIONS: u32 = 0o7777;
@@ -43,7 +72,7 @@ pub(super) struct Found {
 /// What it names.
 #[derive(Debug)]
 pub(super) enum What {
-    /// A file whose content everybody may read, and so a job.
+    /// A file whose content a job may read.
     File(Stamp),
     /// One that a job cannot read, of this size.
     Closed(u64),
@@ -54,16 +83,16 @@ pub(super) enum What {
     Other,
 }
 
-/// Everything at and below a path, in the order of names; nothing where there is nothing. What others may not look
-/// into is not looked into by anybody, so that whoever walks finds the same.
-pub(super) fn walk(top: &Path, found: &mut Vec<Found>) {
+/// Everything at and below a path, in the order of names; nothing where there is nothing. What a job may not look into
+/// is not looked into, so that whoever walks for the same jobs finds the same.
+pub(super) fn walk(top: &Path, jobs: Reader, found: &mut Vec<Found>) {
     let Ok(about) = fs::symlink_metadata(top) else {
         return;
     };
-    let may = |bits: u32| about.mode() & bits == bits;
     let kind = about.file_type();
+    let is_read = (kind.is_file() || kind.is_dir()) && jobs.reads(top, &about);
     let what = if kind.is_file() {
-        if may(0o004) {
+        if is_read {
             What::File(Stamp::of(&about))
         } else {
             What::Closed(about.size())
@@ -75,7 +104,7 @@ pub(super) fn walk(top: &Path, found: &mut Vec<Found>) {
     } else {
         What::Other
     };
-    let is_open = kind.is_dir() && may(0o005);
+    let is_open = kind.is_dir() && is_read;
     found.push(Found {
         path: top.to_owned(),
         mode: about.mode() & PERMISSIONS,
@@ -90,7 +119,7 @@ pub(super) fn walk(top: &Path, found: &mut Vec<Found>) {
         .collect();
     names.sort_by(|one, other| bytes(one).cmp(bytes(other)));
     for name in names {
-        walk(&top.join(name), found);
+        walk(&top.join(name), jobs, found);
     }
 }
 

@@ -318,7 +318,12 @@ pub(crate) fn take_tick() -> bool {
 
 /// The same, and whoever asks next is told so again.
 pub(crate) fn has_ticked() -> bool {
-    TICKED.load(Ordering::Relaxed)
+    let ticked = TICKED.load(Ordering::Relaxed);
+    if ticked {
+        // it was heard
+        UNHEARD.store(0, Ordering::Relaxed);
+    }
+    ticked
 }
 
 /// Interrupts this process's waiting at regular times. Once it has heard nothing of so many of them it ends, and with

@@ -85,9 +85,7 @@ impl Engine {
     fn answer(&mut self, task: &mut Task, result: i64) -> io::Result<Decision> {
         task.restore_arguments();
         task.set_result(result);
-        for exit in std::mem::take(&mut task.exits) {
-            exit(&mut self.world, task)?;
-        }
+        self.exit(task)?;
         task.skip(task.result());
         settle(task);
         Ok(Decision::Make)
@@ -96,14 +94,7 @@ impl Engine {
     /// At a call's exit: asks the handlers that wanted to see it. `false` if the task waits now.
     pub(super) fn left(&mut self, task: &mut Task) -> io::Result<bool> {
         task.fetch_exit()?;
-        for exit in std::mem::take(&mut task.exits) {
-            if let Err(error) = exit(&mut self.world, task) {
-                if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(task) {
-                    return Err(error);
-                }
-                task.set_result(negative(&error));
-            }
-        }
+        self.exit(task)?;
         if std::mem::take(&mut task.retry) {
             task.rewind();
             return Ok(true);
@@ -117,6 +108,19 @@ impl Engine {
         settle(task);
         task.wait = task.hold.take();
         Ok(task.wait.is_none())
+    }
+
+    /// Asks the handlers that wanted to see a call's exit. An error of theirs becomes its result.
+    fn exit(&mut self, task: &mut Task) -> io::Result<()> {
+        for exit in std::mem::take(&mut task.exits) {
+            if let Err(error) = exit(&mut self.world, task) {
+                if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(task) {
+                    return Err(error);
+                }
+                task.set_result(negative(&error));
+            }
+        }
+        Ok(())
     }
 
     /// Whether the kernel has killed a task while it stood still.

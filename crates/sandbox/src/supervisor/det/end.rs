@@ -58,6 +58,7 @@ impl Engine {
             world.release(parent);
         }
         world.held.forget(leader.process);
+        world.virt.forget_directory(leader.process);
         observe::ended(world, leader.process, status);
         world.wake_all(|on| matches!(on, On::Child | On::Others));
         world.timers.forget(leader.process);
@@ -206,9 +207,8 @@ impl Engine {
     /// the files of a process without a leader; the others see it dead.
     pub(super) fn leave_alone(&mut self, mut task: Box<Task>) -> Step {
         self.world.clock.now();
-        if holds_locks(&task) {
-            return self.die_alone(task);
-        }
+        self.world.abandon_locks(&task);
+        task.robust_list = 0;
         if task.clear_at_exit != 0 {
             // where there is no such place the kernel does not mind either
             let _ = task.write(task.clear_at_exit, &[0; 4]);
@@ -218,17 +218,6 @@ impl Engine {
         task.next = Next::Left;
         self.world.tasks.insert(task.id, task);
         Step::Over
-    }
-
-    /// Waits until a leader that ends alone is dead; the kernel reports it only after its last thread.
-    fn die_alone(&mut self, task: Box<Task>) -> Step {
-        if trace::resume(task.host, 0).is_err() {
-            return self.await_death(task);
-        }
-        if let Err(error) = self.await_zombie(task.id) {
-            return lost(task.id, &error);
-        }
-        self.stay_dead(task)
     }
 
     /// Waits until a leader is dead, whatever becomes of its threads.
@@ -255,12 +244,6 @@ impl Engine {
 fn lost(task: TaskId, error: &io::Error) -> Step {
     tracing::error!(task, %error, "a task is lost");
     Step::End(End::Lost)
-}
-
-/// Whether a task has locks that the kernel marks when their owner dies. A list without any leads to itself.
-fn holds_locks(task: &Task) -> bool {
-    let list = task.robust_list;
-    list != 0 && task.read_u64(list).is_ok_and(|first| first != list)
 }
 
 impl World {

@@ -17,6 +17,7 @@ mod observe;
 mod orders;
 mod outer;
 mod patience;
+mod robust;
 mod run;
 mod schedule;
 mod signal;

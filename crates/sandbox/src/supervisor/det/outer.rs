@@ -8,7 +8,7 @@ use std::io;
 use rustix::fs::fstat;
 use rustix::io::Errno;
 
-use super::calls::vector;
+use super::calls::pieces;
 use super::run::Engine;
 use super::task::Task;
 
@@ -20,16 +20,11 @@ const MOST: u64 = 0x7fff_f000;
 impl Engine {
     /// Writes what is left of the call that a task has just been interrupted in, if it is such a one.
     pub(super) fn finish_output(&mut self, task: &mut Task) -> io::Result<()> {
-        let pieces = match task.call() {
-            libc::SYS_write => vec![(task.argument(1), task.argument(2))],
-            libc::SYS_writev => vector(task, task.argument(1), task.argument(2))?,
-            _ => return Ok(()),
-        };
-        let total: u64 = pieces
-            .iter()
-            .map(|(_, length)| *length)
-            .fold(0, u64::saturating_add);
-        let total = total.min(MOST);
+        if ![libc::SYS_write, libc::SYS_writev].contains(&task.call()) {
+            return Ok(());
+        }
+        let pieces = pieces::of(task, task.call())?;
+        let total = pieces::total(&pieces).min(MOST);
         let Ok(mut done @ 1..) = u64::try_from(task.result()) else {
             return Ok(());
         };
@@ -42,7 +37,9 @@ impl Engine {
             return Ok(());
         }
         while done < total && !self.world.orders.are_to_stop() {
-            let (address, length) = piece(&pieces, done);
+            let Some((address, length)) = pieces::from(&pieces, done) else {
+                break;
+            };
             let length = usize::try_from(length.min(total - done).min(PIECE)).unwrap_or(0);
             let Ok(bytes) = task.read_bytes(address, length) else {
                 break;
@@ -57,15 +54,4 @@ impl Engine {
         task.set_result(i64::try_from(done).unwrap_or(i64::MAX));
         Ok(())
     }
-}
-
-/// What is left of the piece in which this byte of all lies.
-fn piece(pieces: &[(u64, u64)], mut skip: u64) -> (u64, u64) {
-    for (address, length) in pieces {
-        if skip < *length {
-            return (address.wrapping_add(skip), length - skip);
-        }
-        skip -= length;
-    }
-    (0, 0)
 }

@@ -191,7 +191,7 @@ impl Engine {
                 return Step::Over;
             }
             // killed meanwhile; its death is reported next
-            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {}
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) && self.is_gone(&task) => {}
             Err(error) => {
                 tracing::error!(%error, "the tracer cannot go on");
                 return Step::End(End::Lost);

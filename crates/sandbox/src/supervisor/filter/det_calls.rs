@@ -1,7 +1,7 @@
 //! What class `det` does with each system call of x86-64: every number has its line.
 //!
 //! Owns the decision. A call is made by the kernel only if what it gives and does is the same on every machine of the
-//! class, whatever its kernel; one whose number is not here does not exist (ENOSYS), as on an older kernel.
+//! class, whatever its kernel and its file systems; one whose number is not here does not exist (ENOSYS), as on an older kernel.
 
 use libc::c_long;
 
@@ -26,11 +26,12 @@ macro_rules! calls {
     ($($name:ident)*) => { &[$(libc::$name),*] };
 }
 
-/// Requests that answer alike everywhere: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONBIO, FIONCLEX, FIOCLEX. What a file system,
-/// a socket's queue or a clock would answer is not among them.
-const IOCTL: &[u32] = &[0x5401, 0x540f, 0x5413, 0x5421, 0x5450, 0x5451];
-/// That one answers alike but for the pipes that the job's output goes out by.
+/// Requests that answer alike everywhere: TCGETS, TIOCGPGRP, TIOCGWINSZ, FIONCLEX, FIOCLEX. What a file system, a
+/// socket's queue or a clock would answer is not among them.
+const IOCTL: &[u32] = &[0x5401, 0x540f, 0x5413, 0x5450, 0x5451];
+/// Those that answer alike but for the pipes that the job's output goes out by.
 pub(in crate::supervisor) const FIONREAD: u32 = 0x541b;
+pub(in crate::supervisor) const FIONBIO: u32 = 0x5421;
 
 /// Advice that every kernel takes: NORMAL to DONTNEED, REMOVE, (DO|DONT)FORK, (NO)HUGEPAGE, (DO|DONT)DUMP,
 /// (WIPE|KEEP)ONFORK. After FREE a page would hold what the machine's memory leaves of it.
@@ -52,9 +53,9 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
     (
         Way::Made,
         calls![
-            SYS_lseek SYS_pwrite64 SYS_pwritev SYS_dup SYS_fchdir
+            SYS_pwrite64 SYS_pwritev SYS_dup
             SYS_getcwd SYS_umask SYS_ftruncate SYS_fallocate SYS_fsync SYS_fdatasync SYS_sync_file_range
-            SYS_syncfs SYS_fadvise64 SYS_chown SYS_fchown SYS_lchown SYS_fchownat
+            SYS_syncfs SYS_fadvise64 SYS_fchown
         ],
     ),
     // processes: their numbers are those of the job's own namespace
@@ -93,7 +94,10 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_listen SYS_getsockname SYS_getpeername SYS_shutdown SYS_epoll_create SYS_epoll_create1
         ],
     ),
-    (Way::Among(1, IOCTL, &[FIONREAD], libc::ENOTTY), calls![SYS_ioctl]),
+    (
+        Way::Among(1, IOCTL, &[FIONREAD, FIONBIO], libc::ENOTTY),
+        calls![SYS_ioctl],
+    ),
     // the tracer's
     (
         Way::Seen,
@@ -101,10 +105,10 @@ pub(super) const WAYS: &[(Way, &[c_long])] = &[
             SYS_read SYS_readv SYS_pread64 SYS_preadv SYS_write SYS_writev SYS_open SYS_openat SYS_openat2
             SYS_creat SYS_close SYS_close_range SYS_dup2 SYS_dup3 SYS_fcntl SYS_flock SYS_sendfile SYS_splice
             SYS_tee SYS_vmsplice SYS_stat SYS_lstat SYS_fstat SYS_newfstatat SYS_statx SYS_statfs SYS_fstatfs
-            SYS_getdents SYS_getdents64 SYS_readlink SYS_readlinkat SYS_symlink SYS_symlinkat SYS_link SYS_linkat
+            SYS_lseek SYS_getdents SYS_getdents64 SYS_readlink SYS_readlinkat SYS_symlink SYS_symlinkat SYS_link SYS_linkat
             SYS_unlink SYS_unlinkat SYS_rename SYS_renameat SYS_renameat2 SYS_mkdir SYS_mkdirat SYS_rmdir
-            SYS_mknod SYS_mknodat SYS_chmod SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_truncate SYS_utime
-            SYS_utimes SYS_futimesat SYS_utimensat SYS_chdir SYS_access SYS_faccessat SYS_faccessat2
+            SYS_mknod SYS_mknodat SYS_chmod SYS_fchmod SYS_fchmodat SYS_fchmodat2 SYS_chown SYS_lchown SYS_fchownat SYS_truncate SYS_utime
+            SYS_utimes SYS_futimesat SYS_utimensat SYS_chdir SYS_fchdir SYS_access SYS_faccessat SYS_faccessat2
         ],
     ),
     (

@@ -11,6 +11,7 @@ use rustix::net::SocketType;
 use rustix::net::sockopt;
 use rustix::pipe::{fcntl_getpipe_size, fcntl_setpipe_size};
 
+use super::pieces;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::world::World;
@@ -23,8 +24,6 @@ pub(super) const RULES: &[Rule] = &[
 
 /// The least that can be asked for, which no kernel makes more of.
 const LEAST: usize = 2304;
-/// Pieces of one message, as in the kernel.
-const MOST_PIECES: usize = 1024;
 
 fn accept(_: &mut World, _: &mut Task) -> io::Result<Entry> {
     Ok(Entry::Watch(socket_made))
@@ -104,32 +103,17 @@ pub(super) fn size_pipe(pipe: &OwnedFd) -> io::Result<()> {
     Ok(())
 }
 
-/// Pieces of the message of a `sendmsg`: address and length.
-fn pieces(task: &Task) -> io::Result<Vec<(u64, u64)>> {
-    let header = task.entry.rsi;
-    let at = task.read_u64(header.wrapping_add(16))?;
-    let count = usize::try_from(task.read_u64(header.wrapping_add(24))?).unwrap_or(usize::MAX);
-    let bytes = task.read_bytes(at, 16 * count.min(MOST_PIECES))?;
-    let half = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
-    let pairs = bytes.chunks_exact(16);
-    Ok(pairs.map(|pair| (half(&pair[..8]), half(&pair[8..]))).collect())
-}
-
 /// Makes a `sendmsg` that has sent a part one that sends the next piece: what goes with a message has gone with the first.
 pub(super) fn rest_of_message(task: &mut Task) -> io::Result<()> {
     let flags = task.int(2) | libc::MSG_DONTWAIT;
-    let mut skip = task.written;
-    for (address, length) in pieces(task)? {
-        if skip < length {
-            task.registers.orig_rax = u64::try_from(libc::SYS_sendto).unwrap_or(0);
-            task.set_argument(1, address.wrapping_add(skip));
-            task.set_argument(2, length - skip);
-            task.set_argument(3, u64::from(flags.unsigned_abs()));
-            task.set_argument(4, 0);
-            task.set_argument(5, 0);
-            return Ok(());
-        }
-        skip -= length;
+    let pieces = pieces::of(task, libc::SYS_sendmsg)?;
+    if let Some((address, length)) = pieces::from(&pieces, task.written) {
+        task.registers.orig_rax = u64::try_from(libc::SYS_sendto).unwrap_or(0);
+        task.set_argument(1, address);
+        task.set_argument(2, length);
+        task.set_argument(3, u64::from(flags.unsigned_abs()));
+        task.set_argument(4, 0);
+        task.set_argument(5, 0);
     }
     Ok(())
 }
@@ -147,9 +131,7 @@ pub(super) fn is_message_left(world: &mut World, task: &mut Task) -> io::Result<
         Err(_) => return Ok(false),
     }
     let socket = world.file(task, task.int(0))?;
-    let total = pieces(task)?
-        .iter()
-        .fold(0_u64, |total, (_, length)| total.saturating_add(*length));
+    let total = pieces::total(&pieces::of(task, libc::SYS_sendmsg)?);
     if task.written < total && sockopt::socket_type(&socket)? == SocketType::STREAM {
         return Ok(true);
     }

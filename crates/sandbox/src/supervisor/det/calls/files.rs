@@ -8,6 +8,8 @@ use rustix::fs::{FileType, OFlags, fcntl_getfl, fcntl_setfl, fstat};
 use rustix::net::SocketType;
 use rustix::net::sockopt::{Timeout, socket_timeout, socket_type};
 
+use super::pieces;
+use crate::supervisor::det::observe;
 use crate::supervisor::det::table::{Entry, Rule, When};
 use crate::supervisor::det::task::Task;
 use crate::supervisor::det::wait::{On, Signals, Wait, Woken};
@@ -173,7 +175,7 @@ fn is_blocking_stream(world: &mut World, task: &Task) -> bool {
 fn received(world: &mut World, task: &mut Task) -> io::Result<()> {
     let more = u64::try_from(task.result()).unwrap_or(0);
     task.written = task.written.saturating_add(more);
-    if more > 0 && task.written < total_of(&pieces(task)?) {
+    if more > 0 && task.written < pieces::total(&pieces::of(task, task.call_at_entry())?) {
         let fd = world.file(task, task.int(0))?;
         let until = end_of_wait(world, task, &fd, Timeout::Recv)?;
         task.again = Some(Wait {
@@ -207,67 +209,16 @@ fn write(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 }
 
 fn writev(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    let segments = segments(task)?;
-    send(world, task, total_of(&segments))
-}
-
-/// Where the call that a task has begun takes its bytes from, or puts them.
-fn pieces(task: &Task) -> io::Result<Vec<(u64, u64)>> {
-    match task.call_at_entry() {
-        libc::SYS_writev => segments(task),
-        libc::SYS_recvmsg => {
-            let header = task.argument(1);
-            let number = |offset| task.read_u64(header.wrapping_add(offset));
-            vector(task, number(16)?, number(24)?)
-        }
-        _ => Ok(vec![(task.argument(1), task.argument(2))]),
-    }
-}
-
-/// Pieces of the vector of a `writev`.
-fn segments(task: &Task) -> io::Result<Vec<(u64, u64)>> {
-    vector(task, task.argument(1), task.argument(2))
-}
-
-/// Pieces of a vector: address and length.
-pub(in crate::supervisor::det) fn vector(
-    task: &Task,
-    address: u64,
-    count: u64,
-) -> io::Result<Vec<(u64, u64)>> {
-    const MOST: usize = 1024;
-    let count = usize::try_from(count).unwrap_or(usize::MAX);
-    if count > MOST {
-        return Err(io::Error::from_raw_os_error(libc::EINVAL));
-    }
-    let bytes = task.read_bytes(address, 16 * count)?;
-    let number = |half: &[u8]| half.try_into().map_or(0, u64::from_ne_bytes);
-    Ok(bytes
-        .chunks_exact(16)
-        .map(|pair| (number(&pair[..8]), number(&pair[8..])))
-        .collect())
-}
-
-/// Bytes of all pieces; what a job says they are may be any number.
-fn total_of(segments: &[(u64, u64)]) -> u64 {
-    segments
-        .iter()
-        .fold(0, |total, (_, length)| total.saturating_add(*length))
+    let total = pieces::total(&pieces::of(task, task.call())?);
+    send(world, task, total)
 }
 
 fn send(world: &mut World, task: &mut Task, total: u64) -> io::Result<Entry> {
     let Some(file) = file(world, task) else {
         return Ok(Entry::Pass);
     };
-    if file.outer {
-        if !file.nonblocking {
-            return Ok(Entry::Pass);
-        }
-        // what reads it is no part of the job: however long that takes, the job sees a write that goes through
-        set_nonblocking(&file.fd, false)?;
-        return Ok(Entry::Make(outer_written));
-    }
-    if file.nonblocking {
+    // what reads the job's output is no part of it: however long that takes, the job sees a write that goes through
+    if file.outer || file.nonblocking {
         return Ok(Entry::Pass);
     }
     if !is_ready(&file.fd, PollFlags::OUT) {
@@ -285,15 +236,10 @@ fn send(world: &mut World, task: &mut Task, total: u64) -> io::Result<Entry> {
 
 /// Makes the call one that writes or receives the next piece of what is left.
 fn rest(task: &mut Task, call: libc::c_long) -> io::Result<()> {
-    let mut skip = task.written;
-    for (address, length) in pieces(task)? {
-        if skip < length {
-            task.registers.orig_rax = u64::try_from(call).unwrap_or(1);
-            task.set_argument(1, address.wrapping_add(skip));
-            task.set_argument(2, length - skip);
-            return Ok(());
-        }
-        skip -= length;
+    if let Some((address, length)) = pieces::from(&pieces::of(task, task.call_at_entry())?, task.written) {
+        task.registers.orig_rax = u64::try_from(call).unwrap_or(1);
+        task.set_argument(1, address);
+        task.set_argument(2, length);
     }
     Ok(())
 }
@@ -304,16 +250,11 @@ fn set_nonblocking(fd: &OwnedFd, on: bool) -> io::Result<()> {
     Ok(fcntl_setfl(fd, flags)?)
 }
 
-fn outer_written(world: &mut World, task: &mut Task) -> io::Result<()> {
-    let fd = world.file(task, task.int(0))?;
-    set_nonblocking(&fd, true)
-}
-
 /// One piece of a blocking write is through, as much as there was room for.
 fn written(world: &mut World, task: &mut Task) -> io::Result<()> {
     let fd = world.file(task, task.int(0))?;
     set_nonblocking(&fd, false)?;
-    let total = total_of(&pieces(task)?);
+    let total = pieces::total(&pieces::of(task, task.call_at_entry())?);
     let result = task.result();
     match u64::try_from(result) {
         Ok(more) => task.written = task.written.saturating_add(more),
@@ -410,12 +351,17 @@ fn connected(world: &mut World, task: &mut Task) -> io::Result<()> {
     Ok(())
 }
 
-/// `sendfile`: as much as there is room for.
+/// `sendfile`: as much as there is room for. How much that is where the job's output goes out depends on who reads it:
+/// there it does not work, so that programs write.
 pub(super) fn send_file(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let Some(file) = file(world, task) else {
         return Ok(Entry::Pass);
     };
-    if file.outer || file.nonblocking {
+    if file.outer {
+        observe::denied(world, task, libc::EINVAL);
+        return Err(io::Error::from_raw_os_error(libc::EINVAL));
+    }
+    if file.nonblocking {
         return Ok(Entry::Pass);
     }
     if !is_ready(&file.fd, PollFlags::OUT) {

@@ -2,12 +2,14 @@
 
 mod blocking;
 mod buffers;
+mod commands;
 mod ending;
 mod files;
 mod futex;
 mod locks;
 mod messages;
 mod outer;
+pub(super) mod pieces;
 mod pipes;
 mod polling;
 mod refused;
@@ -19,7 +21,9 @@ mod time;
 mod timers;
 mod waiting;
 
-pub(super) use files::{is_ready, vector};
+pub(super) use files::is_ready;
+pub(super) use futex::{key as futex_key, wake_key};
+pub(super) use outer::opened as outer_opened;
 
 use super::table::Rule;
 
@@ -27,6 +31,7 @@ use super::table::Rule;
 pub(super) const RULES: &[&[Rule]] = &[
     blocking::RULES,
     buffers::RULES,
+    commands::RULES,
     ending::RULES,
     files::RULES,
     futex::RULES,

@@ -17,7 +17,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_splice, When::Always, invalid),
     Rule(libc::SYS_tee, When::Always, invalid),
     Rule(libc::SYS_vmsplice, When::Always, invalid),
-    Rule(libc::SYS_sendfile, When::Blocking, send_file),
+    Rule(libc::SYS_sendfile, When::Always, send_file),
 ];
 
 fn error(number: i32) -> io::Error {

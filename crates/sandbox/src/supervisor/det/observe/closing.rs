@@ -56,7 +56,7 @@ pub(super) fn exit_group(world: &mut World, task: &mut Task) -> io::Result<Entry
 /// `mmap` of a shared mapping: what is written through it is looked for from now on.
 pub(super) fn map(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     const ANONYMOUS: i32 = libc::MAP_ANONYMOUS;
-    if task.int(3) & ANONYMOUS == 0
+    if task.int(3) & (ANONYMOUS | libc::MAP_SHARED) == libc::MAP_SHARED
         && let Ok(file) = world.file(task, task.int(4))
         && let Ok((real, Place::Job)) = world.look_at(task, &file)
         && fcntl_getfl(&file).is_ok_and(|flags| flags & OFlags::RWMODE == OFlags::RDWR)

@@ -14,6 +14,7 @@ mod tree;
 use sandrun_types::{EntropySource, TaskEnd, TaskEvent, TaskId, TaskKind, TraceEvent};
 
 use super::table::{Rule, When};
+use super::virt::mappings::LOOKED_AT;
 use super::{Task, World};
 use crate::sys::WaitStatus;
 
@@ -48,8 +49,7 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_dup2, When::Always, closing::replace),
     Rule(libc::SYS_dup3, When::Always, closing::replace),
     Rule(libc::SYS_exit_group, When::Always, closing::exit_group),
-    // MAP_SHARED, MAP_SHARED_VALIDATE.
-    Rule(libc::SYS_mmap, When::If(3, 1, 1), closing::map),
+    Rule(libc::SYS_mmap, When::Unless(3, LOOKED_AT, 0), closing::map),
     Rule(libc::SYS_mkdir, When::Always, tree::watch),
     Rule(libc::SYS_mkdirat, When::Always, tree::watch),
     Rule(libc::SYS_mknod, When::Always, tree::watch),

@@ -1,5 +1,5 @@
-//! Empty texts that lie in read-only parts of programs: C libraries name the file of `fstat` by one, and it needs to be
-//! read once only.
+//! Empty texts that lie in read-only parts of C libraries: they name the file of `fstat` by one, which needs to be read
+//! once only. No program unmaps its C library, and nobody writes the system's; of any other place nothing is kept.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -48,7 +48,8 @@ pub(super) fn is_empty(world: &mut World, task: &Task, address: u64) -> io::Resu
         return Ok(false);
     }
     if known.is_none() {
-        let is_constant = mappings(world, task).is_ok_and(|maps| is_constant(&maps, address));
+        let job = world.places(task)?.job;
+        let is_constant = mappings(world, task).is_ok_and(|maps| is_constant(&maps, address, job));
         world.virt.constants.keep(task.space, address, is_constant);
     }
     Ok(true)
@@ -62,8 +63,9 @@ fn mappings(world: &World, task: &Task) -> io::Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// Whether an address lies in a mapping of a file that may not be written, see proc_pid_maps(5).
-fn is_constant(maps: &str, address: u64) -> bool {
+/// Whether an address lies in a mapping of a C library that may not be written, see proc_pid_maps(5); `job` is the
+/// device of the job's own files.
+fn is_constant(maps: &str, address: u64, job: u64) -> bool {
     let number = |text: &str| u64::from_str_radix(text, 16).ok();
     let holds = |range: &str| {
         let (from, to) = range.split_once('-')?;
@@ -73,11 +75,22 @@ fn is_constant(maps: &str, address: u64) -> bool {
         let mut fields = line.split_ascii_whitespace();
         holds(fields.next()?)?.then_some(fields)
     });
+    let jobs = format!("{:02x}:{:02x}", libc::major(job), libc::minor(job));
     line.is_some_and(|mut fields| {
         let rights = fields.next().unwrap_or_default();
-        let inode = fields.nth(2).unwrap_or("0");
-        rights.starts_with("r-") && rights.ends_with('p') && inode != "0"
+        let device = fields.nth(1).unwrap_or_default();
+        let path = fields.nth(1).unwrap_or_default();
+        rights.starts_with("r-") && rights.ends_with('p') && device != jobs && is_c_library(path)
     })
+}
+
+/// Whether a file is a C library, or the loader that comes with one.
+fn is_c_library(path: &str) -> bool {
+    let name = path.rsplit('/').next().unwrap_or_default();
+    path.starts_with('/')
+        && ["libc.so", "libc-", "libc.musl", "ld-"]
+            .iter()
+            .any(|start| name.starts_with(start))
 }
 
 #[cfg(test)]
@@ -85,14 +98,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_files_that_nobody_writes_are_constant() {
-        let maps = "400000-401000 r--p 00000000 fe:00 77 /usr/bin/x\n\
-                    401000-402000 rw-p 00001000 fe:00 77 /usr/bin/x\n\
+    fn only_c_libraries_that_nobody_writes_are_constant() {
+        let maps = "400000-401000 r--p 00000000 fe:00 77 /usr/lib/libc.so.6\n\
+                    401000-402000 rw-p 00001000 fe:00 77 /usr/lib/libc.so.6\n\
                     500000-501000 r--p 00000000 00:00 0 \n\
-                    501000-502000 r--s 00000000 fe:00 78 /work/data\n";
-        assert!(is_constant(maps, 0x40_0000) && is_constant(maps, 0x40_0fff));
-        for address in [0, 0x40_1000, 0x50_0010, 0x50_1010, 0x90_0000] {
-            assert!(!is_constant(maps, address), "{address:x}");
+                    501000-502000 r--s 00000000 fe:00 78 /usr/lib/libc.so.6\n\
+                    502000-503000 r--p 00000000 00:2a 79 /work/libc.so.6\n\
+                    503000-504000 r--p 00000000 fe:00 80 /usr/lib/libz.so.1\n\
+                    504000-505000 r--p 00000000 fe:00 81 /usr/lib/ld-linux-x86-64.so.2\n";
+        let job = libc::makedev(0, 0x2a);
+        for address in [0x40_0000, 0x40_0fff, 0x50_4000] {
+            assert!(is_constant(maps, address, job), "{address:x}");
+        }
+        for address in [
+            0, 0x40_1000, 0x50_0010, 0x50_1010, 0x50_2000, 0x50_3000, 0x90_0000,
+        ] {
+            assert!(!is_constant(maps, address, job), "{address:x}");
         }
     }
 

@@ -3,9 +3,9 @@
 use std::io;
 
 use super::inodes::FileTime;
-use super::paths;
 use super::stat::Place;
 use super::state::set_untouched;
+use super::{names, paths};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -38,6 +38,11 @@ pub(super) fn utime(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 
 /// The call itself hides whether the file was written before it.
 fn look_first(world: &mut World, task: &Task) -> io::Result<Entry> {
+    let (dir, path, follow) = named(task);
+    let argument = usize::from(matches!(task.call(), libc::SYS_utimensat | libc::SYS_futimesat));
+    if path != 0 {
+        names::there(world, task, dir, argument, follow)?;
+    }
     if let Ok(file) = named_file(world, task)
         && let Ok((real, Place::Job)) = world.look_at(task, &file)
     {

@@ -27,6 +27,11 @@ pub(super) fn readlink(world: &mut World, task: &mut Task) -> io::Result<Entry> 
 /// `symlink`, `symlinkat`: one that may lead out of the job's own directories makes names mean something else than they
 /// say, so that all of them are looked up from then on.
 pub(super) fn symlink(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    let (dir, name) = match task.call() {
+        libc::SYS_symlinkat => (task.int(1), 2),
+        _ => (libc::AT_FDCWD, 1),
+    };
+    names::there(world, task, dir, name, false)?;
     let target = task.read_text(task.argument(0), paths::MAX)?;
     let goes_up = target.split(|byte| *byte == b'/').any(|part| part == b"..");
     let is_plain = |start: &[u8]| target.starts_with(start);
@@ -44,12 +49,19 @@ pub(super) fn symlink(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 pub(super) fn chdir(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let path = task.read_text(task.argument(0), paths::MAX)?;
     names::there(world, task, libc::AT_FDCWD, 0, true)?;
-    if walk::names_the_systems(&path) || world.virt.indirect {
-        world.virt.indirect = true;
-        return Ok(Entry::Pass);
+    let is_elsewhere = |path: &[u8]| walk::names_the_systems(path) || names::is_of_image(path);
+    if !world.virt.indirect {
+        let start = paths::absolute(world, task, libc::AT_FDCWD, &path)?;
+        world.virt.indirect = is_elsewhere(&path) || is_elsewhere(&start);
     }
-    let start = paths::absolute(world, task, libc::AT_FDCWD, &path)?;
-    if walk::names_the_systems(&start) {
+    Ok(Entry::Pass)
+}
+
+/// `fchdir`: likewise. Directories of `/proc` and `/dev` are known from their opening.
+pub(super) fn fchdir(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if let Ok(path) = paths::of_file(world, task, task.int(0))
+        && names::is_of_image(&path)
+    {
         world.virt.indirect = true;
     }
     Ok(Entry::Pass)

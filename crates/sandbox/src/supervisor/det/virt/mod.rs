@@ -15,9 +15,11 @@ mod links;
 mod listing;
 mod machine;
 mod machine_calls;
+pub(super) mod mappings;
 mod names;
 mod opens;
 pub(super) mod paths;
+mod positions;
 mod process_files;
 mod programs;
 mod random;
@@ -42,13 +44,44 @@ pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_open, When::Always, opens::open),
     Rule(libc::SYS_openat, When::Always, opens::open),
     Rule(libc::SYS_openat2, When::Always, opens::open),
-    Rule(libc::SYS_creat, When::Always, opens::creat),
+    Rule(libc::SYS_creat, When::Always, opens::open),
+    // SEEK_SET and SEEK_CUR need no look
+    Rule(libc::SYS_lseek, When::Unless(2, !1, 0), positions::lseek),
+    Rule(
+        libc::SYS_mmap,
+        When::Unless(3, mappings::LOOKED_AT, 0),
+        mappings::map,
+    ),
     Rule(libc::SYS_execve, When::Always, programs::execute),
     Rule(libc::SYS_execveat, When::Always, programs::execute),
     Rule(libc::SYS_access, When::Always, names::access),
     Rule(libc::SYS_faccessat, When::Always, names::access),
     Rule(libc::SYS_faccessat2, When::Always, names::access),
+    Rule(libc::SYS_chmod, When::Always, names::change),
+    Rule(libc::SYS_fchmodat, When::Always, names::change),
+    Rule(libc::SYS_fchmodat2, When::Always, names::change),
+    Rule(libc::SYS_chown, When::Always, names::change),
+    Rule(libc::SYS_lchown, When::Always, names::change),
+    Rule(libc::SYS_fchownat, When::Always, names::change),
+    Rule(libc::SYS_link, When::Always, names::change),
+    Rule(libc::SYS_linkat, When::Always, names::change),
+    Rule(libc::SYS_rename, When::Always, names::change),
+    Rule(libc::SYS_renameat, When::Always, names::change),
+    Rule(libc::SYS_renameat2, When::Always, names::change),
+    Rule(libc::SYS_unlink, When::Always, names::change),
+    Rule(libc::SYS_unlinkat, When::Always, names::change),
+    Rule(libc::SYS_mkdir, When::Always, names::change),
+    Rule(libc::SYS_mkdirat, When::Always, names::change),
+    Rule(libc::SYS_rmdir, When::Always, names::change),
+    Rule(libc::SYS_mknod, When::Always, names::change),
+    Rule(libc::SYS_mknodat, When::Always, names::change),
+    Rule(libc::SYS_truncate, When::Always, names::change),
+    Rule(libc::SYS_bind, When::Always, names::address),
+    Rule(libc::SYS_connect, When::Always, names::address),
+    Rule(libc::SYS_sendto, When::Always, names::address),
+    Rule(libc::SYS_sendmsg, When::Always, names::address),
     Rule(libc::SYS_chdir, When::Always, links::chdir),
+    Rule(libc::SYS_fchdir, When::Always, links::fchdir),
     Rule(libc::SYS_readlink, When::Always, links::readlink),
     Rule(libc::SYS_readlinkat, When::Always, links::readlink),
     Rule(libc::SYS_symlink, When::Always, links::symlink),

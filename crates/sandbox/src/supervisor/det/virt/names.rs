@@ -6,6 +6,7 @@ use super::opens;
 use super::paths;
 use super::process_files::{self, Form};
 use super::walk::{self, Manner};
+use crate::environment;
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -34,6 +35,83 @@ pub(super) fn access(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         _ => (task.int(0), 1, task.int(3)),
     };
     there(world, task, dir, path, flags & libc::AT_SYMLINK_NOFOLLOW == 0)?;
+    let mode = task.int(path + 1);
+    Ok(if mode & libc::W_OK == 0 {
+        Entry::Pass
+    } else {
+        Entry::Watch(read_only)
+    })
+}
+
+/// Nobody may write to an image, which is the service's own user's, who may be the job's: to that one the kernel says
+/// otherwise why not.
+fn read_only(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() != -i64::from(libc::EROFS) {
+        return Ok(());
+    }
+    let (dir, path) = match task.call_at_entry() {
+        libc::SYS_access => (libc::AT_FDCWD, 0),
+        _ => (task.int(0), 1),
+    };
+    let path = task.read_text(task.argument(path), paths::MAX)?;
+    let manner = Manner {
+        follow: true,
+        in_root: false,
+    };
+    if is_of_image(&walk::canonical(world, task, dir, &path, manner)?) {
+        task.set_result(-i64::from(libc::EACCES));
+    }
+    Ok(())
+}
+
+/// Calls that change what a path, or two, stand for.
+pub(super) fn change(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    const CWD: i32 = libc::AT_FDCWD;
+    let [one, two] = [task.int(0), task.int(2)];
+    let is_set = |argument: usize, flag: i32| task.int(argument) & flag != 0;
+    let (first, second) = match task.call() {
+        libc::SYS_chmod | libc::SYS_chown | libc::SYS_truncate => ((CWD, 0, true), None),
+        libc::SYS_fchmodat => ((one, 1, true), None),
+        libc::SYS_fchmodat2 => ((one, 1, !is_set(3, libc::AT_SYMLINK_NOFOLLOW)), None),
+        libc::SYS_fchownat => ((one, 1, !is_set(4, libc::AT_SYMLINK_NOFOLLOW)), None),
+        libc::SYS_link | libc::SYS_rename => ((CWD, 0, false), Some((CWD, 1))),
+        libc::SYS_linkat => ((one, 1, is_set(4, libc::AT_SYMLINK_FOLLOW)), Some((two, 3))),
+        libc::SYS_renameat | libc::SYS_renameat2 => ((one, 1, false), Some((two, 3))),
+        libc::SYS_unlinkat | libc::SYS_mkdirat | libc::SYS_mknodat => ((one, 1, false), None),
+        // lchown, unlink, mkdir, rmdir, mknod
+        _ => ((CWD, 0, false), None),
+    };
+    there(world, task, first.0, first.1, first.2)?;
+    if let Some((dir, argument)) = second {
+        there(world, task, dir, argument, false)?;
+    }
+    Ok(Entry::Pass)
+}
+
+/// Calls that name a socket by its file.
+pub(super) fn address(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    /// Bytes of a `sockaddr_un`; its path begins behind the family.
+    const MOST: u64 = 110;
+    const FAMILY: usize = 2;
+    let (at, length) = match task.call() {
+        libc::SYS_sendto => (task.argument(4), task.argument(5)),
+        libc::SYS_sendmsg => {
+            let header = task.argument(1);
+            let length = task.read_u32(header.wrapping_add(8))?;
+            (task.read_u64(header)?, length.into())
+        }
+        _ => (task.argument(1), task.argument(2)),
+    };
+    if at == 0 {
+        return Ok(Entry::Pass);
+    }
+    let length = usize::try_from(length.min(MOST)).unwrap_or(0);
+    let bytes = task.read_bytes(at, length)?;
+    let path = bytes.get(FAMILY..).unwrap_or_default();
+    let path = path.split(|byte| *byte == 0).next().unwrap_or_default();
+    if !path.is_empty() {
+        is_there(world, task, libc::AT_FDCWD, path, true)?;
+    }
     Ok(Entry::Pass)
 }
 
@@ -49,7 +127,18 @@ pub(super) fn there(
     let Ok(path) = task.read_text(task.argument(argument), paths::MAX) else {
         return Ok(());
     };
-    if path.starts_with(b"/usr/") && !opens::goes_up(&path) {
+    is_there(world, task, dir, &path, follow)
+}
+
+/// The same of a path that was read.
+pub(super) fn is_there(
+    world: &mut World,
+    task: &Task,
+    dir: i32,
+    path: &[u8],
+    follow: bool,
+) -> io::Result<()> {
+    if path.starts_with(b"/usr/") && !opens::goes_up(path) {
         return Ok(());
     }
     if !world.virt.indirect && !path.windows(4).any(|part| part == b"proc") {
@@ -59,10 +148,16 @@ pub(super) fn there(
         follow,
         in_root: false,
     };
-    match walk::canonical(world, task, dir, &path, manner) {
+    match walk::canonical(world, task, dir, path, manner) {
         Ok(path) if is_absent(&path) => Err(io::Error::from_raw_os_error(libc::ENOENT)),
         Ok(_) | Err(_) => Ok(()),
     }
+}
+
+/// Whether a path is one of an environment's image, as far as it says so itself.
+pub(super) fn is_of_image(path: &[u8]) -> bool {
+    let rest = path.strip_prefix(environment::IMAGE.as_bytes());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(b"/"))
 }
 
 /// Whether a path without links is below `/proc`, and none of what jobs have there.

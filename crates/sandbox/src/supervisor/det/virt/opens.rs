@@ -9,10 +9,10 @@ use rustix::fs::{AtFlags, Mode, OFlags, SealFlags, SeekFrom, fcntl_add_seals, op
 use sandrun_types::EntropySource;
 
 use super::process_files::{self, Form};
-use super::stat::Real;
+use super::stat::{Place, Real};
 use super::walk::{self, Manner};
 use super::{names, paths};
-use crate::environment;
+use crate::supervisor::det::calls::outer_opened;
 use crate::supervisor::det::clock::SECOND;
 use crate::supervisor::det::observe;
 use crate::supervisor::det::table::Entry;
@@ -52,36 +52,51 @@ const BENEATH: u64 = 8;
 const IN_ROOT: u64 = 16;
 const CACHED: u64 = 32;
 
-/// `open`, `openat`, `openat2`.
+/// `open`, `openat`, `openat2`, `creat`.
 pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
-    let asked = asked(task)?;
+    let refuse = |error| Err(io::Error::from_raw_os_error(error));
+    let asked = asked(task, task.call())?;
     if asked.resolve & CACHED != 0 {
         // What the machine remembers is its own matter: this asks to be asked again without it.
-        return Err(io::Error::from_raw_os_error(libc::EAGAIN));
+        return refuse(libc::EAGAIN);
     }
-    let answer = decide(world, task, &asked)?;
-    // A rename anywhere on the machine makes the kernel unsure of a path that must not leave its directory.
-    if matches!(answer, Entry::Pass) && asked.resolve & (BENEATH | IN_ROOT) != 0 {
-        return Ok(Entry::Watch(again_if_unsure));
+    let reaches = asked.flags & libc::O_PATH == 0;
+    if reaches && asked.flags & libc::O_DIRECT != 0 {
+        // Whether a file can be used past the machine's memory is up to its file system, and to the kernel.
+        observe::denied(world, task, libc::EINVAL);
+        return refuse(libc::EINVAL);
+    }
+    let path = task.read_text(asked.path_at, paths::MAX)?;
+    if reaches && asked.flags & libc::O_NOATIME != 0 && is_of_system(world, task, &asked, &path) {
+        return refuse(libc::EPERM);
     }
     let writes = asked.flags & (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) != 0;
-    if matches!(answer, Entry::Pass) && writes && is_of_image(task, asked.path_at) {
-        return Ok(Entry::Watch(read_only));
+    let may_be_of_image = writes && reaches && may_be_of_image(world, &asked, &path);
+    let answer = decide(world, task, &asked, path)?;
+    if !matches!(answer, Entry::Pass) {
+        return Ok(answer);
     }
-    Ok(answer)
+    // A rename anywhere on the machine makes the kernel unsure of a path that must not leave its directory.
+    let may_be_unsure = asked.resolve & (BENEATH | IN_ROOT) != 0;
+    Ok(match (may_be_of_image, may_be_unsure) {
+        (true, _) => Entry::Watch(read_only),
+        (false, true) => Entry::Watch(again_if_unsure),
+        (false, false) => Entry::Pass,
+    })
 }
 
-/// `creat`: what it opens is written, so that none of our files is meant.
-pub(super) fn creat(_: &mut World, _: &mut Task) -> io::Result<Entry> {
-    Ok(Entry::Pass)
-}
-
-fn asked(task: &Task) -> io::Result<Asked> {
-    Ok(match task.call() {
+fn asked(task: &Task, call: libc::c_long) -> io::Result<Asked> {
+    Ok(match call {
         libc::SYS_open => Asked {
             dir: libc::AT_FDCWD,
             path_at: task.argument(0),
             flags: task.int(1),
+            resolve: 0,
+        },
+        libc::SYS_creat => Asked {
+            dir: libc::AT_FDCWD,
+            path_at: task.argument(0),
+            flags: libc::O_CREAT | libc::O_WRONLY | libc::O_TRUNC,
             resolve: 0,
         },
         libc::SYS_openat2 => {
@@ -109,42 +124,62 @@ fn again_if_unsure(_: &mut World, task: &mut Task) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a task names a file of an environment's image.
-fn is_of_image(task: &Task, path_at: u64) -> bool {
-    let image = environment::IMAGE.as_bytes();
-    let mut start = [0; environment::IMAGE.len()];
-    task.read(path_at, &mut start).is_ok() && start == image
+/// How the last part of the path of an open is taken.
+fn manner(asked: &Asked) -> Manner {
+    Manner {
+        follow: asked.flags & libc::O_NOFOLLOW == 0 && asked.resolve & NO_LINKS == 0,
+        in_root: asked.resolve & IN_ROOT != 0,
+    }
+}
+
+/// Whether a task names a file of the system or of an image. An image's belong to the service's own user, who may be
+/// the job's.
+fn is_of_system(world: &mut World, task: &Task, asked: &Asked, path: &[u8]) -> bool {
+    let file = walk::canonical(world, task, asked.dir, path, manner(asked))
+        .and_then(|path| paths::open(world, task, &path, false));
+    file.and_then(|file| world.look_at(task, &file))
+        .is_ok_and(|(_, place)| place == Place::System)
+}
+
+/// A quick look at what a task names: whether it may be a file of an environment's image.
+fn may_be_of_image(world: &World, asked: &Asked, path: &[u8]) -> bool {
+    let is_from_a_directory = asked.dir != libc::AT_FDCWD && !path.starts_with(b"/");
+    world.virt.indirect || is_from_a_directory || names::is_of_image(path) || goes_up(path)
 }
 
 /// An image is the service's own user's, who may be the job's: to that one the kernel says otherwise why not.
-fn read_only(_: &mut World, task: &mut Task) -> io::Result<()> {
-    if task.result() == -i64::from(libc::EROFS) {
+fn read_only(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() != -i64::from(libc::EROFS) {
+        return again_if_unsure(world, task);
+    }
+    // At a call's exit its number is gone.
+    let asked = asked(task, task.call_at_entry())?;
+    let path = task.read_text(asked.path_at, paths::MAX)?;
+    let path = walk::canonical(world, task, asked.dir, &path, manner(&asked))?;
+    if names::is_of_image(&path) {
         task.set_result(-i64::from(libc::EACCES));
     }
     Ok(())
 }
 
-fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry> {
-    let path = task.read_text(asked.path_at, paths::MAX)?;
+fn decide(world: &mut World, task: &mut Task, asked: &Asked, path: Vec<u8>) -> io::Result<Entry> {
     let is_plain_system = path.starts_with(b"/usr/") && !goes_up(&path);
     if is_plain_system || !world.virt.indirect && asked.resolve == 0 && !may_be_virtual(&path) {
         let writes = asked.flags & libc::O_ACCMODE == libc::O_WRONLY && asked.resolve == 0;
         task.named.replace(writes.then_some((asked.dir, path)));
         return Ok(Entry::Pass);
     }
-    let manner = Manner {
-        follow: asked.flags & libc::O_NOFOLLOW == 0 && asked.resolve & NO_LINKS == 0,
-        in_root: asked.resolve & IN_ROOT != 0,
-    };
     // What cannot be walked to, the kernel itself has an error for.
-    let Ok(path) = walk::canonical(world, task, asked.dir, &path, manner) else {
+    let Ok(path) = walk::canonical(world, task, asked.dir, &path, manner(asked)) else {
         return Ok(Entry::Pass);
     };
     if names::is_absent(&path) {
         return Err(io::Error::from_raw_os_error(libc::ENOENT));
     }
-    let reads = asked.flags & libc::O_ACCMODE != libc::O_WRONLY && asked.flags & libc::O_PATH == 0;
-    if reads && is_outer(world, &path) {
+    if asked.flags & libc::O_PATH == 0 && is_outer(world, &path) {
+        if asked.flags & libc::O_ACCMODE == libc::O_WRONLY {
+            return Ok(Entry::Make(outer_opened));
+        }
         // whoever read there would take from the service what the job has written
         observe::denied(world, task, libc::EACCES);
         return Err(io::Error::from_raw_os_error(libc::EACCES));

@@ -10,17 +10,20 @@ use rustix::fs::{Mode, OFlags, ResolveFlags, openat2};
 
 use super::stat::Real;
 use super::walk::{self, Manner};
-use super::{inodes::Inode, paths};
+use super::{inodes::Inode, names, paths};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
 /// So much of a file says what it is, as in the kernel.
 const HEAD: usize = 256;
-/// Interpreters of interpreters that the kernel follows.
-const MOST_SCRIPTS: usize = 5;
-/// Machine and size of a program header of ELF files that this architecture's loader takes.
+/// Files that the kernel looks at: a program behind so many scripts less one is executed.
+const MOST_FILES: usize = 6;
+/// Class (64 bits), machine and size of a program header of ELF files that this architecture's loader takes.
+const CLASS: u8 = 2;
 const MACHINE: u16 = libc::EM_X86_64;
 const HEADER_BYTES: u16 = 56;
+/// Size of a program header of a file of the x32 interface, which some kernels have a loader for.
+const NARROW_HEADER_BYTES: u16 = 32;
 
 /// What a file is to the kernel that executes it.
 #[derive(Debug, PartialEq, Eq)]
@@ -44,7 +47,8 @@ pub(super) fn execute(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         return Ok(Entry::Pass);
     }
     let mut start = dir;
-    for _ in 0..MOST_SCRIPTS {
+    for _ in 0..MOST_FILES {
+        names::is_there(world, task, start, &path, true)?;
         // what cannot be found or executed the kernel has an error for
         let Ok(Some(file)) = open(world, task, start, &path) else {
             return Ok(Entry::Pass);
@@ -99,7 +103,10 @@ fn kind(head: &[u8; HEAD]) -> Kind {
     if head.starts_with(b"#!") {
         return Kind::Script(interpreter(&head[2..]));
     }
-    if head.starts_with(b"\x7fELF") && number(18) == MACHINE && number(54) == HEADER_BYTES {
+    // what the usual loader finds fault with, another one may take: none looks at the class
+    let is_narrow = number(42) == NARROW_HEADER_BYTES && number(44) != 0;
+    let is_wide = head[4] == CLASS && number(18) == MACHINE && number(54) == HEADER_BYTES;
+    if head.starts_with(b"\x7fELF") && is_wide && !is_narrow {
         Kind::Program
     } else {
         Kind::Other
@@ -130,8 +137,15 @@ mod tests {
         let mut program = *b"\x7fELF\x02\x01\x01\0\0\0\0\0\0\0\0\0\x03\0\x3e\0\x01\0\0\0\
             \0\0\0\0\0\0\0\0\x40\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x40\0\x38\0\x0d\0";
         assert_eq!(of(&program), Kind::Program);
-        program[54] = 32;
-        assert_eq!(of(&program), Kind::Other);
+        // of the x32 interface as well; then of another class, and of another machine's headers
+        for (at, bytes) in [(42, [32, 0, 1]), (4, [1, 1, 1]), (54, [32, 0, 13])] {
+            let mut other = program;
+            other[at..at + 3].copy_from_slice(&bytes);
+            assert_eq!(of(&other), Kind::Other, "{at}");
+        }
+        // a table of sections two megabytes away
+        program[42] = 32;
+        assert_eq!(of(&program), Kind::Program);
         assert_eq!(of(b"\x7fELF\x01\x01\x01"), Kind::Other);
         assert_eq!(of(b""), Kind::Other);
         let named = |name: &[u8]| Kind::Script(Some(name.to_vec()));

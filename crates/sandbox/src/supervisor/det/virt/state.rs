@@ -103,8 +103,8 @@ impl State {
         self.directories.insert(process, kept);
     }
 
-    /// It is another one.
-    pub(super) fn forget_directory(&mut self, process: TaskId) {
+    /// It is another one, or none any more.
+    pub(in super::super) fn forget_directory(&mut self, process: TaskId) {
         self.directories.remove(&process);
     }
 
