@@ -59,13 +59,15 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         // What the machine remembers is its own matter: this asks to be asked again without it.
         return Err(io::Error::from_raw_os_error(libc::EAGAIN));
     }
-    let answer = decide(world, task, &asked)?;
+    let path = task.read_text(asked.path_at, paths::MAX)?;
+    let is_of_image = path.starts_with(environment::IMAGE.as_bytes());
+    let answer = decide(world, task, &asked, path)?;
     // A rename anywhere on the machine makes the kernel unsure of a path that must not leave its directory.
     if matches!(answer, Entry::Pass) && asked.resolve & (BENEATH | IN_ROOT) != 0 {
         return Ok(Entry::Watch(again_if_unsure));
     }
     let writes = asked.flags & (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) != 0;
-    if matches!(answer, Entry::Pass) && writes && is_of_image(task, asked.path_at) {
+    if matches!(answer, Entry::Pass) && writes && is_of_image {
         return Ok(Entry::Watch(read_only));
     }
     Ok(answer)
@@ -109,13 +111,6 @@ fn again_if_unsure(_: &mut World, task: &mut Task) -> io::Result<()> {
     Ok(())
 }
 
-/// Whether a task names a file of an environment's image.
-fn is_of_image(task: &Task, path_at: u64) -> bool {
-    let image = environment::IMAGE.as_bytes();
-    let mut start = [0; environment::IMAGE.len()];
-    task.read(path_at, &mut start).is_ok() && start == image
-}
-
 /// An image is the service's own user's, who may be the job's: to that one the kernel says otherwise why not.
 fn read_only(_: &mut World, task: &mut Task) -> io::Result<()> {
     if task.result() == -i64::from(libc::EROFS) {
@@ -124,8 +119,7 @@ fn read_only(_: &mut World, task: &mut Task) -> io::Result<()> {
     Ok(())
 }
 
-fn decide(world: &mut World, task: &mut Task, asked: &Asked) -> io::Result<Entry> {
-    let path = task.read_text(asked.path_at, paths::MAX)?;
+fn decide(world: &mut World, task: &mut Task, asked: &Asked, path: Vec<u8>) -> io::Result<Entry> {
     let is_plain_system = path.starts_with(b"/usr/") && !goes_up(&path);
     if is_plain_system || !world.virt.indirect && asked.resolve == 0 && !may_be_virtual(&path) {
         let writes = asked.flags & libc::O_ACCMODE == libc::O_WRONLY && asked.resolve == 0;
