@@ -387,3 +387,47 @@ print('over')
     let done = python("print('clean')").run();
     assert_eq!(done.stdout(), "clean\n");
 }
+
+#[test]
+fn one_clock_goes_on_over_forks_and_programs() {
+    let done = same(&python(
+        r#"
+import os, resource, subprocess, sys, time
+def look(n):
+    for _ in range(n): time.time()
+def page():
+    return [line.split() for line in open("/proc/self/maps") if line.startswith("00100000-")]
+if sys.argv[1:]:
+    look(1000)
+    print(page(), os.listdir("/proc/self/fd"), time.time() > float(sys.argv[1]), flush=True)
+    sys.exit(0)
+times = [time.time()]
+print(page(), flush=True)
+for child in range(3):
+    pid = os.fork()
+    if pid == 0:
+        look(5000)
+        os._exit(0 if time.time() - times[-1] >= 0.005 else 1)
+    look(child)
+    assert os.waitpid(pid, 0)[1] == 0
+    times.append(time.time())
+# what a killed child has read is not counted, and takes no time from others
+pid = os.fork()
+if pid == 0:
+    look(100)
+    os.kill(os.getpid(), 9)
+os.waitpid(pid, 0)
+times.append(time.time())
+assert times == sorted(times) and times[3] - times[0] >= 0.015, times
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 1 << 20))
+subprocess.run([sys.executable, __file__, str(times[-1])], check=True)
+# no file is left to be had: the program has a clock, and cannot load its library
+code = "ulimit -n 3; exec /bin/true"
+print(subprocess.run(["/bin/sh", "-c", code], stderr=subprocess.DEVNULL).returncode)
+print(f"{time.time() - times[-1]:.3f}" != "0.000")
+"#,
+    ));
+    let page = "[['00100000-00101000', 'rw-p', '00000000', '00:00', '0']]";
+    let expected = format!("{page}\n{page} ['0', '1', '2', '3'] True\n127\nTrue\n");
+    assert_eq!(done.stdout(), expected, "{}", done.stderr());
+}

@@ -81,6 +81,8 @@ impl Engine {
         self.deaths.remove(&task.id);
         self.world.by_host.remove(&task.host);
         self.world.futexes.forget(task.id);
+        self.world.clock.lose(task);
+        self.world.forget_space(task.space);
         self.world.wake_exit(task);
     }
 
@@ -231,6 +233,7 @@ impl Engine {
 
     /// A leader is dead, and its other threads live.
     pub(super) fn stay_dead(&mut self, mut task: Box<Task>) -> Step {
+        self.world.clock.lose(&task);
         self.world.wake_exit(&task);
         task.clear_at_exit = 0;
         task.robust_list = 0;
@@ -275,6 +278,13 @@ impl World {
         });
         self.zombies = zombies;
         failed
+    }
+
+    /// A task has left this address space; the last one takes it along.
+    pub(super) fn forget_space(&mut self, space: u32) {
+        if !self.tasks.values().any(|task| task.space == space) {
+            self.clock.forget(space);
+        }
     }
 
     /// Whether nothing is left of a process but a leader that goes on like this.

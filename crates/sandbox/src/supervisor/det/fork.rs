@@ -34,6 +34,7 @@ impl Engine {
         };
         let space = if flags & libc::CLONE_VM == 0 {
             self.world.last_space += 1;
+            self.world.clock.fork(parent.space, self.world.last_space);
             self.world.last_space
         } else {
             parent.space

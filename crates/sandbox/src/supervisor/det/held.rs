@@ -3,12 +3,12 @@
 //! Owns the copies, each for as long as the job's own number stands for that file: whoever sees the number closed, the
 //! process executed or ended says so here. Never holds what can block, as the other end would not see it closed.
 
-use std::collections::HashMap;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{OFlags, fcntl_getfl};
 
+use super::hash::Numbered;
 use super::task::TaskId;
 
 /// Most copies at a time; a process has not many files open that it looks at again.
@@ -43,7 +43,7 @@ impl AsFd for OpenFile {
 /// All copies.
 #[derive(Debug, Default)]
 pub(in crate::supervisor) struct Held {
-    files: HashMap<(TaskId, i32), Rc<OpenFile>>,
+    files: Numbered<(TaskId, i32), Rc<OpenFile>>,
     /// Tables of files are not one for each process, so that numbers say nothing.
     is_off: bool,
 }

@@ -11,6 +11,7 @@ mod end;
 mod fork;
 mod fresh;
 mod futex;
+mod hash;
 mod held;
 mod memory;
 mod observe;

@@ -8,10 +8,11 @@
 //! included), and the next look sees that it differs, gives the file the virtual time of that look, and sets
 //! [`UNTOUCHED`] again. A job cannot set that real time: its own calls for it end here, in the table.
 
-use std::collections::HashMap;
 use std::rc::Rc;
 
 use sandrun_types::FileHash;
+
+use crate::supervisor::det::hash::Numbered;
 
 /// Records that are kept: a job that looks at more files than this has them forgotten and their numbers begin anew.
 const KEPT: usize = 1 << 18;
@@ -69,7 +70,7 @@ struct Record {
 /// All that was looked at.
 #[derive(Debug)]
 pub(in super::super) struct Inodes {
-    records: HashMap<Inode, Record>,
+    records: Numbered<Inode, Record>,
     next: u64,
     start: FileTime,
     /// Bytes of all records' paths, at most.
@@ -82,7 +83,7 @@ impl Inodes {
     /// Nothing known; files that nobody has written since the start have the time `start`.
     pub(in super::super) fn new(start: FileTime) -> Self {
         Self {
-            records: HashMap::new(),
+            records: Numbered::default(),
             next: FIRST,
             start,
             paths: 0,

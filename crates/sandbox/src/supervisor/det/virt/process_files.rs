@@ -225,6 +225,14 @@ pub(in super::super) fn mappings(text: &str, sizes: bool, job: u64, inodes: &mut
         if name.starts_with("[v") {
             continue;
         }
+        // the clock's page, which no file that is made for a job can be taken for: those have names
+        let is_clock = name == "/memfd: (deleted)";
+        let (name, number) = if is_clock { ("", "") } else { (name, number) };
+        let rights = if is_clock {
+            rights.replace('s', "p")
+        } else {
+            rights.to_owned()
+        };
         let number: u64 = number.parse().unwrap_or(0);
         let (device, number) = match real_device(device).filter(|_| number != 0) {
             Some(device) => {

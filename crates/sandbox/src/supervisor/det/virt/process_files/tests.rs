@@ -102,6 +102,20 @@ fn mappings_have_virtual_files_and_no_pages_of_the_kernel() {
 }
 
 #[test]
+fn the_clocks_page_is_the_programs_own() {
+    let mut inodes = Inodes::new(START);
+    let text = "00100000-00101000 rw-s 00000000 00:01 1029      /memfd: (deleted)\n\
+                00200000-00201000 rw-s 00000000 00:01 1030      /memfd:stat (deleted)\n";
+    let maps = mappings(text, false, 0, &mut inodes);
+    let lines: Vec<&str> = maps.lines().collect();
+    assert_eq!(lines[0], "00100000-00101000 rw-p 00000000 00:00 0 ");
+    assert!(
+        lines[1].starts_with("00200000-00201000 rw-s 00000000 08:01 1000 "),
+        "{maps}"
+    );
+}
+
+#[test]
 fn links_have_virtual_numbers() {
     let mut inodes = Inodes::new(START);
     let mut told = |text: &str| {
