@@ -99,7 +99,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
 
     let parameters = reader.parameters().await?;
     let images = Images::new(config.images_folder());
-    if let Err(error) = images.clear(store.as_ref()).await {
+    if let Err(error) = images.forget_others(&journal.open_jobs()?).await {
         tracing::debug!(error = error.report(), "an image of a former run stays pinned");
     }
     let node = Node {
