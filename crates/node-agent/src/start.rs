@@ -50,8 +50,11 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let class = offered.class;
     let classes = classes(&config, &offered)?;
     let mut capabilities = detect(&config.detection).await;
-    // an executor of old has no such answer, and no environments
-    capabilities.environments = executor.environments().await.is_ok_and(|there| there.fetches);
+    let environments = executor.fetches_environments().await;
+    capabilities.environments = environments.map_err(|source| AgentError::Executor {
+        url: config.sandrun_url.clone(),
+        source: Box::new(source),
+    })?;
     capabilities.to_json()?;
 
     let at = reader.deployment().escrow_ref();
