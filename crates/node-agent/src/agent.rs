@@ -232,7 +232,7 @@ impl Agent {
             Ok(work::Fetched { bundle, image }) => {
                 crate::crash::point("bundle-held");
                 if let Some(tracked) = self.jobs.get_mut(&job) {
-                    tracked.bundle = Some(Arc::new(bundle));
+                    tracked.bundle = Some(bundle);
                     tracked.trouble.clear();
                     if let Some(image) = image {
                         self.tasks.spawn(work::keep(self.node.clone(), job, image));

@@ -22,7 +22,7 @@ const UNKEPT: &str = "its environment is not kept in the content store";
 /// A bundle that is held, and runs here.
 #[derive(Debug)]
 pub(super) struct Fetched {
-    pub(super) bundle: Bundle,
+    pub(super) bundle: Arc<Bundle>,
     /// The image that it needs, which the executor has and the content store is still to keep.
     pub(super) image: Option<ContentId>,
 }
@@ -52,6 +52,7 @@ pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: boo
 
 /// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has.
 async fn environment(node: &Node, job: JobId, bundle: Bundle) -> Result<Fetched, BundleError> {
+    let bundle = Arc::new(bundle);
     let Some(environment) = &bundle.manifest.environment else {
         return Ok(Fetched { bundle, image: None });
     };
