@@ -12,12 +12,13 @@ use sandrun_environment::{
 };
 use serde::Serialize;
 
-use crate::args::{EnvironmentListArgs, shutdown};
+use crate::args::EnvironmentListArgs;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::signals::Signals;
 
 /// How long an interrupted build may take to remove its temporary folders.
-const CLEANING: Duration = Duration::from_secs(8);
+const CLEANING: Duration = Duration::from_secs(5);
 /// Longest lock that is read, in bytes.
 const MAX_LOCK: u64 = 8 << 20;
 
@@ -73,12 +74,13 @@ enum What {
 
 /// Locks, builds or lists.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    let mut signals = Signals::watch();
     match arguments.what {
         What::Lock { file, out, python } => {
-            let Some(lock) = blocking(move |interrupt| lock(&file, &python, interrupt)).await? else {
-                return Ok(Status::Interrupted);
-            };
-            locked(&lock, out.as_deref(), output)
+            match blocking(&mut signals, move |interrupt| lock(&file, &python, interrupt)).await? {
+                Ok(lock) => locked(&lock, out.as_deref(), output),
+                Err(status) => Ok(status),
+            }
         }
         What::Build {
             source,
@@ -96,14 +98,15 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
             }
             let downloads = downloads.unwrap_or_else(|| crate::config::home().join("environments"));
             let scratch = scratch(out.as_deref());
-            let built =
-                blocking(move |interrupt| build(&source, &downloads, &python, &scratch, interrupt)).await?;
-            let Some(built) = built else {
-                return Ok(Status::Interrupted);
+            let work = move |interrupt: &_| build(&source, &downloads, &python, &scratch, interrupt);
+            let built = match blocking(&mut signals, work).await? {
+                Ok(built) => built,
+                Err(status) => return Ok(status),
             };
             tokio::select! {
+                biased;
+                status = signals.asked() => Ok(status),
                 kept = kept(built, out, store, output) => kept,
-                () = shutdown() => Ok(Status::Interrupted),
             }
         }
         What::List { names } => {
@@ -120,20 +123,21 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
 }
 
-/// Does work that blocks; `None` if the process was asked to end meanwhile. Then it ends what the work waits for, and lets
-/// it remove its temporary folders.
+/// Does work that blocks; the status to end with if the process was asked to meanwhile. Then the work is ended, which
+/// removes its temporary folders.
 async fn blocking<T: Send + 'static>(
+    signals: &mut Signals,
     work: impl FnOnce(&Interrupt) -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<Option<T>> {
+) -> anyhow::Result<Result<T, Status>> {
     let interrupt = Interrupt::default();
     let own = interrupt.clone();
     let mut work = tokio::task::spawn_blocking(move || work(&own));
     tokio::select! {
-        done = &mut work => done?.map(Some),
-        () = shutdown() => {
+        done = &mut work => done?.map(Ok),
+        status = signals.asked() => {
             interrupt.now();
             drop(tokio::time::timeout(CLEANING, work).await);
-            Ok(None)
+            Ok(Err(status))
         }
     }
 }
@@ -229,7 +233,7 @@ fn build(
         Failure::new(status, crate::exit::words(&error.into()))
     };
     if source.is_dir() {
-        return build_directory(source, scratch).map_err(failed);
+        return build_directory(source, scratch, interrupt).map_err(failed);
     }
     let lock = read_lock(source).status(Status::BadInput)?;
     let downloads = Downloads::new(downloads, python).status(Status::BadInput)?;
