@@ -12,7 +12,7 @@ use crate::exit::Status;
 use crate::output::Output;
 use crate::signals::Signals;
 
-pub(crate) use place::{OfJob, of_client};
+pub(crate) use place::{OfJob, of_client, receipt};
 pub(crate) use show::hash;
 
 /// What `trace` takes for a trace, for the help texts.
