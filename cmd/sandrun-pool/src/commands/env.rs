@@ -38,6 +38,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Choose exact versions of packages, with their hashes (with pip or npm)
+    #[command(after_help = "Example:\n  sandrun-pool env lock requirements.txt --out packages.lock.json")]
     Lock {
         /// requirements.txt (for pip) or package.json (for npm)
         file: PathBuf,
@@ -49,6 +50,9 @@ enum What {
         python: PathBuf,
     },
     /// Make the image of a lock or a directory, and say its content id
+    #[command(after_help = "Examples:\n  \
+        sandrun-pool env build packages.lock.json --store http://127.0.0.1:5001\n  \
+        sandrun-pool env build ./site-packages --out image")]
     Build {
         /// A lock, or a directory: of Python packages, with `node_modules`, or a whole image with `lib`
         source: PathBuf,
@@ -66,6 +70,7 @@ enum What {
         python: PathBuf,
     },
     /// List the environments that have names
+    #[command(after_help = "Example:\n  sandrun-pool env list --json")]
     List {
         #[command(flatten)]
         names: EnvironmentListArgs,

@@ -111,7 +111,10 @@ impl Report for Verified {
         text += &match self.signed_by {
             Some(worker) => format!("  signed by    {worker}\n"),
             None if self.job.is_none() => String::new(),
-            None => "  the receipt's signature was not checked: --worker ID --signature BASE64\n".to_owned(),
+            None => {
+                "  the receipt's signature was not checked: --worker ID, and for a file --signature BASE64\n"
+                    .to_owned()
+            }
         };
         text
     }
