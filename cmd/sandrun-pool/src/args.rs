@@ -209,18 +209,3 @@ impl ListenArgs {
         SocketAddr::new(self.host, port)
     }
 }
-
-/// Ends when the process is asked to: SIGTERM or SIGINT.
-pub(crate) async fn shutdown() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        tracing::error!("signals cannot be watched; this service ends only when it is killed");
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-}

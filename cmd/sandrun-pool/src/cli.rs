@@ -1,6 +1,7 @@
 //! The commands and the flags that all of them share.
 
 use std::ffi::OsString;
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -218,7 +219,12 @@ fn sentence(error: &clap::Error) -> String {
 
 /// Parses the process's arguments: flag, then environment, then configuration file.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Early> {
-    let (command, file) = crate::config::apply(Cli::command(), arguments).map_err(Early::Config)?;
+    let mut command = crate::config::with_variables(Cli::command());
+    if !std::io::stdout().is_terminal() {
+        // examples are copied out of files and pipes
+        command = command.term_width(0);
+    }
+    let (command, file) = crate::config::apply(command, arguments).map_err(Early::Config)?;
     let wrong = |error: clap::Error| {
         let remark = file.as_ref().and_then(|file| file.blame(&error));
         Early::Clap(error, remark)

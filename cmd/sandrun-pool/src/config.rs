@@ -1,12 +1,14 @@
-//! The configuration file: defaults below flags and environment. Owns where it is looked for and how its keys become
-//! defaults of arguments; every long flag is a key, in the top level for all commands or in a table named as a command.
+//! The configuration file: defaults below flags and environment. Owns where it is looked for, how its keys become
+//! defaults of arguments, and the names of variables; every long flag is a key, in the top level for all commands or in a
+//! table named as a command.
 
+use std::any::TypeId;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use clap::error::{ContextKind, ContextValue};
-use clap::{Command, Id};
+use clap::{ArgAction, Command, Id};
 
 use crate::commands::node::JSON_KEYS;
 use crate::exit::{Status, WithStatus as _};
@@ -50,6 +52,26 @@ impl ConfigFile {
     }
 }
 
+/// Lets every long option come from the environment: what has no variable of its own gets `SANDRUN_` and its name.
+pub(crate) fn with_variables(command: Command) -> Command {
+    let command = command.mut_args(|argument| {
+        let is_switch = matches!(
+            argument.get_action(),
+            ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
+        );
+        match argument.get_long() {
+            Some(name) if !is_switch && argument.get_env().is_none() => {
+                let name = format!("SANDRUN_{}", name.replace('-', "_").to_uppercase());
+                // named once for each option of the program
+                let name: &'static str = Box::leak(name.into_boxed_str());
+                argument.env(name).hide_env(true)
+            }
+            Some(_) | None => argument,
+        }
+    });
+    command.mut_subcommands(with_variables)
+}
+
 /// Makes the file's values the defaults of `command`'s arguments; `None` where there is no file.
 pub(crate) fn apply(
     command: Command,
@@ -76,7 +98,8 @@ pub(crate) fn apply(
     };
     let table = table.with_context(subject).status(Status::BadInput)?;
     let mut values = Vec::new();
-    let command = merge(command, &table, &mut values)
+    let folder = path.parent().filter(|_| !text.trim_start().starts_with('{'));
+    let command = merge(command, &table, folder, &mut values)
         .with_context(subject)
         .status(Status::BadInput)?;
     Ok((command, Some(ConfigFile { path, values })))
@@ -125,21 +148,23 @@ fn file(arguments: &[OsString]) -> Option<PathBuf> {
     std::env::var_os(CONFIG_ENV).map(PathBuf::from)
 }
 
+/// Paths are taken from `folder`, where there is one; else from where the program is run.
 fn merge(
     mut command: Command,
     table: &toml::Table,
+    folder: Option<&Path>,
     values: &mut Vec<(String, String)>,
 ) -> anyhow::Result<Command> {
     let (tables, common): (Vec<_>, Vec<_>) = table.iter().partition(|(_, value)| value.is_table());
     for (key, value) in common {
-        command = set(command, None, key, value, values)?;
+        command = set(command, None, (key, value, folder), values)?;
     }
     // a command's own table comes after, so that it wins over the top level
     for (name, table) in tables {
         let known = command.find_subcommand(name).is_some();
         anyhow::ensure!(known, "[{name}] is not a command; see `sandrun-pool --help`");
         for (key, value) in table.as_table().into_iter().flatten() {
-            command = set(command, Some(name), key, value, values)?;
+            command = set(command, Some(name), (key, value, folder), values)?;
         }
     }
     Ok(command)
@@ -149,8 +174,7 @@ fn merge(
 fn set(
     mut command: Command,
     only: Option<&str>,
-    key: &str,
-    value: &toml::Value,
+    (key, value, folder): (&str, &toml::Value, Option<&Path>),
     values: &mut Vec<(String, String)>,
 ) -> anyhow::Result<Command> {
     let texts = plain(key, value)?;
@@ -160,7 +184,7 @@ fn set(
         && let Some(id) = option(&command, key)
     {
         known = true;
-        command = default(command, id, &texts);
+        command = default(command, id, &texts, folder);
     }
     let names: Vec<String> = command
         .get_subcommands()
@@ -170,14 +194,14 @@ fn set(
     for name in names {
         if let Some(id) = command.find_subcommand(&name).and_then(|it| option(it, key)) {
             known = true;
-            command = command.mut_subcommand(name, |it| default(it, id, &texts));
+            command = command.mut_subcommand(name, |it| default(it, id, &texts, folder));
         } else if only.is_some()
             && let Some(common) = common(&command, key)
         {
             // an option of every command gets a value in this one alone
             known = true;
             let id = common.get_id().clone();
-            command = command.mut_subcommand(name, |it| default(it.arg(common), id, &texts));
+            command = command.mut_subcommand(name, |it| default(it.arg(common), id, &texts, folder));
         }
     }
     anyhow::ensure!(
@@ -205,10 +229,16 @@ fn common(command: &Command, key: &str) -> Option<clap::Arg> {
         .cloned()
 }
 
-fn default(command: Command, id: Id, texts: &[String]) -> Command {
+fn default(command: Command, id: Id, texts: &[String], folder: Option<&Path>) -> Command {
     // an argument that has a value need not be given
     command.mut_arg(id, |argument| {
-        argument.default_values(texts.to_vec()).required(false)
+        let is_path = argument.get_value_parser().type_id() == TypeId::of::<PathBuf>();
+        let value = |text: &String| match folder.filter(|_| is_path && text != "-") {
+            Some(folder) => folder.join(text).into_os_string(),
+            None => OsString::from(text),
+        };
+        let values: Vec<OsString> = texts.iter().map(value).collect();
+        argument.default_values_os(values).required(false)
     })
 }
 
@@ -245,7 +275,7 @@ mod tests {
     }
 
     fn rpc(values: &str, arguments: &[&str]) -> Option<String> {
-        let command = merge(command(), &toml::from_str(values).unwrap(), &mut Vec::new()).unwrap();
+        let command = merge(command(), &toml::from_str(values).unwrap(), None, &mut Vec::new()).unwrap();
         let matches = command.try_get_matches_from(arguments).unwrap();
         matches.subcommand().unwrap().1.get_one::<String>("rpc").cloned()
     }
@@ -262,6 +292,41 @@ mod tests {
     }
 
     #[test]
+    fn paths_of_the_file_are_taken_from_its_folder() {
+        let key = |text: &str| {
+            let table = toml::from_str(&format!("key = \"{text}\"")).unwrap();
+            let command = <crate::cli::Cli as clap::CommandFactory>::command();
+            let command = merge(command, &table, Some(Path::new("/home/me")), &mut Vec::new()).unwrap();
+            let matches = command.try_get_matches_from(["x", "stake"]).unwrap();
+            matches
+                .subcommand()
+                .unwrap()
+                .1
+                .get_one::<PathBuf>("key")
+                .cloned()
+                .unwrap()
+        };
+        assert_eq!(key("keys/a.key"), Path::new("/home/me/keys/a.key"));
+        assert_eq!(key("/b.key"), Path::new("/b.key"));
+    }
+
+    #[test]
+    fn every_long_option_has_a_variable() {
+        let command = with_variables(<crate::cli::Cli as clap::CommandFactory>::command());
+        let submit = command.find_subcommand("submit").unwrap();
+        let variable = |name: &str| {
+            let argument = submit
+                .get_arguments()
+                .find(|it| it.get_long() == Some(name))
+                .unwrap();
+            argument.get_env().unwrap().to_str().unwrap().to_owned()
+        };
+        assert_eq!(variable("min-reputation"), "SANDRUN_MIN_REPUTATION");
+        assert_eq!(variable("to"), "SANDRUN_TO");
+        command.debug_assert();
+    }
+
+    #[test]
     fn an_option_of_every_command_can_be_set_for_one() {
         let quiet = |command: &str| {
             let table = "[submit]\nquiet = true\n";
@@ -270,7 +335,7 @@ mod tests {
                 arguments.extend(["--code", "x", "--payment", "1"]);
             }
             let command = <crate::cli::Cli as clap::CommandFactory>::command();
-            let command = merge(command, &toml::from_str(table).unwrap(), &mut Vec::new()).unwrap();
+            let command = merge(command, &toml::from_str(table).unwrap(), None, &mut Vec::new()).unwrap();
             command.try_get_matches_from(arguments).unwrap().get_flag("quiet")
         };
         assert!(quiet("submit"));
@@ -290,13 +355,19 @@ mod tests {
 
     #[test]
     fn unknown_keys_are_named() {
-        let error = merge(command(), &toml::from_str("colour = 1").unwrap(), &mut Vec::new())
-            .unwrap_err()
-            .to_string();
+        let error = merge(
+            command(),
+            &toml::from_str("colour = 1").unwrap(),
+            None,
+            &mut Vec::new(),
+        )
+        .unwrap_err()
+        .to_string();
         assert!(error.contains("colour"), "{error}");
         let error = merge(
             command(),
             &toml::from_str("[nothing]\na = 1").unwrap(),
+            None,
             &mut Vec::new(),
         )
         .unwrap_err()
@@ -319,7 +390,7 @@ mod tests {
                     .arg(Arg::new("class").long("class").action(clap::ArgAction::Append)),
             );
         let file = "json = true\n[agent]\nkey = \"k\"\nclass = [\"a\", \"b\"]\n";
-        let command = merge(command, &toml::from_str(file).unwrap(), &mut Vec::new()).unwrap();
+        let command = merge(command, &toml::from_str(file).unwrap(), None, &mut Vec::new()).unwrap();
         let matches = command.try_get_matches_from(["x", "agent"]).unwrap();
         let agent = matches.subcommand().unwrap().1;
         assert!(agent.get_flag("json"));

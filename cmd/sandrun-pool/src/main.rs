@@ -14,6 +14,7 @@ mod output;
 mod perturbation;
 mod progress;
 mod remote;
+mod signals;
 mod view;
 mod words;
 

@@ -304,7 +304,7 @@ fn an_interrupted_run_leaves_nothing_behind() {
     let (directory, path) = script("main.py", "print('begun', flush=True)\nwhile True: pass\n");
     let scratch = directory.path().join("scratch");
     std::fs::create_dir(&scratch).unwrap();
-    for class in ["native", "det"] {
+    for (class, signal, code) in [("native", "-INT", 130), ("det", "-TERM", 143)] {
         let mut child = Command::new(env!("CARGO_BIN_EXE_sandrun-pool"))
             .args(["run", "--class", class])
             .arg(&path)
@@ -316,10 +316,10 @@ fn an_interrupted_run_leaves_nothing_behind() {
         let mut begun = [0; 5];
         child.stdout.as_mut().unwrap().read_exact(&mut begun).unwrap();
         let interrupted = Command::new("kill")
-            .args(["-INT", &child.id().to_string()])
+            .args([signal, &child.id().to_string()])
             .status();
         assert!(interrupted.unwrap().success());
-        assert_eq!(child.wait().unwrap().code(), Some(130), "{class}");
+        assert_eq!(child.wait().unwrap().code(), Some(code), "{class}");
         assert_eq!(std::fs::read_dir(&scratch).unwrap().count(), 0, "{class}");
     }
 }

@@ -9,6 +9,8 @@ use anyhow::{Context as _, ensure};
 use serde_json::Value;
 use support::BIN;
 use support::process::Process;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe::OpenOptions;
 use tokio::process::Command;
 
 /// What a job prints with numpy, and where it comes from.
@@ -85,6 +87,8 @@ async fn who_is_told_to_end_leaves_nothing_behind() -> anyhow::Result<()> {
     let (python, began) = (at.join("python3"), at.join("began"));
     let pipe = std::process::Command::new("mkfifo").arg(&began).status()?;
     ensure!(pipe.success(), "a named pipe");
+    // for writing as well: its reader never waits for a writer that does not come
+    let mut begun = OpenOptions::new().read_write(true).open_receiver(&began)?;
     let script = format!(
         "#!/bin/sh\ncase \"$*\" in *--version*) exit 0;; *-I*) echo 3.11; exit 0;; esac\necho > {}\nsleep 600\n",
         began.display()
@@ -93,9 +97,9 @@ async fn who_is_told_to_end_leaves_nothing_behind() -> anyhow::Result<()> {
     std::fs::set_permissions(&python, std::os::unix::fs::PermissionsExt::from_mode(0o755))?;
     let temporary = at.join("tmp");
     std::fs::create_dir(&temporary)?;
-    for (arguments, signal) in [
-        (["lock", "requirements.txt"], Signal::SIGTERM),
-        (["build", "numpy.lock.json"], Signal::SIGINT),
+    for (arguments, signal, code) in [
+        (["lock", "requirements.txt"], Signal::SIGTERM, 143),
+        (["build", "numpy.lock.json"], Signal::SIGINT, 130),
     ] {
         let mut command = alone(at, &["env"]);
         command.args(arguments).arg("--python").arg(&python);
@@ -103,12 +107,15 @@ async fn who_is_told_to_end_leaves_nothing_behind() -> anyhow::Result<()> {
             .env("TMPDIR", &temporary)
             .env("SANDRUN_ENVIRONMENT_DOWNLOADS", at.join("downloads"));
         let mut running = command.spawn()?;
-        let began = began.clone();
-        tokio::task::spawn_blocking(move || std::fs::read(began)).await??;
+        let mut line = [0; 16];
+        tokio::select! {
+            read = begun.read(&mut line) => ensure!(read? > 0, "nothing was said"),
+            ended = running.wait() => anyhow::bail!("{arguments:?} ended before pip ran: {ended:?}"),
+        }
         let id = running.id().context("a process")?;
         kill(Pid::from_raw(i32::try_from(id)?), signal)?;
         let ended = tokio::time::timeout(std::time::Duration::from_secs(30), running.wait()).await??;
-        assert_eq!(ended.code(), Some(130), "{arguments:?}");
+        assert_eq!(ended.code(), Some(code), "{arguments:?}");
         assert_eq!(std::fs::read_dir(&temporary)?.count(), 0, "{arguments:?}");
     }
     assert_eq!(std::fs::read_dir(at.join("downloads"))?.count(), 0);

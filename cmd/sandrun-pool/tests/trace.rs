@@ -63,13 +63,13 @@ impl Ground {
         Ok(ExecutorClient::new(&self.executor.ready)?)
     }
 
-    /// Runs a script to its end.
     /// A job that prints and has two files.
     async fn job_with_outputs(&self) -> anyhow::Result<Ended> {
         self.job("mkdir out; echo a,b > out/table.csv; echo x > y; echo 1\n")
             .await
     }
 
+    /// Runs a script to its end.
     async fn job(&self, script: &str) -> anyhow::Result<Ended> {
         self.run_script(script, Manifest::parse(b"{}")?).await
     }
@@ -401,6 +401,10 @@ async fn traces_are_compared_by_the_roots_that_they_have() -> anyhow::Result<()>
             .get(&format!("/receipt/{}", job.id), &format!("{name}.receipt"))
             .await?;
     }
+    // as an editor saves it
+    let mut saved = std::fs::read(ground.directory.path().join("one.receipt"))?;
+    saved.extend(b"\n");
+    ground.file("one.receipt", &saved)?;
     let there = format!("{}/{}", ground.executor.ready, one.id);
     for place in ["one.trace", there.as_str()] {
         let diff = ["trace", "diff", place, "one.trace"];

@@ -186,12 +186,20 @@ impl Rule {
     }
 }
 
-/// A result that `submit` has put here: `results/0x…` with the streams in it.
+/// A result that `submit` or `fetch` has put here: `results/JOB` with the streams in it, and nothing else.
 fn is_result(relative: &str, path: &Path) -> bool {
-    let digits = relative
+    let job = relative
         .strip_prefix(RESULTS_NAME)
-        .and_then(|rest| rest.strip_prefix("/0x"));
-    digits.is_some_and(|digits| digits.len() == 8 && digits.bytes().all(|it| it.is_ascii_hexdigit()))
+        .and_then(|rest| rest.strip_prefix('/'));
+    // of the market, of a coordinator, of a broker, of a broker of others
+    let digits = job.map(|job| {
+        ["0x", "pool-"]
+            .iter()
+            .find_map(|it| job.strip_prefix(it))
+            .unwrap_or(job)
+    });
+    let is_digit = |it: u8| it.is_ascii_hexdigit() || it == b'-';
+    digits.is_some_and(|digits| digits.len() >= 8 && digits.bytes().all(is_digit))
         && path.join(STDOUT_NAME).is_file()
         && path.join(STDERR_NAME).is_file()
         && std::fs::read_dir(path).is_ok_and(|items| {
@@ -261,13 +269,22 @@ mod tests {
             ("results/0x01234567/stdout", ""),
             ("results/0x01234567/stderr", ""),
             ("results/0x01234567/outputs/a.csv", ""),
+            ("results/pool-00112233445566aa/stdout", ""),
+            ("results/pool-00112233445566aa/stderr", ""),
+            ("results/00112233445566aa/stdout", ""),
+            ("results/00112233445566aa/stderr", ""),
             ("results/0x89abcdef/data.csv", "it is the user's own"),
+            ("results/baseline/stdout", "so is this"),
+            ("results/baseline/stderr", ""),
             ("results/table.csv", ""),
         ];
-        assert_eq!(
-            names(&files),
-            ["main.py", "results/0x89abcdef/data.csv", "results/table.csv"]
-        );
+        let own = [
+            "main.py",
+            "results/0x89abcdef/data.csv",
+            "results/baseline/stderr",
+        ];
+        let all = [&own[..], &["results/baseline/stdout", "results/table.csv"]].concat();
+        assert_eq!(names(&files), all);
     }
 
     #[test]

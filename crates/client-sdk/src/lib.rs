@@ -24,7 +24,7 @@ pub use plan::{PlanError, Terms, Wish, plan, runnable};
 pub use prepare::{
     MAX_BUNDLE_BYTES, PrepareError, PreparedJob, prepare, prepare_for_market, prepare_for_pool,
 };
-pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result};
+pub use result::{ResultError, ResultFile, VerifiedResult, fetch_result, output_files};
 pub use snapshot::{JobEntry, Snapshot, SnapshotError, read_job};
 pub use views::{
     ErrorView, HealthView, JobView, JobsQuery, JobsView, NodeEntry, NodesView, PhaseCounts, StatusView,

@@ -139,8 +139,7 @@ fn check(directory: &Path, expected: OutputRoot) -> Result<Vec<ResultFile>, Resu
         });
         streams.insert(name, bytes);
     }
-    let mut outputs = BTreeMap::new();
-    collect(&directory.join(OUTPUTS_NAME), "", &mut outputs)?;
+    let outputs = output_files(directory)?;
     for (path, file) in &outputs {
         files.push(ResultFile {
             path: format!("{OUTPUTS_NAME}/{path}"),
@@ -156,6 +155,16 @@ fn check(directory: &Path, expected: OutputRoot) -> Result<Vec<ResultFile>, Resu
     } else {
         Err(ResultError::OutputRoot { expected, found })
     }
+}
+
+/// The output files of a result that lies in `directory`, as computed here.
+///
+/// # Errors
+/// [`ResultError::Io`] and [`ResultError::Layout`]; a link or a special file is no output.
+pub fn output_files(directory: &Path) -> Result<BTreeMap<BundlePath, InputFile>, ResultError> {
+    let mut files = BTreeMap::new();
+    collect(&directory.join(OUTPUTS_NAME), "", &mut files)?;
+    Ok(files)
 }
 
 fn collect(
@@ -179,12 +188,11 @@ fn collect(
         } else {
             format!("{below}/{name}")
         };
-        if item
-            .file_type()
-            .map_err(|source| io(&item.path(), source))?
-            .is_dir()
-        {
+        let kind = item.file_type().map_err(|source| io(&item.path(), source))?;
+        if kind.is_dir() {
             collect(&item.path(), &relative, files)?;
+        } else if !kind.is_file() {
+            return Err(ResultError::Layout(relative));
         } else {
             let path = BundlePath::parse(&relative).map_err(|_| ResultError::Layout(relative.clone()))?;
             files.insert(path, hash(&item.path())?);
@@ -221,8 +229,7 @@ mod tests {
         std::fs::write(directory.path().join("stderr"), "").unwrap();
         std::fs::create_dir_all(directory.path().join("outputs/a")).unwrap();
         std::fs::write(directory.path().join("outputs/a/b.txt"), "x").unwrap();
-        let mut outputs = BTreeMap::new();
-        collect(&directory.path().join("outputs"), "", &mut outputs).unwrap();
+        let outputs = output_files(directory.path()).unwrap();
         let root = output_root(b"1\n", b"", &outputs);
         let files = check(directory.path(), root).unwrap();
         assert_eq!(
@@ -234,5 +241,11 @@ mod tests {
             check(directory.path(), root),
             Err(ResultError::OutputRoot { .. })
         ));
+        std::os::unix::fs::symlink("b.txt", directory.path().join("outputs/a/link")).unwrap();
+        let refused = output_files(directory.path()).unwrap_err();
+        assert!(
+            matches!(&refused, ResultError::Layout(path) if path == "a/link"),
+            "{refused}"
+        );
     }
 }

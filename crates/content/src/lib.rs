@@ -33,7 +33,7 @@ pub use name::NameError;
 pub use node::NodeError;
 pub use pack::{
     Data, MANIFEST_NAME, OUTPUTS_NAME, PackError, PackedTree, STDERR_NAME, STDOUT_NAME, pack_bundle,
-    pack_directory, pack_result, root_of,
+    pack_directory, pack_directory_while, pack_result, root_of,
 };
 pub use service::{ServeError, Service, ServiceConfig, serve};
 pub use store::{BlockStream, ByteStream, ContentStore, StoreHealth};

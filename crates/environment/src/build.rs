@@ -5,13 +5,14 @@ use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sandrun_content::{ContentId, PackError, PackedTree, pack_directory};
+use sandrun_content::{ContentId, PackError, PackedTree, pack_directory_while};
 use serde_json::json;
 use tempfile::TempDir;
 use thiserror::Error;
 
 use crate::downloads::{DownloadError, Downloads};
 use crate::image::{IMAGE_LIMITS, ImageError, ImageWriter, is_bytecode};
+use crate::interrupt::Interrupt;
 use crate::lock::Lock;
 use crate::unpack::{UnpackError, unpack_tarball, unpack_wheel};
 
@@ -115,13 +116,13 @@ impl Built {
 }
 
 /// Builds the image of a lock, in a temporary directory below `scratch`. Blocking; talks to registries for packages that
-/// `downloads` lacks.
+/// `downloads` lacks, and ends with them ([`Downloads::until`]).
 ///
 /// # Errors
 /// [`BuildError`].
 pub fn build_lock(lock: &Lock, downloads: &Downloads, scratch: &Path) -> Result<Built, BuildError> {
     downloads.complete(lock)?;
-    let (folder, mut image) = begin(scratch)?;
+    let (folder, mut image) = begin(scratch, downloads.interrupt())?;
     let unpack = |package: String| move |source| BuildError::Unpack { package, source };
     let about = match lock {
         Lock::Python(lock) => {
@@ -151,15 +152,15 @@ pub fn build_lock(lock: &Lock, downloads: &Downloads, scratch: &Path) -> Result<
     };
     let about = serde_json::to_string_pretty(&about).unwrap_or_default() + "\n";
     image.add(ABOUT, false, &mut about.as_bytes())?;
-    finish(folder, None)
+    finish(folder, None, downloads.interrupt())
 }
 
 /// Builds the image of a directory: bytecode, links' absence and modes are made the same whoever made the directory.
-/// Blocking.
+/// Blocking; ends with `interrupt`.
 ///
 /// # Errors
 /// [`BuildError`]; a link or a special file in it is one.
-pub fn build_directory(directory: &Path, scratch: &Path) -> Result<Built, BuildError> {
+pub fn build_directory(directory: &Path, scratch: &Path, interrupt: &Interrupt) -> Result<Built, BuildError> {
     let has = |name: &str| directory.join(name).exists();
     let (shape, prefix) = if has("lib") || has(ABOUT) {
         (Shape::Image, String::new())
@@ -168,7 +169,7 @@ pub fn build_directory(directory: &Path, scratch: &Path) -> Result<Built, BuildE
     } else {
         (Shape::PythonPackages, site(PLAIN_PYTHON) + "/")
     };
-    let (folder, mut image) = begin(scratch)?;
+    let (folder, mut image) = begin(scratch, interrupt)?;
     let from = match shape {
         Shape::NodeModules => directory.join("node_modules"),
         Shape::Image | Shape::PythonPackages => directory.to_owned(),
@@ -178,7 +179,7 @@ pub fn build_directory(directory: &Path, scratch: &Path) -> Result<Built, BuildE
         Shape::Image | Shape::PythonPackages => prefix,
     };
     copy(&from, &prefix, &mut image)?;
-    finish(folder, Some(shape))
+    finish(folder, Some(shape), interrupt)
 }
 
 /// Where one version of Python looks for packages.
@@ -186,7 +187,7 @@ fn site(python: &str) -> String {
     format!("lib/python{python}/site-packages")
 }
 
-fn begin(scratch: &Path) -> Result<(TempDir, ImageWriter), BuildError> {
+fn begin(scratch: &Path, interrupt: &Interrupt) -> Result<(TempDir, ImageWriter), BuildError> {
     let failed = |source| BuildError::Write {
         path: scratch.to_owned(),
         source,
@@ -198,11 +199,12 @@ fn begin(scratch: &Path) -> Result<(TempDir, ImageWriter), BuildError> {
     let image = folder.path().join("image");
     fs::create_dir(&image).map_err(failed)?;
     fs::set_permissions(&image, fs::Permissions::from_mode(0o755)).map_err(failed)?;
-    Ok((folder, ImageWriter::new(&image)))
+    Ok((folder, ImageWriter::new(&image).until(interrupt)))
 }
 
-fn finish(folder: TempDir, shape: Option<Shape>) -> Result<Built, BuildError> {
-    let tree = pack_directory(&folder.path().join("image"), &IMAGE_LIMITS)?;
+fn finish(folder: TempDir, shape: Option<Shape>, interrupt: &Interrupt) -> Result<Built, BuildError> {
+    let image = folder.path().join("image");
+    let tree = pack_directory_while(&image, &IMAGE_LIMITS, || !interrupt.is_over())?;
     Ok(Built { tree, shape, folder })
 }
 

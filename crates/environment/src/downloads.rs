@@ -72,11 +72,16 @@ impl Downloads {
         })
     }
 
-    /// The same folder; fetching ends with this.
+    /// The same folder; fetching and checking end with this, and what is built of it.
     #[must_use]
     pub fn until(mut self, interrupt: &Interrupt) -> Self {
         self.interrupt = interrupt.clone();
         self
+    }
+
+    /// What ends its use.
+    pub(crate) const fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     fn folder(&self, source: io::Error) -> DownloadError {
@@ -139,7 +144,10 @@ impl Downloads {
     /// Whether a file is there, whole.
     fn has(&self, hash: &PackageHash) -> Result<bool, DownloadError> {
         match File::open(self.path(hash)) {
-            Ok(mut file) => hash.fits(&mut file).map_err(|source| self.folder(source)),
+            Ok(file) => {
+                let fits = hash.fits(&mut self.interrupt.reading(file));
+                fits.map_err(|source| self.folder(source))
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(source) => Err(self.folder(source)),
         }
@@ -160,10 +168,8 @@ impl Downloads {
             }
             let mut found = None;
             for file in files.iter().filter(|file| file.is_file()) {
-                if hash
-                    .fits(&mut File::open(file).map_err(failed)?)
-                    .map_err(failed)?
-                {
+                let content = File::open(file).map_err(failed)?;
+                if hash.fits(&mut self.interrupt.reading(content)).map_err(failed)? {
                     found = Some(file);
                     break;
                 }

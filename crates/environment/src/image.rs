@@ -9,6 +9,8 @@ use sandrun_content::Limits;
 use sandrun_types::{BundlePath, BundlePathError};
 use thiserror::Error;
 
+use crate::interrupt::Interrupt;
+
 /// What an image may hold, where it is built and where it is fetched.
 pub const IMAGE_LIMITS: Limits = Limits {
     max_bytes: 2 << 30,
@@ -61,6 +63,7 @@ pub(crate) struct ImageWriter {
     root: PathBuf,
     bytes: u64,
     entries: u64,
+    interrupt: Interrupt,
 }
 
 impl ImageWriter {
@@ -70,7 +73,19 @@ impl ImageWriter {
             root: root.to_owned(),
             bytes: 0,
             entries: 0,
+            interrupt: Interrupt::default(),
         }
+    }
+
+    /// The same; writing ends with this.
+    pub(crate) fn until(mut self, interrupt: &Interrupt) -> Self {
+        self.interrupt = interrupt.clone();
+        self
+    }
+
+    /// What ends it.
+    pub(crate) const fn interrupt(&self) -> &Interrupt {
+        &self.interrupt
     }
 
     /// As [`Self::add`], for content that is said to have so many bytes: what cannot fit is refused before it is read,
@@ -158,6 +173,7 @@ impl ImageWriter {
             source,
         };
         let mut file = File::create_new(at).map_err(store)?;
+        let mut content = self.interrupt.reading(content);
         let mut buffer = vec![0; 128 * 1024];
         let mut size = 0_u64;
         loop {

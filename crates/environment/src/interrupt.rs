@@ -1,4 +1,5 @@
-//! Ending a package manager from another thread, so that whoever waits for it cleans up. Owns which one runs.
+//! Ending an image's making from another thread, so that whoever waits for it cleans up. Owns which package manager runs,
+//! and whether what reads files goes on.
 
 use std::io;
 use std::os::unix::process::CommandExt as _;
@@ -7,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Ends what package managers do for one caller: the one that runs, and all that would follow. Clones are the same.
+/// Ends what is done for one caller: the package manager that runs, the reading of files, and all that would follow. Clones
+/// are the same.
 #[derive(Debug, Clone, Default)]
 pub struct Interrupt(Arc<Mutex<State>>);
 
@@ -19,7 +21,7 @@ struct State {
 }
 
 impl Interrupt {
-    /// Ends the package manager that runs, with all its processes; none starts any more.
+    /// Ends the package manager that runs, with all its processes; none starts any more, and no file is read on.
     pub fn now(&self) {
         let mut state = self.lock();
         state.is_over = true;
@@ -27,6 +29,19 @@ impl Interrupt {
             && let Err(error) = kill_process_group(leader, Signal::KILL)
         {
             tracing::debug!(%error, "a package manager was not ended");
+        }
+    }
+
+    /// Whether nothing is to go on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.lock().is_over
+    }
+
+    /// What `content` has, until nothing is to go on.
+    pub(crate) const fn reading<R>(&self, content: R) -> Reading<'_, R> {
+        Reading {
+            interrupt: self,
+            content,
         }
     }
 
@@ -72,6 +87,23 @@ impl Interrupt {
     }
 }
 
+/// See [`Interrupt::reading`].
+#[derive(Debug)]
+pub(crate) struct Reading<'a, R> {
+    interrupt: &'a Interrupt,
+    content: R,
+}
+
+impl<R: io::Read> io::Read for Reading<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.interrupt.is_over() {
+            // not `Interrupted`, after which readers try again
+            return Err(io::Error::other("it was told to end"));
+        }
+        self.content.read(buffer)
+    }
+}
+
 fn all(pipe: Option<impl io::Read>) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     if let Some(mut pipe) = pipe {
@@ -106,6 +138,7 @@ mod tests {
         assert_eq!(waits.join().unwrap(), io::ErrorKind::Interrupted);
         let after = interrupt.output(&mut sh("true")).unwrap_err();
         assert_eq!(after.kind(), io::ErrorKind::Interrupted);
+        io::copy(&mut interrupt.reading(&b"x"[..]), &mut io::sink()).unwrap_err();
     }
 
     #[test]

@@ -184,6 +184,19 @@ impl ExecutorClient {
         self.json(self.get(&["environments"])).await
     }
 
+    /// Whether the service gets the images that jobs name: one that knows no environments, or none in this form, is of an
+    /// older version and does not.
+    ///
+    /// # Errors
+    /// [`ClientError`] if it does not say: it may, the next time.
+    pub async fn fetches_environments(&self) -> Result<bool, ClientError> {
+        match self.environments().await {
+            Ok(there) => Ok(there.fetches),
+            Err(ClientError::Refused { status: 404, .. } | ClientError::NotUnderstood { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
     /// `POST /environments/{name or content id}`: has the service get an image ready, and waits until it is.
     ///
     /// # Errors

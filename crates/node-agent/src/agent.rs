@@ -25,7 +25,7 @@ use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 use tracing::{debug, error, info, warn};
 
-use crate::bundle::{Bundle, BundleError};
+use crate::bundle::BundleError;
 use crate::error::{AgentError, Report as _};
 use crate::health::Health;
 use crate::node::Node;
@@ -42,7 +42,7 @@ const GRACE: Duration = Duration::from_secs(3);
 enum Done {
     Fetched {
         job: JobId,
-        outcome: Result<Bundle, BundleError>,
+        outcome: Result<work::Fetched, BundleError>,
     },
     Ran {
         job: JobId,
@@ -58,6 +58,8 @@ enum Done {
     /// Whether the executor has run a trivial program.
     Probed(bool),
     Withdrawn,
+    /// The content store keeps an image, or cannot.
+    Kept,
     Cleared,
 }
 
@@ -114,6 +116,7 @@ impl Agent {
 
     /// Works until `shutdown` resolves.
     pub(crate) async fn drive(mut self, shutdown: impl Future<Output = ()>) -> Result<(), AgentError> {
+        self.tasks.spawn(work::sweep(self.node.clone()));
         let mut watch = self.watch();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -209,7 +212,7 @@ impl Agent {
                 self.withdrawing = false;
                 Ok(())
             }
-            Done::Cleared => Ok(()),
+            Done::Kept | Done::Cleared => Ok(()),
         }
     }
 
@@ -224,13 +227,16 @@ impl Agent {
         self.feed(job, Event::Ran { attempt, end })
     }
 
-    fn fetched(&mut self, job: JobId, outcome: Result<Bundle, BundleError>) -> Result<(), AgentError> {
+    fn fetched(&mut self, job: JobId, outcome: Result<work::Fetched, BundleError>) -> Result<(), AgentError> {
         let told = match outcome {
-            Ok(bundle) => {
+            Ok(work::Fetched { bundle, image }) => {
                 crate::crash::point("bundle-held");
                 if let Some(tracked) = self.jobs.get_mut(&job) {
-                    tracked.bundle = Some(Arc::new(bundle));
+                    tracked.bundle = Some(bundle);
                     tracked.trouble.clear();
+                    if let Some(image) = image {
+                        self.tasks.spawn(work::keep(self.node.clone(), job, image));
+                    }
                 }
                 Ok(())
             }

@@ -1,28 +1,28 @@
 //! The start: everything is checked before any coin moves, then the node is registered, staked and opted in as far as
 //! it is not already.
 
-use std::collections::BTreeSet;
+mod services;
+
 use std::sync::Arc;
 
 use sandrun_chain::{
-    BlockHash, Chain, Deployment, MarketReader, NodeRecord, Sender, SenderConfig, worker_key_message,
+    BlockHash, Chain, Key, MarketReader, NodeRecord, Sender, SenderConfig, worker_key_message,
 };
-use sandrun_content::{ContentStore, KuboClient};
 use sandrun_core::market::Profile;
 use sandrun_core::seat::Gate;
-use sandrun_executor::{ExecutorClient, worker_key};
+use sandrun_executor::worker_key;
 use sandrun_store::{Journal, Note};
 use sandrun_types::{
-    Address, Amount, B256, Bytes, Capabilities, ChainId, ClassId, NodeIndex, Sha256Hex, U256, WorkerId,
+    Address, Amount, B256, Bytes, Capabilities, ClassId, NodeIndex, Sha256Hex, U256, WorkerId,
 };
 use tracing::info;
 
 use crate::config::AgentConfig;
-use crate::detect::detect;
 use crate::error::{AgentError, Report as _};
 use crate::images::Images;
 use crate::node::Node;
 use crate::operator::{Operator, OperatorError, Registration, claimed_elsewhere};
+use services::Services;
 
 /// Gas of registration and opt-in together, rounded up.
 const GAS_TO_ENROL: u64 = 1_500_000;
@@ -40,20 +40,9 @@ pub(crate) struct Ready {
 
 /// Checks, registers, and opens the journal.
 pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
-    let reader = market(&config).await?;
+    let services = Services::connect(&config).await?;
+    let reader = services.reader.clone();
     let chain = reader.chain().clone();
-    if config.misbehaviour.is_some() && chain.id() != ChainId::LOCAL {
-        return Err(AgentError::Misbehaviour { chain: chain.id() });
-    }
-    let store = content(&config).await?;
-    let (executor, worker_id, offered) = executor(&config).await?;
-    let class = offered.class;
-    let classes = classes(&config, &offered)?;
-    let mut capabilities = detect(&config.detection).await;
-    // an executor of old has no such answer, and no environments
-    capabilities.environments = executor.environments().await.is_ok_and(|there| there.fetches);
-    capabilities.to_json()?;
-
     let at = reader.deployment().escrow_ref();
     let worker_key = config.worker_key.clone().unwrap_or_else(|| config.key.clone());
     let worker = worker_key.address();
@@ -66,26 +55,13 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
             .map_err(|error| AgentError::Folder(Box::new(error)))?;
     }
 
-    let sender = |key| {
-        Sender::new(
-            chain.clone(),
-            key,
-            Some(reader.deployment().clone()),
-            SenderConfig::default(),
-        )
-    };
-    let account_sender = sender(config.key.clone());
-    let hot_sender = if worker == config.key.address() {
-        account_sender.clone()
-    } else {
-        sender(worker_key)
-    };
+    let (account_sender, hot_sender) = senders(&config, &reader, worker_key);
     let enrol = Enrolment {
         config: &config,
         reader: &reader,
-        worker_id,
-        capabilities: &capabilities,
-        classes: &classes,
+        worker_id: services.worker_id,
+        capabilities: &services.capabilities,
+        classes: &services.classes,
     };
     let (index, is_new) = enrol.run(account_sender, worker, &mut journal).await?;
     let resume_from = match noted {
@@ -99,7 +75,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
 
     let parameters = reader.parameters().await?;
     let images = Images::new(config.images_folder());
-    if let Err(error) = images.clear(store.as_ref()).await {
+    if let Err(error) = images.forget_others(&journal.open_jobs()?).await {
         tracing::debug!(error = error.report(), "an image of a former run stays pinned");
     }
     let node = Node {
@@ -112,16 +88,16 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         sender: hot_sender,
         config,
         reader,
-        store,
+        store: services.store,
         images,
-        executor,
-        worker_id,
-        class,
-        classes,
+        executor: services.executor,
+        worker_id: services.worker_id,
+        class: services.class,
+        classes: services.classes,
         index,
         worker,
         at,
-        capabilities,
+        capabilities: services.capabilities,
     };
     Ok(Ready {
         node: Arc::new(node),
@@ -129,6 +105,25 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         gate,
         resume_from,
     })
+}
+
+/// Who signs for the account, and who with the hot key: the same where there is one key.
+fn senders(config: &AgentConfig, reader: &MarketReader, worker_key: Key) -> (Sender, Sender) {
+    let sender = |key| {
+        Sender::new(
+            reader.chain().clone(),
+            key,
+            Some(reader.deployment().clone()),
+            SenderConfig::default(),
+        )
+    };
+    let account = sender(config.key.clone());
+    let hot = if worker_key.address() == config.key.address() {
+        account.clone()
+    } else {
+        sender(worker_key)
+    };
+    (account, hot)
 }
 
 /// Sees that the journal is about this chain and not about one with the same id that is gone; the head, and the block
@@ -159,87 +154,6 @@ async fn check_chain(
         None => journal.set_note(Note::Genesis, &found)?,
     }
     Ok((head, noted))
-}
-
-/// The market's contracts, checked.
-pub(crate) async fn market(config: &AgentConfig) -> Result<MarketReader, AgentError> {
-    let expected = config
-        .chain
-        .or(config.deployment.as_ref().map(|deployment| deployment.chain));
-    let chain = Chain::connect(&config.rpc, expected)
-        .await
-        .map_err(|error| AgentError::Connect(Box::new(error)))?;
-    let deployment = match &config.deployment {
-        Some(deployment) => deployment.clone(),
-        None => Deployment::lookup(chain.id(), None)?,
-    };
-    let verified = MarketReader::verified(chain, deployment).await;
-    verified.map_err(|error| AgentError::Contracts(Box::new(error)))
-}
-
-async fn content(config: &AgentConfig) -> Result<Arc<dyn ContentStore>, AgentError> {
-    let fail = |source| AgentError::Content {
-        api: config.ipfs_api.clone(),
-        source: Box::new(source),
-    };
-    let store = KuboClient::new(&config.ipfs_api).map_err(fail)?;
-    let fail = |source| AgentError::Content {
-        api: config.ipfs_api.clone(),
-        source: Box::new(source),
-    };
-    let health = store.health().await.map_err(fail)?;
-    info!(place = health.place, version = health.version, "content store");
-    Ok(Arc::new(store))
-}
-
-/// The classes that an executor runs.
-struct Offered {
-    /// That of jobs which ask for none.
-    class: ClassId,
-    /// All of a kind that the market knows, in the order of their ids.
-    all: Vec<ClassId>,
-}
-
-async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, Offered), AgentError> {
-    let url = || config.sandrun_url.clone();
-    let fail = |source| AgentError::Executor {
-        url: url(),
-        source: Box::new(source),
-    };
-    let client = ExecutorClient::new(&config.sandrun_url).map_err(fail)?;
-    let health = client.health().await.map_err(|source| AgentError::Executor {
-        url: url(),
-        source: Box::new(source),
-    })?;
-    let worker_id = health
-        .worker_id
-        .ok_or_else(|| AgentError::AnonymousExecutor { url: url() })?;
-    let class = health.class.ok_or_else(|| AgentError::NoClass { url: url() })?;
-    info!(%worker_id, class = %class, layers = health.isolation.join(" "), "executor");
-    let class = ClassId(class.0);
-    // an executor of old names that one alone
-    let all: BTreeSet<ClassId> = health
-        .classes
-        .values()
-        .map(|id| ClassId(id.0))
-        .chain([class])
-        .filter(|id| id.kind().is_some())
-        .collect();
-    let all = all.into_iter().collect();
-    Ok((client, worker_id, Offered { class, all }))
-}
-
-/// Those of them that the operator wants to serve.
-fn classes(config: &AgentConfig, offered: &Offered) -> Result<Vec<ClassId>, AgentError> {
-    let wanted =
-        |id: &ClassId| config.classes.is_empty() || config.classes.iter().any(|request| request.accepts(*id));
-    let served: Vec<ClassId> = offered.all.iter().copied().filter(wanted).collect();
-    if served.is_empty() {
-        return Err(AgentError::ClassNotOffered {
-            offered: offered.all.clone(),
-        });
-    }
-    Ok(served)
 }
 
 /// The gate as the journal left it, opened again where the operator says so: then for all that the chain says up to

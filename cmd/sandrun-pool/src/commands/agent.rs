@@ -7,9 +7,10 @@ use node_agent::{AgentConfig, AgentError, Misbehaviour, OperatorError, TokenPoli
 use sandrun_chain::VerifyError;
 use sandrun_types::{Address, Amount, ClassRequest};
 
-use crate::args::{ChainArgs, KeyArgs, StoreArgs, shutdown};
+use crate::args::{ChainArgs, KeyArgs, StoreArgs};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::announce;
+use crate::signals::shutdown;
 
 /// Arguments of `agent`.
 #[derive(Debug, Args)]
@@ -17,7 +18,8 @@ use crate::output::announce;
     sandrun-pool agent --key node.key --stake 1 --sandrun-url http://localhost:8443 \\\n    \
       --blockchain-rpc http://localhost:8545 --ipfs-api http://localhost:5001\n\n\
     The agent registers and stakes by itself at its first start; `stake`, `earnings` and `withdraw` show and move its\n\
-    money. It ends within ten seconds of SIGTERM and goes on where it was when started again.")]
+    money. The content store is its own: it pins there what its jobs need, and unpins it after them, whoever else wants it.\n\
+    It ends within ten seconds of SIGTERM and goes on where it was when started again.")]
 pub(crate) struct Arguments {
     /// The node's executor
     #[arg(

@@ -7,9 +7,10 @@ use clap::Args;
 use pool_manager::{Broker, BrokerConfig, BrokerError, QueueSettings};
 use sandrun_store::queue::{QueueAddress, QueueStoreError};
 
-use crate::args::{ListenArgs, shutdown};
+use crate::args::ListenArgs;
 use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::announce;
+use crate::signals::shutdown;
 
 /// Arguments of `broker`.
 #[derive(Debug, Args)]

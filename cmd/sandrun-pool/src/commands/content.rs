@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use clap::Args;
 use sandrun_content::{EmbeddedConfig, EmbeddedStore, Service, ServiceConfig};
 
-use crate::args::{ListenArgs, shutdown};
+use crate::args::ListenArgs;
 use crate::exit::{Status, WithStatus as _};
 use crate::output::announce;
+use crate::signals::shutdown;
 
 /// Arguments of `content`.
 #[derive(Debug, Args)]

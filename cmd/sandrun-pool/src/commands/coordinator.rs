@@ -8,9 +8,10 @@ use pool_manager::{BrokerError, Coordinator, CoordinatorConfig, CoordinatorError
 use sandrun_store::queue::QueueStoreError;
 
 use super::broker::database;
-use crate::args::{ListenArgs, shutdown};
+use crate::args::ListenArgs;
 use crate::exit::{Failure, Status, words};
 use crate::output::announce;
+use crate::signals::shutdown;
 
 /// Longest name; executors sign far longer ones.
 const MAX_NAME: usize = 200;

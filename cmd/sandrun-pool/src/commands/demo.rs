@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use clap::Args;
 use sandrun_testnet::{Demo, LocalMarket, Ports, Summary, TestnetConfig};
 
-use crate::args::shutdown;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::signals::Signals;
 
 /// Arguments of `demo`.
 #[derive(Debug, Args)]
@@ -64,18 +64,20 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         manager: true,
         agent_arguments: Vec::new(),
     };
-    let stop = shutdown();
-    tokio::pin!(stop);
+    let mut signals = Signals::watch();
     let market = tokio::select! {
         market = LocalMarket::start(config, |line| output.note(line)) => market.status(Status::Unreachable)?,
-        () = &mut stop => return Ok(Status::Failure),
+        status = signals.asked() => return Ok(status),
     };
     let summary = tokio::select! {
-        summary = play(&market, arguments, &jobs, output) => summary,
-        () = &mut stop => Err(anyhow::anyhow!("interrupted")),
+        summary = play(&market, arguments, &jobs, output) => Ok(summary),
+        status = signals.asked() => Err(status),
     };
     market.stop().await;
-    let summary = summary?;
+    let summary = match summary {
+        Ok(summary) => summary?,
+        Err(status) => return Ok(status),
+    };
     if let Some(directory) = arguments.summary.parent() {
         std::fs::create_dir_all(directory)?;
     }

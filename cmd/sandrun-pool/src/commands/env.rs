@@ -12,12 +12,13 @@ use sandrun_environment::{
 };
 use serde::Serialize;
 
-use crate::args::{EnvironmentListArgs, shutdown};
+use crate::args::EnvironmentListArgs;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
+use crate::signals::Signals;
 
 /// How long an interrupted build may take to remove its temporary folders.
-const CLEANING: Duration = Duration::from_secs(8);
+const CLEANING: Duration = Duration::from_secs(5);
 /// Longest lock that is read, in bytes.
 const MAX_LOCK: u64 = 8 << 20;
 
@@ -37,6 +38,7 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Choose exact versions of packages, with their hashes (with pip or npm)
+    #[command(after_help = "Example:\n  sandrun-pool env lock requirements.txt --out packages.lock.json")]
     Lock {
         /// requirements.txt (for pip) or package.json (for npm)
         file: PathBuf,
@@ -48,6 +50,9 @@ enum What {
         python: PathBuf,
     },
     /// Make the image of a lock or a directory, and say its content id
+    #[command(after_help = "Examples:\n  \
+        sandrun-pool env build packages.lock.json --store http://127.0.0.1:5001\n  \
+        sandrun-pool env build ./site-packages --out image")]
     Build {
         /// A lock, or a directory: of Python packages, with `node_modules`, or a whole image with `lib`
         source: PathBuf,
@@ -65,6 +70,7 @@ enum What {
         python: PathBuf,
     },
     /// List the environments that have names
+    #[command(after_help = "Example:\n  sandrun-pool env list --json")]
     List {
         #[command(flatten)]
         names: EnvironmentListArgs,
@@ -73,12 +79,13 @@ enum What {
 
 /// Locks, builds or lists.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    let mut signals = Signals::watch();
     match arguments.what {
         What::Lock { file, out, python } => {
-            let Some(lock) = blocking(move |interrupt| lock(&file, &python, interrupt)).await? else {
-                return Ok(Status::Interrupted);
-            };
-            locked(&lock, out.as_deref(), output)
+            match blocking(&mut signals, move |interrupt| lock(&file, &python, interrupt)).await? {
+                Ok(lock) => locked(&lock, out.as_deref(), output),
+                Err(status) => Ok(status),
+            }
         }
         What::Build {
             source,
@@ -96,14 +103,15 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
             }
             let downloads = downloads.unwrap_or_else(|| crate::config::home().join("environments"));
             let scratch = scratch(out.as_deref());
-            let built =
-                blocking(move |interrupt| build(&source, &downloads, &python, &scratch, interrupt)).await?;
-            let Some(built) = built else {
-                return Ok(Status::Interrupted);
+            let work = move |interrupt: &_| build(&source, &downloads, &python, &scratch, interrupt);
+            let built = match blocking(&mut signals, work).await? {
+                Ok(built) => built,
+                Err(status) => return Ok(status),
             };
             tokio::select! {
+                biased;
+                status = signals.asked() => Ok(status),
                 kept = kept(built, out, store, output) => kept,
-                () = shutdown() => Ok(Status::Interrupted),
             }
         }
         What::List { names } => {
@@ -120,20 +128,21 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     }
 }
 
-/// Does work that blocks; `None` if the process was asked to end meanwhile. Then it ends what the work waits for, and lets
-/// it remove its temporary folders.
+/// Does work that blocks; the status to end with if the process was asked to meanwhile. Then the work is ended, which
+/// removes its temporary folders.
 async fn blocking<T: Send + 'static>(
+    signals: &mut Signals,
     work: impl FnOnce(&Interrupt) -> anyhow::Result<T> + Send + 'static,
-) -> anyhow::Result<Option<T>> {
+) -> anyhow::Result<Result<T, Status>> {
     let interrupt = Interrupt::default();
     let own = interrupt.clone();
     let mut work = tokio::task::spawn_blocking(move || work(&own));
     tokio::select! {
-        done = &mut work => done?.map(Some),
-        () = shutdown() => {
+        done = &mut work => done?.map(Ok),
+        status = signals.asked() => {
             interrupt.now();
             drop(tokio::time::timeout(CLEANING, work).await);
-            Ok(None)
+            Ok(Err(status))
         }
     }
 }
@@ -229,7 +238,7 @@ fn build(
         Failure::new(status, crate::exit::words(&error.into()))
     };
     if source.is_dir() {
-        return build_directory(source, scratch).map_err(failed);
+        return build_directory(source, scratch, interrupt).map_err(failed);
     }
     let lock = read_lock(source).status(Status::BadInput)?;
     let downloads = Downloads::new(downloads, python).status(Status::BadInput)?;

@@ -25,11 +25,13 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Make a new key in a file of mode 0600
+    #[command(after_help = "Example:\n  sandrun-pool keys new node.key")]
     New {
         /// The file; must not exist
         file: PathBuf,
     },
     /// Show the address of a key
+    #[command(after_help = "Example:\n  sandrun-pool keys show node.key")]
     Show {
         /// The file
         file: PathBuf,

@@ -7,10 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 use node_agent::{BrokerNodeConfig, BrokerNodeError, Detection, StatedCapabilities};
 
-use crate::args::shutdown;
 use crate::config::home;
 use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::announce;
+use crate::signals::shutdown;
 
 /// Arguments of `node`. The names of a node's JSON configuration file stand in [`JSON_KEYS`].
 #[derive(Debug, Args)]

@@ -40,6 +40,34 @@ pub(super) fn check(out: Option<&Path>) -> anyhow::Result<()> {
     can_be_made(&place).map_err(|error| bad(&format!("can't be written ({error})")))
 }
 
+/// Checks that a file can be put at `to`, which `option` names, in the place of a file that may be there: what is no file
+/// would not be written to but replaced. Leaves nothing behind.
+pub(super) fn check_file(option: &str, to: &Path) -> anyhow::Result<()> {
+    let bad = |why: &str| {
+        let text = format!(
+            "{option} {} {why}: give a new file, or one to replace",
+            to.display()
+        );
+        Failure::new(Status::BadInput, text)
+    };
+    match std::fs::metadata(to) {
+        Ok(found) if found.is_file() => {}
+        Ok(found) if found.is_dir() => return Err(bad("is a directory")),
+        Ok(_) => return Err(bad("is no regular file")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+        Err(error) => return Err(bad(&format!("can't be used ({error})"))),
+    }
+    let folder = to.parent().filter(|it| !it.as_os_str().is_empty());
+    let folder = folder.unwrap_or(Path::new("."));
+    if !folder.is_dir() {
+        return Err(bad(&format!(
+            "can't be written ({} is no directory)",
+            folder.display()
+        )));
+    }
+    can_be_made(to).map_err(|error| bad(&format!("can't be written ({error})")))
+}
+
 /// Makes a directory in what there is above `place`, and takes it away again. What is missing in between is not made:
 /// somebody else's check beside this one would see it come and go.
 fn can_be_made(place: &Path) -> std::io::Result<()> {
@@ -72,5 +100,18 @@ mod tests {
             let words = check(Some(&place)).unwrap_err().to_string();
             assert!(words.contains(says), "{words}");
         }
+        check_file("--trace", &at("file")).unwrap();
+        check_file("--trace", &at("new")).unwrap();
+        for (place, says) in [
+            (at("empty"), "is a directory"),
+            (at("new/file"), "is no directory"),
+            (at("file/below"), "can't be used"),
+            (PathBuf::from("/dev/null"), "is no regular file"),
+        ] {
+            let words = check_file("--trace", &place).unwrap_err().to_string();
+            assert!(words.contains(says), "{words}");
+        }
+        assert!(!at("new").exists());
+        assert_eq!(std::fs::read_dir(directory.path()).unwrap().count(), 2);
     }
 }

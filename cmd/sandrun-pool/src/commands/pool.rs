@@ -6,9 +6,10 @@ use clap::Args;
 use pool_manager::{Manager, ManagerConfig, ManagerError};
 use sandrun_chain::MarketReader;
 
-use crate::args::{ChainArgs, ListenArgs, PasswordArgs, shutdown};
+use crate::args::{ChainArgs, ListenArgs, PasswordArgs};
 use crate::exit::{Failure, Status, words};
 use crate::output::announce;
+use crate::signals::shutdown;
 
 /// Arguments of `pool`.
 #[derive(Debug, Args)]

@@ -15,6 +15,7 @@ use crate::coins::symbol;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
 use crate::progress::Progress;
+use crate::signals::Signals;
 
 /// A job that is ready to be posted.
 #[derive(Debug)]
@@ -54,11 +55,10 @@ impl Posting<'_> {
         let order = self.client.order(self.job, self.wish).await;
         let order = order.map_err(|error| self.failed(&error))?;
         let id = order.job_id(self.client.reader().deployment().escrow_ref());
-        let stop = signalled();
-        tokio::pin!(stop);
+        let mut signals = Signals::watch();
         let posted = tokio::select! {
             posted = self.post(order, &progress, output) => posted?,
-            status = &mut stop => {
+            status = signals.asked() => {
                 progress.finish();
                 interrupted(output, id, "may be posted already; if it is, it goes on");
                 return Ok(status);
@@ -69,7 +69,7 @@ impl Posting<'_> {
         }
         tokio::select! {
             status = self.settle(&posted, &progress, output) => status,
-            status = &mut stop => {
+            status = signals.asked() => {
                 progress.finish();
                 interrupted(output, id, "goes on");
                 Ok(status)
@@ -156,21 +156,6 @@ fn interrupted(output: &Output, job: JobId, goes_on: &str) {
         crate::output::remark(&json!({ "interrupted": job, "note": text }).to_string());
     } else {
         crate::output::remark(&text);
-    }
-}
-
-/// Waits for SIGINT or SIGTERM, and says what this program ends with then.
-async fn signalled() -> Status {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut terminate), Ok(mut interrupt)) =
-        (signal(SignalKind::terminate()), signal(SignalKind::interrupt()))
-    else {
-        // the signals do what they always do
-        return std::future::pending().await;
-    };
-    tokio::select! {
-        _ = terminate.recv() => Status::Terminated,
-        _ = interrupt.recv() => Status::Interrupted,
     }
 }
 

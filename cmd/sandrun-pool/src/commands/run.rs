@@ -7,7 +7,7 @@ mod ground;
 mod said;
 mod verify;
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use clap::Args;
 use client_sdk::prepare;
@@ -15,9 +15,10 @@ use sandrun_sandbox::{CancelHandle, Class, OutputSink};
 use sandrun_types::{ClassKind, ClassRequest};
 
 use super::place;
-use crate::args::{EnvironmentListArgs, StoreArgs, shutdown};
+use crate::args::{EnvironmentListArgs, StoreArgs};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, write_out};
+use crate::signals::Signals;
 use ground::{Ground, LocalJob};
 
 /// Arguments of `run`.
@@ -101,7 +102,8 @@ fn class(request: ClassRequest) -> anyhow::Result<Class> {
     }
 }
 
-/// What the command line asks for, which the manifest has to accept; else what the manifest asks for.
+/// What the command line asks for, else what the manifest asks for. An exact class has to be one that the manifest
+/// accepts; a class by its name goes before the manifest's.
 fn request(
     given: Option<ClassRequest>,
     manifest: Option<ClassRequest>,
@@ -122,15 +124,8 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     if let Some(out) = &arguments.out {
         place::check(Some(out))?;
     }
-    if let Some(folder) = arguments.trace.as_deref().and_then(Path::parent) {
-        let is_there = folder.as_os_str().is_empty() || folder.is_dir();
-        let text = || {
-            format!(
-                "{} is no directory, so that no trace can be written there",
-                folder.display()
-            )
-        };
-        anyhow::ensure!(is_there, Failure::new(Status::BadInput, text()));
+    if let Some(trace) = &arguments.trace {
+        place::check_file("--trace", trace)?;
     }
     let prepared = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
     let default = if arguments.verify {
@@ -141,10 +136,11 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     let request = request(arguments.class, prepared.manifest.class, default)?;
     let class = class(request)?;
     let (list, store) = (arguments.environments.list()?, arguments.store.client()?);
+    let mut signals = Signals::watch();
     // what it has begun to fetch goes with it
     let environment = tokio::select! {
         obtained = environment::obtain(&prepared.manifest, list, store) => obtained?,
-        () = shutdown() => return Ok(Status::Interrupted),
+        status = signals.asked() => return Ok(status),
     };
     let job = LocalJob::new(prepared, class, arguments.arguments, arguments.env)
         .with(environment)
@@ -167,15 +163,13 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         }
     });
     tokio::pin!(work);
-    tokio::select! {
+    let signalled = tokio::select! {
         ended = &mut work => return ended?,
-        () = shutdown() => stop.cancel(),
-    }
-    match work.await? {
-        // it was over already
-        Ok(status) => Ok(status),
-        Err(_) => Ok(Status::Interrupted),
-    }
+        status = signals.asked() => status,
+    };
+    stop.cancel();
+    // it may have been over already
+    Ok(work.await?.unwrap_or(signalled))
 }
 
 /// What is kept of one run, and where.
@@ -190,12 +184,7 @@ fn once(job: &LocalJob, kept: Kept, cancel: &CancelHandle, output: &Output) -> a
     let ground = Ground::new(job, None)?;
     let sandbox = ground.sandbox()?;
     let report = ground.run(job, &sandbox, &Passing(output.shows_program()), cancel)?;
-    if let Some(out) = &kept.out {
-        ground.keep_outputs(out)?;
-    }
-    if let Some(trace) = &kept.trace {
-        ground.keep_trace(trace)?;
-    }
+    ground.keep(&kept)?;
     if !report.explanation.is_empty() {
         output.note(&format!("the program was ended: {}", report.explanation));
     }

@@ -11,9 +11,10 @@ use sandrun_executor::{
     DEFAULT_PORT, Executor, ExecutorConfig, QuotaRules, SandboxConfig, ServeError, worker_key,
 };
 
-use crate::args::{EnvironmentListArgs, ListenArgs, StoreArgs, shutdown};
+use crate::args::{EnvironmentListArgs, ListenArgs, StoreArgs};
 use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::{announce, remark};
+use crate::signals::shutdown;
 
 /// Arguments of `sandrun`.
 #[derive(Debug, Args)]

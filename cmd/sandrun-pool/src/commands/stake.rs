@@ -32,22 +32,29 @@ pub(crate) struct Arguments {
 #[derive(Debug, Subcommand)]
 enum What {
     /// Show it
+    #[command(after_help = "Example:\n  sandrun-pool stake show --key node.key")]
     Show,
     /// Deposit more, and let it win seats
+    #[command(after_help = "Example:\n  sandrun-pool stake add 2 --key node.key")]
     Add {
         /// How much, in coins
         #[arg(value_parser = coins)]
         coins: Amount,
     },
     /// Start the exit: it wins no more seats, and can be released after the delay
+    #[command(after_help = "Examples:\n  \
+        sandrun-pool stake leave --key node.key\n  \
+        sandrun-pool stake leave 1.5 --key node.key")]
     Leave {
         /// How much, in coins; all when not given
         #[arg(value_parser = coins)]
         coins: Option<Amount>,
     },
     /// Release what has left
+    #[command(after_help = "Example:\n  sandrun-pool stake release --key node.key")]
     Release,
     /// Pay out what no escrow has a claim on
+    #[command(after_help = "Example:\n  sandrun-pool stake withdraw --key node.key")]
     Withdraw {
         /// How much, in coins; all when not given
         #[arg(value_parser = coins)]

@@ -24,7 +24,7 @@ use crate::remote::{self, RemoteArgs, ServiceArgs, Wanted};
     sandrun-pool submit --code ./project --manifest job.json --payment 0.1 --redundancy 2 --out results\n  \
     sandrun-pool submit --code ./project --payment 0.1 --detach --json\n  \
     sandrun-pool submit --code ./my-script.py --to http://127.0.0.1:8000 --follow\n  \
-    sandrun-pool submit --code ./project --to http://127.0.0.1:8000 --redundancy 3 --require memory_mib=4096 --out results")]
+    sandrun-pool submit --code ./project --to http://127.0.0.1:8000 --redundancy 3 --require memory_mib=4096")]
 pub(crate) struct Arguments {
     /// A file or a directory of code
     #[arg(long, value_name = "PATH")]
@@ -62,13 +62,14 @@ pub(crate) struct Arguments {
     #[command(flatten)]
     remote: RemoteArgs,
     #[command(flatten)]
-    service: ServiceArgs,
-    #[command(flatten)]
     chain: ChainArgs,
     #[command(flatten)]
     store: StoreArgs,
     #[command(flatten)]
     key: KeyArgs,
+    // the last: what follows would stand under its heading
+    #[command(flatten)]
+    service: ServiceArgs,
 }
 
 fn redundancy(text: &str) -> Result<Redundancy, String> {

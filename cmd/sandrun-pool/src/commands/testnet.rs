@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use clap::Args;
 use sandrun_testnet::{LocalMarket, Ports, Role, TestnetConfig};
 
-use crate::args::{ChainArgs, shutdown};
+use crate::args::ChainArgs;
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::Output;
+use crate::signals::shutdown;
 
 /// Arguments of `testnet`.
 #[derive(Debug, Args)]

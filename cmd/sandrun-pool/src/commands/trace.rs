@@ -8,11 +8,11 @@ mod show;
 
 use clap::{Args, Subcommand};
 
-use crate::args::shutdown;
 use crate::exit::Status;
 use crate::output::Output;
+use crate::signals::Signals;
 
-pub(crate) use place::{OfJob, of_client};
+pub(crate) use place::{OfJob, of_client, receipt};
 pub(crate) use show::hash;
 
 /// What `trace` takes for a trace, for the help texts.
@@ -72,6 +72,7 @@ enum Action {
 
 /// Runs it.
 pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
+    let mut signals = Signals::watch();
     let work = async {
         match arguments.action {
             Action::Show(it) => show::run(it, output).await,
@@ -81,6 +82,6 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
     // what was fetched into temporary folders goes with it
     tokio::select! {
         done = work => done,
-        () = shutdown() => Ok(Status::Interrupted),
+        status = signals.asked() => Ok(status),
     }
 }

@@ -13,7 +13,7 @@ use sandrun_types::{
 };
 use serde::Serialize;
 
-use super::trace::{OfJob, of_client};
+use super::trace::{OfJob, of_client, receipt};
 use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::{Output, Report};
 
@@ -25,7 +25,9 @@ use crate::output::{Output, Report};
     is under the output root, which is also what the market's nodes agree on: with --root no receipt is needed. Where the \
     receipt is a job at an executor, receipt, signature and proof are fetched there.\n\n\
     Who has a whole result (submit, fetch: DIR/stdout, DIR/stderr, DIR/outputs) makes such a proof of one file with --prove, \
-    for others who have only that file and the output root; with --root or --receipt the result's root is checked too.\n\n\
+    for others who have only that file and the output root; with --root or --receipt the result's root is checked too. A broker \
+    or coordinator hands out what was printed as text: where that was no UTF-8, or longer than it keeps, the result has \
+    another root than the receipt.\n\n\
     Exit codes:\n  \
     0  the file is that output of the run\n  \
     2  bad arguments, or a file, receipt or proof that can't be read\n  \
@@ -109,7 +111,10 @@ impl Report for Verified {
         text += &match self.signed_by {
             Some(worker) => format!("  signed by    {worker}\n"),
             None if self.job.is_none() => String::new(),
-            None => "  the receipt's signature was not checked: --worker ID --signature BASE64\n".to_owned(),
+            None => {
+                "  the receipt's signature was not checked: --worker ID, and for a file --signature BASE64\n"
+                    .to_owned()
+            }
         };
         text
     }
@@ -152,8 +157,7 @@ impl Evidence {
             Some(job) => {
                 let job = job.map_err(|text| Failure::new(Status::BadInput, text))?;
                 let (client, id) = (job.client()?, job.id.to_string());
-                let bytes = client.receipt_bytes(&id).await.map_err(of_client)?;
-                job.is_of(&parse(&bytes)?)?;
+                let (bytes, receipt) = job.receipt(&client).await?;
                 if arguments.worker.is_some() && signature.is_none() {
                     signature = client
                         .status(&id)
@@ -163,14 +167,13 @@ impl Evidence {
                         .signature;
                 }
                 if evidence.proof.is_none() {
-                    let receipt = parse(&bytes)?;
                     let name = name_of(arguments, None, Some(&receipt))?;
                     evidence.proof = Some(client.output_proof(&id, &name).await.map_err(of_client)?);
                 }
                 bytes
             }
         };
-        let receipt = parse(&bytes)?;
+        let receipt = receipt(&bytes).status(Status::BadInput)?;
         if let Some(worker) = arguments.worker {
             check_signature(&bytes, signature.as_deref(), worker, &receipt)?;
             evidence.signed_by = Some(worker);
@@ -300,10 +303,6 @@ fn output_name(text: &str) -> anyhow::Result<OutputName> {
         "stderr" => OutputName::Stderr,
         path => OutputName::File(BundlePath::parse(path).status(Status::BadInput)?),
     })
-}
-
-fn parse(bytes: &[u8]) -> anyhow::Result<Receipt> {
-    Receipt::parse(bytes.trim_ascii_end()).status(Status::BadInput)
 }
 
 fn read_proof(path: &Path) -> anyhow::Result<OutputProof> {

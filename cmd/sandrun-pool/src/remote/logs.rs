@@ -46,9 +46,9 @@ pub(super) fn print(event: &LogEvent, output: &Output) -> anyhow::Result<()> {
     match event {
         LogEvent::Stdout(text) => output.program_output(text)?,
         LogEvent::Stderr(text) => output.program_errors(text),
-        LogEvent::Attempt(attempt) => {
-            output.note(&format!("the output of attempt {attempt} follows, from its start"))
-        }
+        LogEvent::Attempt(attempt) => output.note(&format!(
+            "the output of attempt {attempt} follows, from its start"
+        )),
         LogEvent::Status(status) if output.shows_progress() => output.note(&format!("job is {status}")),
         LogEvent::Status(_) => {}
     }

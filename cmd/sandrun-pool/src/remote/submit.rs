@@ -11,12 +11,14 @@ use client_sdk::{ResultFile, prepare_for_pool};
 use sandrun_environment::EnvironmentList;
 use sandrun_types::Redundancy;
 use serde::Serialize;
+use serde_json::json;
 
 use super::logs::print;
 use super::{connect, failed};
 use crate::exit::{Failure, Status, WithStatus as _};
-use crate::output::{Output, Report};
+use crate::output::{Output, Report, remark};
 use crate::progress::Progress;
+use crate::signals::Signals;
 
 /// Arguments of `submit` that only a service understands.
 #[derive(Debug, Args)]
@@ -191,17 +193,45 @@ pub(crate) async fn submit(
         output.result(&Detached { job: id, status })?;
         return Ok(Status::Success);
     }
+    let id = submitted.id;
+    progress.above(|| {
+        if output.is_json() {
+            remark(&json!({ "submitted": id }).to_string());
+        } else {
+            output.note(&format!("submitted {id}"));
+        }
+    });
     // a JSON document has the whole output at its end
     let is_live = more.follow && !output.is_json();
+    let mut signals = Signals::watch();
+    tokio::select! {
+        status = settle(&service, &id, wanted.out, is_live, &progress, output) => status,
+        status = signals.asked() => {
+            progress.finish();
+            interrupted(to, &id, output);
+            Ok(status)
+        }
+    }
+}
+
+/// Follows a job to its end, prints what it printed and fetches its files.
+async fn settle(
+    service: &PoolClient,
+    id: &PoolJobId,
+    out: Option<&Path>,
+    is_live: bool,
+    progress: &Progress,
+    output: &Output,
+) -> anyhow::Result<Status> {
     if is_live {
-        let mut follower = service.follow(&submitted.id);
+        let mut follower = service.follow(id);
         while let Some(event) = follower.next().await.map_err(failed)? {
             print(&event, output)?;
         }
     }
     let told = |job: &Job| progress.say(&line(job));
-    let ended = service.wait(&submitted.id, told).await.map_err(failed)?;
-    let finished = finish(&service, &ended, wanted.out, &progress, is_live).await?;
+    let ended = service.wait(id, told).await.map_err(failed)?;
+    let finished = finish(service, &ended, out, progress, is_live).await?;
     progress.finish();
     output.result(&finished)?;
     if !is_live {
@@ -212,6 +242,19 @@ pub(crate) async fn submit(
         output.note(&finished.summary());
     }
     Ok(status)
+}
+
+/// Says what becomes of a job whose `submit` ends before it; said even with --quiet: nobody knows the id otherwise.
+fn interrupted(to: &str, id: &PoolJobId, output: &Output) {
+    let text = format!(
+        "interrupted; job {id} goes on; see `sandrun-pool job {id} --to {to}`, or end it with `sandrun-pool cancel {id} \
+         --to {to}`"
+    );
+    if output.is_json() {
+        remark(&json!({ "interrupted": id, "note": text }).to_string());
+    } else {
+        remark(&text);
+    }
 }
 
 fn requirements(texts: &[String]) -> anyhow::Result<NodeRequirements> {
@@ -232,7 +275,7 @@ pub(super) fn check_empty(out: &Path) -> anyhow::Result<()> {
     match problem {
         Some(why) => {
             let text = format!(
-                "--out {} can't take a result: {why}. Name a new or an empty directory",
+                "{} can't take a result: {why}. Name a new or an empty directory with --out",
                 out.display()
             );
             Err(Failure::new(Status::BadInput, text))
@@ -258,7 +301,9 @@ fn line(job: &Job) -> String {
     });
     let node = job.node.as_ref().filter(|_| job.status != JobStatus::Pending);
     let node = node.map_or_else(String::new, |it| format!("  [node {it}]"));
-    format!("job {}: {}{node}", job.id, marks.join(" → "))
+    let waits = job.reason.as_ref().filter(|_| !job.status.has_ended());
+    let waits = waits.map_or_else(String::new, |it| format!("  ({it})"));
+    format!("job {}: {}{node}{waits}", job.id, marks.join(" → "))
 }
 
 /// Gets what an ended job has printed and left.

@@ -62,7 +62,7 @@ pub struct PackedTree {
 pub fn pack_bundle(path: &Path, manifest: &[u8], limits: &Limits) -> Result<PackedTree, PackError> {
     let mut layout = scan::directory_or_file(path, limits)?;
     layout.replace_file(MANIFEST_NAME, Data::from(Bytes::copy_from_slice(manifest)), path)?;
-    PackedTree::of(layout, limits)
+    PackedTree::of(layout, limits, || true)
 }
 
 /// Packs a result: `stdout` and `stderr` and, below `outputs/`, the files of a directory (if there is one).
@@ -82,7 +82,7 @@ pub fn pack_result(
     if let Some(outputs) = outputs {
         layout.below(OUTPUTS_NAME, scan::directory(outputs, limits)?.files_only());
     }
-    PackedTree::of(layout, limits)
+    PackedTree::of(layout, limits, || true)
 }
 
 /// Packs a directory as it is, without a manifest.
@@ -90,7 +90,19 @@ pub fn pack_result(
 /// # Errors
 /// [`PackError`], naming the path.
 pub fn pack_directory(path: &Path, limits: &Limits) -> Result<PackedTree, PackError> {
-    PackedTree::of(scan::directory(path, limits)?, limits)
+    pack_directory_while(path, limits, || true)
+}
+
+/// As [`pack_directory`], as long as `goes_on` says so, which is asked with each block.
+///
+/// # Errors
+/// [`PackError`], naming the path; [`PackError::Stopped`] where it is not to go on.
+pub fn pack_directory_while(
+    path: &Path,
+    limits: &Limits,
+    goes_on: impl Fn() -> bool,
+) -> Result<PackedTree, PackError> {
+    PackedTree::of(scan::directory(path, limits)?, limits, goes_on)
 }
 
 /// The id of a directory, without storing anything.
@@ -102,12 +114,12 @@ pub fn root_of(path: &Path, limits: &Limits) -> Result<ContentId, PackError> {
 }
 
 impl PackedTree {
-    fn of(layout: Layout, limits: &Limits) -> Result<Self, PackError> {
+    fn of(layout: Layout, limits: &Limits, goes_on: impl Fn() -> bool) -> Result<Self, PackError> {
         layout.check(limits)?;
         let mut blocks = 0;
         let root = blocks::build(&layout, &mut |_| {
             blocks += 1;
-            Ok(())
+            goes_on().then_some(()).ok_or(PackError::Stopped)
         })?;
         Ok(Self {
             layout: Arc::new(layout),

@@ -373,3 +373,18 @@ proptest! {
         });
     }
 }
+
+#[test]
+fn packing_ends_when_it_is_told_to() {
+    let dir = tempfile::tempdir().unwrap();
+    for name in ["a", "b", "c"] {
+        std::fs::write(dir.path().join(name), name).unwrap();
+    }
+    let asked = std::cell::Cell::new(0);
+    let stopped = pack_directory_while(dir.path(), &Limits::default(), || {
+        asked.set(asked.get() + 1);
+        asked.get() < 2
+    });
+    assert!(matches!(stopped, Err(PackError::Stopped)), "{stopped:?}");
+    assert_eq!(asked.get(), 2);
+}

@@ -1,6 +1,7 @@
 use std::io::Write as _;
 use std::os::unix::fs::symlink;
 
+use sandrun_content::pack_directory;
 use sha2::{Digest as _, Sha256};
 use zip::ZipWriter;
 use zip::write::SimpleFileOptions;
@@ -86,7 +87,8 @@ fn what_differs_by_who_built_a_directory_does_not_count() {
     let one = Ground::new();
     let two = Ground::new();
     let id = |ground: &Ground, files: &[(&str, u32)]| {
-        let built = build_directory(&ground.directory(files), ground.0.path()).unwrap();
+        let built =
+            build_directory(&ground.directory(files), ground.0.path(), &Interrupt::default()).unwrap();
         assert_eq!(built.shape, Some(Shape::PythonPackages));
         built.id()
     };
@@ -123,7 +125,8 @@ fn a_directory_is_taken_for_what_it_looks_like() {
         ),
     ] {
         let ground = Ground::new();
-        let built = build_directory(&ground.directory(files), ground.0.path()).unwrap();
+        let built =
+            build_directory(&ground.directory(files), ground.0.path(), &Interrupt::default()).unwrap();
         assert_eq!(built.shape, Some(shape));
         let out = ground.0.path().join("out");
         let again = pack_directory(&built.folder.path().join("image"), &IMAGE_LIMITS)
@@ -143,9 +146,9 @@ fn links_in_a_directory_are_refused_but_npms_own() {
         ("node_modules/.bin/real", 0o755),
     ]);
     symlink("../a/index.js", directory.join("node_modules/.bin/a")).unwrap();
-    build_directory(&directory, ground.0.path()).unwrap();
+    build_directory(&directory, ground.0.path(), &Interrupt::default()).unwrap();
     symlink("/etc/passwd", directory.join("node_modules/a/evil")).unwrap();
-    let refused = build_directory(&directory, ground.0.path())
+    let refused = build_directory(&directory, ground.0.path(), &Interrupt::default())
         .unwrap_err()
         .to_string();
     assert!(refused.contains("evil") && refused.contains("link"), "{refused}");
@@ -159,10 +162,46 @@ fn links_in_a_directory_are_refused_but_npms_own() {
 #[test]
 fn what_is_there_already_is_not_replaced() {
     let ground = Ground::new();
-    let built = build_directory(&ground.directory(&[("a.py", 0o644)]), ground.0.path()).unwrap();
+    let built = build_directory(
+        &ground.directory(&[("a.py", 0o644)]),
+        ground.0.path(),
+        &Interrupt::default(),
+    )
+    .unwrap();
     let words = built
         .keep(&ground.0.path().join("directory"))
         .unwrap_err()
         .to_string();
     assert!(words.contains("directory"), "{words}");
+}
+
+#[test]
+fn what_is_told_to_end_builds_nothing_and_leaves_nothing() {
+    let ground = Ground::new();
+    let directory = ground.directory(&[("a.py", 0o644)]);
+    let scratch = ground.0.path().join("scratch");
+    fs::create_dir(&scratch).unwrap();
+    let over = Interrupt::default();
+    over.now();
+    build_directory(&directory, &scratch, &over).unwrap_err();
+    // at the last step
+    let (folder, mut image) = begin(&scratch, &Interrupt::default()).unwrap();
+    image.add("a.py", false, &mut &b""[..]).unwrap();
+    let stopped = finish(folder, None, &over);
+    assert!(
+        matches!(stopped, Err(BuildError::Pack(PackError::Stopped))),
+        "{stopped:?}"
+    );
+    // at the first, and while unpacking
+    let downloads = ground.downloads();
+    let lock = lock(&downloads, &[("a", wheel(2020, &[("a.py", "")]))]);
+    build_lock(&lock, &downloads.clone().until(&over), &scratch).unwrap_err();
+    let Lock::Python(python) = &lock else {
+        panic!("a python lock")
+    };
+    let (folder, mut image) = begin(&scratch, &over).unwrap();
+    unpack_wheel(&downloads.path(&python.packages[0].hash), "lib", &mut image).unwrap_err();
+    drop(folder);
+    assert_eq!(fs::read_dir(&scratch).unwrap().count(), 0);
+    build_lock(&lock, &downloads, &scratch).unwrap();
 }

@@ -52,8 +52,10 @@ pub(crate) fn unpack_tarball(
         source,
     })?;
     let left = Rc::new(Cell::new(HEADERS_OF_ONE));
+    // also what is skipped takes time
+    let interrupt = image.interrupt().clone();
     let plain = Bounded {
-        inner: GzDecoder::new(BufReader::new(file)).take(IMAGE_LIMITS.max_bytes + HEADERS),
+        inner: GzDecoder::new(BufReader::new(interrupt.reading(file))).take(IMAGE_LIMITS.max_bytes + HEADERS),
         left: Rc::clone(&left),
     };
     let mut archive = Archive::new(plain);

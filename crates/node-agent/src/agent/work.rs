@@ -16,6 +16,17 @@ use crate::execute::{self, RunBounds};
 use crate::fit::fits;
 use crate::node::Node;
 
+/// Says that a job's image may have to be fetched again.
+const UNKEPT: &str = "its environment is not kept in the content store";
+
+/// A bundle that is held, and runs here.
+#[derive(Debug)]
+pub(super) struct Fetched {
+    pub(super) bundle: Arc<Bundle>,
+    /// The image that it needs, which the executor has and the content store is still to keep.
+    pub(super) image: Option<ContentId>,
+}
+
 /// Gets a bundle. Where no seat is held yet, one that this node cannot run is refused: no seat is taken.
 pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: bool) -> Done {
     let folder = node.bundle_folder(job);
@@ -39,20 +50,39 @@ pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: boo
     Done::Fetched { job, outcome }
 }
 
-/// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has. The content
-/// store keeps it until the job has ended, as the executor may need the room for another's.
-async fn environment(node: &Node, job: JobId, bundle: Bundle) -> Result<Bundle, BundleError> {
-    if let Some(environment) = &bundle.manifest.environment {
-        let got = node.executor.obtain_environment(environment).await;
-        let got = got.map_err(|error| BundleError::Environment(Box::new(error)))?;
-        if let Ok(id) = got.content.parse()
-            && let Err(error) = node.images.hold(node.store.as_ref(), job, id).await
-        {
-            // the executor has it now, by whatever way
-            debug!(%job, error = error.report(), "its environment is not kept in the content store");
-        }
+/// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has.
+async fn environment(node: &Node, job: JobId, bundle: Bundle) -> Result<Fetched, BundleError> {
+    let bundle = Arc::new(bundle);
+    let Some(environment) = &bundle.manifest.environment else {
+        return Ok(Fetched { bundle, image: None });
+    };
+    let got = node.executor.obtain_environment(environment).await;
+    let got = got.map_err(|error| BundleError::Environment(Box::new(error)))?;
+    let mut image = got.content.parse().ok();
+    if let Some(id) = image
+        && let Err(error) = node.images.need(job, id).await
+    {
+        debug!(%job, error = error.report(), "{UNKEPT}");
+        image = None;
     }
-    Ok(bundle)
+    Ok(Fetched { bundle, image })
+}
+
+/// Has the content store keep a job's image until the job has ended, as the executor may need the room for another's. No seat
+/// waits for it: the executor has the image now, by whatever way.
+pub(super) async fn keep(node: Arc<Node>, job: JobId, image: ContentId) -> Done {
+    if let Err(error) = node.images.keep(node.store.as_ref(), image).await {
+        debug!(%job, error = error.report(), "{UNKEPT}");
+    }
+    Done::Kept
+}
+
+/// Lets go of images that former runs needed.
+pub(super) async fn sweep(node: Arc<Node>) -> Done {
+    if let Err(error) = node.images.sweep(node.store.as_ref()).await {
+        debug!(error = error.report(), "an image of a former run stays pinned");
+    }
+    Done::Cleared
 }
 
 /// Sends a transaction and waits for its end.
@@ -136,13 +166,14 @@ pub(super) async fn clear(node: Arc<Node>, job: JobId, content: ContentDigest) -
     if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
         debug!(%job, error = error.report(), "the bundle stays pinned");
     }
-    if let Err(error) = node.images.release(node.store.as_ref(), job).await {
-        debug!(%job, error = error.report(), "its environment stays pinned");
-    }
     for folder in [node.bundle_folder(job), node.result_folder(job)] {
         if let Err(error) = bundle::clear(&folder).await {
             warn!(%job, error = error.report(), "a folder stays behind");
         }
+    }
+    // last: it may wait until the store has pinned it
+    if let Err(error) = node.images.release(node.store.as_ref(), job).await {
+        debug!(%job, error = error.report(), "its environment stays pinned");
     }
     Done::Cleared
 }

@@ -31,6 +31,7 @@ mod run;
 mod spool;
 mod state;
 mod task;
+mod trouble;
 mod wire;
 
 use std::sync::Arc;

@@ -12,14 +12,13 @@ use sandrun_executor::{
     BegunRun, ClientError, FileContent, FollowedRun, SignedReceipt, Submission, is_environment,
 };
 use sandrun_types::{
-    Attempt, BundlePath, BundlePathError, ClassId, ClassKind, ClassRequest, InputFile, Manifest, Receipt,
-    RunOutcome, Sha256Hex, output_root,
+    Attempt, BundlePath, ClassId, ClassKind, ClassRequest, InputFile, Manifest, Receipt, RunOutcome,
+    Sha256Hex, output_root,
 };
-use thiserror::Error;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{debug, warn};
 
-use super::error::{BrokerError, Meaning};
+use super::error::Meaning;
 use super::feed::LogFeed;
 use super::pace::Backoff;
 use super::patience::{PATIENCE, patiently};
@@ -27,14 +26,13 @@ use super::program::{Inputs, Program};
 use super::report::Answer;
 use super::state::ExecutorFacts;
 use super::task::{End, Task};
+use super::trouble::{RUNS, Trouble};
 use super::wire::{Completion, FileRef, Protocol};
 use crate::bundle::{Bundle, hash};
 use crate::execute::{self, RunError};
 
 /// The name under which files travel: as one archive, so that archives among them stay what they are.
 const ARCHIVE: &str = "bundle.tar.gz";
-/// How often a job is run again whose executor has lost it.
-const RUNS: u32 = 3;
 /// How long the executor may take to answer a submission with the run's end; a line that was printed meanwhile has half a
 /// second more to be with the client within one.
 const SOON: Duration = Duration::from_millis(400);
@@ -42,56 +40,6 @@ const SOON: Duration = Duration::from_millis(400);
 const FOLLOW: Duration = Duration::from_secs(20);
 /// Exit code of a program that was ended: 128 + SIGKILL.
 const KILLED: i32 = 137;
-
-/// Why there is no answer.
-#[derive(Debug, Error)]
-enum Trouble {
-    #[error(transparent)]
-    Broker(#[from] BrokerError),
-    #[error(transparent)]
-    Executor(#[from] ClientError),
-    #[error(transparent)]
-    Check(#[from] RunError),
-    #[error("the executor did not run it: {0}")]
-    NotRun(String),
-    #[error("the executor has lost it {RUNS} times")]
-    Lost,
-    #[error("{0} is not what the receipt says")]
-    OtherOutput(String),
-    #[error("cannot use {}: {source}", path.display())]
-    Disk { path: PathBuf, source: std::io::Error },
-    #[error("a thread of the node died")]
-    Thread(#[from] tokio::task::JoinError),
-    #[error(transparent)]
-    Name(#[from] BundlePathError),
-    #[error("nobody wants the answer")]
-    Unwanted,
-}
-
-impl Trouble {
-    fn end(&self) -> End {
-        let retry = match self {
-            Self::Unwanted => return End::Unwanted,
-            Self::Broker(error) if error.meaning() == Meaning::NotOurs => return End::Unwanted,
-            // with 404 it has lost the run and its files, as after a restart; with 424 it lacks the environment, which others
-            // may have; else no other node does better
-            Self::Executor(ClientError::Refused { status, .. }) => matches!(status, 404 | 424),
-            Self::Broker(_)
-            | Self::Executor(_)
-            | Self::Check(_)
-            | Self::NotRun(_)
-            | Self::Lost
-            | Self::OtherOutput(_)
-            | Self::Disk { .. }
-            | Self::Thread(_)
-            | Self::Name(_) => true,
-        };
-        End::Nothing {
-            reason: self.to_string(),
-            retry,
-        }
-    }
-}
 
 /// How following a run ended.
 enum Followed {

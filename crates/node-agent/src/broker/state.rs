@@ -78,6 +78,13 @@ impl State {
         }
     }
 
+    /// What the broker calls this node, as long as what it was told of the executor is still so.
+    pub(crate) fn known(&self) -> Option<NodeId> {
+        let features = self.executor.as_ref().map(ExecutorFacts::features);
+        let is_told = features.is_none() || features == self.told;
+        self.node_id.clone().filter(|_| is_told)
+    }
+
     /// An attempt came to nothing here, and another node may do better: a machine that is broken (its disk is full) must not
     /// take job after job, and use up their attempts. What goes wrong during a pause is part of the same trouble.
     pub(crate) fn fault(&mut self, chance: f64) {

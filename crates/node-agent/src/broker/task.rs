@@ -62,6 +62,8 @@ pub(crate) enum End {
         reason: String,
         /// Whether another node may have more luck.
         retry: bool,
+        /// Whether this node may do as badly with its next job.
+        is_fault: bool,
     },
     /// Nobody wants to know.
     Unwanted,
@@ -76,7 +78,14 @@ pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
         .and_then(|job| Program::read(&job, configured));
     let (end, run) = match program {
         Ok(program) => perform(&task, program).await,
-        Err(reason) => (End::Nothing { reason, retry: false }, None),
+        Err(reason) => {
+            let end = End::Nothing {
+                reason,
+                retry: false,
+                is_fault: false,
+            };
+            (end, None)
+        }
     };
     match end {
         End::Answer(answer) => {
@@ -84,9 +93,13 @@ pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
             report::deliver(&task, *answer).await;
             discard(&task, run).await;
         }
-        End::Nothing { reason, retry } => {
+        End::Nothing {
+            reason,
+            retry,
+            is_fault,
+        } => {
             warn!(reason, retry, "the attempt came to nothing");
-            if retry && !task.node.abort.is_cancelled() {
+            if is_fault && !task.node.abort.is_cancelled() {
                 task.node.state().fault(rand::random());
             }
             discard(&task, run).await;
@@ -110,6 +123,7 @@ async fn perform(task: &Task, program: Program) -> (End, Option<String>) {
         () = task.node.abort.cancelled() => End::Nothing {
             reason: "the node is shutting down".to_owned(),
             retry: true,
+            is_fault: false,
         },
         end = run.go() => end,
     };

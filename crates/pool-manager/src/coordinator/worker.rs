@@ -120,8 +120,7 @@ impl Worker {
         };
         let asked = async {
             let (worker, health) = asked.await?;
-            // an executor of old has none
-            let environments = self.client.environments().await.is_ok_and(|it| it.fetches);
+            let environments = self.client.fetches_environments().await?;
             Ok((worker, health, environments))
         };
         let answer = tokio::time::timeout(PATIENCE, asked).await;

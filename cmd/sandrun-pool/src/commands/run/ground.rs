@@ -17,8 +17,9 @@ use sandrun_sandbox::{
 use sandrun_types::{BundlePath, ClassId, ClassRequest};
 use tempfile::TempDir;
 
+use super::Kept;
 use super::environment::LocalEnvironment;
-use crate::exit::{Failure, Status, WithStatus as _};
+use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::perturbation::{COMMAND, Change, Conditions, Kind, Load};
 
 /// A job that runs here.
@@ -219,7 +220,8 @@ impl Ground {
             }
         }
         if sandbox.class_of(job.class).is_none() {
-            return Err(Failure::new(Status::Unreachable, missing(job.class)));
+            let has_soft = sandbox.class_of(Class::DetSoft).is_some();
+            return Err(Failure::new(Status::Unreachable, missing(job.class, has_soft)));
         }
         let request = RunRequest {
             workspace: self.files.clone(),
@@ -240,7 +242,7 @@ impl Ground {
                 RunError::Cancelled => Status::Interrupted,
                 RunError::Files { .. } | RunError::Internal(_) => Status::Failure,
             };
-            Failure::new(status, crate::exit::words(&error.into()))
+            Failure::new(status, words(&error.into()))
         })
     }
 
@@ -263,20 +265,27 @@ impl Ground {
         Ok(changes)
     }
 
-    /// Moves the outputs to where they are wanted.
+    /// Puts what is wanted of a run where it is wanted: the one also where the other cannot be written.
     ///
     /// # Errors
     /// A directory that cannot be written.
-    pub(super) fn keep_outputs(&self, out: &Path) -> anyhow::Result<()> {
+    pub(super) fn keep(&self, kept: &Kept) -> anyhow::Result<()> {
+        let outputs = kept.out.as_deref().map_or(Ok(()), |out| self.keep_outputs(out));
+        let trace = kept.trace.as_deref().map_or(Ok(()), |to| self.keep_trace(to));
+        match (outputs, trace) {
+            (Err(one), Err(other)) => anyhow::bail!("{}; {}", words(&one), words(&other)),
+            (outputs, trace) => outputs.and(trace),
+        }
+    }
+
+    /// Copies the outputs to where they are wanted.
+    fn keep_outputs(&self, out: &Path) -> anyhow::Result<()> {
         copy_tree(&self.outputs(), out)
             .with_context(|| format!("the outputs can't be written to {}", out.display()))
     }
 
     /// Copies the trace to where it is wanted, whole or not at all.
-    ///
-    /// # Errors
-    /// A directory that cannot be written.
-    pub(super) fn keep_trace(&self, to: &Path) -> anyhow::Result<()> {
+    fn keep_trace(&self, to: &Path) -> anyhow::Result<()> {
         let unwritten = || format!("the trace can't be written to {}", to.display());
         let folder = to.parent().filter(|it| !it.as_os_str().is_empty());
         let mut file =
@@ -302,14 +311,15 @@ impl Ground {
 }
 
 /// What to do where a class cannot be run.
-fn missing(class: Class) -> String {
+fn missing(class: Class, has_soft: bool) -> String {
     let instead = match class {
-        Class::Det => {
-            "--class det-soft, which is slower and needs no counter of instructions, or --class native"
+        Class::Det if has_soft => {
+            "its processor does not let the kernel answer CPUID (`cpuid_fault` in /proc/cpuinfo): give --class det-soft, \
+             which does without, or --class native"
         }
-        Class::Native | Class::DetSoft => "--class native",
+        Class::Native | Class::Det | Class::DetSoft => "give --class native",
     };
-    format!("class {class} cannot be run on this machine: give {instead}")
+    format!("class {class} cannot be run on this machine: {instead}")
 }
 
 /// The outputs' directory; no directory of the conditions has its name, which ends in no lower-case letter.

@@ -5,7 +5,7 @@ use std::io::BufReader;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, bail, ensure};
-use sandrun_types::{Receipt, Sha256Hex, TraceReader, TraceRoot};
+use sandrun_types::{Sha256Hex, TraceReader, TraceRoot};
 use tempfile::TempDir;
 
 use super::place::{OfJob, Parts, Place, of_client, open};
@@ -59,10 +59,8 @@ impl Checked {
     }
 
     async fn at_executor(place: &Place, job: &OfJob) -> anyhow::Result<Self> {
-        let id = job.id.to_string();
-        let bytes = job.client()?.receipt_bytes(&id).await.map_err(of_client)?;
-        let receipt = Receipt::parse(&bytes).with_context(|| format!("the receipt of {id}"))?;
-        job.is_of(&receipt)?;
+        let id = job.id;
+        let (_, receipt) = job.receipt(&job.client()?).await?;
         let Some(root) = receipt.trace_root else {
             bail!("{id} has no trace: {}", receipt.outcome);
         };

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use sandrun_types::{DiffStep, Difference, Receipt, Sha256Hex, Side, TraceDiff, TraceLeaf, TraceRoot};
+use sandrun_types::{DiffStep, Difference, Sha256Hex, Side, TraceDiff, TraceLeaf, TraceRoot};
 use serde::Serialize;
 
 use super::checked::Checked;
@@ -39,7 +39,7 @@ fn stated(text: &str) -> Result<Sha256Hex, String> {
     }
     let bytes = std::fs::read(text)
         .map_err(|error| format!("neither 64 hexadecimal digits nor a receipt: {error}"))?;
-    let receipt = Receipt::parse(&bytes).map_err(|error| error.to_string())?;
+    let receipt = super::receipt(&bytes).map_err(|error| error.to_string())?;
     receipt
         .trace_root
         .ok_or_else(|| "that run has no trace".to_owned())

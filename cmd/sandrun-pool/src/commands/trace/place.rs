@@ -7,7 +7,7 @@ use std::str::FromStr;
 
 use anyhow::Context as _;
 use sandrun_executor::{ClientError, ExecutorClient, RunId};
-use sandrun_types::{FileRange, Receipt};
+use sandrun_types::{FileRange, Receipt, ReceiptError};
 
 use crate::exit::{Failure, Status, WithStatus as _, words};
 
@@ -41,10 +41,14 @@ impl OfJob {
         }))
     }
 
-    /// Whether a receipt that its executor has given out is this job's: a signature holds for another one as well.
-    pub(crate) fn is_of(&self, receipt: &Receipt) -> anyhow::Result<()> {
+    /// The receipt that its executor gives out, as bytes and as read; it has to be this job's: a signature holds for
+    /// another one as well.
+    pub(crate) async fn receipt(&self, client: &ExecutorClient) -> anyhow::Result<(Vec<u8>, Receipt)> {
+        let bytes = client.receipt_bytes(&self.id.to_string()).await;
+        let bytes = bytes.map_err(of_client)?;
+        let receipt = receipt(&bytes).status(Status::BadInput)?;
         if receipt.job_id == self.id.to_string() {
-            return Ok(());
+            return Ok((bytes, receipt));
         }
         let text = format!(
             "the executor's receipt is of the job {}, not of {}",
@@ -57,6 +61,11 @@ impl OfJob {
     pub(crate) fn client(&self) -> anyhow::Result<ExecutorClient> {
         ExecutorClient::new(&self.endpoint).map_err(of_client)
     }
+}
+
+/// Reads a receipt; white space at its end, as an editor leaves it, is no part of it.
+pub(crate) fn receipt(bytes: &[u8]) -> Result<Receipt, ReceiptError> {
+    Receipt::parse(bytes.trim_ascii_end())
 }
 
 /// An executor's error for the user.

@@ -1,15 +1,15 @@
 //! `verify --prove`: the proof that one file is under the output root, made by whoever has the whole result.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use sandrun_content::{OUTPUTS_NAME, STDERR_NAME, STDOUT_NAME};
-use sandrun_types::{BundlePath, InputFile, OutputLeaves, OutputName, OutputProof, Sha256Hex};
+use client_sdk::output_files;
+use sandrun_content::{STDERR_NAME, STDOUT_NAME};
+use sandrun_types::{OutputLeaves, OutputName, OutputProof, Sha256Hex};
 use serde::Serialize;
 
-use super::super::trace::{OfJob, of_client};
-use super::{Arguments, hash_of, parse, read, wrong};
-use crate::exit::{Failure, Status, words};
+use super::super::trace::{OfJob, receipt};
+use super::{Arguments, hash_of, read, wrong};
+use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::{Output, Report};
 
 /// The proof itself is the answer.
@@ -30,13 +30,10 @@ pub(super) async fn stated(arguments: &Arguments) -> anyhow::Result<Option<Sha25
         return Ok(arguments.root);
     };
     let receipt = match OfJob::parse(place) {
-        None => parse(&read(Path::new(place), "receipt")?)?,
+        None => receipt(&read(Path::new(place), "receipt")?).status(Status::BadInput)?,
         Some(job) => {
             let job = job.map_err(|text| Failure::new(Status::BadInput, text))?;
-            let bytes = job.client()?.receipt_bytes(&job.id.to_string()).await;
-            let receipt = parse(&bytes.map_err(of_client)?)?;
-            job.is_of(&receipt)?;
-            receipt
+            job.receipt(&job.client()?).await?.1
         }
     };
     let root = receipt.output_root;
@@ -72,44 +69,17 @@ pub(super) async fn run(
 
 /// All that a run has handed out, as `submit` and `fetch` lay it down.
 fn leaves(result: &Path) -> anyhow::Result<OutputLeaves> {
-    let mut files = BTreeMap::new();
-    collect(&result.join(OUTPUTS_NAME), "", &mut files)?;
-    let stdout = hash_of(&result.join(STDOUT_NAME))?;
-    let stderr = hash_of(&result.join(STDERR_NAME))?;
-    Ok(OutputLeaves::new(stdout, stderr, &files))
-}
-
-fn collect(folder: &Path, prefix: &str, files: &mut BTreeMap<BundlePath, InputFile>) -> anyhow::Result<()> {
-    let unreadable = |error: std::io::Error| {
+    let parts = || {
+        let files = output_files(result)?;
+        let stdout = hash_of(&result.join(STDOUT_NAME))?;
+        anyhow::Ok((stdout, hash_of(&result.join(STDERR_NAME))?, files))
+    };
+    let (stdout, stderr, files) = parts().map_err(|error| {
         let text = format!(
-            "{} can't be read: {}; give the directory of a whole result, with stdout, stderr and outputs",
-            folder.display(),
-            words(&error.into())
+            "{}; give the directory of a whole result, with stdout, stderr and outputs",
+            words(&error)
         );
         Failure::new(Status::BadInput, text)
-    };
-    for entry in std::fs::read_dir(folder).map_err(unreadable)? {
-        let entry = entry.map_err(unreadable)?;
-        let path = entry.path();
-        let odd = || {
-            let text = format!("{} is no output of a run", path.display());
-            Failure::new(Status::BadInput, text)
-        };
-        let name = entry.file_name().into_string().map_err(|_| odd())?;
-        let name = format!("{prefix}{name}");
-        let kind = entry.file_type().map_err(unreadable)?;
-        if kind.is_dir() {
-            collect(&path, &format!("{name}/"), files)?;
-        } else if kind.is_file() {
-            let content = hash_of(&path)?;
-            let file = InputFile {
-                sha256: content.sha256,
-                size_bytes: content.length,
-            };
-            files.insert(BundlePath::parse(&name).map_err(|_| odd())?, file);
-        } else {
-            return Err(odd());
-        }
-    }
-    Ok(())
+    })?;
+    Ok(OutputLeaves::new(stdout, stderr, &files))
 }
