@@ -156,7 +156,9 @@ fn explain(job: &Job) -> String {
             "it waits for the jobs that it comes after, or for a node that has what it needs".to_owned()
         }
         (JobStatus::Pending, None) => "it waits for a node that is free and has what it needs".to_owned(),
-        (JobStatus::Assigned | JobStatus::Running, Some(reason)) => format!("one of its runs waits: {reason}"),
+        (JobStatus::Assigned | JobStatus::Running, Some(reason)) => {
+            format!("one of its runs waits: {reason}")
+        }
         (JobStatus::Assigned, None) => "a node has it and has not begun to run it".to_owned(),
         (JobStatus::Running, None) => "it runs".to_owned(),
         (JobStatus::Completed, _) => "it is over; it waits for nothing".to_owned(),

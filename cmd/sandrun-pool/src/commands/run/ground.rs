@@ -238,7 +238,9 @@ impl Ground {
         sandbox.run(&request, sink, cancel).map_err(|error| {
             let status = match &error {
                 RunError::BadRequest(_) => Status::BadInput,
-                RunError::NoInterpreter(..) | RunError::Refused(_) => Status::Unreachable,
+                RunError::NoInterpreter(..) | RunError::Refused(_) | RunError::Changed(_) => {
+                    Status::Unreachable
+                }
                 RunError::Cancelled => Status::Interrupted,
                 RunError::Files { .. } | RunError::Internal(_) => Status::Failure,
             };
