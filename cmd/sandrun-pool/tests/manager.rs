@@ -62,6 +62,10 @@ fn timeless(said: &Said) -> anyhow::Result<Value> {
     if let Some(fields) = value.as_object_mut() {
         fields.remove("block");
         fields.remove("now");
+        // how many seconds are left is another matter a moment later
+        if let Some(Value::String(text)) = fields.get_mut("explanation") {
+            text.truncate(text.find("within ").unwrap_or(text.len()));
+        }
     }
     Ok(value)
 }

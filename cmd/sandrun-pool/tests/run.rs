@@ -62,3 +62,25 @@ async fn the_trace_is_kept_where_the_outputs_cannot_be() -> anyhow::Result<()> {
     assert!(at.join("kept").is_file(), "{failed:?}");
     Ok(())
 }
+
+#[tokio::test]
+async fn what_is_left_out_of_the_outputs_is_said() -> anyhow::Result<()> {
+    let directory = tempfile::tempdir()?;
+    let at = directory.path();
+    std::fs::write(
+        at.join("main.sh"),
+        "echo a > kept; echo b > 'a\\b'; ln -s kept link\n",
+    )?;
+    let ran = run(at, &["--out", "out"]).await?;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    for words in [
+        "a\\\\b was left out: its name",
+        "link was left out: it is a symbolic link",
+    ] {
+        assert!(ran.stderr.contains(words), "{words}: {ran:?}");
+    }
+    let ran = run(at, &["--json"]).await?;
+    let said: serde_json::Value = serde_json::from_str(&ran.stdout)?;
+    assert_eq!(said["left_out"].as_array().map(Vec::len), Some(2), "{said}");
+    Ok(())
+}

@@ -1,5 +1,6 @@
 //! What a run was. Owns the report's words; never judges them.
 
+use std::fmt;
 use std::time::Duration;
 
 use sandrun_types::{
@@ -92,4 +93,17 @@ pub enum SkipReason {
     SpecialFile,
     /// A name that is no [`BundlePath`]: not UTF-8, control characters, too long or too deep.
     BadName,
+}
+
+/// What is wrong with it, as the end of a sentence.
+impl fmt::Display for SkipReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Symlink => "it is a symbolic link",
+            Self::SpecialFile => "it is no regular file",
+            Self::BadName => {
+                "its name can't be a result's: UTF-8 without backslashes and control characters, not too long"
+            }
+        })
+    }
 }

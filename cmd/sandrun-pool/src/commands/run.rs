@@ -192,6 +192,9 @@ fn once(job: &LocalJob, kept: Kept, cancel: &CancelHandle, output: &Output) -> a
         let count = report.outputs.len();
         output.note(&format!("{count} output file(s) dropped: --out DIR keeps them"));
     }
+    for left_out in report.skipped.iter().filter(|_| kept.out.is_some()) {
+        output.note(&format!("{} was left out: {}", left_out.name, left_out.reason));
+    }
     let code = u8::try_from(report.exit_code).unwrap_or(u8::MAX);
     if output.is_json() {
         output.result(&said::Once::new(&report, kept))?;

@@ -197,7 +197,7 @@ pub(crate) async fn submit(
     progress.above(|| {
         if output.is_json() {
             remark(&json!({ "submitted": id }).to_string());
-        } else {
+        } else if output.shows_progress() {
             output.note(&format!("submitted {id}"));
         }
     });

@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::support::{Said, Scene, said};
 
 /// Longest time for any of them.
-const WITHIN: Duration = Duration::from_secs(10);
+const WITHIN: Duration = Duration::from_secs(20);
 
 /// Exit codes (see `sandrun-pool --help`).
 pub(crate) const BAD_INPUT: i32 = 2;

@@ -9,6 +9,8 @@ use sandrun_types::{BundlePath, RunOutcome};
 use crate::support::{Service, eventually};
 
 const WAIT: Duration = Duration::from_secs(10);
+/// For a run that ends at once, on a machine that has other things to do.
+const PATIENT: Duration = Duration::from_secs(60);
 
 fn is_unknown<T>(result: Result<T, ClientError>) -> bool {
     matches!(result, Err(ClientError::Refused { status: 404, .. }))
@@ -104,7 +106,7 @@ async fn a_short_run_is_answered_with_its_end_and_forgotten() {
     for (code, printed) in [("true", ""), ("echo one; echo two >&2", "one\n")] {
         let run = service
             .client
-            .submit_and_follow(script(code), WAIT)
+            .submit_and_follow(script(code), PATIENT)
             .await
             .unwrap();
         let followed = run.followed.unwrap();
@@ -120,7 +122,7 @@ async fn a_short_run_is_answered_with_its_end_and_forgotten() {
     // what it leaves is still to be fetched
     let run = service
         .client
-        .submit_and_follow(script("echo 42 > answer.txt"), WAIT);
+        .submit_and_follow(script("echo 42 > answer.txt"), PATIENT);
     let run = run.await.unwrap();
     assert!(!run.is_forgotten && run.followed.unwrap().receipt.is_some());
     assert_eq!(

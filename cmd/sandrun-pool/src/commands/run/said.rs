@@ -24,6 +24,8 @@ pub(super) struct Once {
     output_root: OutputRoot,
     trace_root: TraceRoot,
     outputs: Vec<OutputView>,
+    /// What was no output, though it lay where they do.
+    left_out: Vec<LeftOut>,
     /// Where they are.
     out: Option<PathBuf>,
     /// Where its trace is.
@@ -39,6 +41,13 @@ struct OutputView {
     path: String,
     size_bytes: u64,
     sha256: Sha256Hex,
+}
+
+/// An entry that was not taken.
+#[derive(Debug, Serialize)]
+struct LeftOut {
+    name: String,
+    why: String,
 }
 
 impl Once {
@@ -60,6 +69,14 @@ impl Once {
                     path: file.path.to_string(),
                     size_bytes: file.size_bytes,
                     sha256: file.sha256,
+                })
+                .collect(),
+            left_out: report
+                .skipped
+                .iter()
+                .map(|it| LeftOut {
+                    name: it.name.clone(),
+                    why: it.reason.to_string(),
                 })
                 .collect(),
             out: kept.out,

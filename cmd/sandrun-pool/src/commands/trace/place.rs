@@ -152,9 +152,15 @@ impl Parts {
     }
 }
 
-/// Opens a file that the user has named.
+/// Opens a file that the user has named. A pipe is never opened: it may wait for ever, and nothing can be looked up in it.
 pub(super) fn open(path: &PathBuf) -> anyhow::Result<File> {
-    File::open(path).map_err(|error| {
+    let opened = std::fs::metadata(path).and_then(|found| {
+        if !found.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        File::open(path)
+    });
+    opened.map_err(|error| {
         let text = format!("{} can't be opened: {}", path.display(), words(&error.into()));
         Failure::new(Status::BadInput, text)
     })
@@ -165,6 +171,16 @@ mod tests {
     use super::*;
 
     const ID: &str = "job-0123456789abcdef0123456789abcdef";
+
+    #[test]
+    fn what_is_no_regular_file_is_not_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let pipe = folder.path().join("pipe");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let words = open(&pipe).unwrap_err().to_string();
+        assert!(words.contains("no regular file"), "{words}");
+        assert!(open(&folder.path().to_owned()).is_err());
+    }
 
     #[test]
     fn a_place_is_a_file_or_a_job() {
