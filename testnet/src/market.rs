@@ -11,8 +11,9 @@ use sandrun_chain::{
 use sandrun_store::LockFile;
 use sandrun_types::{Address, Amount, ChainId, NodeIndex, Token};
 
-use crate::folder;
+use crate::config::{Role, Store, TestnetConfig};
 use crate::process::{Service, ServiceSpec, listening};
+use crate::{folder, kubo};
 
 /// Symbol of the test network's ERC-20.
 pub const TEST_TOKEN: &str = "TEST";
@@ -20,79 +21,6 @@ pub const TEST_TOKEN: &str = "TEST";
 const FUNDS: u64 = 1_000;
 /// Stake of each node, coins.
 const STAKE: &str = "10";
-
-/// What a node does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// What it should.
-    Honest,
-    /// Reveals a wrong digest.
-    Liar,
-    /// Takes seats and says nothing.
-    Silent,
-    /// What it should, but in class `native` alone.
-    Native,
-}
-
-impl Role {
-    const fn arguments(self) -> &'static [&'static str] {
-        match self {
-            Self::Honest => &[],
-            Self::Liar => &["--misbehave", "liar"],
-            Self::Silent => &["--misbehave", "silent"],
-            Self::Native => &["--class", "native"],
-        }
-    }
-
-    /// Its name in logs and lists.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Honest => "honest",
-            Self::Liar => "liar",
-            Self::Silent => "silent",
-            Self::Native => "native",
-        }
-    }
-}
-
-/// Ports of the services.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ports {
-    /// The usual ones: 8545, 5001, 8443 and up, 9545.
-    Usual,
-    /// Any free ones.
-    Free,
-}
-
-impl Ports {
-    const fn of(self, usual: u16) -> u16 {
-        match self {
-            Self::Usual => usual,
-            Self::Free => 0,
-        }
-    }
-}
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct TestnetConfig {
-    /// The sandrun-pool binary.
-    pub program: PathBuf,
-    /// Where state, keys and logs go; emptied at the start if it is an earlier market's, refused if it holds anything else.
-    pub directory: PathBuf,
-    /// File that gets the deployment, beside the directory's own.
-    pub publish: Option<PathBuf>,
-    /// The nodes.
-    pub nodes: Vec<Role>,
-    /// Seconds between blocks; each transaction makes its own when not given.
-    pub block_time: Option<u32>,
-    /// Ports.
-    pub ports: Ports,
-    /// Whether there is a manager.
-    pub manager: bool,
-    /// Further arguments of every agent.
-    pub agent_arguments: Vec<String>,
-}
 
 /// A node that runs.
 #[derive(Debug, Clone)]
@@ -185,16 +113,8 @@ impl LocalMarket {
             "escrow           {}\nregistry         {}",
             deployment.escrow, deployment.registry
         ));
-        let spec = service(
-            config,
-            "content",
-            ["content", "--port", &config.ports.of(5001).to_string()],
-            |arguments| {
-                arguments.push("--data-dir".into());
-                arguments.push(config.directory.join("content").into());
-            },
-        );
-        let (content, ipfs_api) = Service::start(spec, listening).await?;
+        let (mut content, ipfs_api) = start_store(config).await?;
+        content.pin(&ipfs_api);
         services.push(content);
         say(&format!("content store    {ipfs_api}"));
         let mut ground = Ground {
@@ -237,6 +157,7 @@ impl LocalMarket {
         generate_worker_key(&self.config.program, &worker_key).await?;
         let port = self.config.ports.of(8443 + u16::try_from(place).unwrap_or(0));
         let name = format!("sandrun{}", place + 1);
+        let store = self.config.lines.of(&name, "content", &self.ipfs_api)?;
         let spec = service(
             &self.config,
             &name,
@@ -244,10 +165,11 @@ impl LocalMarket {
             |arguments| {
                 arguments.extend(["--worker-key".into(), worker_key.clone().into()]);
                 arguments.extend(["--data-dir".into(), directory.join("sandrun").into()]);
-                arguments.extend(["--ipfs-api".into(), self.ipfs_api.clone().into()]);
+                arguments.extend(["--ipfs-api".into(), store.into()]);
             },
         );
-        let (executor, sandrun_url) = Service::start(spec, listening).await?;
+        let (mut executor, sandrun_url) = Service::start(spec, listening).await?;
+        executor.pin(&sandrun_url);
         self.services.push(executor);
         let mut node = LocalNode {
             index: NodeIndex(0),
@@ -256,7 +178,8 @@ impl LocalMarket {
             key,
             sandrun_url,
         };
-        let (agent, index) = Service::start(self.agent(place, &node, &directory, &worker_key), ready).await?;
+        let (agent, index) =
+            Service::start(self.agent(place, &node, &directory, &worker_key)?, ready).await?;
         self.services.push(agent);
         node.index = index;
         say(&format!(
@@ -268,23 +191,34 @@ impl LocalMarket {
         Ok(())
     }
 
-    fn agent(&self, place: usize, node: &LocalNode, directory: &Path, worker_key: &Path) -> ServiceSpec {
+    fn agent(
+        &self,
+        place: usize,
+        node: &LocalNode,
+        directory: &Path,
+        worker_key: &Path,
+    ) -> anyhow::Result<ServiceSpec> {
+        let name = format!("agent{}", place + 1);
+        let lines = &self.config.lines;
+        let executor = lines.of(&name, &format!("sandrun{}", place + 1), &node.sandrun_url)?;
+        let rpc = lines.of(&name, "anvil", &self.rpc)?;
+        let store = lines.of(&name, "content", &self.ipfs_api)?;
         let token = self
             .deployment
             .tokens
             .get(TEST_TOKEN)
             .map(|token| format!("{token}=10000"));
-        service(
+        Ok(service(
             &self.config,
-            &format!("agent{}", place + 1),
+            &name,
             ["agent", "--stake", STAKE],
             |arguments| {
                 arguments.extend(["--key".into(), node.key.clone().into()]);
                 arguments.extend(["--worker-key".into(), worker_key.into()]);
                 arguments.extend(["--data-dir".into(), directory.join("agent").into()]);
-                arguments.extend(["--sandrun-url".into(), node.sandrun_url.clone().into()]);
-                arguments.extend(["--blockchain-rpc".into(), self.rpc.clone().into()]);
-                arguments.extend(["--ipfs-api".into(), self.ipfs_api.clone().into()]);
+                arguments.extend(["--sandrun-url".into(), executor.into()]);
+                arguments.extend(["--blockchain-rpc".into(), rpc.into()]);
+                arguments.extend(["--ipfs-api".into(), store.into()]);
                 arguments.extend(["--deployments".into(), self.deployments.clone().into()]);
                 arguments.extend(
                     token
@@ -294,7 +228,7 @@ impl LocalMarket {
                 arguments.extend(node.role.arguments().iter().map(Into::into));
                 arguments.extend(self.config.agent_arguments.iter().map(Into::into));
             },
-        )
+        ))
     }
 
     /// A reader of the market.
@@ -327,6 +261,31 @@ impl LocalMarket {
     /// The running service of this name (`anvil`, `content`, `pool`, `sandrun1`, `agent1`, …).
     pub fn service(&mut self, name: &str) -> Option<&mut Service> {
         self.services.iter_mut().find(|it| it.name() == name)
+    }
+
+    /// Takes the services out, in the order in which they were started, for whoever kills and restarts them while the
+    /// market is looked at.
+    pub fn lend_services(&mut self) -> Vec<Service> {
+        std::mem::take(&mut self.services)
+    }
+
+    /// Takes them back, so that [`LocalMarket::stop`] ends them in order.
+    pub fn return_services(&mut self, services: Vec<Service>) {
+        self.services = services;
+    }
+
+    /// Makes an account with a hundred coins, its key in a new file.
+    ///
+    /// # Errors
+    /// A file that is there already, or a chain that does not answer.
+    pub async fn client(&self, key: &Path) -> anyhow::Result<()> {
+        let chain = Chain::connect(&self.rpc, Some(ChainId::LOCAL)).await?;
+        let deployer = Sender::new(chain, Anvil::key(0)?, None, SenderConfig::default());
+        let coins = Amount::from_gwei(FUNDS / 10 * Amount::GWEI);
+        deployer
+            .send(Call::pay(Key::generate(key)?.address(), coins))
+            .await?;
+        Ok(())
     }
 
     /// Names of services that have ended by themselves.
@@ -427,12 +386,34 @@ async fn start_anvil(config: &TestnetConfig, services: &mut Vec<Service>) -> any
     Ok(rpc)
 }
 
+async fn start_store(config: &TestnetConfig) -> anyhow::Result<(Service, String)> {
+    let port = config.ports.of(5001);
+    let directory = config.directory.join("content");
+    match &config.store {
+        Store::Embedded => {
+            let arguments = ["content", "--port", &port.to_string()];
+            let spec = service(config, "content", arguments, |arguments| {
+                arguments.extend(["--data-dir".into(), directory.into()]);
+            });
+            Service::start(spec, listening).await
+        }
+        Store::Kubo(program) => {
+            let mut spec = service(config, "content", [], |_| ());
+            kubo::prepare(program, &directory, port).await?;
+            spec.command = kubo::command(program);
+            spec.env.push(kubo::repository(&directory)?);
+            Service::start(spec, kubo::Said::default().reader()).await
+        }
+    }
+}
+
 async fn start_manager(
     config: &TestnetConfig,
     ground: &Ground,
     key: &Path,
     services: &mut Vec<Service>,
 ) -> anyhow::Result<String> {
+    let rpc = config.lines.of("pool", "anvil", &ground.rpc)?;
     let spec = service(
         config,
         "pool",
@@ -440,11 +421,12 @@ async fn start_manager(
         |arguments| {
             arguments.extend(["--key".into(), key.into()]);
             arguments.extend(["--data-dir".into(), config.directory.join("pool").into()]);
-            arguments.extend(["--blockchain-rpc".into(), ground.rpc.clone().into()]);
+            arguments.extend(["--blockchain-rpc".into(), rpc.into()]);
             arguments.extend(["--deployments".into(), ground.deployments.clone().into()]);
         },
     );
-    let (manager, url) = Service::start(spec, listening).await?;
+    let (mut manager, url) = Service::start(spec, listening).await?;
+    manager.pin(&url);
     services.push(manager);
     Ok(url)
 }

@@ -7,6 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::Context as _;
+use rustix::process::{Pid, Signal, kill_process};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
@@ -33,7 +34,7 @@ pub struct ServiceSpec {
 /// A service that runs. Dropping it closes its standard input, upon which its tether ends it.
 #[derive(Debug)]
 pub struct Service {
-    name: String,
+    spec: ServiceSpec,
     log: PathBuf,
     child: Child,
     stdin: Option<ChildStdin>,
@@ -49,7 +50,8 @@ impl Service {
             .await
             .with_context(|| format!("creating {}", spec.logs.display()))?;
         let log = spec.logs.join(format!("{}.log", spec.name));
-        let file = std::fs::File::create(&log).with_context(|| format!("creating {}", log.display()))?;
+        let file = std::fs::File::options().create(true).append(true).open(&log);
+        let file = file.with_context(|| format!("creating {}", log.display()))?;
         let mut child = Command::new(&spec.tether)
             .arg("__tether")
             .arg("--")
@@ -66,7 +68,7 @@ impl Service {
         let stdin = child.stdin.take();
         let stdout = child.stdout.take().context("a piped standard output")?;
         let mut service = Self {
-            name: spec.name,
+            spec,
             log,
             child,
             stdin,
@@ -83,7 +85,7 @@ impl Service {
                 service.stop().await;
                 anyhow::bail!(
                     "{} was not ready within {START_LIMIT:?}: {}",
-                    service.name,
+                    service.name(),
                     tail(&service.log)
                 );
             }
@@ -102,12 +104,12 @@ impl Service {
                 return Ok(value);
             }
         }
-        anyhow::bail!("{} ended before it was ready: {}", self.name, tail(&self.log))
+        anyhow::bail!("{} ended before it was ready: {}", self.name(), tail(&self.log))
     }
 
     /// The service's name.
     pub fn name(&self) -> &str {
-        &self.name
+        &self.spec.name
     }
 
     /// Where its log lies.
@@ -129,9 +131,74 @@ impl Service {
     pub async fn stop(&mut self) {
         self.stdin = None;
         if tokio::time::timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
-            tracing::warn!(service = self.name, "did not end in time and is killed");
+            tracing::warn!(service = self.name(), "did not end in time and is killed");
             let _ = self.child.kill().await;
         }
+    }
+}
+
+/// What can be done to a service by force.
+impl Service {
+    /// A service that took any free port takes this address's when it starts again: others know it by that.
+    pub fn pin(&mut self, url: &str) {
+        let port = url.rsplit(':').next().unwrap_or_default();
+        if let Some(at) = self.spec.command.iter().position(|it| it == "--port")
+            && let Some(value) = self.spec.command.get_mut(at + 1)
+        {
+            *value = port.into();
+        }
+    }
+
+    /// Process id of the program itself.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn program(&self) -> anyhow::Result<Pid> {
+        let tether = self.id().with_context(|| format!("{} has ended", self.name()))?;
+        let children = std::fs::read_to_string(format!("/proc/{tether}/task/{tether}/children"));
+        let child = children
+            .ok()
+            .and_then(|it| it.split_whitespace().next()?.parse().ok());
+        let child = child.and_then(Pid::from_raw);
+        child.with_context(|| format!("{} has ended", self.name()))
+    }
+
+    /// Stops the program, as a debugger or a machine that sleeps does.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn freeze(&self) -> anyhow::Result<()> {
+        Ok(kill_process(self.program()?, Signal::STOP)?)
+    }
+
+    /// Lets it go on.
+    ///
+    /// # Errors
+    /// It has ended.
+    pub fn thaw(&self) -> anyhow::Result<()> {
+        Ok(kill_process(self.program()?, Signal::CONT)?)
+    }
+
+    /// Kills the program as a power cut does (`kill -9`), and waits until it is gone.
+    ///
+    /// # Errors
+    /// It has ended by itself.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        kill_process(self.program()?, Signal::KILL)?;
+        self.child.wait().await?;
+        Ok(())
+    }
+
+    /// Starts it anew, with the same arguments, and waits until it is ready.
+    ///
+    /// # Errors
+    /// As [`Service::start`].
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.stop().await;
+        let ready = |line: &str| (listening(line).is_some() || line.starts_with("ready: ")).then_some(());
+        let (again, ()) = Self::start(self.spec.clone(), ready).await?;
+        *self = again;
+        Ok(())
     }
 }
 

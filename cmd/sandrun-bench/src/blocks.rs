@@ -12,7 +12,7 @@ use client_sdk::{Client, PreparedJob, Wish, prepare};
 use sandrun_chain::Key;
 use sandrun_content::KuboClient;
 use sandrun_core::market::Outcome;
-use sandrun_testnet::{LocalMarket, Ports, Role, TestnetConfig};
+use sandrun_testnet::{Lines, LocalMarket, Ports, Role, Store, TestnetConfig};
 use sandrun_types::{Amount, Redundancy, Token, U256};
 
 use crate::statistics::median;
@@ -37,6 +37,8 @@ pub(crate) async fn to_paid(program: &Path) -> anyhow::Result<f64> {
             block_time: Some(1),
             ports: Ports::Free,
             manager: true,
+            store: Store::Embedded,
+            lines: Lines::default(),
             agent_arguments: Vec::new(),
         },
         |_| (),

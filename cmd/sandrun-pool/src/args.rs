@@ -195,6 +195,25 @@ impl PasswordArgs {
     }
 }
 
+/// Where a service that serves nothing else shows its numbers.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct MetricsArgs {
+    /// Serve GET /metrics (Prometheus) and GET /health on this port; off when not given
+    #[arg(long, value_name = "PORT")]
+    metrics_port: Option<u16>,
+    /// Address to serve them on; loopback unless told otherwise
+    #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
+    metrics_host: std::net::IpAddr,
+}
+
+impl MetricsArgs {
+    /// Where to listen, if at all.
+    pub(crate) fn listen(&self) -> Option<SocketAddr> {
+        self.metrics_port
+            .map(|port| SocketAddr::new(self.metrics_host, port))
+    }
+}
+
 /// Where a service listens.
 #[derive(Debug, Clone, Copy, Args)]
 pub(crate) struct ListenArgs {

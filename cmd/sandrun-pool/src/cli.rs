@@ -90,6 +90,8 @@ pub(crate) enum Command {
     Logs(commands::logs::Arguments),
     /// Let a node of a service take nothing new, or take jobs again
     Drain(commands::drain::Arguments),
+    /// Check this machine: chain, contracts, store, executor, keys, clock, disk, isolation
+    Doctor(commands::doctor::Arguments),
     /// Run a node's agent: take seats, run jobs, earn
     Agent(commands::agent::Arguments),
     /// Run the executor (sandrun): jobs over HTTP, each in its own sandbox
@@ -163,6 +165,7 @@ impl Command {
             | Self::Quote(_)
             | Self::Cancel(_)
             | Self::Logs(_)
+            | Self::Doctor(_)
             | Self::Drain(_)
             | Self::Env(_)
             | Self::Keys(_)

@@ -3,7 +3,8 @@
 //! table named as a command.
 
 use std::any::TypeId;
-use std::ffi::OsString;
+use std::collections::BTreeSet;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
@@ -52,24 +53,47 @@ impl ConfigFile {
     }
 }
 
-/// Lets every long option come from the environment: what has no variable of its own gets `SANDRUN_` and its name.
+/// Lets every long option come from the environment: what has no variable of its own gets `SANDRUN_` and its name, and its
+/// command's before it where another option has that variable.
 pub(crate) fn with_variables(command: Command) -> Command {
+    let taken = variables(&command);
+    name_variables(command, None, &taken)
+}
+
+/// The variables that options of `command` and its commands have.
+fn variables(command: &Command) -> BTreeSet<OsString> {
+    let own = command
+        .get_arguments()
+        .filter_map(|it| it.get_env())
+        .map(Into::into);
+    own.chain(command.get_subcommands().flat_map(variables)).collect()
+}
+
+fn name_variables(command: Command, within: Option<&str>, taken: &BTreeSet<OsString>) -> Command {
+    let upper = |name: &str| name.replace('-', "_").to_uppercase();
     let command = command.mut_args(|argument| {
         let is_switch = matches!(
             argument.get_action(),
             ArgAction::Help | ArgAction::HelpShort | ArgAction::HelpLong | ArgAction::Version
         );
         match argument.get_long() {
-            Some(name) if !is_switch && argument.get_env().is_none() => {
-                let name = format!("SANDRUN_{}", name.replace('-', "_").to_uppercase());
+            Some(option) if !is_switch && argument.get_env().is_none() => {
+                let mut name = format!("SANDRUN_{}", upper(option));
+                let is_taken = taken.contains(OsStr::new(&name));
+                if let Some(within) = within.filter(|_| is_taken) {
+                    name = format!("SANDRUN_{}_{}", upper(within), upper(option));
+                }
                 // named once for each option of the program
                 let name: &'static str = Box::leak(name.into_boxed_str());
-                argument.env(name).hide_env(true)
+                argument.env(name).hide_env(!is_taken)
             }
             Some(_) | None => argument,
         }
     });
-    command.mut_subcommands(with_variables)
+    command.mut_subcommands(|it| {
+        let within = it.get_name().to_owned();
+        name_variables(it, Some(&within), taken)
+    })
 }
 
 /// Makes the file's values the defaults of `command`'s arguments; `None` where there is no file.
@@ -296,7 +320,7 @@ mod tests {
         let key = |text: &str| {
             let table = toml::from_str(&format!("key = \"{text}\"")).unwrap();
             let command = <crate::cli::Cli as clap::CommandFactory>::command();
-            let command = merge(command, &table, Some(Path::new("/home/me")), &mut Vec::new()).unwrap();
+            let command = merge(command, &table, Some(Path::new("/etc/pool")), &mut Vec::new()).unwrap();
             let matches = command.try_get_matches_from(["x", "stake"]).unwrap();
             matches
                 .subcommand()
@@ -306,23 +330,26 @@ mod tests {
                 .cloned()
                 .unwrap()
         };
-        assert_eq!(key("keys/a.key"), Path::new("/home/me/keys/a.key"));
+        assert_eq!(key("keys/a.key"), Path::new("/etc/pool/keys/a.key"));
         assert_eq!(key("/b.key"), Path::new("/b.key"));
     }
 
     #[test]
     fn every_long_option_has_a_variable() {
         let command = with_variables(<crate::cli::Cli as clap::CommandFactory>::command());
-        let submit = command.find_subcommand("submit").unwrap();
-        let variable = |name: &str| {
-            let argument = submit
+        let variable = |command_name: &str, name: &str| {
+            let command = command.find_subcommand(command_name).unwrap();
+            let argument = command
                 .get_arguments()
                 .find(|it| it.get_long() == Some(name))
                 .unwrap();
             argument.get_env().unwrap().to_str().unwrap().to_owned()
         };
-        assert_eq!(variable("min-reputation"), "SANDRUN_MIN_REPUTATION");
-        assert_eq!(variable("to"), "SANDRUN_TO");
+        assert_eq!(variable("submit", "min-reputation"), "SANDRUN_MIN_REPUTATION");
+        assert_eq!(variable("submit", "to"), "SANDRUN_TO");
+        // a client of the market is an address
+        assert_eq!(variable("submit", "client"), "SANDRUN_CLIENT");
+        assert_eq!(variable("jobs", "client"), "SANDRUN_JOBS_CLIENT");
         command.debug_assert();
     }
 

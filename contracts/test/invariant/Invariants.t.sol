@@ -5,7 +5,6 @@ import {World} from "./World.sol";
 import {Test} from "forge-std/Test.sol";
 
 /// @title  What holds after any history of calls
-/// forge-config: default.invariant.runs = 24
 contract InvariantsTest is Test {
     World private world;
 

@@ -1,7 +1,7 @@
 //! The connection to one chain. Owns the client, its timeouts and the checks at the start; never holds a key.
 //! HTTP only so far: another transport is another arm in [`Chain::connect_with`], the rest asks the provider alone.
 
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use alloy::eips::BlockNumberOrTag;
@@ -12,6 +12,7 @@ use alloy::transports::TransportError;
 use alloy::transports::http::{Http, reqwest};
 use sandrun_types::{Address, Amount, ChainId, U256, UnixSeconds};
 
+use crate::meters::ChainMeters;
 use crate::position::{BlockHash, BlockRef, Head, TxHash};
 use crate::rpc::{Endpoint, RpcError};
 
@@ -88,6 +89,7 @@ pub struct Chain {
     endpoint: Endpoint,
     timeout: Duration,
     poll_interval: Duration,
+    meters: Arc<ChainMeters>,
 }
 
 impl Chain {
@@ -137,6 +139,7 @@ impl Chain {
             endpoint,
             timeout: options.timeout,
             poll_interval,
+            meters: Arc::default(),
         })
     }
 
@@ -148,6 +151,11 @@ impl Chain {
     /// Where the RPC is, without anything secret.
     pub const fn endpoint(&self) -> &Endpoint {
         &self.endpoint
+    }
+
+    /// What this connection and its clones have counted.
+    pub fn meters(&self) -> &ChainMeters {
+        &self.meters
     }
 
     /// Pause between two looks for a new block.
@@ -180,7 +188,11 @@ impl Chain {
     async fn block(&self, tag: BlockNumberOrTag) -> Result<Option<Head>, RpcError> {
         let block = self.provider.get_block_by_number(tag).await;
         let block = block.map_err(|error| self.rpc_error("eth_getBlockByNumber", error))?;
-        Ok(block.map(|block| head_of(&block)))
+        let head = block.map(|block| head_of(&block));
+        if let Some(head) = &head {
+            self.meters.saw(head);
+        }
+        Ok(head)
     }
 
     /// Native coin of an account.
@@ -224,14 +236,27 @@ impl Chain {
     }
 
     pub(crate) fn rpc_error(&self, method: &'static str, error: TransportError) -> RpcError {
-        RpcError::classify(&self.endpoint, self.timeout, method, error)
+        self.counted(RpcError::classify(&self.endpoint, self.timeout, method, error))
+    }
+
+    fn counted(&self, error: RpcError) -> RpcError {
+        self.meters.failed(&error);
+        error
+    }
+
+    /// An answer that no node can give.
+    pub(crate) fn nonsense(&self, error: &impl std::error::Error) -> RpcError {
+        RpcError::Nonsense {
+            endpoint: self.endpoint.clone(),
+            detail: error.to_string(),
+        }
     }
 
     pub(crate) fn missing(&self, what: &str) -> RpcError {
-        RpcError::Missing {
+        self.counted(RpcError::Missing {
             endpoint: self.endpoint.clone(),
             what: what.to_owned(),
-        }
+        })
     }
 }
 

@@ -35,6 +35,9 @@ pub enum DecodeError {
     /// An order that this version can't read.
     #[error("an order of another version: {0}")]
     Order(String),
+    /// A posting whose order has another hash: no escrow has ever emitted it.
+    #[error("the posting of job {0} holds the order of another")]
+    Forged(sandrun_types::JobId),
     /// A log without block or transaction: still pending.
     #[error("a log has no place on the chain yet")]
     Pending,
@@ -56,7 +59,8 @@ pub fn decode(deployment: &Deployment, log: &RawLog) -> Result<Option<MarketEven
             .is_some_and(|topic| selectors.contains(&topic.0))
     };
     if log.address == deployment.escrow && known(EscrowEvents::SELECTORS) {
-        return escrow_event(EscrowEvents::decode_log(log).map_err(malformed)?.data).map(Some);
+        let event = escrow_event(EscrowEvents::decode_log(log).map_err(malformed)?.data)?;
+        return genuine(deployment, event).map(Some);
     }
     if log.address == deployment.registry && known(RegistryEvents::SELECTORS) {
         return Ok(registry_event(
@@ -82,19 +86,35 @@ pub(crate) fn decode_placed(
     Ok(Some(Logged { event, at }))
 }
 
+/// Refuses a posting that is not of its job: ids of jobs are hashes of their orders.
+fn genuine(deployment: &Deployment, event: MarketEvent) -> Result<MarketEvent, DecodeError> {
+    if let MarketEvent::JobPosted { job, order, .. } = &event
+        && order.job_id(deployment.escrow_ref()) != *job
+    {
+        return Err(DecodeError::Forged(*job));
+    }
+    Ok(event)
+}
+
 /// Decodes what can be decoded, in the order of the logs. What can't is logged and left out: one log that a later
 /// contract version would have to explain must not keep a node from its other duties.
-pub(crate) fn decode_all(deployment: &Deployment, logs: &[Log], timestamp: UnixSeconds) -> Vec<Logged> {
-    let decoded = logs
-        .iter()
-        .filter_map(|log| match decode_placed(deployment, log, timestamp) {
-            Ok(logged) => logged,
-            Err(error) => {
-                tracing::error!(%error, tx = ?log.transaction_hash, "left out a log");
-                None
-            }
-        });
-    decoded.collect()
+///
+/// # Errors
+/// A log that was made up: nothing of such an answer is believed.
+pub(crate) fn decode_all(
+    deployment: &Deployment,
+    logs: &[Log],
+    timestamp: UnixSeconds,
+) -> Result<Vec<Logged>, DecodeError> {
+    let mut decoded = Vec::new();
+    for log in logs {
+        match decode_placed(deployment, log, timestamp) {
+            Ok(logged) => decoded.extend(logged),
+            Err(error @ DecodeError::Forged(_)) => return Err(error),
+            Err(error) => tracing::error!(%error, tx = ?log.transaction_hash, "left out a log"),
+        }
+    }
+    Ok(decoded)
 }
 
 fn position(log: &Log, timestamp: UnixSeconds) -> Option<LogPosition> {
@@ -293,5 +313,96 @@ fn leaving(it: &Registry::Leaving) -> MarketEvent {
         escrow: it.escrow,
         amount: Amount(it.amount),
         leave_at: UnixSeconds(it.leaveAt),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloy::primitives::{Address, B256, U256};
+    use alloy::sol_types::SolEvent as _;
+    use sandrun_types::{ChainId, ClassId, ContentDigest, JobId, ManifestDigest, Order, Redundancy, Token};
+
+    use super::*;
+    use crate::calls::abi_order;
+
+    fn deployment() -> Deployment {
+        Deployment {
+            chain: ChainId::LOCAL,
+            escrow: Address::repeat_byte(1),
+            registry: Address::repeat_byte(2),
+            tokens: std::collections::BTreeMap::new(),
+            deployed_block: 0,
+        }
+    }
+
+    fn order() -> Order {
+        Order {
+            client: Address::repeat_byte(3),
+            payer: Address::repeat_byte(3),
+            nonce: U256::ONE,
+            bundle: ContentDigest([4; 32]),
+            manifest: ManifestDigest([5; 32]),
+            class: ClassId([1; 32]),
+            requirements: U256::ZERO,
+            token: Token::Native,
+            price: Amount::from_gwei(10),
+            redundancy: Redundancy::Three,
+            bond: Amount::from_gwei(50),
+            wall_limit: 60,
+            min_reputation: 0,
+            client_key: B256::ZERO,
+        }
+    }
+
+    fn posting(job: JobId, order: &Order) -> RawLog {
+        let event = Escrow::JobPosted {
+            job: job.into(),
+            client: order.client,
+            order: abi_order(order),
+            deadline: 9,
+            units: 7,
+        };
+        RawLog {
+            address: deployment().escrow,
+            data: event.encode_log_data(),
+        }
+    }
+
+    #[test]
+    fn a_posting_is_believed_when_its_order_is_the_jobs() {
+        let (deployment, order) = (deployment(), order());
+        let job = order.job_id(deployment.escrow_ref());
+        let decoded = decode(&deployment, &posting(job, &order));
+        assert!(matches!(decoded, Ok(Some(MarketEvent::JobPosted { job: told, .. })) if told == job));
+        let cheaper = Order {
+            price: Amount::from_gwei(1),
+            ..order
+        };
+        let decoded = decode(&deployment, &posting(job, &cheaper));
+        assert_eq!(decoded, Err(DecodeError::Forged(job)));
+    }
+
+    #[test]
+    fn an_answer_with_something_made_up_is_no_answer() {
+        let (deployment, order) = (deployment(), order());
+        let job = order.job_id(deployment.escrow_ref());
+        let log = |job| Log {
+            inner: posting(job, &order),
+            block_hash: Some(B256::ZERO),
+            block_number: Some(1),
+            transaction_hash: Some(B256::ZERO),
+            log_index: Some(0),
+            ..Log::default()
+        };
+        let decoded = |logs: &[Log]| decode_all(&deployment, logs, UnixSeconds(1));
+        assert_eq!(decoded(&[log(job)]).map(|it| it.len()), Ok(1));
+        let other = JobId([9; 32]);
+        assert_eq!(decoded(&[log(job), log(other)]), Err(DecodeError::Forged(other)));
+        // what cannot be read is left out
+        let pending = Log {
+            block_hash: None,
+            ..log(job)
+        };
+        assert_eq!(decoded(&[pending, log(job)]).map(|it| it.len()), Ok(1));
     }
 }

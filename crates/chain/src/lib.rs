@@ -12,11 +12,13 @@ mod deploy;
 mod deployment;
 mod event;
 mod key;
+mod meters;
 mod position;
 mod reader;
 mod revert;
 mod rpc;
 mod send;
+mod settled;
 mod watch;
 
 pub use alloy::primitives::Bytes;
@@ -26,6 +28,7 @@ pub use deploy::{DeployError, MarketTerms, deploy, deploy_test_token};
 pub use deployment::{DEPLOYMENTS_ENV, Deployment, DeploymentError};
 pub use event::{DecodeError, decode};
 pub use key::{Key, KeyError, Password, worker_key_message};
+pub use meters::{ChainMeters, coins};
 pub use position::{BlockHash, BlockRef, Head, LogPosition, Logged, TxHash};
 pub use reader::{
     EscrowNode, JobState, MarketReader, NodeRecord, OptIn, Parameters, RegistryNode, SeatSet, TokenTerms,
@@ -34,4 +37,5 @@ pub use reader::{
 pub use revert::{Refusal, Revert};
 pub use rpc::{Endpoint, ReadError, RpcError};
 pub use send::{CREATE_GAS_CAP, RecordError, SendError, Sender, SenderConfig, SignedTx, TxOutcome};
+pub use settled::SettledSeats;
 pub use watch::{ChainUpdate, Confirmations, Confirmed, Cursor, REORG_DEPTH, Watch, WatchError};

@@ -380,7 +380,11 @@ impl MarketReader {
     }
 
     fn error(&self, call: &'static str, error: ContractError) -> ReadError {
-        ReadError::classify(self.chain.endpoint(), self.chain.timeout(), call, error)
+        let error = ReadError::classify(self.chain.endpoint(), self.chain.timeout(), call, error);
+        if let ReadError::Rpc(error) = &error {
+            self.chain.meters().failed(error);
+        }
+        error
     }
 
     fn strange(&self, call: &'static str, detail: String) -> ReadError {

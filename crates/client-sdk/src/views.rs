@@ -11,7 +11,7 @@ use crate::JobEntry;
 /// `GET /health`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct HealthView {
-    /// `healthy`, or `starting` before the first block was read.
+    /// `healthy`; `starting` before the first block was read; `not ready` where a part that it needs is missing.
     pub status: String,
     /// The last block that is in the index.
     pub head: Option<Head>,

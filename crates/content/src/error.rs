@@ -161,6 +161,35 @@ impl ContentError {
         move |source| Self::Io { action, path, source }
     }
 
+    /// Whether it says something about who was asked, and not about the content: it is not there, or other bytes were
+    /// served in the place of a block, or there was no answer. Another store, or the same one later, may have it.
+    #[must_use]
+    pub fn is_of_the_store(&self) -> bool {
+        match self {
+            Self::NotFound { .. }
+            | Self::Unreachable { .. }
+            | Self::Stalled { .. }
+            | Self::Refused { .. }
+            | Self::ShuttingDown => true,
+            Self::Block(error) => match **error {
+                BlockError::Corrupt { .. } | BlockError::TooLarge { .. } => true,
+                BlockError::Unsupported { .. } => false,
+            },
+            Self::Malformed { .. }
+            | Self::Limit { .. }
+            | Self::Symlink { .. }
+            | Self::NotADirectory { .. }
+            | Self::NotAFile { .. }
+            | Self::NoSuchPath { .. }
+            | Self::Occupied { .. }
+            | Self::Pack(_)
+            | Self::Io { .. }
+            | Self::Full { .. }
+            | Self::Locked { .. }
+            | Self::Address { .. } => false,
+        }
+    }
+
     /// Whether the content can't be had as named (missing, corrupt, malformed, too large): asking again will not help,
     /// in contrast to a service that can't be reached.
     #[must_use]

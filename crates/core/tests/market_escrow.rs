@@ -287,6 +287,19 @@ fn a_reveal_after_the_window_never_counts() {
 }
 
 #[test]
+fn what_is_open_is_passed_over_until_the_job_is_closed() {
+    let mut world = committed(Redundancy::Three, &[HONEST, HONEST, HONEST]);
+    world.reveal(0, HONEST).unwrap();
+    let events = world.reveal(0, LIE_A).unwrap();
+    assert_eq!(events, [], "another result is not published by who has revealed");
+    world.reveal(1, HONEST).unwrap();
+    world.reveal(2, HONEST).unwrap();
+    assert_eq!(world.phase(), Phase::Closed);
+    let again = world.reveal(0, HONEST);
+    assert!(matches!(again, Err(Refusal::WrongPhase { .. })), "{again:?}");
+}
+
+#[test]
 fn several_commits_open_in_one_transaction() {
     let mut world = committed(Redundancy::Three, &[HONEST, HONEST, HONEST]);
     let job = world.job;

@@ -22,7 +22,6 @@ use sandrun_types::{BundlePath, Receipt, WorkerId, verify_signature};
 use serde::de::DeserializeOwned;
 use tokio::io::AsyncWriteExt as _;
 
-use crate::origin::{self, Origin};
 use crate::wire::{
     Begun, Cancelled, EnvironmentEntry, Environments, Health, IDEMPOTENCY_KEY, JobStatus, Logs, Outputs,
     Stats, Submitted, health_challenge,
@@ -310,16 +309,8 @@ impl ExecutorClient {
         if let Some(key) = submission.key {
             request = request.header(IDEMPOTENCY_KEY, key);
         }
-        let Origin { job, attempt, node } = submission.origin;
-        let attempt = attempt.map(|it| it.to_string());
-        for (name, value) in [
-            (origin::JOB, job),
-            (origin::ATTEMPT, attempt),
-            (origin::NODE, node),
-        ] {
-            if let Some(value) = value {
-                request = request.header(name, value);
-            }
+        for (name, value) in submission.origin.headers() {
+            request = request.header(name, value);
         }
         Ok(request)
     }

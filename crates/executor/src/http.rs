@@ -6,6 +6,7 @@ mod environments;
 mod error;
 mod follow;
 mod info;
+mod metrics;
 mod outputs;
 mod path;
 mod proof;
@@ -24,16 +25,19 @@ use axum::http::HeaderValue;
 use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
+use sandrun_metrics::DiskWatch;
 use sandrun_types::Sha256Hex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
 
 use crate::admit::Offer;
+use crate::meters::Meters;
 use crate::service::Service;
 use crate::worker_key::WorkerKey;
 
 pub(crate) use error::ApiError;
+pub(crate) use metrics::LEAST_FREE;
 pub(crate) use slots::Slots;
 
 /// What every handler may use.
@@ -52,6 +56,12 @@ pub(crate) struct App {
     pub(crate) limits_line: String,
     /// CPU seconds a minute of each client; `None` where quotas are off.
     pub(crate) cpu_quota: Option<f64>,
+    /// What runs came to.
+    pub(crate) meters: Arc<Meters>,
+    /// The data folder.
+    pub(crate) disk: Arc<DiskWatch>,
+    /// Jobs that may wait.
+    pub(crate) max_queued: usize,
     /// The folder that holds the jobs' folders.
     pub(crate) jobs: PathBuf,
     /// Places for uploads that are read.
@@ -75,6 +85,7 @@ pub(crate) fn router(app: Shared) -> Router {
     Router::new()
         .route("/", get(info::root))
         .route("/health", get(info::health))
+        .route("/metrics", get(metrics::metrics))
         .route("/stats", get(info::stats))
         .route("/environments", get(environments::list))
         .route("/environments/{name}", post(environments::obtain))

@@ -22,6 +22,7 @@ mod image;
 mod job;
 mod jobs;
 mod log;
+mod meters;
 mod origin;
 mod runner;
 mod server;

@@ -11,6 +11,8 @@ pub(crate) const JOB: &str = "x-job";
 pub(crate) const ATTEMPT: &str = "x-attempt";
 /// Header of `POST /submit`: the node, as the sender's service knows it.
 pub(crate) const NODE: &str = "x-node";
+/// Header of `POST /submit`: the seat of a market's job that the run is for.
+pub(crate) const SEAT: &str = "x-seat";
 /// Longest name; longer ones are left out.
 const MOST: usize = 100;
 
@@ -20,6 +22,7 @@ pub(crate) struct Origin {
     pub(crate) job: Option<String>,
     pub(crate) attempt: Option<u32>,
     pub(crate) node: Option<String>,
+    pub(crate) seat: Option<String>,
 }
 
 impl Origin {
@@ -27,7 +30,7 @@ impl Origin {
     pub(crate) fn of(headers: &HeaderMap) -> Self {
         let text = |name| headers.get(name).and_then(|it| it.to_str().ok());
         let is_named = |it: &&str| {
-            let is_fine = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.:".contains(&letter);
+            let is_fine = |letter: u8| letter.is_ascii_alphanumeric() || b"-_.:/".contains(&letter);
             (1..=MOST).contains(&it.len()) && it.bytes().all(is_fine)
         };
         let name = |name| text(name).filter(is_named).map(str::to_owned);
@@ -35,13 +38,31 @@ impl Origin {
             job: name(JOB),
             attempt: text(ATTEMPT).and_then(|it| it.parse().ok()),
             node: name(NODE),
+            seat: name(SEAT),
         }
+    }
+
+    /// The same as headers of a submission.
+    pub(crate) fn headers(self) -> impl Iterator<Item = (&'static str, String)> {
+        let all = [
+            (JOB, self.job),
+            (ATTEMPT, self.attempt.map(|it| it.to_string())),
+            (NODE, self.node),
+            (SEAT, self.seat),
+        ];
+        all.into_iter().filter_map(|(name, value)| Some((name, value?)))
     }
 
     /// What each line about the run says.
     pub(crate) fn span(&self, run: RunId) -> Span {
-        let Self { job, attempt, node } = self;
-        tracing::info_span!("run", job, attempt, node, %run)
+        let Self {
+            job,
+            attempt,
+            node,
+            seat,
+        } = self;
+        // of the highest level, so that no filter takes it from a line that is shown
+        tracing::error_span!("run", job, seat, attempt, node, %run)
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use sandrun_environment::{CacheError, Environments};
+use sandrun_metrics::DiskWatch;
 use sandrun_sandbox::{Sandbox, StartError};
 use sandrun_serve::Bounds;
 use sandrun_store::LockFile;
@@ -24,6 +25,7 @@ use crate::admit::Offer;
 use crate::config::ExecutorConfig;
 use crate::http::{self, App, Slots};
 use crate::jobs::Rules;
+use crate::meters::Meters;
 use crate::service::{self, Tools};
 use crate::worker_key::{self, WorkerKeyError};
 
@@ -117,14 +119,10 @@ impl Executor {
         let (sandbox, classes) = sandbox.await??;
         let shutdown = CancellationToken::new();
         let jobs = jobs_dir(&config.data_dir);
-        let rules = Rules {
-            parallel: config.parallel,
-            max_queued: config.max_queued,
-            quota: config.quota,
-            retention: config.retention,
-            kept_bytes: config.kept_bytes.unwrap_or_else(|| kept_bytes(&jobs)),
-        };
+        let rules = rules(&config, &jobs);
+        let meters = Arc::new(Meters::new(classes.iter().map(|(class, _)| class)));
         let tools = Tools {
+            meters: Arc::clone(&meters),
             sandbox: Arc::clone(&sandbox),
             key: key.clone(),
             jobs: jobs.clone(),
@@ -148,6 +146,9 @@ impl Executor {
             parallel: config.parallel.get(),
             limits_line: limits_line(&config),
             cpu_quota: config.quota.map(|quota| quota.cpu_per_minute.as_secs_f64()),
+            meters,
+            disk: Arc::new(DiskWatch::new(config.data_dir.clone(), http::LEAST_FREE)),
+            max_queued: config.max_queued,
             jobs: jobs.clone(),
             uploads: Slots::new(config.quota.is_some()),
             images: Slots::new(config.quota.is_some()),
@@ -235,6 +236,16 @@ fn take_folder(data_dir: &Path) -> Result<LockFile, ServeError> {
     }
     make(&jobs)?;
     Ok(lock)
+}
+
+fn rules(config: &ExecutorConfig, jobs: &Path) -> Rules {
+    Rules {
+        parallel: config.parallel,
+        max_queued: config.max_queued,
+        quota: config.quota,
+        retention: config.retention,
+        kept_bytes: config.kept_bytes.unwrap_or_else(|| kept_bytes(jobs)),
+    }
 }
 
 /// What ended jobs may keep where nobody has said how much.

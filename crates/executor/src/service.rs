@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use crate::id::RunId;
 use crate::job::{self, Ended, Job, JobFolder, Stage};
 use crate::jobs::{Action, Event, Moment, Phase, QuotaView, Registry, RegistryError, Rules};
+use crate::meters::Meters;
 use crate::runner::{self, Finished};
 use crate::wire::JobState;
 use crate::worker_key::WorkerKey;
@@ -60,6 +61,9 @@ enum Command {
         client: IpAddr,
         reply: Reply<ServiceStats>,
     },
+    Load {
+        reply: Reply<Load>,
+    },
     Cancel {
         id: RunId,
         reply: Reply<Result<JobState, CancelRefused>>,
@@ -81,6 +85,17 @@ pub(crate) struct ServiceStats {
     pub(crate) quota: QuotaView,
     pub(crate) queued: usize,
     pub(crate) running: usize,
+}
+
+/// How much there is to do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Load {
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    /// Remembered still.
+    pub(crate) ended: usize,
+    /// Bytes of their data.
+    pub(crate) kept_bytes: u64,
 }
 
 /// How to ask the task. Clones are the same service.
@@ -138,6 +153,10 @@ impl Service {
         self.ask(|reply| Command::Cancel { id, reply }).await
     }
 
+    pub(crate) async fn load(&self) -> Result<Load, Stopped> {
+        self.ask(|reply| Command::Load { reply }).await
+    }
+
     pub(crate) async fn stats(&self, client: IpAddr) -> Result<ServiceStats, Stopped> {
         self.ask(|reply| Command::Stats { client, reply }).await
     }
@@ -148,6 +167,7 @@ impl Service {
 pub(crate) struct Tools {
     pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) key: Option<WorkerKey>,
+    pub(crate) meters: Arc<Meters>,
     /// The folder that holds the jobs' folders.
     pub(crate) jobs: PathBuf,
 }
@@ -224,6 +244,15 @@ impl Task {
                     quota,
                     queued,
                     running,
+                });
+            }
+            Command::Load { reply } => {
+                let (queued, running) = self.registry.load();
+                let _ = reply.send(Load {
+                    queued,
+                    running,
+                    ended: self.registry.ended(),
+                    kept_bytes: self.registry.kept_bytes(),
                 });
             }
             Command::Cancel { id, reply } => {
@@ -339,6 +368,7 @@ impl Task {
         let job = Arc::clone(job);
         let line = finished.done_line();
         let receipt = &finished.ended.receipt;
+        self.tools.meters.ended(job.class.0, receipt, finished.cpu);
         job.span.in_scope(|| {
             tracing::debug!(outcome = %receipt.outcome, exit_code = receipt.exit_code, "ended");
         });

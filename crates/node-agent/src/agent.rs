@@ -8,6 +8,7 @@ mod chain;
 mod consider;
 mod holding;
 mod perform;
+mod picture;
 mod survey;
 mod tracked;
 mod work;
@@ -23,7 +24,7 @@ use sandrun_store::{Journal, Note};
 use sandrun_types::{Attempt, JobId, UnixSeconds};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
-use tracing::{debug, error, info, warn};
+use tracing::{Instrument as _, Span, debug, error, error_span, info, warn};
 
 use crate::bundle::BundleError;
 use crate::error::{AgentError, Report as _};
@@ -228,6 +229,7 @@ impl Agent {
     }
 
     fn fetched(&mut self, job: JobId, outcome: Result<work::Fetched, BundleError>) -> Result<(), AgentError> {
+        self.node.vitals.fetched(outcome.is_ok());
         let told = match outcome {
             Ok(work::Fetched { bundle, image }) => {
                 crate::crash::point("bundle-held");
@@ -235,7 +237,9 @@ impl Agent {
                     tracked.bundle = Some(bundle);
                     tracked.trouble.clear();
                     if let Some(image) = image {
-                        self.tasks.spawn(work::keep(self.node.clone(), job, image));
+                        let span = tracked.span(job, self.node.index);
+                        let keep = work::keep(self.node.clone(), image);
+                        self.tasks.spawn(keep.instrument(span));
                     }
                 }
                 Ok(())
@@ -248,7 +252,8 @@ impl Agent {
                     .get_mut(&job)
                     .is_some_and(|it| it.trouble.is_news(&text))
                 {
-                    warn!(%job, error = text, "the bundle is not held");
+                    self.span(job)
+                        .in_scope(|| warn!(error = text, "the bundle is not held"));
                 }
                 Err(error.failure())
             }
@@ -260,7 +265,16 @@ impl Agent {
         for job in self.live_jobs() {
             self.feed(job, Event::Tick)?;
         }
+        self.node.vitals.show(self.standing_now());
         Ok(())
+    }
+
+    /// What each line of the log about a job says.
+    fn span(&self, job: JobId) -> Span {
+        match self.jobs.get(&job) {
+            Some(tracked) => tracked.span(job, self.node.index),
+            None => error_span!("job", %job),
+        }
     }
 
     /// Jobs whose machine may still have something to do.

@@ -142,9 +142,8 @@ async fn fetch(
         store.pin(id).await
     };
     fetched.await.map_err(|error| {
-        // not there now may be there later; everything else that is wrong with the content stays wrong
-        let is_missing = matches!(error, ContentError::NotFound { .. });
-        if error.is_unavailable() && !is_missing {
+        // what is not there, or is served wrongly, may be there later; else what is wrong with the content stays wrong
+        if error.is_unavailable() && !error.is_of_the_store() {
             BundleError::Mismatch(Mismatch::Content(error))
         } else {
             BundleError::Fetch(error)

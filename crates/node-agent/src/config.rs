@@ -1,11 +1,12 @@
 //! What an agent is started with. Owns the settings and their defaults; never reads a flag, a file or the environment.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use sandrun_chain::{Deployment, Key};
 use sandrun_core::seat::StrikeRule;
-use sandrun_types::{Address, Amount, ChainId, ClassRequest, Token};
+use sandrun_types::{Address, Amount, ChainId, ClassRequest, JobId, Token};
 
 use crate::detect::Detection;
 
@@ -66,6 +67,8 @@ pub struct AgentConfig {
     /// Accept jobs again after a fault that stopped the node: its operator has had a look. Forgives whatever stands in
     /// the chain at the start.
     pub resume_after_fault: bool,
+    /// Where to serve `/metrics` and `/health`; `None` serves nothing.
+    pub metrics: Option<SocketAddr>,
     /// On a test network only: misbehave.
     pub misbehaviour: Option<Misbehaviour>,
 }
@@ -88,6 +91,19 @@ pub enum Misbehaviour {
     Liar,
     /// Takes a seat and then says nothing.
     Silent,
+    /// The same in about every other job, by the job's id; never closes its own gate for it.
+    Moody,
+}
+
+impl Misbehaviour {
+    /// Whether it says nothing in this job.
+    pub(crate) fn is_silent(self, job: JobId) -> bool {
+        match self {
+            Self::Liar => false,
+            Self::Silent => true,
+            Self::Moody => job.0.last().is_some_and(|byte| byte % 2 == 1),
+        }
+    }
 }
 
 impl AgentConfig {
@@ -121,6 +137,7 @@ impl AgentConfig {
             strikes: StrikeRule::default(),
             detection: Detection::default(),
             resume_after_fault: false,
+            metrics: None,
             misbehaviour: None,
         }
     }

@@ -16,6 +16,9 @@ use crate::operator::OperatorError;
 /// Why an agent does not start, or stops.
 #[derive(Debug, Error)]
 pub enum AgentError {
+    /// The port for metrics is taken.
+    #[error(transparent)]
+    Metrics(#[from] crate::vitals::MetricsError),
     /// No chain.
     #[error("no chain: {0}")]
     Connect(#[source] Box<ConnectError>),
@@ -65,7 +68,8 @@ pub enum AgentError {
     },
     /// An executor that does not say what class it runs.
     #[error(
-        "the executor at {url} does not say which class it runs; use `sandrun-pool sandrun` of this version"
+        "what answers at {url} does not say which class it runs, so it is no executor of this version (is --sandrun-url \
+         right?); use `sandrun-pool sandrun`"
     )]
     NoClass {
         /// Its address.

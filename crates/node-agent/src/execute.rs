@@ -12,8 +12,8 @@ use sandrun_content::{ContentError, Data, Limits, PackError, pack_result};
 use sandrun_core::seat::RunEnd;
 use sandrun_executor::{ClientError, ExecutorClient, FileContent, Submission, is_environment, wire};
 use sandrun_types::{
-    BundlePath, ClassId, ContentDigest, InputFile, JobId, OutputRoot, Receipt, ResultParts, job_hash,
-    output_root,
+    Attempt, BundlePath, ClassId, ContentDigest, InputFile, JobId, OutputRoot, Receipt, ResultParts,
+    job_hash, output_root,
 };
 use thiserror::Error;
 use tokio::time::Instant;
@@ -57,6 +57,15 @@ impl Drop for Held {
             }
         });
     }
+}
+
+/// Which run it is: for the log, here and at the executor.
+#[derive(Debug, Clone)]
+pub(crate) struct RunName {
+    pub(crate) job: JobId,
+    pub(crate) attempt: Attempt,
+    /// Node and round.
+    pub(crate) seat: Option<String>,
 }
 
 /// Within what a run has to end.
@@ -136,11 +145,11 @@ impl RunError {
 /// Runs the job and stores its result.
 pub(crate) async fn run(
     node: &Node,
-    job: JobId,
+    name: &RunName,
     bundle: &Bundle,
     bounds: RunBounds,
 ) -> Result<RunEnd, RunError> {
-    let folder = node.result_folder(job);
+    let folder = node.result_folder(name.job);
     clear(&folder).await?;
     let disk = |source| RunError::Disk {
         path: folder.clone(),
@@ -150,9 +159,12 @@ pub(crate) async fn run(
         .await
         .map_err(disk)?;
 
-    let held = submit(node, job, bundle, bounds.class, &folder.join(ARCHIVE)).await?;
+    let held = submit(node, name, bundle, bounds.class, &folder.join(ARCHIVE)).await?;
     let Some(receipt) = receipt(node, &held, bounds.wall_limit).await? else {
-        info!(%job, wall_limit = bounds.wall_limit.as_secs(), "the program's time is over");
+        info!(
+            wall_limit = bounds.wall_limit.as_secs(),
+            "the program's time is over"
+        );
         return Ok(RunEnd::Limit);
     };
     crash::point("run-ended");
@@ -165,7 +177,7 @@ pub(crate) async fn run(
     let content = store(node, &receipt, ended, &folder).await?;
     drop(held);
     crash::point("result-stored");
-    info!(%job, exit = %ended.exit, outputs = receipt.output_files.len(), wall_ms = receipt.wall_time_ms, "ran");
+    info!(exit = %ended.exit, outputs = receipt.output_files.len(), wall_ms = receipt.wall_time_ms, "ran");
     clear(&folder).await?;
     Ok(RunEnd::Result(ResultParts {
         class: bounds.class,
@@ -179,7 +191,7 @@ pub(crate) async fn run(
 /// Submits the bundle.
 async fn submit(
     node: &Node,
-    job: JobId,
+    name: &RunName,
     bundle: &Bundle,
     class: ClassId,
     archive: &Path,
@@ -188,13 +200,19 @@ async fn submit(
     blocking(move || pack(&from, &to))
         .await?
         .map_err(RunError::Bundle)?;
-    let name = BundlePath::parse(ARCHIVE).map_err(|error| RunError::Bundle(std::io::Error::other(error)))?;
+    let archive_name =
+        BundlePath::parse(ARCHIVE).map_err(|error| RunError::Bundle(std::io::Error::other(error)))?;
     let submission = Submission::new()
-        .file(name, FileContent::Path(archive.to_owned()))
+        .file(archive_name, FileContent::Path(archive.to_owned()))
         .manifest(&bundle.manifest)
-        .class(class);
+        .class(class)
+        .origin(name.job.to_string(), name.attempt, node.index.to_string());
+    let submission = match &name.seat {
+        Some(seat) => submission.seat(seat.clone()),
+        None => submission,
+    };
     let run = node.executor.submit(submission).await?.job_id;
-    info!(%job, run, "submitted to the executor");
+    info!(run, "submitted to the executor");
     Ok(Held {
         executor: node.executor.clone(),
         run,

@@ -31,8 +31,16 @@ mod probe;
 mod start;
 mod tickets;
 mod verdict;
+mod vitals;
+
+use std::sync::Arc;
+use std::time::Duration;
 
 use sandrun_types::NodeIndex;
+use tokio_util::task::AbortOnDropHandle;
+
+use node::Node;
+use vitals::{AgentVitals, Served};
 
 pub use broker::{BrokerNodeConfig, BrokerNodeError, StatedCapabilities, run_for_broker};
 pub use config::{AgentConfig, Misbehaviour, TokenPolicy};
@@ -41,6 +49,7 @@ pub use crash::CRASH_POINTS;
 pub use detect::{Detection, detect};
 pub use error::AgentError;
 pub use operator::{Earning, Operator, OperatorError, Registration};
+pub use vitals::MetricsError;
 
 /// Checks everything, registers the node as far as it is not registered, and works until `shutdown` resolves; ends
 /// within a few seconds then. Jobs under way go on at the next start, from the journal.
@@ -61,13 +70,39 @@ pub async fn run_with(
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), AgentError> {
     tokio::pin!(shutdown);
+    let vitals = Arc::new(AgentVitals::default());
+    let served = Served::start(config.metrics, vitals.clone()).await?;
     let started = tokio::select! {
-        started = start::start(config) => started?,
+        started = start::start(config, vitals) => started?,
         () = &mut shutdown => return Ok(()),
     };
     tracing::info!(node = %started.node.index, worker = %started.node.worker, "the agent works");
     ready(started.node.index);
-    agent::Agent::new(started.node, started.journal, started.gate, started.resume_from)
+    let store = served
+        .is_some()
+        .then(|| AbortOnDropHandle::new(tokio::spawn(watch_store(Arc::clone(&started.node)))));
+    let ended = agent::Agent::new(started.node, started.journal, started.gate, started.resume_from)
         .drive(shutdown)
-        .await
+        .await;
+    drop(store);
+    if let Some(served) = served {
+        served.end().await;
+    }
+    ended
+}
+
+/// Asks the content store how it is, for whoever asks the agent.
+async fn watch_store(node: Arc<Node>) {
+    /// Pause between two questions, and longest wait for an answer.
+    const PAUSES: (Duration, Duration) = (Duration::from_secs(15), Duration::from_secs(5));
+    let mut looks = tokio::time::interval(PAUSES.0);
+    loop {
+        looks.tick().await;
+        let said = tokio::time::timeout(PAUSES.1, node.store.health()).await;
+        node.vitals.store_said(match said {
+            Ok(Ok(health)) => Ok(format!("{} answers", health.place)),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", PAUSES.1.as_secs())),
+        });
+    }
 }

@@ -16,6 +16,7 @@ use sha2::{Digest as _, Sha256};
 use crate::bundle::Bounds;
 use crate::config::{AgentConfig, Misbehaviour};
 use crate::images::Images;
+use crate::vitals::AgentVitals;
 
 /// A node.
 #[derive(Debug)]
@@ -45,6 +46,8 @@ pub(crate) struct Node {
     pub(crate) unit: Amount,
     pub(crate) confirmations: u64,
     pub(crate) capabilities: Capabilities,
+    /// What its operator is told.
+    pub(crate) vitals: Arc<AgentVitals>,
 }
 
 impl Node {
@@ -88,7 +91,7 @@ impl Node {
     pub(crate) fn misreport(&self, end: RunEnd) -> RunEnd {
         match (self.config.misbehaviour, end) {
             (Some(Misbehaviour::Liar), RunEnd::Result(parts)) => RunEnd::Result(lie(parts, self.index)),
-            (Some(Misbehaviour::Liar | Misbehaviour::Silent) | None, end) => end,
+            (Some(Misbehaviour::Liar | Misbehaviour::Silent | Misbehaviour::Moody) | None, end) => end,
         }
     }
 }

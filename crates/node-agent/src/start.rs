@@ -22,6 +22,7 @@ use crate::error::{AgentError, Report as _};
 use crate::images::Images;
 use crate::node::Node;
 use crate::operator::{Operator, OperatorError, Registration, claimed_elsewhere};
+use crate::vitals::{AgentVitals, Started};
 use services::Services;
 
 /// Gas of registration and opt-in together, rounded up.
@@ -39,7 +40,7 @@ pub(crate) struct Ready {
 }
 
 /// Checks, registers, and opens the journal.
-pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
+pub(crate) async fn start(config: AgentConfig, vitals: Arc<AgentVitals>) -> Result<Ready, AgentError> {
     let services = Services::connect(&config).await?;
     let reader = services.reader.clone();
     let chain = reader.chain().clone();
@@ -48,6 +49,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
     let worker = worker_key.address();
     let mut journal = Journal::open(&config.data_dir, at, worker)?;
     let (head, noted) = check_chain(&config, &chain, &mut journal).await?;
+    vitals.started(Started::new(&config, &chain, head));
     // a former run's, which nobody uses now: what is needed is fetched again
     for folder in [config.bundles_folder(), config.results_folder()] {
         crate::bundle::clear(&folder)
@@ -98,6 +100,7 @@ pub(crate) async fn start(config: AgentConfig) -> Result<Ready, AgentError> {
         worker,
         at,
         capabilities: services.capabilities,
+        vitals,
     };
     Ok(Ready {
         node: Arc::new(node),

@@ -112,12 +112,13 @@ async fn a_posting_and_a_claim_that_the_chain_takes_back_are_undone() -> Result<
     Ok(())
 }
 
-/// An executor whose disk is gone: the agent notices, takes no other seat, and goes on when it works again.
+/// An executor whose runs fail, though it says that it is well: the agent notices, takes no other seat, and goes on when
+/// it works again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_broken_executor_gets_no_more_seats_until_it_works_again() -> Result<()> {
     let mut market = Market::new().await?;
     let (node, agent) = market.agent(1, |_| {}).await?;
-    let data = market.folder.path().join("executor0");
+    let data = market.folder.path().join("executor0/jobs");
     let away = market.folder.path().join("away");
     std::fs::rename(&data, &away)?;
     std::fs::write(&data, "no folder")?;

@@ -1,26 +1,33 @@
 //! Queries over HTTP, JSON; the shapes of the answers are the client's ([`client_sdk`]). Owns routes and statuses; reads
 //! the book alone.
 
+use std::sync::Arc;
+
 use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use client_sdk::{ErrorView, HealthView, JobView, JobsQuery, JobsView, NodesView, StatusView};
 use sandrun_chain::{Deployment, Head};
 use sandrun_core::market::why;
+use sandrun_metrics::Check;
 use sandrun_types::JobId;
+use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::book::Shared;
 use crate::error::ManagerError;
+use crate::meters::Meters;
 
 #[derive(Debug, Clone)]
 struct App {
     book: Shared,
     head: watch::Receiver<Option<Head>>,
     deployment: Deployment,
+    meters: Arc<Meters>,
 }
 
 /// An answer that is no success.
@@ -54,11 +61,17 @@ impl IntoResponse for Refusal {
 }
 
 /// The routes.
-pub(crate) fn router(book: Shared, head: watch::Receiver<Option<Head>>, deployment: Deployment) -> Router {
+pub(crate) fn router(
+    book: Shared,
+    head: watch::Receiver<Option<Head>>,
+    deployment: Deployment,
+    meters: Arc<Meters>,
+) -> Router {
     let refuse = |status, text: &'static str| async move { Refusal(status, text.to_owned()) };
     Router::new()
         .route("/", get(root))
         .route("/health", get(health))
+        .route("/metrics", get(metrics))
         .route("/v1/status", get(status))
         .route("/v1/jobs", get(jobs))
         .route("/v1/jobs/{id}", get(job))
@@ -79,6 +92,7 @@ pub(crate) fn router(book: Shared, head: watch::Receiver<Option<Head>>, deployme
             book,
             head,
             deployment,
+            meters,
         })
 }
 
@@ -87,6 +101,7 @@ async fn root() -> Json<serde_json::Value> {
         "service": "sandrun-pool manager",
         "endpoints": [
             "/health",
+            "/metrics",
             "/v1/status",
             "/v1/jobs?open=true&client=0x…&prefix=0x…&limit=50",
             "/v1/jobs/{id}",
@@ -95,15 +110,36 @@ async fn root() -> Json<serde_json::Value> {
     }))
 }
 
+/// What is said of the manager, and of the parts that it needs.
+#[derive(Debug, Serialize)]
+struct HealthAnswer {
+    #[serde(flatten)]
+    view: HealthView,
+    checks: Vec<Check>,
+}
+
 async fn health(State(app): State<App>) -> Response {
     let head = *app.head.borrow();
-    let (code, status) = if head.is_some() {
-        (StatusCode::OK, "healthy")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "starting")
+    let readiness = app.meters.readiness().await;
+    let status = match (head.is_some(), readiness.is_ready()) {
+        (true, true) => "healthy",
+        (true, false) => "not ready",
+        (false, _) => "starting",
     };
-    let status = status.to_owned();
-    (code, Json(HealthView { status, head })).into_response()
+    let code = StatusCode::from_u16(readiness.code()).unwrap_or(StatusCode::OK);
+    let view = HealthView {
+        status: status.to_owned(),
+        head,
+    };
+    let checks = readiness.checks;
+    (code, Json(HealthAnswer { view, checks })).into_response()
+}
+
+async fn metrics(State(app): State<App>) -> Response {
+    // where the index can't be read there are no such numbers
+    let counts = app.book.with(|book| book.counts()).await.ok();
+    let text = app.meters.text(counts).await;
+    ([(CONTENT_TYPE, sandrun_metrics::CONTENT_TYPE)], text).into_response()
 }
 
 async fn status(State(app): State<App>) -> Result<Json<StatusView>, Refusal> {

@@ -9,6 +9,7 @@ use sandrun_chain::{Deployment, SendError, Sender};
 use sandrun_core::market::Due;
 use sandrun_types::JobId;
 use tokio::sync::mpsc;
+use tracing::{Instrument as _, error_span};
 
 /// Things to do that may wait; more are found again at the next block.
 const WAITING: usize = 256;
@@ -62,15 +63,19 @@ async fn work(
             Due::Poke(_) => ("poke", deployment.poke(job)),
             Due::Refund => ("refund", deployment.refund(&entry.facts.order)),
         };
-        match sender.send(call).await {
+        // also for what the sender says of the transaction
+        let span = error_span!("job", %job);
+        let sent = sender.send(call).instrument(span.clone()).await;
+        let _span = span.entered();
+        match sent {
             Ok(outcome) => {
-                tracing::info!(%job, name, tx = %outcome.hash, gas = outcome.gas_used, "did what was due")
+                tracing::info!(name, tx = %outcome.hash, gas = outcome.gas_used, "did what was due")
             }
             // somebody was quicker: nothing was sent
             Err(SendError::Refused { revert, .. }) => {
-                tracing::debug!(%job, name, %revert, "nothing is due any more")
+                tracing::debug!(name, %revert, "nothing is due any more")
             }
-            Err(error) => tracing::warn!(%job, name, %error, "could not do what is due; it is tried again"),
+            Err(error) => tracing::warn!(name, %error, "could not do what is due; it is tried again"),
         }
         under_way
             .lock()

@@ -12,6 +12,7 @@ mod error;
 mod http;
 mod keeper;
 mod manager;
+mod meters;
 mod nodes;
 mod queue;
 

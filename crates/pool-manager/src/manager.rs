@@ -3,6 +3,7 @@
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -18,6 +19,7 @@ use crate::book::{Book, Shared};
 use crate::error::ManagerError;
 use crate::http;
 use crate::keeper::Keeper;
+use crate::meters::Meters;
 
 /// How long answers under way may take to end after the shutdown began.
 const DRAIN: Duration = Duration::from_secs(3);
@@ -47,6 +49,7 @@ pub struct Manager {
     keeper: Option<Keeper>,
     cursor: Cursor,
     head: watch::Sender<Option<Head>>,
+    meters: Arc<Meters>,
 }
 
 impl Manager {
@@ -65,6 +68,11 @@ impl Manager {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let meters = Meters::new(
+            config.reader.chain().clone(),
+            config.keeper.as_ref().map(Key::address),
+            config.data_dir,
+        );
         let sender = |key| {
             let chain = config.reader.chain().clone();
             Sender::new(chain, key, Some(deployment.clone()), SenderConfig::default())
@@ -76,6 +84,7 @@ impl Manager {
             cursor: cursor.unwrap_or_else(|| config.reader.from_start()),
             book: Shared::new(book),
             head: watch::Sender::new(None),
+            meters: Arc::new(meters),
             reader: config.reader,
             listener,
             address,
@@ -100,13 +109,19 @@ impl Manager {
             keeper,
             cursor,
             head,
+            meters,
         } = self;
-        let router = http::router(book.clone(), head.subscribe(), reader.deployment().clone());
+        let router = http::router(
+            book.clone(),
+            head.subscribe(),
+            reader.deployment().clone(),
+            Arc::clone(&meters),
+        );
         let stop = CancellationToken::new();
         let server = sandrun_serve::serve(listener, router, Bounds::default(), stop.clone());
         let mut server = tokio::spawn(server);
         let ended = tokio::select! {
-            ended = follow(&reader, &book, keeper.as_ref(), cursor, &head) => ended,
+            ended = follow(&reader, (&book, &meters), keeper.as_ref(), cursor, &head) => ended,
             () = shutdown => Ok(()),
             served = &mut server => served.map_err(ManagerError::Task),
         };
@@ -132,7 +147,7 @@ fn open(folder: &Path, at: EscrowRef, windows: Windows) -> Result<(Book, Option<
 /// written is written whole, and read again after a restart if it was not.
 async fn follow(
     reader: &MarketReader,
-    book: &Shared,
+    (book, meters): (&Shared, &Meters),
     keeper: Option<&Keeper>,
     mut cursor: Cursor,
     head: &watch::Sender<Option<Head>>,
@@ -145,12 +160,14 @@ async fn follow(
         match update {
             Ok(ChainUpdate::Head(new)) => {
                 cursor.advance(&new);
+                meters.took_in(&pending);
                 let (block, upto) = (std::mem::take(&mut pending), cursor.clone());
                 let take_in = move |book: &mut Book| {
                     book.take_in(&block, &upto)?;
                     Ok(book.due(new.timestamp))
                 };
                 let due = book.with(take_in).await?;
+                meters.is_due(&due);
                 head.send_replace(Some(new));
                 if let Some(keeper) = keeper {
                     keeper.look(due);

@@ -57,15 +57,16 @@ fn traced(ground: &Ground<'_>, found: &[Found]) -> Vec<(Class, ClassId)> {
     let programs: Vec<PathBuf> = ground.interpreters.iter().map(|(_, path)| path.clone()).collect();
     let layout = layout::text(&programs, ground.images);
     let id = |mask| det::id(mask, ground.interpreters, &system, &layout);
-    let masked = can_mask().then(|| (Class::Det, id(det::Mask::Masked)));
+    let masked = masks_cpuid().then(|| (Class::Det, id(det::Mask::Masked)));
     masked
         .into_iter()
         .chain([(Class::DetSoft, id(det::Mask::Open))])
         .collect()
 }
 
-/// Whether the processor lets the kernel answer CPUID.
-fn can_mask() -> bool {
+/// Whether the processor lets the kernel answer CPUID, without which there is no class `det`.
+#[must_use]
+pub fn masks_cpuid() -> bool {
     let text = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let flags = text.lines().find(|line| line.starts_with("flags"));
     flags.is_some_and(|flags| flags.split_ascii_whitespace().any(|flag| flag == "cpuid_fault"))

@@ -129,18 +129,23 @@ impl Found<'_> {
             if raw == c"." || raw == c".." {
                 continue;
             }
-            let stat = statat(dir, raw, AtFlags::SYMLINK_NOFOLLOW)?;
+            let stat = || statat(dir, raw, AtFlags::SYMLINK_NOFOLLOW);
+            let mut kind = entry.file_type();
+            if kind == FileType::Unknown {
+                // some file systems do not list it
+                kind = FileType::from_raw_mode(stat()?.st_mode);
+            }
             let name = format!("{prefix}{}", raw.to_string_lossy());
             let path = raw.to_str().ok().and_then(|_| BundlePath::parse(&name).ok());
-            match (FileType::from_raw_mode(stat.st_mode), path) {
+            match (kind, path) {
                 (FileType::Directory, Some(_)) if depth < MAX_DEPTH => {
                     let inner = open(dir, raw, OFlags::DIRECTORY, 0o700)?;
                     self.walk(inner.as_fd(), &format!("{name}/"), depth + 1)?;
                 }
                 (FileType::RegularFile, Some(path)) => {
                     if self.patterns.allow(&path) {
-                        self.files
-                            .insert(path, u64::try_from(stat.st_size).unwrap_or(u64::MAX));
+                        let length = u64::try_from(stat()?.st_size).unwrap_or(u64::MAX);
+                        self.files.insert(path, length);
                     }
                 }
                 (FileType::Directory | FileType::RegularFile, _) => self.skip(name, SkipReason::BadName),

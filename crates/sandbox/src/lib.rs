@@ -34,7 +34,7 @@ mod verdict;
 mod wire;
 
 pub use cancel::CancelHandle;
-pub use class::Class;
+pub use class::{Class, masks_cpuid};
 pub use config::{CgroupPolicy, SandboxConfig};
 pub use errors::{RunError, StartError};
 pub use layers::{Layer, Layers, MemoryControl, ProcessControl};

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 pub(crate) mod float;
 pub(crate) mod layout;
+pub(crate) mod notify;
 pub(crate) mod page;
 pub(crate) mod room;
 pub(crate) mod trace;

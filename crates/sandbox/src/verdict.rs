@@ -94,6 +94,12 @@ impl Verdict {
                     format!("{} cannot be executed: {reason}", request.entry.entrypoint),
                 )
             }
+            End::UsedUp(what) => {
+                return Err(RunError::Internal(format!(
+                    "this machine's jobs share one user, whose {what} are used up: run fewer jobs at a time, or the service \
+                     as root"
+                )));
+            }
             End::Stopped | End::Lost | End::Refused(_) => {
                 return Err(RunError::Internal("the job's first process vanished".to_owned()));
             }

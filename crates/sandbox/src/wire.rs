@@ -155,6 +155,8 @@ pub(crate) enum End {
     Stopped,
     /// Isolation could not be set up; it never ran.
     Refused(String),
+    /// The kernel has no more of this for the job's user on the host, whom other jobs have as well.
+    UsedUp(String),
     /// Virtual time or the number of its traced calls.
     Budget,
     /// It computed on and on without a call while another of its tasks waited for its turn.

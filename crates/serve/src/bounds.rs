@@ -12,6 +12,10 @@ const FLEET_CONNECTIONS: usize = 16_384;
 const FLEET_FILES: u64 = 32_768;
 /// How long a fleet's connections may be idle: longer than proxies keep theirs (60 s with most).
 const FLEET_HEADER_TIME: Duration = Duration::from_secs(75);
+/// How long a body is waited for without a byte of it.
+const BODY_IDLE: Duration = Duration::from_secs(30);
+/// Bytes a second below which nobody may send a body for long: a quarter of what the slowest lines carry.
+const BODY_RATE: u32 = 4 << 10;
 
 /// What connections may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,17 +26,24 @@ pub struct Bounds {
     pub per_address: usize,
     /// How long the header of a request may take, from the connection's or the former answer's end on.
     pub header_time: Duration,
+    /// How long a body is waited for: without a byte of it, and in all where it comes slower than [`Self::body_rate`],
+    /// which restores the time as fast as it goes by. Only the time counts in which the service waits for the client.
+    pub body_idle: Duration,
+    /// Bytes a second that a body comes with at least.
+    pub body_rate: u32,
 }
 
 impl Default for Bounds {
     /// 1,024 connections, or half of the files that the process may open where that is less; a quarter of them for
-    /// one address; 15 s for a header.
+    /// one address; 15 s for a header; 30 s without a byte of a body, or with less than 4 KiB a second.
     fn default() -> Self {
         let connections = connections(CONNECTIONS);
         Self {
             connections,
             per_address: connections / 4,
             header_time: Duration::from_secs(15),
+            body_idle: BODY_IDLE,
+            body_rate: BODY_RATE,
         }
     }
 }
@@ -40,7 +51,8 @@ impl Default for Bounds {
 impl Bounds {
     /// For a service that thousands of nodes wait at, perhaps all of them behind one address: 16,384 connections, or half
     /// of the files that the process may open where that is less; three quarters of them for one address; 75 s for a
-    /// header. Raises the process's own limit of open files towards the hard one, as far as this needs it.
+    /// header; bodies as with any service. Raises the process's own limit of open files towards the hard one, as far as this
+    /// needs it.
     #[must_use]
     pub fn fleet() -> Self {
         let limit = getrlimit(Resource::Nofile);
@@ -59,6 +71,8 @@ impl Bounds {
             connections,
             per_address: connections / 4 * 3,
             header_time: FLEET_HEADER_TIME,
+            body_idle: BODY_IDLE,
+            body_rate: BODY_RATE,
         }
     }
 }

@@ -1,13 +1,17 @@
 //! Serves a router over HTTP/1.1 so that nobody can hold connections without using them: how every HTTP service of this
 //! product listens.
 //!
-//! Owns accepting, the number of open connections, the time that a request's header may take, and the end of all
-//! connections. Never looks into a request; how long a body may take is for the handler that reads it.
+//! Owns accepting, the number of open connections, the time that a request's header may take and that its body is waited
+//! for, and the end of all connections. Never looks into a request; how long a body may be is for the handler that reads
+//! it.
 
 mod bounds;
 mod counted;
+mod patience;
 mod places;
+mod timed;
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::ops::ControlFlow;
 use std::pin::{Pin, pin};
@@ -17,7 +21,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::ConnectInfo;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
@@ -32,6 +36,7 @@ pub use bounds::Bounds;
 
 use counted::Counted;
 use places::Places;
+use timed::{GivenUp, Timed};
 
 /// Pause after an accept that failed for want of something: file descriptors, memory.
 const WANT: Duration = Duration::from_secs(1);
@@ -84,7 +89,7 @@ pub async fn serve_behind<F>(
                 stream,
                 peer,
                 (first.clone(), router.clone()),
-                bounds.header_time,
+                bounds,
                 stop.clone(),
             ));
         } else {
@@ -100,7 +105,7 @@ async fn answer<F>(
     stream: Counted<TcpStream>,
     peer: SocketAddr,
     (first, router): (F, Router),
-    header_time: Duration,
+    bounds: Bounds,
     stop: CancellationToken,
 ) where
     F: Fn(Request<Body>, SocketAddr) -> ControlFlow<Answer, Request<Body>> + Send + 'static,
@@ -108,8 +113,10 @@ async fn answer<F>(
     if let Err(error) = stream.get_ref().set_nodelay(true) {
         tracing::debug!(%error, "cannot switch Nagle's algorithm off");
     }
+    let ending = stop.clone();
     let service = service_fn(move |request: Request<Incoming>| {
-        let answered = match first(request.map(Body::new), peer) {
+        let (request, given_up) = timed(request, bounds, &ending);
+        let answered = match first(request, peer) {
             ControlFlow::Break(answer) => Ok(answer),
             ControlFlow::Continue(mut request) => {
                 request.extensions_mut().insert(ConnectInfo(peer));
@@ -117,15 +124,19 @@ async fn answer<F>(
             }
         };
         async move {
-            match answered {
-                Ok(answer) => Ok(answer.await),
-                Err(routed) => routed.await,
-            }
+            let response = match answered {
+                Ok(answer) => answer.await,
+                Err(routed) => routed.await?,
+            };
+            Ok::<_, Infallible>(match given_up {
+                Some(given_up) => given_up.answer(response),
+                None => response,
+            })
         }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header_time)
+        .header_read_timeout(bounds.header_time)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);
@@ -139,6 +150,20 @@ async fn answer<F>(
     if let Err(error) = ended {
         tracing::trace!(%peer, %error, "a connection ended");
     }
+}
+
+/// A request whose body, where it has one, is waited for only so long; and whether it was given up.
+fn timed(
+    request: Request<Incoming>,
+    bounds: Bounds,
+    ending: &CancellationToken,
+) -> (Request<Body>, Option<GivenUp>) {
+    if request.body().is_end_stream() {
+        return (request.map(Body::new), None);
+    }
+    let given_up = GivenUp::default();
+    let body = |body| Body::new(Timed::new(body, bounds, ending.clone(), given_up.clone()));
+    (request.map(body), Some(given_up.clone()))
 }
 
 #[cfg(test)]

@@ -170,6 +170,32 @@ fn a_dead_replica_frees_the_lock_and_a_lost_connection_comes_back() {
 }
 
 #[test]
+fn a_connection_that_broke_while_nobody_used_it_costs_no_batch() {
+    let stage = Stage::new();
+    let (mut store, _reader) = stage.open();
+    let (mut other, _reader) = stage.open();
+    let end_all = || {
+        stage.admin("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'");
+    };
+    store.transact(&mut |_| new_job(1, "first")).unwrap();
+    other.transact(&mut |_| new_job(2, "other's")).unwrap();
+    end_all();
+    let mut told = Foreign::default();
+    let written = store.transact(&mut |foreign| {
+        told = foreign;
+        new_job(3, "after")
+    });
+    written.unwrap();
+    assert_eq!(told.jobs, [job(2, "other's")], "nothing is missed");
+    end_all();
+    assert!(store.job(JobNumber(2)).unwrap().is_some(), "nor does a read fail");
+    end_all();
+    assert_eq!(store.requests(&[JobNumber(3)]).unwrap().len(), 1);
+    assert!(!store.is_behind(), "nothing has to be loaded anew");
+    assert_eq!(store.load().unwrap().jobs.len(), 3);
+}
+
+#[test]
 fn a_replica_that_hangs_in_its_batch_holds_the_others_up_for_a_second() {
     let stage = Stage::new();
     let (mut hanging, _reader) = stage.open();

@@ -7,7 +7,7 @@ use node_agent::{AgentConfig, AgentError, Misbehaviour, OperatorError, TokenPoli
 use sandrun_chain::VerifyError;
 use sandrun_types::{Address, Amount, ClassRequest};
 
-use crate::args::{ChainArgs, KeyArgs, StoreArgs};
+use crate::args::{ChainArgs, KeyArgs, MetricsArgs, StoreArgs};
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::announce;
 use crate::signals::shutdown;
@@ -83,6 +83,8 @@ pub(crate) struct Arguments {
     /// Accept jobs again after a fault that stopped this node; forgives all that happened until now
     #[arg(long)]
     resume_after_fault: bool,
+    #[command(flatten)]
+    metrics: MetricsArgs,
     /// On a test network only: misbehave
     #[arg(long, value_enum, hide = true)]
     misbehave: Option<Misbehave>,
@@ -95,6 +97,8 @@ enum Misbehave {
     Liar,
     /// Takes seats and says nothing.
     Silent,
+    /// Takes seats, and says nothing in about every other job.
+    Moody,
 }
 
 /// Coins as people write them.
@@ -132,6 +136,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         }
         Some(Misbehave::Liar) => Some(Misbehaviour::Liar),
         Some(Misbehave::Silent) => Some(Misbehaviour::Silent),
+        Some(Misbehave::Moody) => Some(Misbehaviour::Moody),
     };
     let market = arguments.chain.market_on(chain).await?;
     let folder = || {
@@ -173,6 +178,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     config.strikes.most = arguments.max_strikes;
     config.resume_after_fault = arguments.resume_after_fault;
     config.misbehaviour = misbehaviour;
+    config.metrics = arguments.metrics.listen();
     let ready = |node: sandrun_types::NodeIndex| announce(&format!("ready: node {node}"));
     match node_agent::run_with(config, ready, shutdown()).await {
         Ok(()) => Ok(Status::Success),
@@ -188,6 +194,7 @@ fn status_of(error: &AgentError) -> Status {
     use AgentError as E;
     match error {
         E::Deployment(_)
+        | E::Metrics(_)
         | E::ClassNotOffered { .. }
         | E::OtherExecutorKey { .. }
         | E::ExecutorKey(_)

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Context as _;
 use clap::Args;
-use sandrun_testnet::{Demo, LocalMarket, Ports, Summary, TestnetConfig};
+use sandrun_testnet::{Demo, Lines, LocalMarket, Ports, Store, Summary, TestnetConfig};
 
 use crate::exit::{Failure, Status, WithStatus as _};
 use crate::output::{Output, Report};
@@ -62,6 +62,8 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         block_time: Some(1),
         ports: Ports::Free,
         manager: true,
+        store: Store::Embedded,
+        lines: Lines::default(),
         agent_arguments: Vec::new(),
     };
     let mut signals = Signals::watch();

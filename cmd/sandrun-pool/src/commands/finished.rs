@@ -78,7 +78,12 @@ impl Report for Finished {
                 format!(", slashed {}\n", it.slashed)
             };
         }
-        text += &format!("refunded   {}\ngas        {}\n", self.refunded, self.gas);
+        let way_out = if self.refunded == "0" {
+            ""
+        } else {
+            " (in the escrow, until `sandrun-pool withdraw`)"
+        };
+        text += &format!("refunded   {}{way_out}\ngas        {}\n", self.refunded, self.gas);
         if let Some(result) = &self.result {
             text += &format!(
                 "program    {}\nresult     {}\n",

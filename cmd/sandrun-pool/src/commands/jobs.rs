@@ -128,9 +128,17 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         block: entry.posted.block.number,
         posted_at: entry.posted.timestamp.0,
     };
-    output.result(&List {
+    let list = List {
         jobs: found.jobs.iter().map(row).collect(),
         total: found.total,
-    })?;
+    };
+    output.result(&list)?;
+    if u64::try_from(list.jobs.len()).is_ok_and(|shown| shown < list.total) {
+        output.note(&format!(
+            "{} of {}; --limit shows more",
+            list.jobs.len(),
+            list.total
+        ));
+    }
     Ok(Status::Success)
 }

@@ -8,6 +8,7 @@ pub(crate) mod content;
 pub(crate) mod coordinator;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
 pub(crate) mod drain;
 pub(crate) mod earnings;
 pub(crate) mod env;
@@ -53,6 +54,7 @@ pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Sta
         Command::Quote(it) => quote::run(&it, output).await,
         Command::Cancel(it) => cancel::run(&it, output).await,
         Command::Logs(it) => logs::run(&it, output).await,
+        Command::Doctor(it) => doctor::run(&it, output).await,
         Command::Drain(it) => drain::run(&it, output).await,
         Command::Agent(it) => agent::run(it).await,
         Command::Sandrun(it) => sandrun::run(&it).await,

@@ -7,6 +7,7 @@ use anyhow::Context as _;
 use clap::Args;
 use node_agent::{BrokerNodeConfig, BrokerNodeError, Detection, StatedCapabilities};
 
+use crate::args::MetricsArgs;
 use crate::config::home;
 use crate::exit::{Failure, Status, WithStatus as _, words};
 use crate::output::announce;
@@ -75,6 +76,8 @@ pub(crate) struct Arguments {
     /// What to announce in the place of what is found: JSON with cpu_cores, memory_gb, gpu, interpreters
     #[arg(long, value_name = "JSON", value_parser = capabilities)]
     capabilities: Option<StatedCapabilities>,
+    #[command(flatten)]
+    metrics: MetricsArgs,
 }
 
 /// Keys of a node's JSON file and the options that they mean.
@@ -141,6 +144,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
             ..Detection::default()
         },
         capabilities,
+        metrics: arguments.metrics.listen(),
         ..BrokerNodeConfig::new(arguments.broker, arguments.sandrun, data_dir)
     };
     let ready = |node: &str| announce(&format!("ready: node {node}"));
@@ -151,6 +155,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
             | BrokerNodeError::Executor(_)
             | BrokerNodeError::Folder { .. }
             | BrokerNodeError::Locked(_)
+            | BrokerNodeError::Metrics(_)
             | BrokerNodeError::Twin { .. } => Status::BadInput,
             BrokerNodeError::Setup(_) | BrokerNodeError::Task(_) => Status::Failure,
         };

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
-use sandrun_testnet::{LocalMarket, Ports, Role, TestnetConfig};
+use sandrun_testnet::{Lines, LocalMarket, Ports, Role, Store, TestnetConfig};
 
 use crate::args::ChainArgs;
 use crate::exit::{Failure, Status, WithStatus as _};
@@ -16,7 +16,8 @@ use crate::signals::shutdown;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     sandrun-pool testnet\n  \
-    sandrun-pool testnet --nodes 5 --liar --silent\n\n\
+    sandrun-pool testnet --nodes 5 --liar --silent\n  \
+    sandrun-pool testnet --kubo /usr/local/bin/ipfs\n\n\
     The commands find the testnet by themselves; --key is printed.")]
 pub(crate) struct Arguments {
     /// Honest nodes; 0 leaves the work to nodes of your own
@@ -34,6 +35,9 @@ pub(crate) struct Arguments {
     /// Any free ports instead of the usual ones
     #[arg(long)]
     free_ports: bool,
+    /// A Kubo of this program (`ipfs`), without a network, as the content store in place of the embedded one
+    #[arg(long, value_name = "PROGRAM")]
+    kubo: Option<PathBuf>,
     /// Directory for state, keys and logs: a new or empty one, or an earlier testnet's, which is emptied
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
@@ -64,8 +68,11 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
             Ports::Usual
         },
         manager: true,
+        store: arguments.kubo.clone().map_or(Store::Embedded, Store::Kubo),
+        lines: Lines::default(),
         agent_arguments: Vec::new(),
     };
+    let logs = config.directory.join("logs");
     let stop = shutdown();
     tokio::pin!(stop);
     let mut market = tokio::select! {
@@ -75,12 +82,14 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
     output.note(&format!(
         "client           {} (1000 coin, 1000 TEST)\n\nTry, in another terminal:\n  export SANDRUN_KEY={}\n  \
          export SANDRUN_RPC={} SANDRUN_IPFS_API={} SANDRUN_POOL={}\n  \
-         sandrun-pool submit --code testnet/jobs/keeling-curve --payment 0.1 --redundancy 3\n\nCtrl-C ends everything.",
+         sandrun-pool submit --code testnet/jobs/keeling-curve --payment 0.1 --redundancy 3\n\nThe services' logs are in {}.\n\
+         Ctrl-C ends everything.",
         market.client,
         market.client_key.display(),
         market.rpc,
         market.ipfs_api,
         market.pool.as_deref().unwrap_or_default(),
+        logs.display(),
     ));
     let mut look = tokio::time::interval(Duration::from_secs(1));
     loop {

@@ -1,7 +1,9 @@
 //! `jobs`, `job` and `cancel` at a service.
 
 use client_sdk::pool::{Job, JobPage, JobQuery, JobStatus, MAX_PAGE, PoolJobId};
-use serde::Serialize;
+use serde::ser::Error as _;
+use serde::{Serialize, Serializer};
+use serde_json::Value;
 
 use super::{connect, failed, job_id};
 use crate::exit::Status;
@@ -9,7 +11,25 @@ use crate::output::{Output, Report, table};
 
 #[derive(Debug, Serialize)]
 struct List {
-    jobs: Vec<Named>,
+    jobs: Vec<Listed>,
+}
+
+/// A job of a list: what came of it is left out where the list does not say; `job` shows it.
+#[derive(Debug)]
+struct Listed(Named);
+
+/// Fields of a job that a list need not say.
+const RESULT: [&str; 3] = ["exit_code", "outputs", "output_root"];
+
+impl Serialize for Listed {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut view = serde_json::to_value(&self.0).map_err(S::Error::custom)?;
+        if let Some(fields) = view.as_object_mut() {
+            let is_said = |it: &Value| !it.is_null() && it.as_array().is_none_or(|it| !it.is_empty());
+            fields.retain(|name, it| is_said(it) || !RESULT.contains(&name.as_str()));
+        }
+        view.serialize(serializer)
+    }
 }
 
 /// A job under the key that it has on the market too, beside the service's own.
@@ -34,7 +54,7 @@ impl Report for List {
         let heading = ["JOB", "STATE", "NODE", "ATTEMPT", "PRIORITY", "CLIENT", "CREATED"]
             .map(str::to_owned)
             .to_vec();
-        let rows = self.jobs.iter().map(|Named { view: job, .. }| {
+        let rows = self.jobs.iter().map(|Listed(Named { view: job, .. })| {
             vec![
                 job.id.to_string(),
                 job.status.to_string(),
@@ -73,8 +93,9 @@ pub(crate) async fn list(
         &[None]
     };
     let mut jobs: Vec<Job> = Vec::new();
+    let mut is_cut = false;
     for status in states {
-        if jobs.len() >= most {
+        if jobs.len() > most {
             break;
         }
         let query = JobQuery {
@@ -83,7 +104,8 @@ pub(crate) async fn list(
             limit: Some(limit.clamp(1, MAX_PAGE)),
             after: None,
         };
-        let JobPage { jobs: page, .. } = service.jobs(&query).await.map_err(failed)?;
+        let JobPage { jobs: page, next } = service.jobs(&query).await.map_err(failed)?;
+        is_cut |= next.is_some();
         // one that has moved on meanwhile would be there twice
         jobs.extend(
             page.into_iter()
@@ -91,9 +113,13 @@ pub(crate) async fn list(
                 .collect::<Vec<_>>(),
         );
     }
+    is_cut |= jobs.len() > most;
     jobs.truncate(most);
-    let jobs = jobs.into_iter().map(Named::from).collect();
+    let jobs = jobs.into_iter().map(|it| Listed(it.into())).collect();
     output.result(&List { jobs })?;
+    if is_cut {
+        output.note(&format!("the first {most}; --limit shows more"));
+    }
     Ok(Status::Success)
 }
 
@@ -210,6 +236,25 @@ mod tests {
 
     fn job(fields: serde_json::Value) -> Job {
         serde_json::from_value(fields).unwrap()
+    }
+
+    #[test]
+    fn a_list_leaves_out_what_it_does_not_say() {
+        let listed = |fields| serde_json::to_value(Listed(job(fields).into())).unwrap();
+        let short = listed(json!({"job_id": "a", "status": "completed"}));
+        assert_eq!(
+            (&short["job"], &short["status"]),
+            (&json!("a"), &json!("completed"))
+        );
+        assert_eq!(short.get("reason"), Some(&Value::Null), "there is none");
+        for name in RESULT {
+            assert_eq!(short.get(name), None, "{name}");
+        }
+        let long = listed(json!({"job_id": "a", "status": "failed", "exit_code": 3, "output_root": "00"}));
+        assert_eq!(
+            (&long["exit_code"], &long["output_root"]),
+            (&json!(3), &json!("00"))
+        );
     }
 
     #[test]

@@ -38,9 +38,13 @@ const SERVICE: &[&str] = &[
 
 /// Refuses options that do not fit `--to`.
 pub(crate) fn check(matches: &ArgMatches) -> Result<(), Error> {
-    let Some((_, command)) = matches.subcommand() else {
+    let Some((name, command)) = matches.subcommand() else {
         return Ok(());
     };
+    if name == "doctor" {
+        // it looks at all that there is
+        return Ok(());
+    }
     let names_service = command.ids().any(|it| it == "to")
         && command
             .get_one::<String>("to")

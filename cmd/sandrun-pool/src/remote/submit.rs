@@ -92,8 +92,8 @@ pub(super) struct Finished {
     exit_code: Option<i32>,
     node: Option<String>,
     attempt: Option<u32>,
-    stdout: String,
-    stderr: String,
+    #[serde(flatten)]
+    printed: Printed,
     /// What its executor stated, checked.
     #[serde(skip_serializing_if = "Option::is_none")]
     receipt: Option<CheckedReceipt>,
@@ -116,7 +116,7 @@ impl Report for Finished {
         if self.is_seen {
             String::new()
         } else {
-            self.stdout.clone()
+            self.printed.stdout.clone()
         }
     }
 }
@@ -235,7 +235,7 @@ async fn settle(
     progress.finish();
     output.result(&finished)?;
     if !is_live {
-        output.program_errors(&finished.stderr);
+        output.program_errors(&finished.printed.stderr);
     }
     let status = status(&ended);
     if status != Status::Success || output.shows_progress() || finished.result.is_some() {
@@ -346,8 +346,7 @@ pub(super) async fn finish(
         exit_code: job.exit_code,
         node: job.node.clone(),
         attempt: job.attempt,
-        stdout: printed.stdout,
-        stderr: printed.stderr,
+        printed,
         receipt,
         result,
         is_seen,

@@ -229,7 +229,7 @@ pub(crate) fn agents(world: &World) -> anyhow::Result<Vec<Case>> {
         agent(
             &format!("--sandrun-url {store}"),
             UNREACHABLE,
-            &[store, "404", "is --sandrun-url right?"],
+            &[store, "no executor", "is --sandrun-url right?"],
         ),
         agent(
             &format!("--sandrun-url {page}"),

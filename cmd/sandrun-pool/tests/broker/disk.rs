@@ -145,6 +145,6 @@ async fn a_link_to_a_queue_is_that_queue() -> anyhow::Result<()> {
     let id = job["job_id"].as_str().context("an id")?;
     let answer = http.get(format!("{}/status/{id}", broker.ready)).send().await?;
     assert_eq!(answer.status(), StatusCode::OK, "what was acknowledged is there");
-    assert!(!path("link.lock").exists() && !path("link.journal-0").exists());
+    assert!(!path("link.db.lock").exists() && !path("link.db.journal-0").exists());
     Ok(())
 }

@@ -11,6 +11,7 @@ const ENDLESS: &str = "echo begun\nwhile :; do sleep 1; done\n";
 async fn jobs_run_and_their_results_come_back() -> anyhow::Result<()> {
     let world = World::new().await?;
     a_script_prints_where_it_printed(&world).await?;
+    bytes_that_are_no_text_come_back_as_they_were(&world).await?;
     a_directory_leaves_files(&world).await?;
     a_child_finds_its_parents_files(&world).await?;
     a_repeat_is_one_job(&world).await?;
@@ -55,6 +56,23 @@ async fn a_script_prints_where_it_printed(world: &World) -> anyhow::Result<()> {
         (&finished["exit_code"], &finished["stderr"]),
         (&json!(3), &json!("no\n"))
     );
+    Ok(())
+}
+
+async fn bytes_that_are_no_text_come_back_as_they_were(world: &World) -> anyhow::Result<()> {
+    world.write("bytes.sh", "printf 'a\\xffb'; echo fine >&2\n")?;
+    let finished = world.json("submit --code bytes.sh --output bytes").await?;
+    assert_eq!(finished["receipt"]["covers_result"], json!(true), "{finished}");
+    let id = finished["job"].as_str().unwrap_or_default();
+    world.run(&format!("fetch {id} --out again")).await?;
+    for directory in ["bytes", "again"] {
+        let stdout = std::fs::read(world.directory.path().join(directory).join("stdout"))?;
+        assert_eq!(stdout, b"a\xffb", "{directory}");
+        assert_eq!(world.read(&format!("{directory}/stderr"))?, "fine\n");
+    }
+    for file in finished["result"]["files"].as_array().into_iter().flatten() {
+        assert_eq!(file["verified"], json!(true), "{file}");
+    }
     Ok(())
 }
 

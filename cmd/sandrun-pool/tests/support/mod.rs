@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use sandrun_testnet::{LocalMarket, Ports, Role, TestnetConfig};
+use sandrun_testnet::{Lines, LocalMarket, Ports, Role, Store, TestnetConfig};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -41,10 +41,23 @@ impl Said {
 impl Scene {
     /// A market with these nodes.
     pub(crate) async fn with(nodes: &[Role]) -> anyhow::Result<Self> {
+        Self::on(Store::Embedded, nodes).await
+    }
+
+    /// A market with these nodes on this content store.
+    pub(crate) async fn on(store: Store, nodes: &[Role]) -> anyhow::Result<Self> {
+        Self::built(nodes, |config| config.store = store).await
+    }
+
+    /// A market with these nodes, and with what else is changed about it.
+    pub(crate) async fn built(
+        nodes: &[Role],
+        change: impl FnOnce(&mut TestnetConfig),
+    ) -> anyhow::Result<Self> {
         let mut directory = tempfile::tempdir()?;
         // for whoever looks for a failure: the services' logs are in market/logs
         directory.disable_cleanup(std::env::var_os("SANDRUN_TEST_KEEP").is_some());
-        let config = TestnetConfig {
+        let mut config = TestnetConfig {
             program: BIN.into(),
             directory: directory.path().join("market"),
             publish: None,
@@ -52,8 +65,11 @@ impl Scene {
             block_time: Some(1),
             ports: Ports::Free,
             manager: true,
+            store: Store::Embedded,
+            lines: Lines::default(),
             agent_arguments: Vec::new(),
         };
+        change(&mut config);
         Ok(Self {
             market: LocalMarket::start(config, |_| ()).await?,
             directory,

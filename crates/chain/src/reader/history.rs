@@ -141,7 +141,8 @@ async fn place(chain: &Chain, deployment: &Deployment, logs: Vec<Log>) -> Result
                     .timestamp
             }
         };
-        events.extend(decode_all(deployment, &logs, timestamp));
+        let decoded = decode_all(deployment, &logs, timestamp);
+        events.extend(decoded.map_err(|error| chain.nonsense(&error))?);
     }
     Ok(events)
 }

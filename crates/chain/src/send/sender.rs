@@ -85,9 +85,15 @@ impl Sender {
         call: Call,
         mut record: impl FnMut(&SignedTx) -> Result<(), RecordError> + Send + Sync,
     ) -> Result<TxOutcome, SendError> {
-        let gas_limit = self.estimate(&call).await?;
-        let (signed, guard) = self.launch(call, gas_limit, &mut record).await?;
-        self.track(vec![signed], guard, &mut record).await
+        let carried_out = async {
+            let gas_limit = self.estimate(&call).await?;
+            let (signed, guard) = self.launch(call, gas_limit, &mut record).await?;
+            self.chain.meters().sent();
+            self.track(vec![signed], guard, &mut record).await
+        };
+        let end = carried_out.await;
+        self.chain.meters().ended(&end);
+        end
     }
 
     /// Goes on with a transaction that was signed before a crash: sends it again and waits as [`Sender::send`] does.
@@ -108,7 +114,9 @@ impl Sender {
         }
         let guard = self.nonces.take_exactly(signed.nonce);
         self.send_again(&signed).await;
-        self.track(vec![signed], guard, &mut record).await
+        let end = self.track(vec![signed], guard, &mut record).await;
+        self.chain.meters().ended(&end);
+        end
     }
 
     /// Gas that a call takes, with a reserve for what changes until it is mined. A dry run: what the contract would

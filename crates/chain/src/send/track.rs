@@ -164,6 +164,7 @@ impl Flight<'_, '_> {
         )?;
         sender.recorded(&next, self.record)?;
         tracing::info!(old = %last.hash, new = %next.hash, nonce = last.nonce, "replaced with higher fees");
+        sender.chain.meters().bumped();
         sender.send_again(&next).await;
         self.versions.push(next);
         Ok(())
@@ -181,6 +182,8 @@ impl Flight<'_, '_> {
 
     async fn finish(&self, receipt: &TransactionReceipt, attempt: Attempt) -> Result<TxOutcome, SendError> {
         let (call, hash) = (&self.last().call, TxHash(receipt.transaction_hash));
+        let fee = U256::from(receipt.gas_used).saturating_mul(U256::from(receipt.effective_gas_price));
+        self.sender.chain.meters().paid(receipt.gas_used, Amount(fee));
         if !receipt.status() {
             let revert = self.why(call, receipt).await;
             return Err(SendError::Reverted {
@@ -198,11 +201,14 @@ impl Flight<'_, '_> {
             Some(deployment) if !receipt.logs().is_empty() => {
                 let head = chain.block_at(block.number).await.map_err(SendError::rpc(call))?;
                 let time = head.map_or_else(Default::default, |head| head.timestamp);
-                decode_all(deployment, receipt.logs(), time)
+                // it is mined, whatever is made up about it
+                decode_all(deployment, receipt.logs(), time).unwrap_or_else(|error| {
+                    tracing::error!(%error, %hash, "left out the logs of a transaction");
+                    Vec::new()
+                })
             }
             Some(_) | None => Vec::new(),
         };
-        let fee = U256::from(receipt.gas_used).saturating_mul(U256::from(receipt.effective_gas_price));
         Ok(TxOutcome {
             hash,
             block,

@@ -14,7 +14,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::connect::head_of;
 use crate::event::decode_all;
-use crate::position::Logged;
+use crate::position::{BlockRef, Logged};
 use crate::reader::{MarketReader, Ranges};
 use crate::rpc::RpcError;
 
@@ -44,6 +44,8 @@ struct Driver {
     mode: Mode,
     ready: VecDeque<ChainUpdate>,
     failures: u32,
+    /// Height of the last delivered block when the chain began to leave what was delivered.
+    left_at: Option<u64>,
     /// Pause before the next attempt, after an error was delivered.
     pause: Option<Duration>,
 }
@@ -61,6 +63,7 @@ pub(super) fn stream(
         mode: Mode::Reconcile,
         ready: VecDeque::new(),
         failures: 0,
+        left_at: None,
         pause: None,
     };
     futures::stream::unfold(driver, |mut driver| async move {
@@ -73,6 +76,9 @@ impl Driver {
     async fn next(&mut self) -> Option<Result<ChainUpdate, WatchError>> {
         loop {
             if let Some(update) = self.ready.pop_front() {
+                if let ChainUpdate::Head(head) = &update {
+                    self.reader.chain().meters().delivered(head);
+                }
                 return Some(Ok(update));
             }
             if let Some(pause) = self.pause.take() {
@@ -115,6 +121,7 @@ impl Driver {
             let there = self.reader.chain().block_at(tip.number).await?;
             match there {
                 Some(head) if head.block == tip => {
+                    self.settled();
                     if went_back {
                         self.ready.push_back(ChainUpdate::Head(head));
                     }
@@ -123,14 +130,30 @@ impl Driver {
                 Some(_) | None => {
                     tracing::info!(block = %tip, "left the chain");
                     went_back = true;
-                    let undone = self.history.pop();
-                    self.ready.extend(undone);
+                    self.leave(tip);
                 }
             }
         }
+        self.settled();
         match oldest {
             Some(oldest) => Err(Trouble::Final(WatchError::TooDeep { oldest })),
             None => Ok(Mode::CatchUp(Ranges::new(self.history.next_block()))),
+        }
+    }
+
+    /// Undoes the last delivered block.
+    fn leave(&mut self, tip: BlockRef) {
+        self.left_at.get_or_insert(tip.number);
+        let undone = self.history.pop();
+        self.ready.extend(undone);
+    }
+
+    /// What is delivered stands on the chain again: counts the reorganisation that is over, if there was one.
+    fn settled(&mut self) {
+        if let Some(from) = self.left_at.take() {
+            let stands = self.history.next_block();
+            let depth = from.saturating_add(1).saturating_sub(stands);
+            self.reader.chain().meters().reorganised(depth);
         }
     }
 
@@ -184,7 +207,9 @@ impl Driver {
                     // the chain has left our tip between two streams
                     return Ok(Mode::Reconcile);
                 }
-                let events = decode_all(self.reader.deployment(), &block.logs, head.timestamp);
+                self.settled();
+                let events = decode_all(self.reader.deployment(), &block.logs, head.timestamp)
+                    .map_err(|error| self.reader.chain().nonsense(&error))?;
                 let updates = self.history.push(head, events);
                 self.ready.extend(updates);
                 Ok(Mode::Follow(source))
@@ -195,8 +220,7 @@ impl Driver {
                     return Ok(Mode::Reconcile);
                 }
                 tracing::info!(block = %gone, "left the chain");
-                let undone = self.history.pop();
-                self.ready.extend(undone);
+                self.leave(gone);
                 Ok(Mode::Follow(source))
             }
             // its own history is shorter than ours

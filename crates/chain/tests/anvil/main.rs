@@ -3,5 +3,6 @@
 mod connect;
 mod follow;
 mod market;
+mod meters;
 mod sending;
 mod world;

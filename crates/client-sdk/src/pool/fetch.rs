@@ -35,13 +35,13 @@ impl PoolClient {
         let below = directory.join(OUTPUTS);
         std::fs::create_dir_all(&below).map_err(|source| local(&below, source))?;
         let mut files = Vec::new();
-        for (name, text) in [(STDOUT, &printed.stdout), (STDERR, &printed.stderr)] {
+        for (name, bytes) in [(STDOUT, printed.stdout_bytes()), (STDERR, printed.stderr_bytes())] {
             let path = directory.join(name);
-            std::fs::write(&path, text).map_err(|source| local(&path, source))?;
+            std::fs::write(&path, &bytes).map_err(|source| local(&path, source))?;
             files.push(ResultFile {
                 path: name.to_owned(),
-                size: text.len() as u64,
-                sha256: Sha256Hex::of(text.as_bytes()),
+                size: bytes.len() as u64,
+                sha256: Sha256Hex::of(&bytes),
                 // it is the service's word
                 verified: false,
             });

@@ -22,8 +22,8 @@ pub struct CheckedReceipt {
     pub job_hash: Sha256Hex,
     /// Root over what was printed and left, where the run came so far.
     pub output_root: Option<Sha256Hex>,
-    /// Whether output and files make that root. Not where a run was cut off, nor for output that is no text: services
-    /// hand out texts.
+    /// Whether output and files make that root. Not where a run was cut off, nor where output that is no UTF-8 comes as a
+    /// text alone, as from older services.
     pub covers_result: bool,
 }
 
@@ -80,10 +80,7 @@ fn check(job: &Job, printed: &Printed, bytes: &[u8], headers: &HeaderMap) -> Res
     let found = root(job, printed).map(|it| it.0);
     let covers_result = is_whole && found.is_some() && receipt.output_root.map(|it| it.0) == found;
     // where bytes became other characters the text says nothing about them
-    let is_text = ![&printed.stdout, &printed.stderr]
-        .iter()
-        .any(|it| it.contains(char::REPLACEMENT_CHARACTER));
-    if is_whole && is_text && !covers_result {
+    if is_whole && !printed.may_be_altered() && !covers_result {
         return Err("output and files are not those that it states".to_owned());
     }
     Ok(CheckedReceipt {
@@ -105,8 +102,8 @@ fn root(job: &Job, printed: &Printed) -> Option<OutputRoot> {
         files.insert(BundlePath::parse(&output.path).ok()?, file);
     }
     Some(output_root(
-        printed.stdout.as_bytes(),
-        printed.stderr.as_bytes(),
+        &printed.stdout_bytes(),
+        &printed.stderr_bytes(),
         &files,
     ))
 }
@@ -120,7 +117,7 @@ mod tests {
     fn printed() -> Printed {
         Printed {
             stdout: "hello\n".to_owned(),
-            stderr: String::new(),
+            ..Printed::default()
         }
     }
 
@@ -174,6 +171,31 @@ mod tests {
         // a run that was cut off has left nothing
         let cut = receipt(|it| it["outcome"] = json!("timeout"));
         assert!(!check(&job(), &printed(), &cut, &none).unwrap().covers_result);
+    }
+
+    #[test]
+    fn bytes_that_are_no_text_are_covered_where_they_come_whole() {
+        let bytes_of = |encoded: &str| Printed {
+            stdout: "\u{fffd}\n".to_owned(),
+            stdout_base64: Some(encoded.to_owned()),
+            ..Printed::default()
+        };
+        let whole = bytes_of("/wo=");
+        assert_eq!(*whole.stdout_bytes(), *b"\xff\n");
+        let stated = root(&job(), &whole).unwrap();
+        let bytes = receipt(|it| it["output_root"] = json!(Sha256Hex(stated.0)));
+        let none = HeaderMap::new();
+        assert!(check(&job(), &whole, &bytes, &none).unwrap().covers_result);
+        for other in ["/wp=", "/go=", "?"] {
+            let refused = check(&job(), &bytes_of(other), &bytes, &none).unwrap_err();
+            assert!(refused.contains("output and files"), "{other}: {refused}");
+        }
+        // as older services tell it: a text that says nothing about the bytes
+        let text = Printed {
+            stdout_base64: None,
+            ..whole
+        };
+        assert!(!check(&job(), &text, &bytes, &none).unwrap().covers_result);
     }
 
     #[test]

@@ -1,7 +1,10 @@
 //! What services answer. Reading is lenient: what a service leaves out is empty.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use sandrun_types::Sha256Hex;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
@@ -145,6 +148,44 @@ pub struct Printed {
     /// Standard error.
     #[serde(default, alias = "error", deserialize_with = "or_default")]
     pub stderr: String,
+    /// Base64 of standard output, where that is no UTF-8 and the service says it.
+    #[serde(default, alias = "output_base64", skip_serializing_if = "Option::is_none")]
+    pub stdout_base64: Option<String>,
+    /// Base64 of standard error, likewise.
+    #[serde(default, alias = "error_base64", skip_serializing_if = "Option::is_none")]
+    pub stderr_base64: Option<String>,
+}
+
+impl Printed {
+    /// Standard output as the program printed it, as far as the service tells.
+    pub fn stdout_bytes(&self) -> Cow<'_, [u8]> {
+        bytes(&self.stdout, self.stdout_base64.as_deref())
+    }
+
+    /// Standard error, likewise.
+    pub fn stderr_bytes(&self) -> Cow<'_, [u8]> {
+        bytes(&self.stderr, self.stderr_base64.as_deref())
+    }
+
+    /// Whether these may be other bytes than the program printed: what is no UTF-8 became U+FFFD, and nobody says what it
+    /// was.
+    pub(super) fn may_be_altered(&self) -> bool {
+        let outputs = [
+            (&self.stdout, &self.stdout_base64),
+            (&self.stderr, &self.stderr_base64),
+        ];
+        outputs
+            .iter()
+            .any(|(text, bytes)| bytes.is_none() && text.contains(char::REPLACEMENT_CHARACTER))
+    }
+}
+
+fn bytes<'a>(text: &'a str, encoded: Option<&str>) -> Cow<'a, [u8]> {
+    // what is no base64 is no output either: the receipt's root tells
+    match encoded.map(|it| STANDARD.decode(it)) {
+        Some(Ok(bytes)) => Cow::Owned(bytes),
+        Some(Err(_)) | None => Cow::Borrowed(text.as_bytes()),
+    }
 }
 
 /// A job that was accepted.
@@ -278,5 +319,17 @@ mod tests {
             serde_json::from_value(json!({"job_id": "1", "output": "a", "error": null, "exit_code": 0}))
                 .unwrap();
         assert_eq!((printed.stdout.as_str(), printed.stderr.as_str()), ("a", ""));
+        assert_eq!(
+            serde_json::to_value(&printed).unwrap(),
+            json!({"stdout": "a", "stderr": ""})
+        );
+        for named in [
+            json!({"output": "\u{fffd}", "error": "", "output_base64": "/w=="}),
+            json!({"stdout": "\u{fffd}", "stderr": "", "stdout_base64": "/w=="}),
+        ] {
+            let printed: Printed = serde_json::from_value(named).unwrap();
+            assert_eq!(*printed.stdout_bytes(), [0xff]);
+            assert!(printed.stderr_bytes().is_empty() && !printed.may_be_altered());
+        }
     }
 }

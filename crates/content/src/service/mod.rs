@@ -13,6 +13,7 @@ mod add;
 mod block;
 mod gateway;
 mod guard;
+mod metrics;
 mod node;
 mod params;
 mod parts;
@@ -109,6 +110,7 @@ struct App {
     /// Whether only this machine reaches the service, so that the Host header can be held against it.
     loopback: bool,
     allowed_origins: Arc<[String]>,
+    vitals: Arc<metrics::Vitals>,
 }
 
 /// A store that listens, and answers once it [runs](Self::run).
@@ -130,6 +132,7 @@ impl Service {
         let listener = TcpListener::bind(listen).await.map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         let app = App {
+            vitals: Arc::new(metrics::Vitals::new(&store)),
             store,
             limits: config.limits,
             loopback: address.ip().is_loopback(),
@@ -211,9 +214,15 @@ fn router(app: App) -> Router {
         .layer(DefaultBodyLimit::disable());
     Router::new()
         .nest("/api/v0", rpc)
+        .route("/health", get(metrics::health))
+        .route("/metrics", get(metrics::metrics))
         .route("/ipfs/{cid}", get(gateway::root))
         .route("/ipfs/{cid}/", get(gateway::root))
         .route("/ipfs/{cid}/{*path}", get(gateway::path))
+        .layer(axum::middleware::from_fn_with_state(
+            app.clone(),
+            metrics::measure,
+        ))
         .with_state(app)
 }
 

@@ -19,6 +19,7 @@ use crate::store::ContentStore;
 use crate::tests::{self, pattern, read_tree, write_tree};
 
 mod edges;
+mod vitals;
 
 const HELLO: &str = "bafkreibm6jg3ux5qumhcn2b3flc3tyu6dmlb4xa7u5bf44yegnrjhc4yeq";
 const GONE: &str = "bafybeibml5uieyxa5tufngvg7fgwbkwvlsuntwbxgtskoqynbt7wlchmfm";

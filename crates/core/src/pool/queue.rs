@@ -58,7 +58,8 @@ struct Set {
 /// up to date when its turn comes. Flat sets, so that a client with one job costs little more than the job.
 #[derive(Debug, Clone, Default)]
 struct Turns {
-    order: BTreeSet<(Share, ClientNumber)>,
+    /// With each client's first job: to find it among all of them for every set and claim would cost more than the rest.
+    order: BTreeMap<(Share, ClientNumber), JobNumber>,
     /// The same, the other way round.
     shares: BTreeMap<ClientNumber, Share>,
     jobs: BTreeSet<(ClientNumber, JobNumber)>,
@@ -114,11 +115,7 @@ impl Queue {
         let share = self.share(client);
         let Some(set) = self.sets.get_mut(&id) else { return };
         let turns = set.levels.entry(level).or_default();
-        turns.shares.entry(client).or_insert_with(|| {
-            turns.order.insert((share, client));
-            share
-        });
-        if turns.jobs.insert((client, job)) {
+        if turns.insert(client, share, job) {
             self.len += 1;
         }
     }
@@ -129,13 +126,8 @@ impl Queue {
         let Some(turns) = set.levels.get_mut(&level) else {
             return;
         };
-        if turns.jobs.remove(&(client, job)) {
+        if turns.remove(client, job) {
             self.len -= 1;
-        }
-        if turns.of(client).next().is_none()
-            && let Some(share) = turns.shares.remove(&client)
-        {
-            turns.order.remove(&(share, client));
         }
         if turns.jobs.is_empty() {
             set.levels.remove(&level);
@@ -182,8 +174,7 @@ impl Queue {
     fn head(&mut self, id: NeedsId) -> Option<Turn> {
         let Self { sets, shares, .. } = self;
         let (level, turns) = sets.get_mut(&id)?.levels.iter_mut().next()?;
-        let (share, client) = turns.freshen(shares)?;
-        let job = turns.of(client).next()?;
+        let (share, job) = turns.freshen(shares)?;
         Some(Turn {
             level: *level,
             share,
@@ -198,7 +189,7 @@ impl Queue {
             .get(&id)
             .into_iter()
             .flat_map(|set| set.levels.values())
-            .flat_map(|turns| turns.order.iter().flat_map(|(_, client)| turns.of(*client)))
+            .flat_map(|turns| turns.order.keys().flat_map(|(_, client)| turns.of(*client)))
     }
 
     /// Sets with waiting jobs whose needs `fits` accepts.
@@ -240,17 +231,51 @@ impl Queue {
 }
 
 impl Turns {
+    /// Puts a client's job in; whether it was not there.
+    fn insert(&mut self, client: ClientNumber, share: Share, job: JobNumber) -> bool {
+        let share = *self.shares.entry(client).or_insert(share);
+        let first = self.order.entry((share, client)).or_insert(job);
+        *first = job.min(*first);
+        self.jobs.insert((client, job))
+    }
+
+    /// Takes a client's job out; whether it was there.
+    fn remove(&mut self, client: ClientNumber, job: JobNumber) -> bool {
+        let was_there = self.jobs.remove(&(client, job));
+        let Some(share) = self.shares.get(&client).copied() else {
+            return was_there;
+        };
+        if self.order.get(&(share, client)) == Some(&job) {
+            match self.first_of(client) {
+                Some(next) => {
+                    self.order.insert((share, client), next);
+                }
+                None => {
+                    self.order.remove(&(share, client));
+                    self.shares.remove(&client);
+                }
+            }
+        }
+        was_there
+    }
+
     /// A client's jobs.
     fn of(&self, client: ClientNumber) -> impl Iterator<Item = JobNumber> {
         let all = (client, JobNumber(0))..=(client, JobNumber(u64::MAX));
         self.jobs.range(all).map(|(_, job)| *job)
     }
 
+    fn first_of(&self, client: ClientNumber) -> Option<JobNumber> {
+        let mut from = self.jobs.range((client, JobNumber(0))..);
+        from.next().filter(|(of, _)| *of == client).map(|(_, job)| *job)
+    }
+
     fn is_consistent(&self) -> bool {
         let mut shares = self.shares.iter();
         self.order.len() == self.shares.len()
             && shares.all(|(client, share)| {
-                self.order.contains(&(*share, *client)) && self.of(*client).next().is_some()
+                let first = self.order.get(&(*share, *client)).copied();
+                first.is_some() && first == self.first_of(*client)
             })
             && self
                 .jobs
@@ -258,16 +283,17 @@ impl Turns {
                 .all(|(client, _)| self.shares.contains_key(client))
     }
 
-    /// Brings the first turns up to date until the first one is, and returns it.
-    fn freshen(&mut self, shares: &BTreeMap<ClientNumber, Share>) -> Option<(Share, ClientNumber)> {
+    /// Brings the first turns up to date until the first one is; its share and job.
+    fn freshen(&mut self, shares: &BTreeMap<ClientNumber, Share>) -> Option<(Share, JobNumber)> {
         loop {
-            let (share, client) = *self.order.first()?;
+            let first = self.order.first_entry()?;
+            let (share, client) = *first.key();
             let current = shares.get(&client).copied().unwrap_or(0);
             if current <= share {
-                return Some((share, client));
+                return Some((share, *first.get()));
             }
-            self.order.remove(&(share, client));
-            self.order.insert((current, client));
+            let job = first.remove();
+            self.order.insert((current, client), job);
             self.shares.insert(client, current);
         }
     }

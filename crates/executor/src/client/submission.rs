@@ -70,7 +70,15 @@ impl Submission {
             job: Some(job),
             attempt: Some(attempt.0),
             node: Some(node),
+            ..self.origin
         };
+        self
+    }
+
+    /// Says for which seat of a market's job it is: node and round. It goes into the executor's log too.
+    #[must_use]
+    pub fn seat(mut self, seat: String) -> Self {
+        self.origin.seat = Some(seat);
         self
     }
 

@@ -5,9 +5,10 @@ use std::net::SocketAddr;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{ConnectInfo, Query, State};
+use axum::http::StatusCode;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{ApiError, Shared};
@@ -57,18 +58,33 @@ impl Challenge {
     }
 }
 
+/// What is said of the service, and of the parts that it needs.
+#[derive(Debug, Serialize)]
+pub(super) struct HealthAnswer {
+    #[serde(flatten)]
+    health: Health,
+    checks: Vec<sandrun_metrics::Check>,
+}
+
 pub(super) async fn health(
     State(app): State<Shared>,
     challenge: Result<Query<Challenge>, QueryRejection>,
-) -> Result<Json<Health>, ApiError> {
+) -> Result<(StatusCode, Json<HealthAnswer>), ApiError> {
     let message = challenge?.message()?;
+    let readiness = super::metrics::readiness(&app).await;
     let proof = app
         .key
         .as_ref()
         .zip(message)
         .map(|(key, message)| STANDARD.encode(key.sign(&message)));
-    Ok(Json(Health {
-        status: "healthy".to_owned(),
+    let status = if readiness.is_ready() {
+        "healthy"
+    } else {
+        "not ready"
+    };
+    let code = StatusCode::from_u16(readiness.code()).unwrap_or(StatusCode::OK);
+    let health = Health {
+        status: status.to_owned(),
         worker_id: app.key.as_ref().map(crate::worker_key::WorkerKey::worker_id),
         proof,
         class: Some(app.class),
@@ -80,7 +96,9 @@ pub(super) async fn health(
             .collect(),
         isolation: app.isolation.clone(),
         max_concurrent_jobs: Some(app.parallel),
-    }))
+    };
+    let checks = readiness.checks;
+    Ok((code, Json(HealthAnswer { health, checks })))
 }
 
 pub(super) async fn stats(

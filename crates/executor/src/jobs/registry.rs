@@ -317,6 +317,16 @@ impl<J, R> Registry<J, R> {
         (self.queue.len(), self.running)
     }
 
+    /// Jobs that have ended and are remembered.
+    pub(crate) fn ended(&self) -> usize {
+        self.jobs.len().saturating_sub(self.queue.len() + self.running)
+    }
+
+    /// Bytes that the data of ended jobs takes.
+    pub(crate) const fn kept_bytes(&self) -> u64 {
+        self.kept_bytes
+    }
+
     /// A client's use.
     pub(crate) fn quota_view(&self, now: Moment, client: IpAddr) -> QuotaView {
         let nothing = ClientUse::default();

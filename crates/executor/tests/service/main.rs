@@ -8,6 +8,7 @@ mod evidence;
 mod follow;
 mod jobs;
 mod limits;
+mod metrics;
 mod outputs;
 mod shutdown;
 mod streams;

@@ -5,12 +5,13 @@ use sandrun_chain::{Head, Logged};
 use sandrun_core::market::{MarketEvent, Round, SeatEnd};
 use sandrun_core::seat::{ChainNews, EndedSeat, Event, Notice, Position, Record, Salt, Salts, Seat, Terms};
 use sandrun_store::Note;
-use sandrun_types::{B256, JobId, Order};
+use sandrun_types::{Amount, B256, JobId, Order, Token};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use super::tracked::{Opening, Tracked, Trouble};
 use super::{Agent, Seen, work};
+use crate::config::Misbehaviour;
 use crate::error::AgentError;
 
 /// Blocks after a job's end for which a reorganisation may still bring it back.
@@ -49,8 +50,16 @@ impl Agent {
             && *node == self.node.index
         {
             crate::crash::point("end-seen");
-            info!(%job, ?end, paid = %paid.0, %slashed, "our seat is finished");
+            self.span(job).in_scope(|| {
+                info!(?end, paid = %paid.0, %slashed, "our seat is finished");
+            });
             self.earnings_due = true;
+            let in_coin = self
+                .jobs
+                .get(&job)
+                .is_some_and(|it| it.order.token == Token::Native);
+            let earned = if in_coin { *paid } else { Amount::ZERO };
+            self.node.vitals.seat_ended(at.block, *end, earned, *slashed);
             self.seat_ended(job, *end, at)?;
         }
         self.feed(job, Event::Chain(ChainNews::Applied(logged.event, at)))
@@ -67,11 +76,20 @@ impl Agent {
             block: at.block,
             time: at.time,
         };
+        if self.node.config.misbehaviour == Some(Misbehaviour::Moody) {
+            return Ok(());
+        }
         let rule = self.node.config.strikes;
         match self.gate.seat_ended(&ended, rule) {
             Notice::Nothing => return Ok(()),
             Notice::Strike { count } => {
-                warn!(%job, count, closes_at = rule.most, within_s = rule.window, "another answer won in a native job, which its client can bring about");
+                let _span = self.span(job).entered();
+                warn!(
+                    count,
+                    closes_at = rule.most,
+                    within_s = rule.window,
+                    "another answer won in a native job, which its client can bring about"
+                );
             }
             Notice::Closed => self.say_fault(),
         }
@@ -83,7 +101,8 @@ impl Agent {
             return Ok(());
         };
         let at = position(&logged);
-        warn!(%job, block = at.block, "the chain took something back");
+        self.span(job)
+            .in_scope(|| warn!(block = at.block, "the chain took something back"));
         if let Some(tracked) = self.jobs.get_mut(&job) {
             tracked.ticket = None;
             tracked.over_since = None;
@@ -168,6 +187,7 @@ impl Agent {
             bundle: None,
             trouble: Trouble::default(),
             ticket: None,
+            attempt: None,
             run: None,
             over_since: None,
         };

@@ -10,7 +10,7 @@ use crate::error::AgentError;
 use crate::tickets::BestTicket;
 
 /// Gas of claim, commit and reveal together, rounded up.
-const GAS_PER_SEAT: u64 = 300_000;
+pub(super) const GAS_PER_SEAT: u64 = 300_000;
 
 impl Agent {
     /// Looks at every job that is not decided upon, with the newest survey.
@@ -92,7 +92,7 @@ impl Agent {
     }
 
     /// Wei per gas that is likely to be paid: the head's base fee and the priority fee.
-    fn gas_price(&self, survey: &Survey) -> u128 {
+    pub(super) fn gas_price(&self, survey: &Survey) -> u128 {
         let base = self
             .seen
             .as_ref()

@@ -6,13 +6,12 @@ use std::time::Duration;
 use sandrun_chain::{Call, Opening};
 use sandrun_core::seat::{Action, Event, Record, Refused, Transaction};
 use sandrun_types::{Attempt, JobId, UnixSeconds};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, warn};
 
 use super::{Agent, work};
-use crate::config::Misbehaviour;
 use crate::crash;
 use crate::error::AgentError;
-use crate::execute::RunBounds;
+use crate::execute::{RunBounds, RunName};
 
 impl Agent {
     /// Tells a job's machine something and performs what it asks for.
@@ -27,17 +26,22 @@ impl Agent {
             let actions = match tracked.seat.apply(now, event) {
                 Ok(actions) => actions,
                 Err(refused @ Refused::StaleAttempt { .. }) => {
-                    debug!(%job, %refused, "a late report");
+                    tracked
+                        .span(job, self.node.index)
+                        .in_scope(|| debug!(%refused, "a late report"));
                     continue;
                 }
                 Err(refused) => {
-                    warn!(%job, %refused, "the seat's machine refused an event");
+                    tracked
+                        .span(job, self.node.index)
+                        .in_scope(|| warn!(%refused, "the seat's machine refused an event"));
                     continue;
                 }
             };
-            let after = tracked.seat.state();
-            if after.name() != before {
-                info!(%job, from = %before, to = %after.name(), "seat");
+            let after = tracked.seat.state().name();
+            let _span = tracked.span(job, self.node.index).entered();
+            if after != before {
+                info!(from = %before, to = %after, "seat");
             }
             for action in actions {
                 events.extend(self.perform(job, action)?);
@@ -67,9 +71,9 @@ impl Agent {
             | Action::Reveal { .. }
             | Action::RevealResult { .. }
             | Action::Poke
-                if self.node.config.misbehaviour == Some(Misbehaviour::Silent) =>
+                if self.node.config.misbehaviour.is_some_and(|it| it.is_silent(job)) =>
             {
-                info!(%job, "a silent node does nothing");
+                info!("a silent node does nothing");
             }
             Action::Run { attempt, until } => self.start_run(job, attempt, until),
             Action::Commit { seat, commitment } => {
@@ -123,9 +127,9 @@ impl Agent {
         if let Some((_, handle)) = tracked.run.take() {
             handle.abort();
         }
-        debug!(%job, "nothing is left to do");
-        self.tasks
-            .spawn(work::clear(self.node.clone(), job, tracked.order.bundle));
+        debug!("nothing is left to do");
+        let clear = work::clear(self.node.clone(), job, tracked.order.bundle);
+        self.tasks.spawn(clear.in_current_span());
         Ok(())
     }
 
@@ -134,8 +138,8 @@ impl Agent {
             return;
         };
         let seated = tracked.seat.state().has_bond();
-        self.tasks
-            .spawn(work::fetch(self.node.clone(), job, tracked.order.clone(), seated));
+        let fetch = work::fetch(self.node.clone(), job, tracked.order.clone(), seated);
+        self.tasks.spawn(fetch.in_current_span());
     }
 
     fn start_run(&mut self, job: JobId, attempt: Attempt, until: UnixSeconds) {
@@ -151,14 +155,20 @@ impl Agent {
             wall_limit,
             patience,
         };
-        let handle = self
-            .tasks
-            .spawn(work::run(self.node.clone(), job, attempt, bundle, bounds));
+        tracked.attempt = Some(attempt);
+        let span = tracked.span(job, self.node.index);
+        let name = RunName {
+            job,
+            attempt,
+            seat: tracked.seat_name(self.node.index),
+        };
+        let run = work::run(self.node.clone(), name, bundle, bounds);
+        let handle = self.tasks.spawn(run.instrument(span));
         tracked.run = Some((attempt, handle));
     }
 
     fn send(&mut self, job: JobId, transaction: Transaction, call: Call) {
-        self.tasks
-            .spawn(work::send(self.node.clone(), job, transaction, call));
+        let send = work::send(self.node.clone(), job, transaction, call);
+        self.tasks.spawn(send.in_current_span());
     }
 }

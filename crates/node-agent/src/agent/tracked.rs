@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use sandrun_core::market::Round;
 use sandrun_core::seat::{Loss, Seat, State};
-use sandrun_types::{Attempt, Order, UnixSeconds};
+use sandrun_types::{Attempt, JobId, NodeIndex, Order, UnixSeconds};
 use tokio::task::AbortHandle;
+use tracing::{Span, error_span};
 
 use crate::bundle::Bundle;
 use crate::tickets::BestTicket;
@@ -35,6 +36,8 @@ pub(super) struct Tracked {
     pub(super) trouble: Trouble,
     /// The best ticket, once the seed of the present round is known.
     pub(super) ticket: Option<BestTicket>,
+    /// The last run that was begun.
+    pub(super) attempt: Option<Attempt>,
     /// The run under way.
     pub(super) run: Option<(Attempt, AbortHandle)>,
     /// Head at which nothing was left to do for the first time.
@@ -80,6 +83,40 @@ impl Tracked {
             | State::Revealed { .. }
             | State::Missed(_) => false,
         }
+    }
+
+    /// The seat's name, in the log and to the executor: whose it is, and of which round.
+    pub(super) fn seat_name(&self, node: NodeIndex) -> Option<String> {
+        let round = match self.seat.state() {
+            State::Claiming { round, .. } => Some(*round),
+            State::Seated(held)
+            | State::Missed(held)
+            | State::Running { held, .. }
+            | State::Answered { held, .. }
+            | State::Committing { held, .. }
+            | State::Committed { held, .. }
+            | State::Revealing { held, .. }
+            | State::Revealed { held, .. }
+            | State::Finished { held, .. } => Some(held.round),
+            State::Recovering
+            | State::Seen
+            | State::Declined(_)
+            | State::Fetching
+            | State::Accepted
+            | State::Lost(_) => None,
+        };
+        let round = match round? {
+            Round::First => "first",
+            Round::Extra => "extra",
+        };
+        Some(format!("{node}/{round}"))
+    }
+
+    /// What each line of the log about the job says.
+    pub(super) fn span(&self, job: JobId, node: NodeIndex) -> Span {
+        let (seat, attempt) = (self.seat_name(node), self.attempt.map(|it| it.0));
+        // of the highest level, so that no filter takes it from a line that is shown
+        error_span!("job", %job, seat, attempt)
     }
 
     /// Whether the operator's opinion of the job still matters.

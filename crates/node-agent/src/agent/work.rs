@@ -5,14 +5,15 @@ use std::sync::Arc;
 use sandrun_chain::{Call, SendError};
 use sandrun_content::ContentId;
 use sandrun_core::seat::{RunEnd, Transaction, TransactionEnd};
-use sandrun_types::{Attempt, ContentDigest, JobId, Order, Token};
+use sandrun_types::{ContentDigest, JobId, Order, Token};
+use tokio::time::Instant;
 use tracing::{debug, info, warn};
 
 use super::Done;
 use crate::bundle::{self, Bundle, BundleError};
 use crate::crash;
 use crate::error::Report as _;
-use crate::execute::{self, RunBounds};
+use crate::execute::{self, RunBounds, RunName};
 use crate::fit::fits;
 use crate::node::Node;
 
@@ -62,7 +63,7 @@ async fn environment(node: &Node, job: JobId, bundle: Bundle) -> Result<Fetched,
     if let Some(id) = image
         && let Err(error) = node.images.need(job, id).await
     {
-        debug!(%job, error = error.report(), "{UNKEPT}");
+        debug!(error = error.report(), "{UNKEPT}");
         image = None;
     }
     Ok(Fetched { bundle, image })
@@ -70,9 +71,9 @@ async fn environment(node: &Node, job: JobId, bundle: Bundle) -> Result<Fetched,
 
 /// Has the content store keep a job's image until the job has ended, as the executor may need the room for another's. No seat
 /// waits for it: the executor has the image now, by whatever way.
-pub(super) async fn keep(node: Arc<Node>, job: JobId, image: ContentId) -> Done {
+pub(super) async fn keep(node: Arc<Node>, image: ContentId) -> Done {
     if let Err(error) = node.images.keep(node.store.as_ref(), image).await {
-        debug!(%job, error = error.report(), "{UNKEPT}");
+        debug!(error = error.report(), "{UNKEPT}");
     }
     Done::Kept
 }
@@ -89,7 +90,7 @@ pub(super) async fn sweep(node: Arc<Node>) -> Done {
 pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, call: Call) -> Done {
     let end = match node.sender.send(call).await {
         Ok(outcome) => {
-            info!(%job, %transaction, block = outcome.block.number, gas = outcome.gas_used, "mined");
+            info!(%transaction, block = outcome.block.number, gas = outcome.gas_used, "mined");
             match transaction {
                 Transaction::Claim => crash::point("claim-sent"),
                 Transaction::Commit => crash::point("commit-sent"),
@@ -103,9 +104,9 @@ pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, 
         Err(error) => {
             // seats full, nothing due, revealed by somebody else: the next block tells
             if matches!(error, SendError::Refused { .. }) {
-                info!(%job, %transaction, error = error.report(), "not sent");
+                info!(%transaction, error = error.report(), "not sent");
             } else {
-                warn!(%job, %transaction, error = error.report(), "not carried out");
+                warn!(%transaction, error = error.report(), "not carried out");
             }
             TransactionEnd::Failed
         }
@@ -120,28 +121,33 @@ pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, 
 /// Runs a job and stores its result.
 pub(super) async fn run(
     node: Arc<Node>,
-    job: JobId,
-    attempt: Attempt,
+    name: RunName,
     bundle: Option<Arc<Bundle>>,
     bounds: RunBounds,
 ) -> Done {
+    let began = Instant::now();
     let end = match bundle {
         None => RunEnd::BundleLost,
         Some(bundle) => {
-            match tokio::time::timeout(bounds.patience, execute::run(&node, job, &bundle, bounds)).await {
+            match tokio::time::timeout(bounds.patience, execute::run(&node, &name, &bundle, bounds)).await {
                 Ok(Ok(end)) => end,
                 Ok(Err(error)) => {
-                    warn!(%job, %attempt, error = error.report(), "the run failed");
+                    warn!(error = error.report(), "the run failed");
                     error.end()
                 }
                 Err(_) => {
-                    warn!(%job, %attempt, "the run took too long");
+                    warn!("the run took too long");
                     RunEnd::Limit
                 }
             }
         }
     };
-    Done::Ran { job, attempt, end }
+    node.vitals.ran(&bounds.class, &end, began.elapsed());
+    Done::Ran {
+        job: name.job,
+        attempt: name.attempt,
+        end,
+    }
 }
 
 /// Pays out earnings.
@@ -164,16 +170,16 @@ pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
 /// Lets go of a job's bundle.
 pub(super) async fn clear(node: Arc<Node>, job: JobId, content: ContentDigest) -> Done {
     if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
-        debug!(%job, error = error.report(), "the bundle stays pinned");
+        debug!(error = error.report(), "the bundle stays pinned");
     }
     for folder in [node.bundle_folder(job), node.result_folder(job)] {
         if let Err(error) = bundle::clear(&folder).await {
-            warn!(%job, error = error.report(), "a folder stays behind");
+            warn!(error = error.report(), "a folder stays behind");
         }
     }
     // last: it may wait until the store has pinned it
     if let Err(error) = node.images.release(node.store.as_ref(), job).await {
-        debug!(%job, error = error.report(), "its environment stays pinned");
+        debug!(error = error.report(), "its environment stays pinned");
     }
     Done::Cleared
 }

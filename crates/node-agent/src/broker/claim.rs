@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 use tokio_util::task::TaskTracker;
-use tracing::{Instrument as _, debug, info, info_span, warn};
+use tracing::{Instrument as _, debug, error_span, info, warn};
 
 use super::error::BrokerError;
 use super::node::Node;
@@ -76,7 +76,10 @@ async fn take(node: &Arc<Node>, step: Step, jobs: &TaskTracker) -> Result<Last, 
         Step::Claim { max, wait } => {
             let asked = Instant::now();
             node.state().free_since = None;
-            match ask(node, max, wait).await {
+            let answer = ask(node, max, wait).await;
+            node.meters
+                .claimed(answer.as_ref().ok().map(|it| it.claimed.jobs.len()));
+            match answer {
                 Ok(asked_for) => Ok(spread(node, asked_for, asked.elapsed(), jobs)),
                 Err(error) => {
                     warn!(error = &error as &dyn std::error::Error, "no answer about work");
@@ -150,7 +153,7 @@ fn spread(node: &Arc<Node>, asked: Asked, took: Duration, jobs: &TaskTracker) ->
             continue;
         };
         let attempt = held.attempt.map(|it| it.0);
-        let span = info_span!("job", job = %held.id, attempt, node = %node_id);
+        let span = error_span!("job", job = %held.id, attempt, node = %node_id);
         let task = Task {
             node: Arc::clone(node),
             node_id: node_id.clone(),

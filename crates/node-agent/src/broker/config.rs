@@ -1,6 +1,7 @@
 //! What a broker's node is started with. Owns the settings and their defaults; never reads a flag, a file or the
 //! environment.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub struct BrokerNodeConfig {
     pub capabilities: Option<StatedCapabilities>,
     /// How to look at the machine.
     pub detection: Detection,
+    /// Where to serve `/metrics` and `/health`; `None` serves nothing.
+    pub metrics: Option<SocketAddr>,
 }
 
 impl BrokerNodeConfig {
@@ -55,6 +58,7 @@ impl BrokerNodeConfig {
             max_memory_mib: None,
             capabilities: None,
             detection: Detection::default(),
+            metrics: None,
         }
     }
 }

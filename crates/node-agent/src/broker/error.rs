@@ -20,6 +20,9 @@ pub enum BrokerNodeError {
         /// Why it is none.
         why: String,
     },
+    /// The port for metrics is taken.
+    #[error(transparent)]
+    Metrics(#[from] crate::vitals::MetricsError),
     /// No HTTP client can be made on this machine.
     #[error("cannot set up an HTTP client")]
     Setup(#[source] reqwest::Error),

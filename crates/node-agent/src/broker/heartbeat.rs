@@ -40,7 +40,9 @@ pub(crate) async fn heartbeat(node: Arc<Node>) {
 }
 
 async fn beat(node: &Node) {
-    match ask(node).await {
+    let answer = ask(node).await;
+    node.meters.beat(answer.is_ok());
+    match answer {
         Ok(wishes) => {
             let (unwanted, has_changed) = {
                 let mut state = node.state();

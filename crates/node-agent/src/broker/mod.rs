@@ -32,6 +32,7 @@ mod spool;
 mod state;
 mod task;
 mod trouble;
+mod vitals;
 mod wire;
 
 use std::sync::Arc;
@@ -43,11 +44,13 @@ use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
 use crate::detect::detect;
+use crate::vitals::Served;
 use alone::Alone;
 use client::BrokerClient;
 use node::Node;
 use pace::Backoff;
 use spool::{Left, Spool};
+use vitals::NodeVitals;
 
 pub use config::{BrokerNodeConfig, StatedCapabilities};
 pub use error::BrokerNodeError;
@@ -69,6 +72,8 @@ pub async fn run_for_broker(
     ready: impl FnOnce(&str),
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), BrokerNodeError> {
+    let vitals = Arc::new(NodeVitals::default());
+    let served = Served::start(config.metrics, vitals.clone()).await?;
     let broker = BrokerClient::new(&config.broker_url)?;
     let executor = ExecutorClient::new(&config.sandrun_url)
         .map_err(|error| BrokerNodeError::Executor(Box::new(error)))?;
@@ -83,6 +88,7 @@ pub async fn run_for_broker(
     });
     let _alone = Alone::claim(&config.broker_url, &endpoint)?;
     let node = Arc::new(Node::new(config, endpoint, offer, broker, executor, spool));
+    vitals.set(Arc::clone(&node));
     let (loops, jobs) = (TaskTracker::new(), TaskTracker::new());
     if left != Left::default() {
         let (answers, orphans) = (left.answers.len(), left.orphans.len());
@@ -109,6 +115,9 @@ pub async fn run_for_broker(
         shutdown.await;
     }
     end(&node, &loops, &jobs).await;
+    if let Some(served) = served {
+        served.end().await;
+    }
     Ok(())
 }
 

@@ -16,6 +16,7 @@ use super::error::BrokerError;
 use super::offer::Offer;
 use super::spool::Spool;
 use super::state::{ExecutorFacts, State};
+use super::vitals::NodeMeters;
 use super::wire::{NodeId, Registration};
 
 /// See the module.
@@ -28,6 +29,8 @@ pub(crate) struct Node {
     pub(crate) completions: Arc<Completions>,
     pub(crate) executor: ExecutorClient,
     pub(crate) spool: Spool,
+    /// What its operator is told.
+    pub(crate) meters: NodeMeters,
     state: Mutex<State>,
     /// A slot is free, or the broker's wishes have changed.
     pub(crate) changed: Notify,
@@ -51,6 +54,7 @@ impl Node {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         let first_claim = u64::try_from(since.as_millis()).unwrap_or_default();
         Self {
+            meters: NodeMeters::new(config.data_dir.clone()),
             config,
             endpoint,
             offer,

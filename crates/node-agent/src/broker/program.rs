@@ -1,6 +1,6 @@
 //! What a claimed job runs: its manifest and where its files come from. Pure.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use sandrun_types::{BundlePath, Interpreter, Manifest};
@@ -163,7 +163,20 @@ fn files(job: &ClaimedJob) -> Result<Inputs, String> {
             add(&mut files, FileRef { path, ..file.clone() })?;
         }
     }
+    if let Some(name) = file_and_folder(&files) {
+        return Err(format!(
+            "{name} is a file of the job or of a job that it comes after, and a folder of another file; name another \
+             folder for what that job leaves (`into` in `after`)"
+        ));
+    }
     Ok(Inputs::Files { files, archives })
+}
+
+/// The first name that is a file, and a folder of another one: no disk can hold both.
+fn file_and_folder(files: &BTreeMap<BundlePath, FileRef>) -> Option<&str> {
+    let names: BTreeSet<&str> = files.keys().map(BundlePath::as_str).collect();
+    let mut folders = files.keys().flat_map(BundlePath::folders);
+    folders.find(|folder| names.contains(folder))
 }
 
 fn add(files: &mut BTreeMap<BundlePath, FileRef>, file: FileRef) -> Result<(), String> {
@@ -279,6 +292,15 @@ mod tests {
     fn what_no_node_can_run_is_said_in_words() {
         let twice = json!({"id": "1", "files": [file("main.py")], "parents": [{"files": [file("main.py")]}]});
         assert!(read(twice).unwrap_err().contains("two files main.py"));
+        for parents in [
+            json!([{"into": "main.py", "files": [file("a.txt")]}]),
+            json!([{"into": "in", "files": [file("x")]}, {"into": "in/x", "files": [file("y")]}]),
+            json!([{"files": [file("data/a")]}, {"files": [file("data")]}]),
+        ] {
+            let both = json!({"id": "1", "files": [file("main.py")], "parents": parents});
+            let words = read(both).unwrap_err();
+            assert!(words.contains("a folder of another file"), "{words}");
+        }
         let outside = json!({"id": "1", "files": [file("main.py")], "parents": [{"into": "../x", "files": [file("a")]}]});
         assert!(read(outside).is_err());
         assert!(

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use sandrun_types::UnixSeconds;
 use tokio::time::{Instant, sleep, timeout};
-use tracing::{Instrument as _, debug, error, info, info_span, warn};
+use tracing::{Instrument as _, debug, error, error_span, info, warn};
 
 use super::error::{BrokerError, Meaning};
 use super::node::Node;
@@ -100,7 +100,7 @@ pub(crate) async fn deliver(task: &Task, mut answer: Answer) {
 pub(crate) async fn resend(node: Arc<Node>, spooled: Spooled) {
     let held = spooled.completion.held();
     let attempt = held.attempt.map(|it| it.0);
-    let span = info_span!("job", job = %held.id, attempt, node = %spooled.completion.node_id);
+    let span = error_span!("job", job = %held.id, attempt, node = %spooled.completion.node_id);
     keep_telling(&node, Answer::of_disk(spooled), 0)
         .instrument(span)
         .await;
@@ -112,7 +112,7 @@ pub(crate) async fn give_back(node: Arc<Node>, orphan: Taken) {
         node_id, held, run, ..
     } = orphan;
     let attempt = held.attempt.map(|it| it.0);
-    let span = info_span!("job", job = %held.id, attempt, node = %node_id);
+    let span = error_span!("job", job = %held.id, attempt, node = %node_id);
     let give = async {
         if let Some(run) = run
             && let Err(error) = node.executor.cancel(&run).await
@@ -215,6 +215,12 @@ async fn try_to_tell(node: &Node, answer: &mut Answer) -> Result<(), BrokerError
 
 async fn conclude(node: &Arc<Node>, answer: &Answer, told: Told) {
     let held = answer.completion.held();
+    node.meters.told(match &told {
+        Told::Accepted => "accepted",
+        Told::NotOurs(_) => "not_ours",
+        Told::Never(_) => "refused",
+        Told::Later(_) => "too_late",
+    });
     match told {
         Told::Accepted => debug!(
             exit_code = answer.completion.exit_code,
@@ -305,6 +311,8 @@ pub(crate) async fn give_up(task: &Task, reason: String, retry: bool) {
                 job_id: task.held.id.clone(),
                 output: String::new(),
                 error: reason,
+                output_base64: None,
+                error_base64: None,
                 exit_code: NOT_RUN,
                 attempt: task.held.attempt,
                 outputs: Vec::new(),

@@ -399,6 +399,11 @@ impl<'a> Run<'a> {
 
     fn completion(&mut self, exit_code: i32, explanation: &str) -> Completion {
         let feed = std::mem::replace(&mut self.feed, LogFeed::new(Instant::now(), false));
+        let (stdout, stderr) = feed.bytes();
+        let (output_base64, error_base64) = match self.task.protocol {
+            Protocol::Two => (no_text(stdout), no_text(stderr)),
+            Protocol::Plain => (None, None),
+        };
         let (output, mut error) = feed.finish();
         let explanation = match self.task.protocol {
             Protocol::Two => explanation.to_owned(),
@@ -417,6 +422,8 @@ impl<'a> Run<'a> {
             job_id: self.task.held.id.clone(),
             output,
             error,
+            output_base64,
+            error_base64,
             exit_code,
             attempt: self.task.held.attempt,
             outputs: Vec::new(),
@@ -426,6 +433,12 @@ impl<'a> Run<'a> {
             worker_id: None,
         }
     }
+}
+
+/// Base64 of what was printed, where it is no UTF-8.
+fn no_text(printed: &[u8]) -> Option<String> {
+    let is_text = std::str::from_utf8(printed).is_ok();
+    (!is_text).then(|| STANDARD.encode(printed))
 }
 
 async fn make_parent(path: &Path) -> Result<(), Trouble> {

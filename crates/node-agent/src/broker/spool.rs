@@ -262,6 +262,8 @@ mod tests {
                 job_id: BrokerJob(job.to_owned()),
                 output: "out".to_owned(),
                 error: String::new(),
+                output_base64: None,
+                error_base64: None,
                 exit_code: 0,
                 attempt: Some(Attempt::FIRST),
                 outputs: Vec::new(),

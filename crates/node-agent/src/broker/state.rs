@@ -28,6 +28,17 @@ impl ExecutorFacts {
     }
 }
 
+/// How a node stands, for whoever watches it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Counts {
+    pub(crate) running: usize,
+    pub(crate) undelivered: usize,
+    pub(crate) executor_is_up: bool,
+    pub(crate) draining: bool,
+    /// It pauses after attempts that came to nothing here.
+    pub(crate) rests: bool,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -177,6 +188,17 @@ impl State {
     /// Whether the broker may have something to say that does not wait.
     pub(crate) fn is_busy(&self) -> bool {
         self.draining || !self.running.is_empty()
+    }
+
+    /// How it stands.
+    pub(crate) fn counts(&self) -> Counts {
+        Counts {
+            running: self.running.len(),
+            undelivered: self.undelivered.len(),
+            executor_is_up: self.executor.is_some(),
+            draining: self.draining,
+            rests: self.rests_until.is_some_and(|until| until > Instant::now()),
+        }
     }
 
     /// What the next step depends on.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
@@ -72,6 +73,7 @@ pub(crate) enum End {
 /// Runs it and says what became of it.
 pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
     task.note(None);
+    let began = Instant::now();
     let configured = task.node.config.job_timeout;
     let program = job
         .map_err(|unreadable| unreadable.why)
@@ -87,6 +89,13 @@ pub(crate) async fn handle(task: Task, job: Result<ClaimedJob, Unreadable>) {
             (end, None)
         }
     };
+    let outcome = match &end {
+        End::Answer(answer) if answer.completion.exit_code == 0 => "completed",
+        End::Answer(_) => "failed",
+        End::Nothing { .. } => "nothing",
+        End::Unwanted => "unwanted",
+    };
+    task.node.meters.ended(outcome, began.elapsed());
     match end {
         End::Answer(answer) => {
             task.node.state().sound();

@@ -1,10 +1,12 @@
 //! Why an attempt has no answer, and what that says of the node and of the next attempt.
 
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 
 use sandrun_executor::ClientError;
 use sandrun_types::BundlePathError;
 use thiserror::Error;
+use tracing::warn;
 
 use super::error::{BrokerError, Meaning};
 use super::task::End;
@@ -62,10 +64,38 @@ impl Trouble {
             | Self::Thread(_)
             | Self::Name(_) => (true, true),
         };
+        let reason = match self.own_disk() {
+            Some((path, error)) => {
+                warn!(path = %path.display(), error = error as &dyn std::error::Error, "cannot use the node's disk");
+                format!("the node cannot use its disk: {error}")
+            }
+            None => self.to_string(),
+        };
         End::Nothing {
-            reason: self.to_string(),
+            reason,
             retry,
             is_fault,
+        }
+    }
+
+    /// Where this machine's disk failed, and why: where that is concerns nobody else.
+    fn own_disk(&self) -> Option<(&Path, &io::Error)> {
+        match self {
+            Self::Disk { path, source }
+            | Self::Broker(BrokerError::LocalFile { path, source })
+            | Self::Executor(ClientError::LocalFile { path, source })
+            | Self::Check(
+                RunError::Disk { path, source } | RunError::Executor(ClientError::LocalFile { path, source }),
+            ) => Some((path, source)),
+            Self::Broker(_)
+            | Self::Executor(_)
+            | Self::Check(_)
+            | Self::NotRun(_)
+            | Self::Lost
+            | Self::OtherOutput(_)
+            | Self::Thread(_)
+            | Self::Name(_)
+            | Self::Unwanted => None,
         }
     }
 }
@@ -73,6 +103,45 @@ impl Trouble {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_told_where_the_node_keeps_its_files() {
+        let (path, source) = (PathBuf::from("/srv/secret/in"), || {
+            io::Error::from(io::ErrorKind::StorageFull)
+        });
+        let file = || BrokerError::LocalFile {
+            path: path.clone(),
+            source: source(),
+        };
+        let lost = || ClientError::LocalFile {
+            path: path.clone(),
+            source: source(),
+        };
+        let disk = Trouble::Disk {
+            path: path.clone(),
+            source: source(),
+        };
+        let checked = RunError::Disk {
+            path: path.clone(),
+            source: source(),
+        };
+        for trouble in [
+            disk,
+            file().into(),
+            lost().into(),
+            checked.into(),
+            RunError::from(lost()).into(),
+        ] {
+            let End::Nothing { reason, retry, .. } = trouble.end() else {
+                panic!("{trouble:?}");
+            };
+            assert!(
+                retry && reason.starts_with("the node cannot use its disk"),
+                "{reason}"
+            );
+            assert!(!reason.contains("secret"), "{reason}");
+        }
+    }
 
     #[test]
     fn what_a_user_asks_for_in_vain_is_no_fault_of_the_node() {

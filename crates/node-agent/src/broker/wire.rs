@@ -226,6 +226,12 @@ pub(crate) struct Completion {
     pub(crate) output: String,
     /// Standard error.
     pub(crate) error: String,
+    /// Base64 of standard output, where that is no UTF-8: its text is not all of it then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) output_base64: Option<String>,
+    /// Base64 of standard error, likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) error_base64: Option<String>,
     pub(crate) exit_code: i32,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) attempt: Option<Attempt>,
@@ -310,6 +316,8 @@ mod tests {
             job_id: BrokerJob("j".to_owned()),
             output: "out".to_owned(),
             error: String::new(),
+            output_base64: None,
+            error_base64: None,
             exit_code: 0,
             attempt: None,
             outputs: Vec::new(),

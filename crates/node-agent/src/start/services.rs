@@ -108,10 +108,11 @@ async fn executor(config: &AgentConfig) -> Result<(ExecutorClient, WorkerId, Off
         url: url(),
         source: Box::new(source),
     })?;
+    // another service may answer, which has a word on its health too
+    let class = health.class.ok_or_else(|| AgentError::NoClass { url: url() })?;
     let worker_id = health
         .worker_id
         .ok_or_else(|| AgentError::AnonymousExecutor { url: url() })?;
-    let class = health.class.ok_or_else(|| AgentError::NoClass { url: url() })?;
     info!(%worker_id, class = %class, layers = health.isolation.join(" "), "executor");
     let class = ClassId(class.0);
     // an executor of old names that one alone

@@ -5,3 +5,4 @@ mod existing;
 mod ours;
 mod scene;
 mod served;
+mod vitals;

@@ -60,6 +60,25 @@ async fn several_jobs_run_at_once_and_a_line_arrives_while_they_run() -> Result<
     scene.end().await
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_text_are_told_whole_beside_it() -> Result<()> {
+    let (scene, broker) = (Scene::new().await?, Broker::ours().await?);
+    let node = scene.node(&broker.url, |_| ());
+    broker.submit(job("a", "printf 'a\\xffb'; printf 'fine' >&2"));
+    let done = broker.completion("a").await?;
+    assert_eq!(
+        (&done["output"], &done["error"]),
+        (&json!("a\u{fffd}b"), &json!("fine"))
+    );
+    assert_eq!(decode(&done["output_base64"])?, b"a\xffb");
+    assert_eq!(done.get("error_base64"), None, "a text needs no other form");
+    let receipt = Receipt::parse(&decode(&done["receipt"])?)?;
+    let root = sandrun_types::output_root(b"a\xffb", b"fine", &BTreeMap::new());
+    assert_eq!(receipt.output_root.map(|it| it.0), Some(root.0));
+    node.stop().await?;
+    scene.end().await
+}
+
 fn file(path: &str, bytes: &[u8], files: &mut BTreeMap<String, Vec<u8>>) -> Value {
     let hash = Sha256Hex::of(bytes).to_string();
     files.insert(hash.clone(), bytes.to_vec());

@@ -12,6 +12,7 @@ use super::body::At;
 use super::error::ApiError;
 use super::found::{find, find_ended, word};
 use super::http::Shared;
+use super::logs::no_text;
 use super::time::text;
 
 /// `GET /`.
@@ -67,6 +68,14 @@ pub(super) async fn results(State(app): State<Shared>, At(id): At<String>) -> Re
             view["output"] = Value::from(String::from_utf8_lossy(&answer.stdout));
             view["error"] = Value::from(String::from_utf8_lossy(&answer.stderr));
             view["exit_code"] = Value::from(answer.exit_code);
+            for (name, bytes) in [
+                ("output_base64", &answer.stdout),
+                ("error_base64", &answer.stderr),
+            ] {
+                if let Some(encoded) = no_text(bytes) {
+                    view[name] = Value::from(encoded);
+                }
+            }
         }
         // existing clients show `error`
         None => {

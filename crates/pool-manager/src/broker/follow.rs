@@ -1,5 +1,6 @@
 //! Follows one job: what it prints and how it stands, as events, until it has ended.
 
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::fmt;
 
@@ -106,6 +107,8 @@ pub(super) struct Follower {
     /// Bytes of each output that were sent.
     sent: [u64; 2],
     events: VecDeque<LogEvent>,
+    /// What an ended job printed that is no UTF-8.
+    bytes: [Option<Vec<u8>>; 2],
     over: bool,
 }
 
@@ -119,6 +122,7 @@ impl Follower {
             attempt: None,
             sent: [0; 2],
             events: VecDeque::new(),
+            bytes: [None, None],
             over: false,
         }
     }
@@ -167,8 +171,8 @@ impl Follower {
         }
     }
 
-    /// Both outputs so far.
-    pub(super) async fn so_far(mut self) -> Result<(String, String), ApiError> {
+    /// Both outputs so far, and the bytes of those of an ended job that are no UTF-8.
+    pub(super) async fn so_far(mut self) -> Result<([String; 2], [Option<Vec<u8>>; 2]), ApiError> {
         self.look().await?;
         let (mut stdout, mut stderr) = (String::new(), String::new());
         for event in self.events {
@@ -178,7 +182,7 @@ impl Follower {
                 LogEvent::Status { .. } | LogEvent::Done { .. } | LogEvent::Broken(_) => {}
             }
         }
-        Ok((stdout, stderr))
+        Ok(([stdout, stderr], self.bytes))
     }
 
     /// Looks at the job and its output, and makes events of what is new.
@@ -194,13 +198,8 @@ impl Follower {
                     self.sent = [0; 2];
                 }
                 self.attempt = Some(answer.attempt);
-                for (at, bytes) in [answer.stdout, answer.stderr].iter().enumerate() {
-                    let from = usize::try_from(self.sent[at])
-                        .unwrap_or(usize::MAX)
-                        .min(bytes.len());
-                    let rest = String::from_utf8_lossy(&bytes[from..]).into_owned();
-                    self.sent[at] = bytes.len() as u64;
-                    self.print(STREAMS[at], rest);
+                for (at, bytes) in [answer.stdout, answer.stderr].into_iter().enumerate() {
+                    self.conclude(at, bytes);
                 }
             }
             None if is_untouched(&row) => {}
@@ -215,6 +214,22 @@ impl Follower {
             });
         }
         Ok(())
+    }
+
+    /// Sends what an ended job has printed beyond what was sent.
+    fn conclude(&mut self, at: usize, bytes: Vec<u8>) {
+        let is_text = std::str::from_utf8(&bytes).is_ok();
+        // nodes log texts, workers bytes: what was sent is counted in those
+        let shown = if is_text || !self.app.face.has_nodes {
+            Cow::Borrowed(bytes.as_slice())
+        } else {
+            Cow::Owned(String::from_utf8_lossy(&bytes).into_owned().into_bytes())
+        };
+        let from = usize::try_from(self.sent[at]).unwrap_or(usize::MAX);
+        let rest = String::from_utf8_lossy(&shown[from.min(shown.len())..]).into_owned();
+        self.sent[at] = shown.len() as u64;
+        self.print(STREAMS[at], rest);
+        self.bytes[at] = (!is_text).then_some(bytes);
     }
 
     fn say(&mut self, row: &JobRow) {

@@ -23,8 +23,8 @@ use crate::queue::Queue;
 const MIB: usize = 1 << 20;
 /// Most bytes of a body with a few fields.
 pub(super) const SMALL: usize = MIB;
-/// Most bytes of both outputs of a program, as JSON text.
-pub(super) const COMPLETION: usize = 64 * MIB;
+/// Most bytes of both outputs of a program, as JSON text, and as base64 beside it.
+pub(super) const COMPLETION: usize = 96 * MIB;
 /// Most bytes of a submission: files go to the store as they come; the form around them has some room.
 pub(super) const SUBMISSION: usize = FILES + MIB;
 const FILES: usize = 100 * MIB;

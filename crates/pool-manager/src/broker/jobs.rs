@@ -81,10 +81,6 @@ pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Resul
         .as_ref()
         .map(|it| it.outputs.as_slice())
         .unwrap_or_default();
-    view.insert(
-        "exit_code".to_owned(),
-        json!(answer.as_ref().and_then(|it| it.exit_code)),
-    );
     view.insert("outputs".to_owned(), json!(outputs));
     let details = answer.as_ref().map(details).unwrap_or_default();
     for name in ["output_root", "explanation"] {
@@ -123,6 +119,7 @@ fn fields(app: &App, row: &JobRow) -> Map<String, Value> {
         "created_at": text(new.created),
         "started_at": state.started.map(text),
         "completed_at": state.ended.map(text),
+        "exit_code": row.exit_code,
         "parents": parents,
         "replicas": request.as_ref().map(|it| it.replicas),
         "quorum": request.as_ref().map(|it| it.quorum),

@@ -9,6 +9,8 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_
 use axum::http::HeaderMap;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use futures::stream;
 use serde_json::{Value, json};
 
@@ -21,8 +23,20 @@ use super::http::Shared;
 /// `GET /v1/jobs/{id}/logs`.
 pub(super) async fn logs(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let job = number(&app, &id)?;
-    let (stdout, stderr) = Follower::new(app, job).so_far().await?;
-    Ok(Json(json!({"stdout": stdout, "stderr": stderr})))
+    let ([stdout, stderr], bytes) = Follower::new(app, job).so_far().await?;
+    let mut view = json!({"stdout": stdout, "stderr": stderr});
+    for (name, bytes) in ["stdout_base64", "stderr_base64"].into_iter().zip(bytes) {
+        if let Some(encoded) = bytes.as_deref().and_then(no_text) {
+            view[name] = Value::from(encoded);
+        }
+    }
+    Ok(Json(view))
+}
+
+/// Base64 of what an ended program printed, where it is no UTF-8: a text can't say it.
+pub(super) fn no_text(printed: &[u8]) -> Option<String> {
+    let is_text = std::str::from_utf8(printed).is_ok();
+    (!is_text).then(|| STANDARD.encode(printed))
 }
 
 /// `GET /v1/jobs/{id}/logs/stream`.

@@ -5,9 +5,7 @@
 //! replicas of it say the same.
 
 mod meters;
-mod process;
 mod requests;
-mod text;
 
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
@@ -17,17 +15,12 @@ use super::http::{App, Shared};
 use crate::queue::QueueStats;
 pub(super) use meters::{During, Meters};
 pub(super) use requests::{DatabaseFailed, measure, note};
-use text::{Exposition, Kind, Sample};
+use sandrun_metrics::{Exposition, Kind, Sample};
 
 /// `GET /metrics`.
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     let mut out = Exposition::default();
-    let info = [
-        ("service", app.face.service),
-        ("version", env!("CARGO_PKG_VERSION")),
-    ];
-    let samples = [Sample::labelled(&info, 1)];
-    out.family("sandrun_build_info", Kind::Gauge, "What this is.", &samples);
+    out.build(app.face.service, env!("CARGO_PKG_VERSION"));
     let stats = app.queue.stats();
     standing(&mut out, &stats);
     age(&mut out, &app).await;
@@ -37,9 +30,8 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     done(&mut out, &stats);
     times(&mut out, &stats);
     app.meters.expose(&mut out);
-    process::expose(&mut out);
-    let kind = "text/plain; version=0.0.4; charset=utf-8";
-    ([(CONTENT_TYPE, kind)], out.finish()).into_response()
+    sandrun_metrics::expose_process(&mut out);
+    ([(CONTENT_TYPE, sandrun_metrics::CONTENT_TYPE)], out.finish()).into_response()
 }
 
 /// How the queue stands.

@@ -8,7 +8,7 @@ use axum::Router;
 use sandrun_serve::Bounds;
 use sandrun_store::queue::{QueueAddress, QueueReader, QueueStoreError, ReplicaId, open_queue};
 use tokio::net::TcpListener;
-use tokio::time::{Instant, MissedTickBehavior, interval, timeout_at};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -20,6 +20,8 @@ use crate::queue::{Clock, Queue, QueueError, QueueSettings, QueueThread};
 
 /// How long answers and streams under way may take to end after the shutdown began.
 const GRACE: Duration = Duration::from_secs(5);
+/// How long the queue may take after that to bring what it knows to the disk.
+const QUEUE_GRACE: Duration = Duration::from_secs(3);
 /// Longest pause between two sweeps of ended jobs.
 const SWEEP_JOBS: Duration = Duration::from_secs(60);
 /// Pause between two sweeps of bodies that nothing refers to.
@@ -184,7 +186,7 @@ impl Broker {
         }
         app.queue.stop();
         let joined = tokio::task::spawn_blocking(|| thread.join());
-        let queue_ended = timeout_at(deadline, joined).await.is_ok();
+        let queue_ended = timeout(QUEUE_GRACE, joined).await.is_ok();
         tracing::info!(streams_ended, requests_ended = is_over, queue_ended, "stopped");
         served.unwrap_or(Ok(()))
     }

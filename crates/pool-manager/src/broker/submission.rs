@@ -190,14 +190,7 @@ impl JobFields {
             )));
         }
         let idempotency = self.idempotency_key.clone();
-        if idempotency
-            .as_ref()
-            .is_some_and(|it| it.is_empty() || it.len() > MAX_KEY)
-        {
-            return Err(bad(format!(
-                "the idempotency key has to be 1 to {MAX_KEY} bytes long"
-            )));
-        }
+        idempotency.as_deref().map(check_key).transpose()?;
         let (parents, after) = self.parents(context.ids)?;
         let timeout = self.timeout(context.settings)?;
         let mut needs = self.needs();
@@ -207,7 +200,7 @@ impl JobFields {
                 self.plain(&mut needs)?,
                 timeout.unwrap_or(context.settings.job_timeout),
             ),
-            None => self.bundle(files, !parents.is_empty(), timeout, context.settings, &mut needs)?,
+            None => self.bundle(files, &after, timeout, context.settings, &mut needs)?,
         };
         let request = StoredRequest {
             submitted: Some(context.now),
@@ -292,6 +285,9 @@ impl JobFields {
     fn plain(self, needs: &mut Needs) -> Result<Program, ApiError> {
         let interpreter = self.interpreter.as_deref().unwrap_or("python3");
         let known = Interpreter::parse(interpreter).ok_or_else(|| unknown_interpreter(interpreter))?;
+        if self.code.as_ref().is_none_or(String::is_empty) {
+            return Err(bad("`code` is empty; send the text of a program"));
+        }
         needs.interpreter = Some(known);
         if let Some(args) = self.args.as_ref().filter(|it| !it.is_empty()) {
             // as long and as well-formed as a manifest's
@@ -308,11 +304,12 @@ impl JobFields {
     fn bundle(
         mut self,
         files: Vec<OutputRef>,
-        has_parents: bool,
+        after: &[After],
         timeout: Option<u32>,
         settings: &QueueSettings,
         needs: &mut Needs,
     ) -> Result<(Program, u32), ApiError> {
+        let has_parents = !after.is_empty();
         if files.is_empty() && !has_parents {
             return Err(bad("there is nothing to run: send `code`, or `files`"));
         }
@@ -326,6 +323,7 @@ impl JobFields {
             let text = format!("`files`: {name} is both a file and a folder; rename one");
             return Err(bad(text));
         }
+        check_folders(&names, after)?;
         let has_manifest = self.manifest.is_some();
         let own = self.own_manifest.take();
         let manifest = self.merged(timeout)?;
@@ -387,6 +385,16 @@ impl JobFields {
     }
 }
 
+/// Refuses an idempotency key that is too short or too long.
+pub(super) fn check_key(key: &str) -> Result<(), ApiError> {
+    if key.is_empty() || key.len() > MAX_KEY {
+        return Err(bad(format!(
+            "the idempotency key has to be 1 to {MAX_KEY} bytes long"
+        )));
+    }
+    Ok(())
+}
+
 fn bad(text: impl Into<String>) -> ApiError {
     ApiError::bad_request(text)
 }
@@ -410,6 +418,26 @@ pub(crate) const fn main_file(interpreter: Interpreter) -> &'static str {
         Interpreter::Rscript => "main.R",
         Interpreter::Itself => "main",
     }
+}
+
+/// Refuses folders for what parents leave that are files of the job, or lie below one: no disk can hold both.
+fn check_folders(names: &BTreeSet<BundlePath>, after: &[After]) -> Result<(), ApiError> {
+    for into in after.iter().filter_map(|it| it.into.as_deref()) {
+        let parts = into.match_indices('/').map(|(end, _)| &into[..end]);
+        for folder in parts.chain([into]) {
+            // an archive is unpacked: no file of its name is there
+            if names
+                .iter()
+                .any(|it| it.as_str() == folder && !is_archive(folder))
+            {
+                let text = format!(
+                    "`into` in `after`: {folder} is a file of this job, and can't be a folder too; name another folder"
+                );
+                return Err(bad(text));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether an executor unpacks a file of this name.

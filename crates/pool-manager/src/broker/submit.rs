@@ -21,7 +21,7 @@ use super::found;
 use super::http::{App, Shared};
 use super::parts::{Brought, WITH_CALL, bytes as bytes_of, store_field};
 use super::request::StoredRequest;
-use super::submission::{Context, JobFields, OWN_MANIFEST};
+use super::submission::{Context, JobFields, OWN_MANIFEST, check_key};
 use crate::queue::{Accepted, QueueError, Submission};
 
 /// Most jobs of one batch.
@@ -81,6 +81,8 @@ pub(super) async fn batch(
     caller: Caller,
     request: Request,
 ) -> Result<Json<Value>, ApiError> {
+    let key = idempotency_key(request.headers())?;
+    key.as_deref().map(check_key).transpose()?;
     let bytes = Bytes::from_request(request, &()).await.map_err(unread)?;
     // each job is read by itself: one at a time is in memory in pieces
     let bodies: Vec<&RawValue> = serde_json::from_slice(&bytes)
@@ -103,7 +105,10 @@ pub(super) async fn batch(
             Err(error) => Err(error),
         };
         match prepared {
-            Ok(prepared) => {
+            Ok(mut prepared) => {
+                if let (None, Some(key)) = (&prepared.submission.idempotency, &key) {
+                    prepared.submission.idempotency = Some(key_of(key, at));
+                }
                 let submission = store(&app, prepared, left).await?;
                 left = left.saturating_sub(bytes_of(&submission.bodies));
                 submissions.push(submission);
@@ -163,6 +168,12 @@ fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {
     let key = headers.get(KEY_HEADER).map(|it| it.to_str().map(str::to_owned));
     key.transpose()
         .map_err(|_| ApiError::bad_request("`Idempotency-Key` has to be printable ASCII"))
+}
+
+/// The key of the job that stands at this place of a batch which has a key. No header can hold such a one: it is nobody
+/// else's.
+fn key_of(batch: &str, at: usize) -> String {
+    format!("{batch}\n{at}")
 }
 
 /// As [`prepare`], with parents that are named by their output root, and files that come with the job.

@@ -50,6 +50,12 @@ pub(super) struct CompleteFields {
     output: String,
     #[serde(default, deserialize_with = "or_default")]
     error: String,
+    /// What `output` stands for where that is no UTF-8.
+    #[serde(default)]
+    output_base64: Option<String>,
+    /// What `error` stands for, likewise.
+    #[serde(default)]
+    error_base64: Option<String>,
     #[serde(default)]
     attempt: Option<Attempt>,
     #[serde(default, deserialize_with = "or_default")]
@@ -115,6 +121,8 @@ async fn accept(app: &App, fields: CompleteFields) -> Result<(), ApiError> {
         .as_deref()
         .map(|it| base64("signature", it))
         .transpose()?;
+    let stdout = printed(fields.output, ("output_base64", fields.output_base64))?;
+    let stderr = printed(fields.error, ("error_base64", fields.error_base64))?;
     let parsed = receipt.as_deref().and_then(|it| Receipt::parse(it).ok());
     let worker = fields.worker_id.or_else(|| parsed.as_ref()?.worker_id);
     let check = check(receipt.as_deref(), signature.as_deref(), worker);
@@ -133,8 +141,8 @@ async fn accept(app: &App, fields: CompleteFields) -> Result<(), ApiError> {
         job,
         attempt: fields.attempt,
         exit_code: fields.exit_code,
-        stdout: fields.output.into_bytes(),
-        stderr: fields.error.into_bytes(),
+        stdout,
+        stderr,
         outputs: fields.outputs,
         receipt,
         signature,
@@ -142,6 +150,14 @@ async fn accept(app: &App, fields: CompleteFields) -> Result<(), ApiError> {
         details: Value::Object(details).to_string().into_bytes(),
     };
     Ok(app.queue.complete(completion).await?)
+}
+
+/// What a program printed: its bytes where they came beside the text.
+fn printed(text: String, (name, bytes): (&str, Option<String>)) -> Result<Vec<u8>, ApiError> {
+    match bytes {
+        Some(bytes) => base64(name, &bytes),
+        None => Ok(text.into_bytes()),
+    }
 }
 
 fn base64(name: &str, text: &str) -> Result<Vec<u8>, ApiError> {

@@ -36,6 +36,8 @@ const BATCH_BYTES: usize = 4 << 20;
 const LINGER: Duration = Duration::from_micros(30);
 /// How long the engine sleeps where nothing is due; it wakes for every command.
 const IDLE: Duration = Duration::from_secs(3_600);
+/// How often it looks whether the store's own threads are there where nobody asks for anything.
+const LOOK: Duration = Duration::from_secs(1);
 /// How often it tries again to load after a failed commit where nobody asks for anything.
 const RELOAD: Duration = Duration::from_secs(5);
 
@@ -91,6 +93,12 @@ impl Engine {
             if !self.may_rest(&commands) {
                 self.work(commands);
             }
+            is_over |= self.store.is_lame();
+        }
+        if self.store.is_lame() {
+            tracing::error!(
+                "a thread of the queue's store has died; what was acknowledged is on the disk: start the service again"
+            );
         }
         let stopped = QueueError::Stopped;
         for command in self.late.drain(..).chain(self.commands.try_iter()) {
@@ -111,7 +119,7 @@ impl Engine {
             self.drain(&mut commands);
         }
         if commands.is_empty() {
-            match self.commands.recv_timeout(self.sleep()) {
+            match self.wait() {
                 Ok(command) => commands.push(command),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return None,
@@ -119,6 +127,18 @@ impl Engine {
         }
         self.drain(&mut commands);
         Some(commands)
+    }
+
+    /// Waits for a command, or until something is due or the store is of no use any more.
+    fn wait(&self) -> Result<Command, RecvTimeoutError> {
+        let until = Instant::now() + self.sleep();
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let waited = self.commands.recv_timeout(left.min(LOOK));
+            if !matches!(waited, Err(RecvTimeoutError::Timeout)) || left <= LOOK || self.store.is_lame() {
+                return waited;
+            }
+        }
     }
 
     /// Takes what waits, as much as a batch does.

@@ -17,7 +17,6 @@ mod engine;
 mod error;
 mod follow;
 mod handle;
-mod histogram;
 mod ids;
 mod lines;
 mod memory;
@@ -30,10 +29,10 @@ mod words;
 
 pub use error::QueueError;
 pub use handle::{Queue, QueueThread};
-pub use histogram::Histogram;
 pub use ids::IdKey;
 pub use push::{Assignment, Begun, Push};
 pub(crate) use runs::run_in_row;
+pub use sandrun_metrics::Histogram;
 pub use settings::{Clock, QueueSettings};
 pub use stats::{QueueStats, Retries};
 pub use words::{

@@ -7,7 +7,7 @@ use std::time::Duration;
 use sandrun_core::pool::{Counts, FailReason};
 
 use super::batch::Tally;
-use super::histogram::Histogram;
+use sandrun_metrics::Histogram;
 
 /// Bounds of commit times, in seconds.
 const COMMIT_BOUNDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];

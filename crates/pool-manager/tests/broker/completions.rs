@@ -78,6 +78,14 @@ async fn each_completion_is_judged_by_itself() {
     assert_eq!(complete(&broker, &[differently]).await, [409]);
     assert_eq!(output(&broker, &jobs[0]).await, "0");
     assert_eq!(output(&broker, &jobs[1]).await, "1");
+    let (_, list) = broker.get("/v1/jobs").await;
+    let listed = |id: &str| {
+        let mut entries = list["jobs"].as_array().unwrap().iter();
+        entries.find(|it| it["job_id"] == id).unwrap()["exit_code"].clone()
+    };
+    assert_eq!((listed(&jobs[0]), listed(&jobs[1])), (json!(0), json!(0)));
+    // nobody has a result of these
+    assert_eq!((listed(&jobs[2]), listed(&jobs[3])), (Value::Null, Value::Null));
     for (job, status) in [
         (&jobs[0], "completed"),
         (&jobs[1], "completed"),

@@ -89,11 +89,44 @@ async fn it_ends_in_time_though_a_body_and_a_stream_never_do() {
     let (mut socket, _) = connect_async(url.replace("http://", "ws://")).await.unwrap();
     socket.next().await.unwrap().unwrap();
     let mut upload = dial(&broker).await;
-    let head = "POST /submit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{";
+    let head = "POST /submit HTTP/1.1\r\nHost: x\r\nExpect: 100-continue\r\nContent-Length: 1000\r\n\r\n{";
     upload.write_all(head.as_bytes()).await.unwrap();
+    // it is being read
+    let mut waits = [0; 25];
+    timeout(PATIENCE, upload.read_exact(&mut waits))
+        .await
+        .unwrap()
+        .unwrap();
     let began = Instant::now();
     broker.stop().await;
     assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     let closed = timeout(PATIENCE, socket.next()).await.unwrap().unwrap().unwrap();
     assert!(closed.is_close(), "{closed}");
+    let mut answer = String::new();
+    upload.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+}
+
+#[tokio::test]
+async fn uploads_that_make_no_progress_keep_nobody_out_for_long() {
+    let bounds = Bounds {
+        connections: 8,
+        body_idle: Duration::from_secs(1),
+        ..Bounds::fleet()
+    };
+    let broker = Service::bounded(bounds).await;
+    let mut stalled = Vec::new();
+    for path in ["/submit", "/heartbeat", "/v1/jobs/batch", "/v1/work/x/1/logs"].repeat(4) {
+        let mut upload = dial(&broker).await;
+        let head = format!("POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{{");
+        upload.write_all(head.as_bytes()).await.unwrap();
+        stalled.push(upload);
+    }
+    assert_eq!(broker.get("/health").await.1["status"], json!("healthy"));
+    for mut upload in stalled {
+        let mut answer = String::new();
+        let read = timeout(PATIENCE, upload.read_to_string(&mut answer)).await;
+        read.unwrap().unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
+    }
 }

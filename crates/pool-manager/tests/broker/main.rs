@@ -2,10 +2,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod bytes;
 mod claims;
 mod classic;
 mod completions;
 mod connections;
+mod keys;
 mod life;
 mod ours;
 #[path = "../../../../testnet/src/postgres.rs"]

@@ -81,7 +81,7 @@ impl Service {
 
     /// Bytes of the longest file of its queue's journal.
     pub(crate) fn journal_bytes(&self) -> u64 {
-        let files = ["queue.journal-0", "queue.journal-1"];
+        let files = ["queue.db.journal-0", "queue.db.journal-1"];
         let bytes = files.map(|name| std::fs::metadata(self.folder.path().join(name)).unwrap().len());
         bytes.into_iter().max().unwrap()
     }

@@ -38,6 +38,9 @@ pub(super) enum Verdict {
         traced: &'static [u32],
         otherwise: u16,
     },
+    /// It goes to the filter's listener if the low half of argument 5 is not `mark`, and of `only`, an argument and bits, if
+    /// one of these is set in it; else it is made.
+    Notify { only: Option<(u8, u32)>, mark: u32 },
     /// The low half of argument `argument` decides: if it is `equals` the call fails, else it is made.
     Unless {
         argument: u8,
@@ -211,6 +214,16 @@ fn verdict(verdict: Verdict) -> Vec<Instruction> {
                 code.push(jump(JUMP_EQ, *value, rest, 0));
             }
             code.extend([fail(otherwise), allow, trace]);
+            code
+        }
+        Verdict::Notify { only, mark } => {
+            let argument = |argument: u8| plain(LOAD, ARGUMENTS_AT + 8 * u32::from(argument));
+            let mut code = Vec::new();
+            if let Some((place, bits)) = only {
+                code.extend([argument(place), plain(AND, bits), jump(JUMP_EQ, 0, 3, 0)]);
+            }
+            code.extend([argument(5), jump(JUMP_EQ, mark, 1, 0)]);
+            code.extend([plain(RETURN, libc::SECCOMP_RET_USER_NOTIF), allow]);
             code
         }
         Verdict::Unless {

@@ -188,6 +188,16 @@ pub(super) fn blocking() -> Vec<Instruction> {
     super::bpf::overlay(&rules)
 }
 
+/// A third one, for processes that make many of the calls that are quick to answer: those go to its listener, which comes
+/// before a tracer, unless their unused last argument holds `mark`.
+pub(super) fn quick(mark: u32) -> Vec<Instruction> {
+    let rules: Vec<_> = det::QUICK
+        .iter()
+        .map(|(call, only)| (number(*call), Verdict::Notify { only: *only, mark }))
+        .collect();
+    super::bpf::overlay(&rules)
+}
+
 /// The tracer's table by call, each once.
 fn tracing(wanted: impl Fn(When) -> bool) -> BTreeMap<u32, When> {
     let mut calls = BTreeMap::new();
@@ -218,7 +228,7 @@ fn with_trace(verdict: Verdict, when: When) -> Verdict {
                 unless: true,
             },
         },
-        Verdict::Errno(_) | Verdict::Among { .. } => verdict,
+        Verdict::Errno(_) | Verdict::Among { .. } | Verdict::Notify { .. } => verdict,
         Verdict::If {
             argument,
             mask,

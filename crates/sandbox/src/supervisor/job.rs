@@ -175,6 +175,7 @@ struct Supervision<'a> {
     /// The job's `/proc`, for a tracer.
     proc: Option<OwnedFd>,
     sums_memory: bool,
+    shares_user: bool,
     started: Instant,
     ready: Option<bool>,
     exit: Option<End>,
@@ -189,6 +190,7 @@ impl<'a> Supervision<'a> {
             watch: Watch::default(),
             proc: None,
             sums_memory,
+            shares_user: machine.identity.shares_users(),
             started,
             ready: None,
             exit: None,
@@ -257,7 +259,7 @@ impl<'a> Supervision<'a> {
         let deadline = self.started.checked_add(self.spec.limits.wall);
         let engine = self.proc.take().map(|proc| {
             let orders = det::Orders::new(deadline, socket.try_clone()?);
-            det::Engine::new(main, det, proc, orders)
+            det::Engine::new(main, det, proc, orders, self.shares_user)
         });
         match engine {
             Some(Ok(mut engine)) => {

@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::cgroup::Groups;
 use super::filter::{self, SharedMemory};
-use super::identity::Identity;
+use super::identity::{Identity, RANGE};
 use super::job::{self, JobFds};
 use super::proc_files::Covers;
 use super::template;
@@ -26,6 +26,8 @@ const REAP_MILLIS: i64 = 200;
 #[derive(Debug)]
 pub(super) struct Machine {
     pub(super) identity: Identity,
+    /// Keeps the jobs' users from other launchers.
+    _users: Option<OwnedFd>,
     pub(super) groups: Groups,
     pub(super) covers: Covers,
     pub(super) usr: UsrView,
@@ -95,7 +97,7 @@ fn know_the_processor() {
 impl Machine {
     fn prepare(setup: Setup) -> Result<Self, String> {
         know_the_processor();
-        let identity = Identity::establish()
+        let (identity, users) = Identity::establish()
             .map_err(|error| format!("user namespaces cannot be made here ({error})"))?;
         let groups = Groups::establish(setup.cgroups).map_err(|error| format!("control groups: {error}"))?;
         let usr = template::build(&setup.dirs, setup.environments.as_deref(), identity)?;
@@ -106,6 +108,7 @@ impl Machine {
         };
         Ok(Self {
             identity,
+            _users: users,
             groups,
             covers,
             filter: filter::program(shared_memory),
@@ -145,7 +148,7 @@ impl Machine {
             let Some(fds) = JobFds::from_message(fds) else {
                 continue;
             };
-            job = job.wrapping_add(1);
+            job = next_number(job, &running);
             match sys::fork(0) {
                 Ok(Forked::Parent(pid)) => running.push((pid, job)),
                 Ok(Forked::Child) => job::supervise(self, job, fds, socket),
@@ -175,5 +178,28 @@ impl Machine {
             });
         }
         Ok(())
+    }
+}
+
+/// The next job's number: one whose user none of those that run has, as far as there are so many.
+fn next_number(last: u32, running: &[(i32, u32)]) -> u32 {
+    let has_its_user = |job: u32| running.iter().any(|(_, other)| other % RANGE == job % RANGE);
+    let mut following = (1..=RANGE).map(|step| last.wrapping_add(step));
+    following
+        .find(|job| !has_its_user(*job))
+        .unwrap_or_else(|| last.wrapping_add(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_running_jobs_have_one_user() {
+        assert_eq!(next_number(7, &[(100, 7)]), 8);
+        assert_eq!(next_number(RANGE, &[(100, 1), (101, 2), (102, RANGE)]), RANGE + 3);
+        assert_eq!(next_number(u32::MAX, &[(100, 0)]), 1);
+        let all: Vec<(i32, u32)> = (0..RANGE).map(|job| (100, job)).collect();
+        assert_eq!(next_number(RANGE - 1, &all), RANGE);
     }
 }

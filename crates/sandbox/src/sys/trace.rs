@@ -56,6 +56,35 @@ pub(crate) fn resume_to_exit(task: HostId, signal: i32) -> io::Result<()> {
     )
 }
 
+/// Lets a task stop as soon as it can, which is where it would go back to its program.
+pub(crate) fn interrupt(task: HostId) -> io::Result<()> {
+    request(libc::PTRACE_INTERRUPT, task, 0, 0)
+}
+
+/// Sets the register of a stopped task that holds a call's argument 5.
+pub(crate) fn set_last_argument(task: HostId, value: u64) -> io::Result<()> {
+    const R9: usize = 8;
+    let value = usize::try_from(value).unwrap_or(usize::MAX);
+    request(
+        libc::PTRACE_POKEUSER,
+        task,
+        R9 * size_of::<libc::c_ulong>(),
+        value,
+    )
+}
+
+/// Sets which signals a stopped task blocks; those that it did.
+pub(crate) fn block_signals(task: HostId, mut set: u64) -> io::Result<u64> {
+    const GET: libc::c_uint = 0x420a;
+    const SET: libc::c_uint = 0x420b;
+    let mut former = 0_u64;
+    // SAFETY: the pointer is to a local of the length that is named, which the kernel fills.
+    check(unsafe { libc::ptrace(GET, task, size_of::<u64>(), &raw mut former) })?;
+    // SAFETY: the pointer is to a local of the length that is named, which the kernel only reads.
+    check(unsafe { libc::ptrace(SET, task, size_of::<u64>(), &raw mut set) })?;
+    Ok(former)
+}
+
 /// The registers of a stopped task.
 pub(crate) fn registers(task: HostId) -> io::Result<Registers> {
     // SAFETY: the structure is plain data for which zeros are a value.
@@ -113,6 +142,28 @@ pub(crate) fn is_from_outside(task: HostId) -> io::Result<bool> {
     let is_sent = matches!(information.si_code, libc::SI_USER | libc::SI_TKILL);
     // SAFETY: a signal with one of these codes has its sender's number there, which is zero for those outside.
     Ok(is_sent && unsafe { information.si_pid() } == 0)
+}
+
+/// Bytes of a `siginfo_t`.
+pub(crate) const INFORMATION: usize = 128;
+
+/// A `siginfo_t`, aligned as the kernel's.
+#[repr(C, align(8))]
+struct Information([u8; INFORMATION]);
+
+/// What a task will be told of the signal that it is about to get.
+pub(crate) fn information(task: HostId) -> io::Result<[u8; INFORMATION]> {
+    let mut told = Information([0; INFORMATION]);
+    // SAFETY: the pointer is to a local of the size that this request fills.
+    check(unsafe { libc::ptrace(libc::PTRACE_GETSIGINFO, task, 0_usize, &raw mut told) })?;
+    Ok(told.0)
+}
+
+/// Changes that.
+pub(crate) fn set_information(task: HostId, told: [u8; INFORMATION]) -> io::Result<()> {
+    let told = Information(told);
+    // SAFETY: the pointer is to a local of the size that this request reads.
+    check(unsafe { libc::ptrace(libc::PTRACE_SETSIGINFO, task, 0_usize, &raw const told) }).map(drop)
 }
 
 /// Sets what a stopped task's call gives, and that it is not made: of a task that stands at a call's entry.
@@ -251,33 +302,32 @@ pub(crate) fn signal_process(process: HostId, signal: i32) -> io::Result<()> {
     check(libc::c_long::from(unsafe { libc::kill(process, signal) })).map(drop)
 }
 
-/// Sends a signal with a value to a traced process, or to one thread of it.
-pub(crate) fn queue_signal(
+/// Sends a traced process, or one thread of it, the signal of its POSIX timer with this number and value.
+pub(crate) fn send_expiry(
     process: HostId,
     thread: Option<HostId>,
     signal: i32,
-    value: u64,
+    (timer, value): (i32, u64),
 ) -> io::Result<()> {
-    /// `siginfo_t` of a queued signal, as the kernel lays it out.
+    /// `siginfo_t` of a timer's signal, as the kernel lays it out.
     #[repr(C)]
-    struct Information {
+    struct Expiry {
         signal: i32,
         error: i32,
         code: i32,
         hole: i32,
-        process: i32,
-        user: u32,
+        timer: i32,
+        overrun: i32,
         value: u64,
         rest: [u8; 96],
     }
-    const QUEUED: i32 = -1;
-    let information = Information {
+    let information = Expiry {
         signal,
         error: 0,
-        code: QUEUED,
+        code: libc::SI_TIMER,
         hole: 0,
-        process: 0,
-        user: 0,
+        timer,
+        overrun: 0,
         value,
         rest: [0; 96],
     };

@@ -25,8 +25,8 @@ pub enum QueueStoreError {
     Open(#[from] OpenError),
     /// Another process has the SQLite file.
     #[error(
-        "another process uses the queue (it holds {}): stop that one, give this one another --data-dir, or use \
-         PostgreSQL, which several can share",
+        "another process uses the queue (it holds {}): stop that one, give this one a file of its own with --db, or \
+         use PostgreSQL, which several can share",
         .0.display()
     )]
     InUse(PathBuf),
@@ -185,6 +185,17 @@ impl QueueStoreError {
             return error.is_unknown();
         }
         matches!(self, Self::Lost { .. })
+    }
+
+    /// Whether a connection broke, and did not just keep silent.
+    pub(super) const fn has_broken(&self) -> bool {
+        matches!(
+            self,
+            Self::Lost {
+                source: DatabaseError::Postgres(_),
+                ..
+            }
+        )
     }
 
     /// What SQLite's error means for the one who was `doing` it.

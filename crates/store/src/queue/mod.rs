@@ -87,6 +87,11 @@ pub trait QueueStore: Send {
         false
     }
 
+    /// Whether one of its own threads has ended before it: nothing can be relied on any more, and only a new start helps.
+    fn is_lame(&self) -> bool {
+        false
+    }
+
     /// A job by its number, ended or not (for an event about one that is not in memory).
     ///
     /// # Errors

@@ -83,6 +83,8 @@ pub struct JobRow {
     pub client_name: String,
     /// The part that does.
     pub state: JobState,
+    /// Of an ended job: its program's exit status, where there is a result and the program ended by itself.
+    pub exit_code: Option<i32>,
 }
 
 /// A node, for the machine and for lists.

@@ -126,6 +126,7 @@ impl Model {
                 new: new.clone(),
                 client_name: self.clients[&new.client].0.clone(),
                 state: clean_state(state),
+                exit_code: None,
             };
             row.new.idempotency = new.idempotency.as_deref().map(clean);
             self.jobs.insert(new.number, (row, seq));
@@ -177,7 +178,17 @@ impl Model {
     }
 
     pub(crate) fn job(&self, number: JobNumber) -> Option<JobRow> {
-        self.jobs.get(&number).map(|(row, _)| row.clone())
+        self.jobs.get(&number).map(|(row, _)| self.whole(row))
+    }
+
+    /// With its exit code.
+    fn whole(&self, row: &JobRow) -> JobRow {
+        let attempt = row.state.attempt.filter(|_| !row.state.open);
+        let answer = attempt.and_then(|attempt| self.answers.get(&(row.new.number, attempt.0)));
+        JobRow {
+            exit_code: answer.and_then(|it| it.exit_code),
+            ..row.clone()
+        }
     }
 
     pub(crate) fn list(&self, filter: &JobFilter) -> Vec<JobRow> {
@@ -192,7 +203,7 @@ impl Model {
                     .is_none_or(|name| row.client_name == name)
             })
             .take(filter.limit as usize)
-            .cloned()
+            .map(|row| self.whole(row))
             .collect()
     }
 

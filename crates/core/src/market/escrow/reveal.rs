@@ -4,7 +4,7 @@ use sandrun_types::{Answer, B256, JobId, ResultParts, SeatIndex, commitment};
 
 use super::{Escrow, Moment, Opening, Refusal};
 use crate::market::rules::Standing;
-use crate::market::{MarketEvent, Phase};
+use crate::market::{MarketEvent, Phase, Round};
 
 impl Escrow {
     pub(super) fn reveal(
@@ -14,18 +14,9 @@ impl Escrow {
         openings: &[Opening],
         effects: &mut Vec<MarketEvent>,
     ) -> Result<(), Refusal> {
-        self.advance(at, None, job, effects)?;
+        self.begin_reveal(at, job, effects)?;
         for opening in openings {
-            if let Answer::Digest(digest) = opening.answer
-                && !self
-                    .job_mut(job)?
-                    .published
-                    .iter()
-                    .any(|known| known.tag() == digest.tag())
-            {
-                return Err(Refusal::ResultUnpublished { job, digest });
-            }
-            self.open(at, job, *opening, effects)?;
+            self.open(at, job, *opening, None, effects)?;
         }
         Ok(())
     }
@@ -39,33 +30,36 @@ impl Escrow {
         salt: B256,
         effects: &mut Vec<MarketEvent>,
     ) -> Result<(), Refusal> {
-        self.advance(at, None, job, effects)?;
-        let digest = result.digest(self.here, job);
-        if self.job_mut(job)?.published.insert(digest) {
-            effects.push(MarketEvent::ResultPublished {
-                job,
-                digest,
-                result: result.into(),
-            });
-        }
-        self.open(
-            at,
-            job,
-            Opening {
-                seat,
-                answer: Answer::Digest(digest),
-                salt,
-            },
-            effects,
-        )
+        self.begin_reveal(at, job, effects)?;
+        let answer = Answer::Digest(result.digest(self.here, job));
+        self.open(at, job, Opening { seat, answer, salt }, Some(result), effects)
     }
 
-    /// Opens one commit; skips what is open already.
+    /// Brings a job up to date in which something may be revealed now: in a Reveal, and late by seats of round 0 after it.
+    fn begin_reveal(
+        &mut self,
+        at: Moment,
+        job: JobId,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
+        self.advance(at, None, job, effects)?;
+        let progress = &self.job_mut(job)?.progress;
+        let phase = progress.phase;
+        let is_late = progress.round == Round::Extra && !progress.reveals_together();
+        match phase {
+            Phase::Reveal => Ok(()),
+            Phase::Seats | Phase::Run if is_late => Ok(()),
+            Phase::Seats | Phase::Run | Phase::Closed => Err(Refusal::WrongPhase { job, phase }),
+        }
+    }
+
+    /// Opens one commit, and publishes the result that comes with it; skips what is open already.
     fn open(
         &mut self,
         at: Moment,
         job: JobId,
         opening: Opening,
+        result: Option<ResultParts>,
         effects: &mut Vec<MarketEvent>,
     ) -> Result<(), Refusal> {
         let Opening { seat, answer, salt } = opening;
@@ -100,7 +94,19 @@ impl Escrow {
         let counted = match answer {
             Answer::Digest(digest) => {
                 let published = record.published.iter().find(|known| known.tag() == digest.tag());
-                Answer::Digest(*published.unwrap_or(&digest))
+                match (published, result) {
+                    (Some(published), _) => Answer::Digest(*published),
+                    (None, Some(result)) => {
+                        record.published.insert(digest);
+                        effects.push(MarketEvent::ResultPublished {
+                            job,
+                            digest,
+                            result: result.into(),
+                        });
+                        answer
+                    }
+                    (None, None) => return Err(Refusal::ResultUnpublished { job, digest }),
+                }
             }
             Answer::Unavailable | Answer::Limit => answer,
         };

@@ -1,23 +1,15 @@
 //! What the HTTP side counts by itself: how calls went, how long jobs waited, what the database did not do.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::text::{Exposition, Kind, Labels, Sample};
-use crate::queue::Histogram;
+use sandrun_metrics::{Calls, Exposition, Histogram, Kind, Sample};
 
-/// Bounds of the times that calls take, in seconds: claims wait for up to a minute.
-const CALL_BOUNDS: [f64; 11] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0];
 /// Bounds of the times that jobs wait, in seconds.
 const WAIT_BOUNDS: [f64; 13] = [
     0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 15.0, 60.0, 300.0, 900.0, 3_600.0, 14_400.0,
 ];
-
-/// A call: its method, and its status. Both have few values.
-pub(super) type Kinds = (&'static str, u16);
-type Calls = Histogram<{ CALL_BOUNDS.len() }>;
 
 /// What the database was wanted for when it failed. A batch that was not written is counted by the queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,8 +25,7 @@ pub(crate) enum During {
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct Meters {
-    /// By route.
-    calls: Mutex<BTreeMap<String, BTreeMap<Kinds, Calls>>>,
+    calls: Calls,
     waits: Mutex<Histogram<{ WAIT_BOUNDS.len() }>>,
     database: [AtomicU64; 3],
 }
@@ -42,7 +33,7 @@ pub(crate) struct Meters {
 impl Default for Meters {
     fn default() -> Self {
         Self {
-            calls: Mutex::default(),
+            calls: Calls::default(),
             waits: Mutex::new(Histogram::new(WAIT_BOUNDS)),
             database: Default::default(),
         }
@@ -55,18 +46,8 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Meters {
     /// A call was answered. `route` is one of the service's own patterns, never what a client wrote.
-    pub(super) fn called(&self, route: &str, kinds: Kinds, took: Duration) {
-        let mut calls = lock(&self.calls);
-        let observe = |of_route: &mut BTreeMap<Kinds, Calls>| {
-            of_route
-                .entry(kinds)
-                .or_insert_with(|| Histogram::new(CALL_BOUNDS))
-                .observe(took);
-        };
-        match calls.get_mut(route) {
-            Some(of_route) => observe(of_route),
-            None => observe(calls.entry(route.to_owned()).or_default()),
-        }
+    pub(super) fn called(&self, route: &str, kinds: (&'static str, u16), took: Duration) {
+        self.calls.note(route, kinds, took);
     }
 
     /// A job was given to a node for the first time, so long after it was accepted.
@@ -94,37 +75,6 @@ impl Meters {
             .collect();
         let help = "Failures of the database, but for batches that could not be written.";
         out.family("sandrun_database_errors_total", Kind::Counter, help, &failures);
-        self.expose_calls(out);
-    }
-
-    fn expose_calls(&self, out: &mut Exposition) {
-        let calls = lock(&self.calls).clone();
-        let mut members = Vec::new();
-        for (route, of_route) in &calls {
-            for ((method, status), histogram) in of_route {
-                let labels = [
-                    ("method", (*method).to_owned()),
-                    ("route", route.clone()),
-                    ("status", status.to_string()),
-                ];
-                members.push((labels, *histogram));
-            }
-        }
-        let borrowed: Vec<([(&str, &str); 3], Calls)> = members
-            .iter()
-            .map(|(labels, histogram)| {
-                (
-                    labels.each_ref().map(|(name, value)| (*name, value.as_str())),
-                    *histogram,
-                )
-            })
-            .collect();
-        let members: Vec<(&Labels<'_>, Calls)> = borrowed
-            .iter()
-            .map(|(labels, it)| (labels.as_slice(), *it))
-            .collect();
-        let help =
-            "How long calls took until their answer began; claims wait for work as long as they ask to.";
-        out.histogram("sandrun_http_request_seconds", help, &members);
+        self.calls.expose(out);
     }
 }

@@ -3,7 +3,6 @@
 use std::time::Instant;
 
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::Method;
 use axum::middleware::Next;
 use axum::response::Response;
 
@@ -21,7 +20,7 @@ pub(in crate::broker) struct DatabaseFailed;
 pub(in crate::broker) async fn measure(State(app): State<Shared>, request: Request, next: Next) -> Response {
     let began = Instant::now();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let method = known(request.method());
+    let method = sandrun_metrics::method_name(request.method().as_str());
     let response = next.run(request).await;
     let route = route.as_ref().map_or(NO_ROUTE, MatchedPath::as_str);
     note(&app.meters, (method, route), &response, began);
@@ -38,26 +37,5 @@ pub(in crate::broker) fn note(
     meters.called(route, (method, response.status().as_u16()), began.elapsed());
     if response.extensions().get::<DatabaseFailed>().is_some() {
         meters.database_failed(During::Request);
-    }
-}
-
-/// A method's name; clients can make up any number of others.
-fn known(method: &Method) -> &'static str {
-    const KNOWN: [&str; 7] = ["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH"];
-    KNOWN
-        .into_iter()
-        .find(|it| *it == method.as_str())
-        .unwrap_or("other")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn made_up_methods_are_one() {
-        assert_eq!(known(&Method::DELETE), "DELETE");
-        let made_up = Method::from_bytes(b"FROBNICATE").unwrap();
-        assert_eq!(known(&made_up), "other");
     }
 }

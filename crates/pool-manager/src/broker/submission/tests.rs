@@ -50,7 +50,7 @@ fn code_of_existing_clients_stays_code_and_needs_nothing_but_its_interpreter() {
         stored(&job),
         json!({"code": "print(1)", "interpreter": "python3", "timeout": 300, "replicas": 1, "quorum": 1, "submitted": 0})
     );
-    let job = check(json!({"code": "", "interpreter": "sh", "timeout": 0.5}), &[]).unwrap();
+    let job = check(json!({"code": "x", "interpreter": "sh", "timeout": 0.5}), &[]).unwrap();
     assert_eq!((job.timeout, job.needs.interpreter), (1, Some(Interpreter::Bash)));
 }
 
@@ -175,9 +175,28 @@ fn parents_are_named_by_their_ids() {
 }
 
 #[test]
+fn a_folder_for_what_parents_leave_is_no_file_of_the_job() {
+    let after = |into: &str| {
+        let job = KEY.job_id(sandrun_core::pool::JobNumber(5));
+        json!({"manifest": {"entrypoint": "c/d.py"}, "after": [{"job": job, "into": into}]})
+    };
+    for into in ["c/d.py", "c/d.py/in", "x", "x/y/z"] {
+        let error = check(after(into), &["c/d.py", "x"]).unwrap_err().message;
+        assert!(error.contains("is a file of this job"), "{into}: {error}");
+    }
+    // beside its files, and where an archive was
+    for into in ["c", "c/d.p", "c/d.pyx", "in", "a.zip", ""] {
+        check(after(into), &["c/d.py", "x", "a.zip"]).unwrap();
+    }
+    let own = json!({"code": "x", "after": [{"job": KEY.job_id(sandrun_core::pool::JobNumber(5)), "into": "main.py"}]});
+    assert!(check(own, &[]).unwrap_err().message.contains("main.py is a file"));
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_in_words() {
     for (fields, names, word) in [
         (json!({}), vec![], "nothing to run"),
+        (json!({"code": ""}), vec![], "`code` is empty"),
         (json!({"code": "x", "interpreter": "cobol"}), vec![], "cobol"),
         (json!({"code": "x", "timeout": 0}), vec![], "timeout"),
         (json!({"code": "x", "timeout": 1e9}), vec![], "timeout"),

@@ -75,14 +75,14 @@ async fn a_failed_commit_is_told_to_everybody_and_leaves_nothing() {
         tokio::spawn(async move { queue.claim(claim(&node, 60_000)).await })
     };
     world.waiting(1).await;
-    world.fails.store(true, Ordering::SeqCst);
+    world.faults.fails.store(true, Ordering::SeqCst);
     let lost = world.queue.submit(vec![job()]).await;
     assert_eq!(lost, Err(QueueError::Full));
     // whoever would have got the lost job hears of it as well
     assert_eq!(waiter.await.unwrap(), Err(QueueError::Full));
     let done = completion(&node, kept, None, 0);
     assert_eq!(world.queue.complete(done.clone()).await, Err(QueueError::Full));
-    world.fails.store(false, Ordering::SeqCst);
+    world.faults.fails.store(false, Ordering::SeqCst);
     assert_eq!(world.claim(&node).await, None);
     assert_eq!(world.row(kept).await.word, JobWord::Assigned);
     world.queue.complete(done).await.unwrap();

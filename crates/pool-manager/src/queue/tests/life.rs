@@ -271,3 +271,15 @@ async fn several_nodes_agree_on_what_the_job_is_worth() {
     assert_eq!((row.word, row.attempt), (JobWord::Completed, Some(Attempt(2))));
     assert_eq!(world.reader.answers(number).await.unwrap().len(), 3);
 }
+
+#[tokio::test]
+async fn a_queue_whose_store_has_lost_a_thread_ends_though_nobody_asks() {
+    let mut world = World::new().await;
+    world.submit(job()).await;
+    world.faults.is_lame.store(true, Ordering::SeqCst);
+    let ended = async { world.thread.as_mut().unwrap().ended().await };
+    let soon = std::time::Duration::from_secs(20);
+    tokio::time::timeout(soon, ended).await.unwrap();
+    let refused = world.queue.heartbeat(String::new(), Vec::new()).await;
+    assert_eq!(refused.err(), Some(QueueError::Stopped));
+}

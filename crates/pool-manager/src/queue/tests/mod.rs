@@ -19,10 +19,19 @@ mod batching;
 mod forget;
 mod life;
 
+/// What a store is told to do.
+#[derive(Default)]
+struct Faults {
+    /// Its batches fail.
+    fails: AtomicBool,
+    /// One of its threads has died.
+    is_lame: AtomicBool,
+}
+
 /// A store that fails, or waits, when it is told to.
 struct Faulty {
     inner: Box<dyn QueueStore>,
-    fails: Arc<AtomicBool>,
+    faults: Arc<Faults>,
     /// Where the thread says that it is about to write, and waits until it may.
     gate: Option<(Sender<()>, Receiver<()>)>,
 }
@@ -33,7 +42,7 @@ impl QueueStore for Faulty {
     }
 
     fn transact(&mut self, work: &mut dyn FnMut(Foreign) -> Writes) -> Result<(), QueueStoreError> {
-        if self.fails.load(Ordering::SeqCst) {
+        if self.faults.fails.load(Ordering::SeqCst) {
             drop(work(Foreign::default()));
             let source = DatabaseError::Closed;
             return Err(QueueStoreError::Full {
@@ -50,6 +59,10 @@ impl QueueStore for Faulty {
             }
             writes
         })
+    }
+
+    fn is_lame(&self) -> bool {
+        self.faults.is_lame.load(Ordering::SeqCst)
     }
 
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
@@ -77,7 +90,7 @@ impl QueueStore for Faulty {
 struct World {
     folder: tempfile::TempDir,
     clock: Arc<AtomicU64>,
-    fails: Arc<AtomicBool>,
+    faults: Arc<Faults>,
     queue: Queue,
     reader: QueueReader,
     thread: Option<QueueThread>,
@@ -91,12 +104,12 @@ impl World {
     async fn with(gate: Option<(Sender<()>, Receiver<()>)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let clock = Arc::new(AtomicU64::new(1_000_000_000));
-        let fails = Arc::new(AtomicBool::new(false));
-        let (queue, reader, thread) = open(&folder, &clock, &fails, gate).await;
+        let faults = Arc::new(Faults::default());
+        let (queue, reader, thread) = open(&folder, &clock, &faults, gate).await;
         Self {
             folder,
             clock,
-            fails,
+            faults,
             queue,
             reader,
             thread: Some(thread),
@@ -115,12 +128,12 @@ impl World {
         self.clock.fetch_add(seconds * 1_000, Ordering::SeqCst);
         // the file is free when its readers are gone as well: the next one is opened before the last is dropped
         let other = tempfile::tempdir().unwrap();
-        let (queue, reader, thread) = open(&other, &self.clock, &self.fails, None).await;
+        let (queue, reader, thread) = open(&other, &self.clock, &self.faults, None).await;
         drop(std::mem::replace(&mut self.queue, queue));
         drop(std::mem::replace(&mut self.reader, reader));
         self.queue.stop();
         thread.join();
-        let (queue, reader, thread) = open(&self.folder, &self.clock, &self.fails, None).await;
+        let (queue, reader, thread) = open(&self.folder, &self.clock, &self.faults, None).await;
         (self.queue, self.reader, self.thread) = (queue, reader, Some(thread));
     }
 
@@ -170,14 +183,14 @@ impl World {
 async fn open(
     folder: &tempfile::TempDir,
     clock: &Arc<AtomicU64>,
-    fails: &Arc<AtomicBool>,
+    faults: &Arc<Faults>,
     gate: Option<(Sender<()>, Receiver<()>)>,
 ) -> (Queue, QueueReader, QueueThread) {
     let address = QueueAddress::Sqlite(folder.path().join("queue.db"));
     let (inner, reader) = open_queue(&address).await.unwrap();
     let store = Box::new(Faulty {
         inner,
-        fails: Arc::clone(fails),
+        faults: Arc::clone(faults),
         gate,
     });
     let time = Arc::clone(clock);

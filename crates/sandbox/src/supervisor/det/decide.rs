@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::calls;
 use super::run::Engine;
 use super::table::Entry;
 use super::task::Task;
@@ -39,6 +40,7 @@ impl Engine {
                 Signals::Make | Signals::MakeUnder(_) | Signals::Take(_)
                     if self.world.is_pending(task, how) =>
                 {
+                    calls::interrupted(task);
                     return Ok(self.make(task));
                 }
                 Signals::Fail => return self.answer(task, -i64::from(libc::EINTR)),
@@ -130,7 +132,7 @@ impl Engine {
 }
 
 /// Forgets what belonged to one call.
-fn settle(task: &mut Task) {
+pub(super) fn settle(task: &mut Task) {
     task.deadline = None;
     task.written = 0;
     if task.woken != Some(Woken::Signal) {

@@ -60,7 +60,7 @@ impl Engine {
         world.held.forget(leader.process);
         world.virt.forget_directory(leader.process);
         observe::ended(world, leader.process, status);
-        world.wake_all(|on| matches!(on, On::Child | On::Others));
+        world.wake_all(|on| matches!(on, On::Child) || on.is_of_others());
         world.timers.forget(leader.process);
         world.note_signal();
         if leader.process == MAIN {

@@ -45,11 +45,10 @@ impl Engine {
         }
         if process == id {
             let mut new = Process::new(host, parent.process);
-            new.blocking = self
-                .world
-                .processes
-                .get(&parent.process)
-                .is_some_and(|process| process.blocking);
+            if let Some(process) = self.world.processes.get(&parent.process) {
+                new.blocking = process.blocking;
+                new.route = process.route.of_child();
+            }
             if event == libc::PTRACE_EVENT_VFORK {
                 new.releases = Some(parent.id);
             }

@@ -10,6 +10,7 @@ use super::patience::Patience;
 use super::run::Engine;
 use super::task::{Next, Task};
 use super::vdso::{self, Patch};
+use super::wait::On;
 use super::world::World;
 use super::{observe, virt};
 use crate::sys::page::{self, SharedPage};
@@ -68,6 +69,8 @@ impl Engine {
         self.world.forget_space(former);
         task.exits.clear();
         self.world.held.forget(task.process);
+        // files that it does not keep lose their locks
+        self.world.wake_all(On::is_of_others);
         self.world.timers.forget_posix(task.process);
         task.deadline = None;
         task.clear_at_exit = 0;
@@ -152,7 +155,16 @@ fn shared_page(world: &mut World, task: &mut Task) -> io::Result<SharedPage> {
         let arguments = [CLOCK_PAGE, length, number(RIGHTS), number(HOW), fd, 0];
         call(task, libc::SYS_mmap, arguments).map(|_| page)
     });
-    call(task, libc::SYS_close, [fd, 0, 0, 0, 0, 0])?;
+    // `close` may be one of those that go to a listener
+    let is_listening = world
+        .processes
+        .get(&task.process)
+        .is_some_and(|process| process.route.listener().is_some());
+    if is_listening {
+        call(task, libc::SYS_close_range, [fd, fd, 0, 0, 0, 0])?;
+    } else {
+        call(task, libc::SYS_close, [fd, 0, 0, 0, 0, 0])?;
+    }
     mapped
 }
 

@@ -25,18 +25,36 @@ pub(super) fn read(host: HostId, address: u64, into: &mut [u8]) -> io::Result<()
         into.copy_from_slice(&word[within..place]);
         return Ok(());
     }
-    let read = trace::read_memory(host, address, into)?;
-    if read == into.len() { Ok(()) } else { Err(fault()) }
+    whole(trace::read_memory(host, address, into)?, into)
 }
 
 /// Reads eight bytes, or fails with EFAULT (ESRCH where the task is gone).
 pub(super) fn word(host: HostId, address: u64) -> io::Result<u64> {
-    trace::peek(host, address).map_err(missing)
+    match trace::peek(host, address) {
+        // it does not stand at a stop: it waits for a listener
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            let mut word = [0; 8];
+            whole(trace::read_memory(host, address, &mut word)?, &word)?;
+            Ok(u64::from_ne_bytes(word))
+        }
+        other => other.map_err(missing),
+    }
+}
+
+/// EFAULT where fewer bytes were read or written.
+fn whole(done: usize, bytes: &[u8]) -> io::Result<()> {
+    if done == bytes.len() { Ok(()) } else { Err(fault()) }
 }
 
 /// Writes eight bytes, likewise.
 pub(super) fn set_word(host: HostId, address: u64, word: u64) -> io::Result<()> {
-    trace::poke(host, address, word).map_err(missing)
+    match trace::poke(host, address, word) {
+        Err(error) if error.raw_os_error() == Some(libc::ESRCH) => {
+            let word = word.to_ne_bytes();
+            whole(trace::write_memory(host, address, &word)?, &word)
+        }
+        other => other.map_err(missing),
+    }
 }
 
 /// The kernel's error for memory that is not there, as calls have it.
@@ -52,12 +70,7 @@ pub(super) fn write(host: HostId, address: u64, bytes: &[u8]) -> io::Result<()> 
     if bytes.is_empty() {
         return Ok(());
     }
-    let written = trace::write_memory(host, address, bytes)?;
-    if written == bytes.len() {
-        Ok(())
-    } else {
-        Err(fault())
-    }
+    whole(trace::write_memory(host, address, bytes)?, bytes)
 }
 
 /// Reads up to a NUL, which is left out; EFAULT where there is none within `limit` bytes.

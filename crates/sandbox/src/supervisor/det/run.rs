@@ -6,6 +6,7 @@ use std::os::fd::OwnedFd;
 
 use super::decide::Decision;
 use super::orders::Orders;
+use super::quick::Heard;
 use super::table::Table;
 use super::task::{Next, Task, TaskId};
 use super::watchdog::{self, Watchdog};
@@ -96,14 +97,16 @@ pub(in crate::supervisor) fn main_process(init: HostId, watch: Watching<'_>) -> 
 }
 
 impl Engine {
-    /// The tracer of a job whose main process stands at its beginning.
+    /// The tracer of a job whose main process stands at its beginning, and whose user on the host others may have as well.
     pub(in crate::supervisor) fn new(
         main: HostId,
         det: Det,
         proc: OwnedFd,
         orders: Orders,
+        shares_user: bool,
     ) -> io::Result<Self> {
         let mut world = World::new(det, proc, orders);
+        world.shares_user = shares_user;
         let task = Task::new(MAIN, MAIN, main, 0, trace::registers(main)?);
         world.last_id = MAIN;
         world.processes.insert(MAIN, Process::new(main, 1));
@@ -124,8 +127,9 @@ impl Engine {
     /// Runs the job to its end.
     pub(in crate::supervisor) fn run(&mut self, events: &mut EventSender<'_>, watch: Watching<'_>) -> End {
         let end = self.turns(events, watch);
+        self.world.keep_listeners();
         match self.hand_over(events) {
-            Some(other) if !matches!(end, End::Lost | End::Stopped) => other,
+            Some(other) if !matches!(end, End::Lost | End::Stopped | End::UsedUp(_)) => other,
             Some(_) | None => end,
         }
     }
@@ -207,6 +211,7 @@ impl Engine {
         match task.next {
             Next::Held | Next::Dead | Next::Left => return Ok(false),
             Next::Run(number) => signal = number,
+            Next::Decide if task.notified.is_some() => return self.answer_notified(task),
             Next::Decide => match self.decide(task)? {
                 Decision::Make => {}
                 Decision::MakeAndSee => to_exit = true,
@@ -220,11 +225,11 @@ impl Engine {
         }
         task.next = Next::Run(0);
         self.world.end_rewound(task);
-        task.store()?;
-        if std::mem::take(&mut self.world.due_changed) {
-            self.world.set_due();
+        if to_exit {
+            task.keep_mark();
         }
-        self.world.clock.lend(task)?;
+        task.store()?;
+        self.lend_time(task)?;
         if to_exit {
             trace::resume_to_exit(task.host, signal)?;
         } else {
@@ -233,14 +238,25 @@ impl Engine {
         Ok(true)
     }
 
+    /// Hands the time to a task that is about to run.
+    pub(super) fn lend_time(&mut self, task: &Task) -> io::Result<()> {
+        if std::mem::take(&mut self.world.due_changed) {
+            self.world.set_due();
+        }
+        self.world.clock.lend(task)
+    }
+
     fn await_report(&mut self, mut task: Box<Task>, watch: Watching<'_>) -> Step {
         loop {
             if let Some(report) = self.deaths.remove(&task.id) {
                 return self.react(task, report);
             }
-            let (host, report) = match trace::wait(-1, true) {
-                Ok(Some(found)) => found,
-                Ok(None) => match self.tick(watch) {
+            let (host, report) = match self.hear(&task) {
+                Ok(Heard::Report(host, report)) => (host, report),
+                Ok(Heard::Call(call)) if call.task == task.host => return self.react_to_call(task, &call),
+                // nobody else runs
+                Ok(Heard::Call(_)) => return Step::End(End::Lost),
+                Ok(Heard::Nothing) => match self.tick(watch) {
                     Some(end) => return Step::End(end),
                     // a leader that something has killed alone is not reported
                     None if self.is_lonely(&task) => return self.stay_dead(task),
@@ -271,7 +287,7 @@ impl Engine {
         let end = watch();
         let silent = self.watchdog.look(self.world.calls);
         // alone it may compute as long as it likes
-        let others = !self.world.ready.is_empty() || self.world.earliest().is_some();
+        let others = !self.world.ready.is_empty() || self.world.is_time_awaited();
         match end {
             Some(End::WallClock | End::CpuTime) if others && silent >= watchdog::SUSPICIOUS => {
                 Some(End::Spin)

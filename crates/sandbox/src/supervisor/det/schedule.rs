@@ -61,6 +61,12 @@ impl World {
         waits.chain(self.timers.earliest()).min()
     }
 
+    /// Whether anything is to happen by itself at some time: not, where tasks only look again for what others may do.
+    pub(super) fn is_time_awaited(&self) -> bool {
+        let mut waits = self.tasks.values().filter_map(|task| task.wait.as_ref());
+        self.timers.earliest().is_some() || waits.any(|wait| wait.until.is_some() && !wait.on.is_of_others())
+    }
+
     /// Tells programs when they have to ask the tracer for the time.
     pub(super) fn set_due(&mut self) {
         let now = self.clock.now();
@@ -83,7 +89,7 @@ impl World {
             .values()
             .filter_map(|task| match &task.wait.as_ref()?.on {
                 On::Files(files) => Some((task.id, files)),
-                On::Nothing | On::Futex(..) | On::Child | On::Writer(..) | On::Others => None,
+                On::Nothing | On::Futex(..) | On::Child | On::Writer(..) | On::Others | On::Owner(_) => None,
             });
         let (mut ids, mut fds) = (Vec::new(), Vec::new());
         for (id, files) in waits {

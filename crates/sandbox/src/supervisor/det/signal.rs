@@ -179,7 +179,7 @@ impl Engine {
         }
         if held {
             self.world
-                .wake_all(|on| matches!(on, super::wait::On::Child | super::wait::On::Others));
+                .wake_all(|on| matches!(on, super::wait::On::Child) || on.is_of_others());
             self.world.note_signal();
         }
         Ok(!held)

@@ -4,7 +4,9 @@ use std::cell::RefCell;
 use std::io;
 
 use super::memory;
+use super::quick::Mark;
 use super::wait::{Signals, Wait};
+use crate::sys::notify::Notification;
 use crate::sys::trace::{self, HostId, Registers};
 
 /// Results after which a call is made again where no handler runs: ERESTARTSYS, ERESTARTNOINTR, ERESTARTNOHAND.
@@ -55,6 +57,9 @@ pub(in crate::supervisor) struct Task {
     /// Set by an exit handler: the call has to be made again after this.
     pub(super) again: Option<Wait>,
     pub(super) exits: Vec<Exit>,
+    /// It stands at no stop, but waits for the answer of this call of its listener's.
+    pub(super) notified: Option<u64>,
+    pub(super) mark: Mark,
     pub(super) wait: Option<Wait>,
     /// Virtual time at which the call that it is in gives up; kept while the call is retried.
     pub(super) deadline: Option<u64>,
@@ -74,6 +79,10 @@ pub(in crate::supervisor) struct Task {
     pub(super) repeats: bool,
     /// Bytes that a blocking write has got rid of so far.
     pub(super) written: u64,
+    /// A lock that it waits for was not to be had, and the kernel is asked who has it.
+    pub(super) seeks_owner: bool,
+    /// What it wants to lock, while the answer to that question is in its place.
+    pub(super) question: Vec<u8>,
     /// It goes to the end of the queue once its call is answered.
     pub(super) gives_way: bool,
     /// The file that it has opened last for writing: directory and name, as the call named them.
@@ -96,6 +105,8 @@ impl Task {
             entry: registers,
             again: None,
             exits: Vec::new(),
+            notified: None,
+            mark: Mark::None,
             wait: None,
             deadline: None,
             woken: None,
@@ -106,6 +117,8 @@ impl Task {
             interrupted: None,
             repeats: false,
             written: 0,
+            seeks_owner: false,
+            question: Vec::new(),
             gives_way: false,
             named: RefCell::new(None),
             clear_at_exit: 0,
@@ -174,6 +187,14 @@ impl Task {
         let mut bytes = vec![0; length];
         self.read(address, &mut bytes)?;
         Ok(bytes)
+    }
+
+    /// Reads bytes of its memory, as far as there is any.
+    pub(in crate::supervisor) fn read_some(&self, address: u64, most: usize) -> Vec<u8> {
+        let mut bytes = vec![0; most];
+        let read = trace::read_memory(self.host, address, &mut bytes).unwrap_or(0);
+        bytes.truncate(read);
+        bytes
     }
 
     /// Reads 64 bits.
@@ -251,6 +272,19 @@ impl Task {
         }
         self.entry = self.registers;
         Ok(())
+    }
+
+    /// Takes note of what it is about to call, where its listener says so.
+    pub(super) fn notified_of(&mut self, call: &Notification) {
+        let now = &mut self.registers;
+        [now.rdi, now.rsi, now.rdx, now.r10, now.r8, now.r9] = call.arguments;
+        now.orig_rax = call.number;
+        // its stack is not told; this is none
+        (now.rip, now.rsp) = (call.instruction, 0);
+        self.changed = false;
+        self.at_entry = false;
+        self.entry = self.registers;
+        self.notified = Some(call.id);
     }
 
     /// Stores changed registers.

@@ -190,12 +190,10 @@ impl World {
         };
         let own = thread.and_then(|thread| self.host_of(thread));
         // fails for one that is dead, which needs no signal
-        let _ = match (name, own) {
-            (Name::Alarm(_), _) => trace::signal_process(leader, signal),
-            (Name::Posix(..) | Name::File(_), None) => trace::queue_signal(leader, None, signal, value),
-            (Name::Posix(..) | Name::File(_), Some(host)) => {
-                trace::queue_signal(leader, Some(host), signal, value)
-            }
+        let _ = match name {
+            Name::Alarm(_) => trace::signal_process(leader, signal),
+            Name::Posix(_, number) => trace::send_expiry(leader, own, signal, (number.cast_signed(), value)),
+            Name::File(_) => Ok(()),
         };
         self.note_sent(signal);
         if signal == libc::SIGKILL {
@@ -213,7 +211,7 @@ impl World {
     /// Somebody has got a signal.
     pub(super) fn note_signal(&mut self) {
         self.signals += 1;
-        self.wake_all(|on| matches!(on, On::Others));
+        self.wake_all(On::is_of_others);
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::information;
 use super::run::{Engine, Step};
 use super::task::{Next, Task};
 use super::virt;
@@ -25,6 +26,7 @@ impl Engine {
                 _,
             ) => self.forked(&mut task, event),
             Report::Event(libc::PTRACE_EVENT_EXEC, _) => self.executed_or_killed(&mut task),
+            Report::Event(libc::PTRACE_EVENT_STOP, libc::SIGTRAP) if task.mark.is_asked() => task.set_mark(),
             Report::Event(libc::PTRACE_EVENT_STOP, signal) => self.stopped(&mut task, signal),
             Report::Event(..) => Ok(true),
             Report::Signal(signal) => self.signalled(&mut task, signal),
@@ -52,9 +54,26 @@ impl Engine {
     fn at_entry(&mut self, task: &mut Task) -> io::Result<bool> {
         task.fetch_entry()?;
         task.next = Next::Decide;
-        if !self.begun || std::mem::take(&mut task.repeats) {
+        // one that was only to stop was counted when it was heard of
+        let is_known = task.take_mark()?;
+        if !is_known && (!self.begun || std::mem::take(&mut task.repeats)) {
             return Ok(true);
         }
+        if !is_known {
+            self.count();
+        }
+        if self.has_to_give_way() {
+            self.world.ready.push_back(task.id);
+            return Ok(false);
+        }
+        if !is_known && self.world.is_to_listen(task) {
+            self.listen(task)?;
+        }
+        Ok(true)
+    }
+
+    /// A task is at a call: time passes.
+    pub(super) fn count(&mut self) {
         self.world.calls += 1;
         self.world.clock.spend();
         self.world.slice += 1;
@@ -65,14 +84,15 @@ impl Engine {
                 self.ended = Some(End::Budget);
             }
         }
-        let give_way = self.world.slice >= SLICE && !self.world.ready.is_empty();
-        if give_way {
-            self.world.ready.push_back(task.id);
-        }
-        Ok(!give_way)
+    }
+
+    /// Whether another task's turn has come.
+    pub(super) fn has_to_give_way(&self) -> bool {
+        self.world.slice >= SLICE && !self.world.ready.is_empty()
     }
 
     fn at_exit(&mut self, task: &mut Task) -> io::Result<bool> {
+        self.world.note_exit(task);
         let goes_on = self.left(task)?;
         task.next = Next::Run(0);
         if !self.world.dying.is_empty() {
@@ -93,6 +113,13 @@ impl Engine {
         }
         if signal == libc::SIGSEGV && self.emulated(task)? {
             task.next = Next::Run(0);
+            return Ok(true);
+        }
+        let mut told = trace::information(task.host)?;
+        if let Some(told_of) = told.first_chunk_mut()
+            && information::settle(told_of)
+        {
+            trace::set_information(task.host, told)?;
         }
         Ok(true)
     }

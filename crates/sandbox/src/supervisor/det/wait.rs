@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use rustix::event::PollFlags;
 
 use super::futex::Key;
+use super::task::TaskId;
 
 /// A task's reason not to run.
 #[derive(Debug)]
@@ -32,6 +33,18 @@ pub(in crate::supervisor) enum On {
     Writer(u64, u64),
     /// Anything that another task did: it tries again after each.
     Others,
+    /// The same, for a lock of records that this process has.
+    Owner(TaskId),
+}
+
+impl On {
+    /// Whether what another task did may end it.
+    pub(super) const fn is_of_others(&self) -> bool {
+        match self {
+            Self::Others | Self::Owner(_) => true,
+            Self::Nothing | Self::Files(_) | Self::Futex(_) | Self::Child | Self::Writer(..) => false,
+        }
+    }
 }
 
 impl Wait {

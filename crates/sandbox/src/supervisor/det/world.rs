@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::futex::Futexes;
 use super::held::{Held, OpenFile};
 use super::orders::Orders;
+use super::quick::Route;
 use super::task::{Next, Task, TaskId};
 use super::timers::Timers;
 use super::vdso::Patch;
@@ -31,6 +32,8 @@ pub(in crate::supervisor) struct Process {
     pub(super) blocking: bool,
     /// A task that goes on when this one has executed a program or ended: its `vfork` parent.
     pub(super) releases: Option<TaskId>,
+    /// How it is heard of the calls that are quick to answer.
+    pub(super) route: Route,
     pidfd: Option<OwnedFd>,
 }
 
@@ -42,6 +45,7 @@ impl Process {
             ending: false,
             blocking: false,
             releases: None,
+            route: Route::Stops(0),
             pidfd: None,
         }
     }
@@ -91,6 +95,8 @@ pub(in crate::supervisor) struct World {
     pub(super) zombies: Vec<TaskId>,
     /// When programs have to ask for the time may have changed.
     pub(super) due_changed: bool,
+    /// The job's user on the host may be that of others, who use up what the kernel has for one.
+    pub(super) shares_user: bool,
     /// There are named pipes.
     pub(super) has_fifos: bool,
     /// Device and inode of the job's standard output and error.
@@ -134,6 +140,7 @@ impl World {
             dying: Vec::new(),
             zombies: Vec::new(),
             due_changed: false,
+            shares_user: false,
             has_fifos: false,
             outer: Vec::new(),
         }
@@ -158,6 +165,14 @@ impl World {
             return Err(std::io::ErrorKind::TimedOut.into());
         }
         Ok(())
+    }
+
+    /// The kernel has no more of something for the job's user. Where others may have used it up the job ends: it would
+    /// see of them what it got or not.
+    pub(super) fn has_no_more(&mut self, what: &str) {
+        if self.shares_user {
+            self.end = Some(End::UsedUp(what.to_owned()));
+        }
     }
 
     /// A copy of a task's file, for looking at it from here. EBADF where it has none by this number. Where there is no

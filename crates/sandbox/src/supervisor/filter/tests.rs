@@ -84,3 +84,22 @@ fn the_filter_does_what_the_table_says() {
     // the 32-bit table's
     assert_eq!(run(&traced(), 0x4000_0003, 20, 0), fails(libc::EPERM));
 }
+
+#[test]
+fn quick_calls_go_to_the_listener_unless_they_are_marked() {
+    const MARK: u32 = 0x1234_1000;
+    let asked = |call: libc::c_long, argument: u32| run(&quick(MARK), ARCH, number(call), argument);
+    for call in [
+        libc::SYS_close,
+        libc::SYS_fstat,
+        libc::SYS_openat,
+        libc::SYS_newfstatat,
+    ] {
+        assert_eq!(asked(call, 0x1000), libc::SECCOMP_RET_USER_NOTIF, "{call}");
+        assert_eq!(asked(call, MARK), libc::SECCOMP_RET_ALLOW, "{call}");
+        assert_eq!(made(call, 0), libc::SECCOMP_RET_TRACE, "{call}");
+    }
+    assert_eq!(asked(libc::SYS_newfstatat, 0x100), libc::SECCOMP_RET_ALLOW);
+    assert_eq!(asked(libc::SYS_openat, 0), libc::SECCOMP_RET_USER_NOTIF);
+    assert_eq!(asked(libc::SYS_read, 0x1000), libc::SECCOMP_RET_ALLOW);
+}

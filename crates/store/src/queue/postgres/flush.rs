@@ -88,6 +88,11 @@ impl Flusher {
         self.common.is_behind.load(Ordering::Acquire)
     }
 
+    /// Whether the thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// All is read anew.
     pub(super) fn begin_anew(&self) {
         self.common.durable.store(-1, Ordering::Release);

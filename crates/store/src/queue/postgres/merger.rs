@@ -36,6 +36,11 @@ impl Merger {
         drop(self.0.send(None));
     }
 
+    /// Whether the thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.is_closed()
+    }
+
     /// Returns when the tables hold all batches that were written before. That may take long: the caller sets a limit.
     pub(super) async fn settle(&self) -> Result<(), QueueStoreError> {
         let (done, is_done) = oneshot::channel();

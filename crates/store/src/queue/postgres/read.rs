@@ -36,8 +36,9 @@ macro_rules! jobs_where {
         concat!(
             "SELECT ",
             state_columns!(),
-            ", j.client, j.created, j.priority, r.body, j.blobs, j.parents, j.key, c.name FROM queue_job j \
-             LEFT JOIN queue_request r ON r.job = j.number LEFT JOIN queue_client c ON c.number = j.client WHERE ",
+            ", j.client, j.created, j.priority, r.body, j.blobs, j.parents, j.key, c.name, a.exit_code FROM queue_job j \
+             LEFT JOIN queue_request r ON r.job = j.number LEFT JOIN queue_client c ON c.number = j.client \
+             LEFT JOIN queue_answer a ON a.job = j.number AND a.attempt = j.attempt AND NOT j.open WHERE ",
             $rest
         )
     };

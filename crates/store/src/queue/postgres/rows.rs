@@ -49,7 +49,7 @@ pub(super) fn job_state(row: &Row, doing: Doing) -> Result<JobState, QueueStoreE
     })
 }
 
-/// A whole job: its state, then client, created, priority, request, blobs, parents, key, client's name.
+/// A whole job: its state, then client, created, priority, request, blobs, parents, key, client's name, exit code.
 pub(super) fn job_row(row: &Row, doing: Doing) -> Result<JobRow, QueueStoreError> {
     let state = job_state(row, doing)?;
     let new = NewJob {
@@ -66,6 +66,7 @@ pub(super) fn job_row(row: &Row, doing: Doing) -> Result<JobRow, QueueStoreError
         new,
         client_name: get::<Option<String>>(row, 16, doing)?.unwrap_or_default(),
         state,
+        exit_code: get(row, 17, doing)?,
     })
 }
 

@@ -141,11 +141,39 @@ impl PostgresStore {
         Ok(value)
     }
 
-    /// As [`Self::with`], with tables that hold all batches that are seen.
+    /// As [`Self::with`], for what changes nothing: over a new connection where the former one broke, most likely while
+    /// nobody used it.
+    fn ask<T>(
+        &mut self,
+        doing: Doing,
+        work: impl AsyncFn(&Session, &mut Seen) -> Result<T, QueueStoreError>,
+    ) -> Result<T, QueueStoreError> {
+        match self.with(doing, &work) {
+            Err(error) if error.has_broken() => {
+                self.connect_anew(doing)?;
+                self.with(doing, work)
+            }
+            done => done,
+        }
+    }
+
+    /// Connects in place of a connection that broke before anything was sent over it.
+    fn connect_anew(&mut self, doing: Doing) -> Result<(), QueueStoreError> {
+        let Some(runtime) = &self.runtime else {
+            return Err(QueueStoreError::Ending(doing));
+        };
+        let connecting = connect(&self.config, Role::Writer(STATEMENTS), doing);
+        let session = runtime.block_on(limited(RETURN, doing, connecting));
+        // there is nothing of which it is not known whether it was written
+        self.session = Some(session.map_err(|_| QueueStoreError::Gone(doing))?);
+        Ok(())
+    }
+
+    /// As [`Self::ask`], with tables that hold all batches that are seen.
     fn with_tables<T>(
         &mut self,
         doing: Doing,
-        work: impl AsyncFnOnce(&Session) -> Result<T, QueueStoreError>,
+        work: impl AsyncFn(&Session) -> Result<T, QueueStoreError>,
     ) -> Result<T, QueueStoreError> {
         if self.settled < self.seen.place.seq
             && let Some(runtime) = &self.runtime
@@ -153,7 +181,37 @@ impl PostgresStore {
             runtime.block_on(limited(ANSWER, doing, self.merger.settle()))?;
             self.settled = self.seen.place.seq;
         }
-        self.with(doing, async |session, _| work(session).await)
+        self.ask(doing, async |session, _| work(session).await)
+    }
+
+    /// Begins a batch and lets it be decided, which is noted: before that nothing is sent that changes anything.
+    fn begin_batch(
+        &mut self,
+        work: &mut dyn FnMut(Foreign) -> Writes,
+        is_asked: &mut bool,
+    ) -> Result<Option<Decided>, QueueStoreError> {
+        let mark = self.mark;
+        self.with(WRITE, async |session, seen| {
+            let foreign = begin(session, seen).await?;
+            *is_asked = true;
+            let writes = work(foreign);
+            if writes.is_empty() {
+                session.simple("COMMIT", WRITE).await?;
+                return Ok(None);
+            }
+            Ok(Some(Decided {
+                record: Record::of(&writes, seen.last, WRITE)?,
+                seen: Seen {
+                    place: Place {
+                        seq: seen.place.seq + 1,
+                        writer: mark,
+                    },
+                    last: seen.last.and(&writes),
+                },
+                leased: write::leased(&writes),
+                writes,
+            }))
+        })
     }
 
     /// Writes what was decided: the row, and the end of its transaction. Whatever befalls the connection on the way, what
@@ -317,27 +375,16 @@ impl QueueStore for PostgresStore {
         self.begun = Instant::now();
         // never 0, which is what was there before there were batches
         self.mark = self.mark.checked_add(1).unwrap_or(1);
-        let mark = self.mark;
-        let decided = self.with(WRITE, async |session, seen| {
-            let foreign = begin(session, seen).await?;
-            let writes = work(foreign);
-            if writes.is_empty() {
-                session.simple("COMMIT", WRITE).await?;
-                return Ok(None);
+        let mut is_asked = false;
+        let mut decided = self.begin_batch(work, &mut is_asked);
+        if !is_asked && decided.as_ref().is_err_and(QueueStoreError::has_broken) {
+            self.connect_anew(WRITE)?;
+            decided = self.begin_batch(work, &mut is_asked);
+            if !is_asked && decided.as_ref().is_err_and(QueueStoreError::has_broken) {
+                return Err(QueueStoreError::Gone(WRITE));
             }
-            Ok(Some(Decided {
-                record: Record::of(&writes, seen.last, WRITE)?,
-                seen: Seen {
-                    place: Place {
-                        seq: seen.place.seq + 1,
-                        writer: mark,
-                    },
-                    last: seen.last.and(&writes),
-                },
-                leased: write::leased(&writes),
-                writes,
-            }))
-        })?;
+        }
+        let decided = decided?;
         match decided {
             Some(batch) => self.write(batch),
             None => Ok(()),
@@ -352,6 +399,10 @@ impl QueueStore for PostgresStore {
 
     fn is_behind(&self) -> bool {
         self.session.is_none() || self.flusher.is_behind()
+    }
+
+    fn is_lame(&self) -> bool {
+        self.flusher.has_ended() || self.merger.has_ended()
     }
 
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
@@ -370,7 +421,7 @@ impl QueueStore for PostgresStore {
         let missing = numbers.iter().filter(|number| !is_found(number));
         let missing: Vec<i64> = missing.map(|number| signed(number.0)).collect();
         if !missing.is_empty() {
-            found.extend(self.with(DOING, async |session, _| {
+            found.extend(self.ask(DOING, async |session, _| {
                 write::requests(session, &missing, DOING).await
             })?);
             found.sort_unstable_by_key(|(job, _)| *job);

@@ -108,6 +108,11 @@ impl Committer {
         self.common.is_behind.load(Ordering::Acquire)
     }
 
+    /// Whether the thread has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     /// Brings a batch to the disk, if there is one, and tells those who wait.
     pub(super) fn commit(&self, mut batch: Option<Decided>, waiting: Waiting) {
         let is_alone = self.common.unwritten.load(Ordering::Acquire) == 0;

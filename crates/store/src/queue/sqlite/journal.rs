@@ -131,25 +131,20 @@ fn size_of_body(writes: &Writes) -> usize {
     rows.map(|long| long + ROW).sum()
 }
 
-/// Where the files of the queue at `path` lie.
-pub(super) fn paths(path: &Path) -> [PathBuf; 2] {
-    [path.with_extension("journal-0"), path.with_extension("journal-1")]
-}
-
 impl Journal {
-    /// Opens or makes the journal of the queue at `path` with this mark, whose tables hold every batch up to `settled`; and
+    /// Opens or makes the journal in these files of the queue with this mark, whose tables hold every batch up to `settled`; and
     /// the batches that they don't have. Those have to be in the tables on the disk before the first one is appended.
     /// `salt` is random.
     ///
     /// # Errors
     /// Files that can't be used, that belong to another queue, or that lack batches which the tables don't have.
     pub(super) fn open(
-        path: &Path,
+        files: [PathBuf; 2],
         mark: [u8; MARK],
         salt: u64,
         settled: u64,
     ) -> Result<(Self, Vec<(u64, Writes)>), QueueStoreError> {
-        let [first, second] = paths(path);
+        let [first, second] = files;
         let (first, mut batches) = Part::open(first, &mark)?;
         let (second, others) = Part::open(second, &mark)?;
         batches.extend(others);

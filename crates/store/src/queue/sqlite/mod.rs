@@ -7,11 +7,14 @@
 mod blobs;
 mod commit;
 mod journal;
+mod later;
 mod latest;
 mod log;
+mod names;
 mod read;
 mod recent;
 mod replay;
+mod select;
 mod settle;
 mod store;
 mod sweep;
@@ -28,6 +31,7 @@ use rusqlite::config::DbConfig;
 
 use self::journal::{Journal, MARK};
 use self::log::Log;
+use self::names::Names;
 use self::settle::Settling;
 use self::store::SqliteStore;
 use super::codec::unsigned;
@@ -172,9 +176,9 @@ fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueSt
         let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
         made.map_err(|source| unusable(folder, source))?;
     }
-    let lock_path = path.with_extension("lock");
-    let lock = LockFile::take(&lock_path).map_err(|source| unusable(&lock_path, source))?;
-    let lock = lock.ok_or(QueueStoreError::InUse(lock_path))?;
+    let names = Names::find(&path);
+    let lock = LockFile::take(&names.lock).map_err(|source| unusable(&names.lock, source))?;
+    let lock = lock.ok_or(QueueStoreError::InUse(names.lock))?;
     // made before SQLite does, closed to others: results are their clients'
     let made = OpenOptions::new()
         .append(true)
@@ -182,7 +186,7 @@ fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueSt
         .mode(0o600)
         .open(&path);
     made.map_err(|source| unusable(&path, source))?;
-    let (store, shared) = begin(path, lock)?;
+    let (store, shared) = begin(path, names.journal, lock)?;
     Ok((
         Box::new(store),
         QueueReader::new(Arc::new(read::SqliteReader::new(shared))),
@@ -207,7 +211,11 @@ fn fold_log(tables: &Connection) -> Result<(), QueueStoreError> {
 }
 
 /// Brings to the tables what the journal has and they don't, and starts.
-fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
+fn begin(
+    path: PathBuf,
+    journal: [PathBuf; 2],
+    lock: LockFile,
+) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
     let mut tables = open_database(&path, MIGRATIONS)?;
     let sql = QueueStoreError::sqlite("open the queue");
     fold_log(&tables)?;
@@ -220,7 +228,7 @@ fn begin(path: PathBuf, lock: LockFile) -> Result<(SqliteStore, Arc<Shared>), Qu
     let log = Log::open(&path).map_err(|source| unsynced(&path, source))?;
     let salt = tables.query_row("SELECT randomblob(8)", [], |row| row.get(0));
     let salt = u64::from_le_bytes(salt.map_err(sql)?);
-    let (mut journal, batches) = Journal::open(&path, mark, salt, settled)?;
+    let (mut journal, batches) = Journal::open(journal, mark, salt, settled)?;
     // the log's own name is on the disk, too
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));

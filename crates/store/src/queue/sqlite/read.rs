@@ -4,22 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
-use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
-use sandrun_types::{Attempt, OutputRoot};
+use rusqlite::{Connection, OptionalExtension as _, params};
+use sandrun_core::pool::JobNumber;
+use sandrun_types::OutputRoot;
 use tokio::sync::{Semaphore, watch};
 
 use super::Shared;
-use super::store::{STATE, STATE_COLUMNS, job_state, nodes, with_word};
-use crate::queue::codec::{
-    LogJoin, clean, narrow, signed, stream_code, unpack_blobs, unpack_outputs, unpack_parents, unsigned,
-    word_code,
-};
+use super::select::{answers, job, jobs, log, picked};
+use super::store::nodes;
+use crate::queue::codec::{unsigned, word_code};
 use crate::queue::reader::{ReadSide, StoredBlob};
 use crate::queue::{
-    Answer, BlobHash, Doing, JobFilter, JobRow, JobState, JobWord, LogPiece, LogStream, NewJob, NodeRow,
-    QueueStoreError, UnixMillis,
+    Answer, BlobHash, Doing, JobFilter, JobRow, JobWord, LogPiece, LogStream, NodeRow, QueueStoreError,
+    UnixMillis,
 };
 
 use super::{blobs, sweep};
@@ -28,8 +25,6 @@ use super::{blobs, sweep};
 const CONNECTIONS: usize = 8;
 /// Most bytes of a body that comes with a batch.
 const WITH_BATCH: usize = 64 << 10;
-/// Longest page of a list.
-const PAGE: u32 = 1000;
 
 #[derive(Debug)]
 struct Pool {
@@ -120,140 +115,6 @@ impl SqliteReader {
     }
 }
 
-/// The columns of [`job_row`], but for those of [`STATE`], which come first.
-const FIXED: &str =
-    "job.client, job.created, job.priority, request.body, job.blobs, job.parents, job.key, client.name";
-const FROM: &str =
-    "job LEFT JOIN request ON request.job = job.number LEFT JOIN client ON client.number = job.client";
-
-fn job_row(row: &Row<'_>) -> rusqlite::Result<(NewJob, String, (JobState, i64))> {
-    let state = job_state(row)?;
-    let at = |column: usize| STATE_COLUMNS + column;
-    let new = NewJob {
-        number: state.0.number,
-        client: ClientNumber(narrow(row.get(at(0))?)),
-        created: unsigned(row.get(at(1))?),
-        priority: row.get(at(2))?,
-        request: row.get::<_, Option<Vec<u8>>>(at(3))?.unwrap_or_default(),
-        blobs: unpack_blobs(&row.get::<_, Vec<u8>>(at(4))?),
-        parents: unpack_parents(&row.get::<_, Vec<u8>>(at(5))?),
-        idempotency: row.get(at(6))?,
-    };
-    let client = row.get::<_, Option<String>>(at(7))?.unwrap_or_default();
-    Ok((new, client, state))
-}
-
-/// The jobs that `rest` of a statement picks.
-fn jobs(
-    connection: &Connection,
-    rest: &str,
-    values: &[Value],
-    doing: Doing,
-) -> Result<Vec<JobRow>, QueueStoreError> {
-    let found: Vec<_> = connection
-        .prepare_cached(&format!("SELECT {STATE}, {FIXED} FROM {FROM} WHERE {rest}"))
-        .and_then(|mut statement| {
-            let rows = statement.query_map(rusqlite::params_from_iter(values), job_row)?;
-            rows.collect()
-        })
-        .map_err(QueueStoreError::sqlite(doing))?;
-    let rows = found.into_iter().map(|(new, client_name, state)| {
-        let state = with_word(state, doing)?;
-        Ok(JobRow {
-            new,
-            client_name,
-            state,
-        })
-    });
-    rows.collect()
-}
-
-/// What follows WHERE, and its values.
-pub(super) fn picked(filter: &JobFilter) -> (String, Vec<Value>) {
-    let below = filter.below.map_or(i64::MAX, |below| signed(below.0));
-    let mut rest = "job.number < ?1".to_owned();
-    let mut values = vec![Value::from(below), Value::from(i64::from(filter.limit.min(PAGE)))];
-    if let Some(word) = filter.word {
-        values.push(Value::from(word_code(word)));
-        rest.push_str(&format!(" AND job.word = ?{}", values.len()));
-    }
-    if let Some(client) = &filter.client {
-        values.push(Value::from(clean(client).into_owned()));
-        let at = values.len();
-        rest.push_str(&format!(
-            " AND job.client = (SELECT number FROM client WHERE name = ?{at})"
-        ));
-    }
-    rest.push_str(" ORDER BY job.number DESC LIMIT ?2");
-    (rest, values)
-}
-
-fn answers(connection: &Connection, job: JobNumber, doing: Doing) -> Result<Vec<Answer>, QueueStoreError> {
-    let found: Vec<(Answer, Vec<u8>)> = connection
-        .prepare_cached(
-            "SELECT attempt, node, exit_code, stdout, stderr, outputs, receipt, signature, details, output_root
-             FROM answer WHERE job = ?1 ORDER BY attempt",
-        )
-        .and_then(|mut statement| {
-            let rows = statement.query_map([signed(job.0)], |row| {
-                let answer = Answer {
-                    job,
-                    attempt: Attempt(narrow(row.get(0)?)),
-                    node: NodeNumber(narrow(row.get(1)?)),
-                    exit_code: row.get(2)?,
-                    stdout: row.get(3)?,
-                    stderr: row.get(4)?,
-                    outputs: Vec::new(),
-                    receipt: row.get(6)?,
-                    signature: row.get(7)?,
-                    details: row.get(8)?,
-                    output_root: row.get::<_, Option<[u8; 32]>>(9)?.map(OutputRoot),
-                };
-                Ok((answer, row.get(5)?))
-            })?;
-            rows.collect()
-        })
-        .map_err(QueueStoreError::sqlite(doing))?;
-    let whole = found.into_iter().map(|(answer, outputs)| {
-        let outputs = unpack_outputs(&outputs, doing)?;
-        Ok(Answer { outputs, ..answer })
-    });
-    whole.collect()
-}
-
-fn log(
-    connection: &mut Connection,
-    job: JobNumber,
-    stream: LogStream,
-    from: u64,
-) -> rusqlite::Result<Option<LogPiece>> {
-    // one view of the table over all three statements
-    let view = connection.transaction()?;
-    let (number, code) = (signed(job.0), stream_code(stream));
-    let attempt: Option<i64> = view
-        .prepare_cached("SELECT MAX(attempt) FROM log WHERE job = ?1 AND stream = ?2")?
-        .query_row([number, code], |row| row.get(0))?;
-    let Some(attempt) = attempt else { return Ok(None) };
-    // pieces may overlap: what covers `from` can begin a few pieces before it
-    let first: Option<i64> = view
-        .prepare_cached(
-            "SELECT MIN(start) FROM (SELECT start FROM log WHERE job = ?1 AND stream = ?2 AND attempt = ?3 AND start <= ?4
-                 ORDER BY start DESC LIMIT 8)",
-        )?
-        .query_row([number, code, attempt, signed(from)], |row| row.get(0))?;
-    let mut join = LogJoin::new(job, Attempt(narrow(attempt)), stream, from);
-    let mut statement = view.prepare_cached(
-        "SELECT start, bytes FROM log WHERE job = ?1 AND stream = ?2 AND attempt = ?3 AND start >= ?4 ORDER BY start",
-    )?;
-    let mut rows = statement.query([number, code, attempt, first.unwrap_or_else(|| signed(from))])?;
-    while let Some(row) = rows.next()? {
-        if !join.add(unsigned(row.get(0)?), row.get_ref(1)?.as_blob()?) {
-            break;
-        }
-    }
-    Ok(Some(join.end()))
-}
-
 #[async_trait]
 impl ReadSide for SqliteReader {
     async fn job(&self, number: JobNumber) -> Result<Option<JobRow>, QueueStoreError> {
@@ -263,9 +124,8 @@ impl ReadSide for SqliteReader {
             return Ok(Some(row));
         }
         self.run(DOING, move |connection| {
-            shared.settling.settle_job(number, DOING)?;
-            let values = [Value::from(signed(number.0))];
-            Ok(jobs(connection, "job.number = ?1", &values, DOING)?.pop())
+            let later = shared.settling.later(number, DOING)?;
+            job(connection, number, &later, DOING)
         })
         .await
     }
@@ -280,15 +140,14 @@ impl ReadSide for SqliteReader {
             return Ok(Some(found));
         }
         self.run(DOING, move |connection| {
-            shared.settling.settle_job(number, DOING)?;
-            let values = [Value::from(signed(number.0))];
-            let Some(row) = jobs(connection, "job.number = ?1", &values, DOING)?.pop() else {
+            let later = shared.settling.later(number, DOING)?;
+            let Some(row) = job(connection, number, &later, DOING)? else {
                 return Ok(None);
             };
             let answers = if row.state.open {
                 Vec::new()
             } else {
-                answers(connection, number, DOING)?
+                answers(connection, number, &later, DOING)?
             };
             Ok(Some((row, answers)))
         })
@@ -323,8 +182,8 @@ impl ReadSide for SqliteReader {
         const DOING: Doing = "read a job's answers";
         let shared = Arc::clone(&self.pool.shared);
         self.run(DOING, move |connection| {
-            shared.settling.settle_job(job, DOING)?;
-            answers(connection, job, DOING)
+            let later = shared.settling.later(job, DOING)?;
+            answers(connection, job, &later, DOING)
         })
         .await
     }

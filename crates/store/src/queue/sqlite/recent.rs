@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sandrun_core::pool::JobNumber;
 
+use super::select::exit_code;
 use crate::queue::codec::clean;
 use crate::queue::{Answer, JobRow, Writes};
 
@@ -91,6 +92,7 @@ impl Recent {
             new: new.clone(),
             client_name: clean(&client.name).into_owned(),
             state: state.0.jobs.get(state.1)?.clone(),
+            exit_code: None,
         };
         // as the tables will have it
         for text in [&mut row.new.idempotency, &mut row.state.reason]
@@ -102,7 +104,9 @@ impl Recent {
             }
         }
         let answer = |at: &At| at.0.answers.get(at.1).cloned();
-        Some((row, answers.iter().map(answer).collect::<Option<_>>()?))
+        let answers: Vec<Answer> = answers.iter().map(answer).collect::<Option<_>>()?;
+        row.exit_code = exit_code(&row.state, &answers);
+        Some((row, answers))
     }
 
     /// Something else than a batch has changed the tables: they alone say what there is.

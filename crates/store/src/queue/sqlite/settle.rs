@@ -11,12 +11,15 @@ use rusqlite::{Connection, TransactionBehavior};
 use sandrun_core::pool::JobNumber;
 
 use super::Shared;
-use super::waiting::{Batch, ROWS, State, Trouble, jobs_of};
+use super::later::Later;
+use super::waiting::{Batch, State, Trouble, jobs_of};
 use super::write::{Merged, write};
 use crate::queue::{Answer, BlobHash, Doing, JobRow, QueueStoreError, Writes};
 
-/// How long a batch may wait for others.
-const DELAY: Duration = Duration::from_millis(25);
+/// How long a batch may wait for others: rows of a large table share pages the more of them come at once.
+const DELAY: Duration = Duration::from_millis(250);
+/// Batches that are counted as settled at once; deciding the next ones waits meanwhile.
+const COUNTED: usize = 32;
 /// Bytes that may wait; more have to wait for the disk.
 const BYTES: usize = 8 << 20;
 /// How often the tables are brought to the disk, so that the journal can forget.
@@ -96,7 +99,7 @@ impl Settling {
         let state = &mut *guard;
         let was_idle = state.waiting.is_empty();
         let rows = writes.rows();
-        let was_enough = state.rows >= ROWS;
+        let was_enough = state.are_enough();
         state.rows += rows;
         state.bytes += bytes;
         state.acknowledged = id;
@@ -107,7 +110,7 @@ impl Settling {
             bytes,
             at: Instant::now(),
         });
-        if was_idle || (!was_enough && state.rows >= ROWS) {
+        if was_idle || (!was_enough && state.are_enough()) {
             self.work.notify_one();
         }
     }
@@ -190,6 +193,28 @@ impl Settling {
         is_whole.then(|| state.recent.find(job))?
     }
 
+    /// The batches that may say more of a job than the tables, which are to be read after this. Where the tables don't have
+    /// the job at all, or what was decided of it is not acknowledged, that is brought there.
+    ///
+    /// # Errors
+    /// As [`Self::settle_all`].
+    pub(super) fn later(&self, job: JobNumber, doing: Doing) -> Result<Later, QueueStoreError> {
+        let state = self.state();
+        let Some(last) = state.jobs.get(&job) else {
+            return Ok(Later::new());
+        };
+        if last <= state.acknowledged && !state.requests.contains_key(&job) {
+            return Ok(state
+                .waiting
+                .iter()
+                .map(|batch| Arc::clone(&batch.writes))
+                .collect());
+        }
+        drop(state);
+        self.settle_job(job, doing)?;
+        Ok(Later::new())
+    }
+
     /// Something else than a batch has changed the tables.
     pub(super) fn forget_recent(&self) {
         self.state().recent.forget();
@@ -259,7 +284,7 @@ impl Settling {
             };
             let now = Instant::now();
             let is_urgent = state.is_stopping
-                || state.rows >= ROWS
+                || state.are_enough()
                 || state.wanted.max(state.wanted_durable) > state.settled;
             let is_wanted = state.wanted_durable > state.durable;
             let is_due = now >= due || is_wanted || (is_urgent && !state.waiting.is_empty());
@@ -275,14 +300,16 @@ impl Settling {
     }
 
     fn settled(&self, batches: &[Batch]) {
-        let mut state = self.state();
-        for batch in batches {
-            state.settled(batch);
+        for some in batches.chunks(COUNTED) {
+            let mut state = self.state();
+            for batch in some {
+                state.settled(batch);
+            }
+            self.over(&mut state);
+            let gone = std::mem::take(&mut state.gone);
+            drop(state);
+            drop(gone);
         }
-        self.over(&mut state);
-        let gone = std::mem::take(&mut state.gone);
-        drop(state);
-        drop(gone);
     }
 
     fn synced(&self, id: u64) {

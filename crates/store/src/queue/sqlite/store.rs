@@ -242,6 +242,11 @@ impl QueueStore for SqliteStore {
         self.committer.is_behind()
     }
 
+    fn is_lame(&self) -> bool {
+        // neither ends by itself
+        self.committer.has_ended() || self.settler.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
     fn job(&mut self, number: JobNumber) -> Result<Option<JobState>, QueueStoreError> {
         const DOING: Doing = "read a job";
         self.shared.settling.settle_job(number, DOING)?;

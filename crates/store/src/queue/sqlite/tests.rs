@@ -44,7 +44,9 @@ fn batch(number: u64, request: usize) -> Writes {
 
 fn store(folder: &Path) -> (SqliteStore, Arc<Shared>) {
     let lock = LockFile::take(&folder.join("queue.lock")).unwrap().unwrap();
-    begin(folder.join("queue.sqlite"), lock).unwrap()
+    let path = folder.join("queue.sqlite");
+    let journal = Names::fresh(&path).journal;
+    begin(path, journal, lock).unwrap()
 }
 
 fn pages(connection: &Connection) -> i64 {
@@ -88,7 +90,7 @@ fn leave_behind(folder: &Path, numbers: std::ops::RangeInclusive<u64>) {
     let path = folder.join("queue.sqlite");
     let tables = open_database(&path, MIGRATIONS).unwrap();
     let (mark, settled) = standing(&tables).unwrap();
-    let (mut journal, _) = Journal::open(&path, mark, 7, settled).unwrap();
+    let (mut journal, _) = Journal::open(Names::fresh(&path).journal, mark, 7, settled).unwrap();
     for number in numbers {
         let mut record = journal::Record::of(&batch(number, 10)).unwrap();
         journal.write(&mut record).unwrap();
@@ -173,13 +175,14 @@ fn a_journal_of_another_queue_is_refused() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     leave_behind(folder.path(), 1..=1);
     leave_behind(other.path(), 1..=1);
-    let [ours, _] = journal::paths(&folder.path().join("queue.sqlite"));
-    let [theirs, _] = journal::paths(&other.path().join("queue.sqlite"));
-    std::fs::copy(theirs, ours).unwrap();
+    let path = folder.path().join("queue.sqlite");
+    let ours = Names::fresh(&path).journal;
+    let [theirs, _] = Names::fresh(&other.path().join("queue.sqlite")).journal;
+    std::fs::copy(theirs, &ours[0]).unwrap();
     let lock = LockFile::take(&folder.path().join("queue.lock"))
         .unwrap()
         .unwrap();
-    let error = begin(folder.path().join("queue.sqlite"), lock).err().unwrap();
+    let error = begin(path, ours, lock).err().unwrap();
     assert!(matches!(error, QueueStoreError::Mixed(_)), "{error:?}");
 }
 
@@ -232,7 +235,7 @@ fn lists_loads_and_sweeps_walk_an_index() {
             below: None,
             limit: 10,
         };
-        let (rest, values) = read::picked(&filter);
+        let (rest, values) = select::picked(&filter);
         let steps = plan(
             &format!("SELECT job.snapshot FROM job WHERE {rest}"),
             values.len(),
@@ -298,7 +301,7 @@ async fn a_body_that_comes_with_its_job_is_kept_with_it() {
     let path = folder.path().join("queue.sqlite");
     let tables = open_database(&path, MIGRATIONS).unwrap();
     let (mark, settled) = standing(&tables).unwrap();
-    let (mut journal, _) = Journal::open(&path, mark, 7, settled).unwrap();
+    let (mut journal, _) = Journal::open(Names::fresh(&path).journal, mark, 7, settled).unwrap();
     let mut record = journal::Record::of(&with_body(1, "from the journal")).unwrap();
     journal.write(&mut record).unwrap();
     drop((journal, tables));
@@ -317,6 +320,66 @@ async fn a_body_that_comes_with_its_job_is_kept_with_it() {
     assert_eq!(read_whole(&reader, BlobHash([9; 32])).await, None);
 }
 
+fn completion(number: u64) -> Writes {
+    let mut writes = Writes {
+        jobs: batch(number, 10).jobs,
+        ..Writes::default()
+    };
+    writes.answers = vec![Answer {
+        job: JobNumber(number),
+        attempt: Attempt::FIRST,
+        node: NodeNumber(1),
+        exit_code: Some(3),
+        stdout: Vec::new(),
+        stderr: Vec::new(),
+        outputs: Vec::new(),
+        receipt: None,
+        signature: None,
+        details: Vec::new(),
+        output_root: None,
+    }];
+    (writes.jobs[0].open, writes.jobs[0].word) = (false, JobWord::Completed);
+    writes.jobs[0].attempt = Some(Attempt::FIRST);
+    writes.jobs[0].reason = Some("a\0b".to_owned());
+    writes
+}
+
+#[tokio::test]
+async fn who_asks_for_a_job_that_changed_just_now_waits_for_no_table() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut store, shared) = store(folder.path());
+    let reader = QueueReader::new(Arc::new(read::SqliteReader::new(Arc::clone(&shared))));
+    for number in 1..=2 {
+        store.transact(&mut |_| batch(number, 10)).unwrap();
+    }
+    shared.settling.settle_all("test").unwrap();
+    shared.settling.forget_recent();
+    let other = shared.connect().unwrap();
+    let refuse = "CREATE TRIGGER no_room BEFORE UPDATE ON job BEGIN SELECT RAISE(ABORT, 'no room'); END";
+    other.execute_batch(refuse).unwrap();
+    store.transact(&mut |_| completion(1)).unwrap();
+
+    let before = reader.job_with_answer(JobNumber(1)).await.unwrap().unwrap();
+    assert_eq!(before.0.state.word, JobWord::Completed);
+    assert_eq!(before.0.state.reason.as_deref(), Some("a\u{fffd}b"));
+    assert_eq!(before.1.as_ref().unwrap().exit_code, Some(3));
+    assert_eq!(reader.job(JobNumber(1)).await.unwrap().as_ref(), Some(&before.0));
+    assert_eq!(reader.answers(JobNumber(1)).await.unwrap().len(), 1);
+    let other_job = reader.job(JobNumber(2)).await.unwrap().unwrap();
+    assert_eq!(other_job.state.word, JobWord::Pending);
+
+    other.execute_batch("DROP TRIGGER no_room").unwrap();
+    shared.settling.settle_all("test").unwrap();
+    let after = reader.job_with_answer(JobNumber(1)).await.unwrap();
+    assert_eq!(after.as_ref(), Some(&before));
+    // batches that the tables have got meanwhile change nothing
+    let (mut row, mut answers) = (before.0.clone(), before.1.into_iter().collect::<Vec<_>>());
+    let later = vec![Arc::new(completion(1))];
+    later::renew_state(&mut row.state, &later);
+    later::renew_answers(JobNumber(1), &mut answers, &later);
+    assert_eq!((&row, answers.len()), (&before.0, 1));
+}
+
 #[tokio::test]
 async fn who_asks_for_a_job_of_just_now_waits_for_no_table() {
     let folder = tempfile::tempdir().unwrap();
@@ -326,31 +389,7 @@ async fn who_asks_for_a_job_of_just_now_waits_for_no_table() {
     let refuse = "CREATE TRIGGER no_room BEFORE INSERT ON job BEGIN SELECT RAISE(ABORT, 'no room'); END";
     other.execute_batch(refuse).unwrap();
     store.transact(&mut |_| batch(1, 10)).unwrap();
-    store
-        .transact(&mut |_| {
-            let mut writes = Writes {
-                jobs: batch(1, 10).jobs,
-                ..Writes::default()
-            };
-            writes.answers = vec![Answer {
-                job: JobNumber(1),
-                attempt: Attempt::FIRST,
-                node: NodeNumber(1),
-                exit_code: Some(3),
-                stdout: Vec::new(),
-                stderr: Vec::new(),
-                outputs: Vec::new(),
-                receipt: None,
-                signature: None,
-                details: Vec::new(),
-                output_root: None,
-            }];
-            (writes.jobs[0].open, writes.jobs[0].word) = (false, JobWord::Completed);
-            writes.jobs[0].attempt = Some(Attempt::FIRST);
-            writes.jobs[0].reason = Some("a\0b".to_owned());
-            writes
-        })
-        .unwrap();
+    store.transact(&mut |_| completion(1)).unwrap();
     let (row, answer) = reader.job_with_answer(JobNumber(1)).await.unwrap().unwrap();
     assert_eq!(
         (row.client_name.as_str(), row.state.word),
@@ -390,11 +429,26 @@ fn what_nobody_brings_to_the_disk_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let (mut store, shared) = store(folder.path());
     store.transact(&mut |_| batch(1, 10)).unwrap();
+    assert!(!store.is_lame());
     store.committer.stop();
+    assert!(store.is_lame());
     let error = store.transact(&mut |_| batch(2, 10)).unwrap_err();
     assert!(matches!(error, QueueStoreError::Ending(_)), "{error:?}");
     assert!(store.is_behind());
     // nobody waits for it in vain
     shared.settling.settle_job(JobNumber(2), "test").unwrap();
     assert_eq!(store.job(JobNumber(2)).unwrap(), None);
+}
+
+#[test]
+fn a_store_without_its_thread_for_the_tables_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let (store, shared) = store(folder.path());
+    assert!(!store.is_lame());
+    shared.settling.stop();
+    let began = std::time::Instant::now();
+    while !store.is_lame() {
+        assert!(began.elapsed().as_secs() < 30, "it was not told");
+        std::thread::yield_now();
+    }
 }

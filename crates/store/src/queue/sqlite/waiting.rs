@@ -11,7 +11,11 @@ use super::recent::Recent;
 use crate::queue::{BlobHash, QueueStoreError, Writes};
 
 /// Rows after which batches wait no longer, and that one transaction takes.
-pub(super) const ROWS: usize = 512;
+const ROWS: usize = 8_192;
+/// Bytes of their records after which they wait no longer.
+const LOT: usize = 2 << 20;
+/// Room for rows that is kept after a burst.
+const KEPT: usize = 512;
 
 /// A batch that is acknowledged.
 #[derive(Debug, Clone)]
@@ -65,6 +69,11 @@ pub(super) struct Trouble {
 }
 
 impl State {
+    /// Whether batches wait no longer for others.
+    pub(super) const fn are_enough(&self) -> bool {
+        self.rows >= ROWS || self.bytes >= LOT
+    }
+
     /// The first batches, as many as one transaction takes. They stay.
     pub(super) fn some(&self) -> Vec<Batch> {
         let mut rows = 0;
@@ -104,8 +113,8 @@ impl State {
             self.clients.tidy(id);
             self.keys.tidy(id);
             self.bodies.tidy(id);
-            self.requests.shrink_to(ROWS);
-            self.waiting.shrink_to(ROWS);
+            self.requests.shrink_to(KEPT);
+            self.waiting.shrink_to(KEPT);
         }
     }
 

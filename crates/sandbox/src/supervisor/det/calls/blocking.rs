@@ -51,6 +51,18 @@ fn placed(program: &[Instruction], at: u64) -> Vec<u8> {
     bytes
 }
 
+/// Puts a filter where a task has room for it, and says where that is.
+pub(in crate::supervisor::det) fn place(task: &Task, program: &[Instruction]) -> io::Result<u64> {
+    let length = u64::try_from(program.len()).unwrap_or(0);
+    let below_stack = task.registers.rsp.wrapping_sub(RED_ZONE + 8 * length + 16) & !15;
+    // at the end of a stack there is no room, in a program without its clock page only there
+    if task.write(SCRATCH, &placed(program, SCRATCH)).is_ok() {
+        return Ok(SCRATCH);
+    }
+    task.write(below_stack, &placed(program, below_stack))?;
+    Ok(below_stack)
+}
+
 fn opens(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     Ok(world.trace_blocking(task)?.unwrap_or(Entry::Pass))
 }
@@ -80,16 +92,7 @@ impl World {
             return Ok(None);
         }
         let program = filter::blocking();
-        let length = u64::try_from(program.len()).unwrap_or(0);
-        let below_stack = task.registers.rsp.wrapping_sub(RED_ZONE + 8 * length + 16) & !15;
-        // at the end of a stack there is no room, in a program without its clock page only there
-        let code = match task.write(SCRATCH, &placed(&program, SCRATCH)) {
-            Ok(()) => SCRATCH,
-            Err(_) => {
-                task.write(below_stack, &placed(&program, below_stack))?;
-                below_stack
-            }
-        };
+        let code = place(task, &program)?;
         task.registers.orig_rax = u64::try_from(libc::SYS_seccomp).unwrap_or(0);
         task.set_argument(0, SET_FILTER);
         task.set_argument(1, ALL_THREADS);

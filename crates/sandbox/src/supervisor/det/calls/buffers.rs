@@ -20,6 +20,8 @@ use crate::sys::room;
 pub(super) const RULES: &[Rule] = &[
     Rule(libc::SYS_accept, When::Always, accept),
     Rule(libc::SYS_accept4, When::Always, accept),
+    Rule(libc::SYS_sendmsg, When::Always, message),
+    Rule(libc::SYS_sendmmsg, When::Always, message),
 ];
 
 /// The least that can be asked for, which no kernel makes more of.
@@ -27,6 +29,22 @@ const LEAST: usize = 2304;
 
 fn accept(_: &mut World, _: &mut Task) -> io::Result<Entry> {
     Ok(Entry::Watch(socket_made))
+}
+
+/// A message may hold descriptors, of which so many can be on their way for each user of the host.
+fn message(world: &mut World, _: &mut Task) -> io::Result<Entry> {
+    Ok(if world.shares_user {
+        Entry::Watch(message_sent)
+    } else {
+        Entry::Pass
+    })
+}
+
+fn message_sent(world: &mut World, task: &mut Task) -> io::Result<()> {
+    if task.result() == -i64::from(libc::ETOOMANYREFS) {
+        world.has_no_more("descriptors in messages");
+    }
+    Ok(())
 }
 
 fn number(value: i64) -> Option<i32> {
@@ -92,12 +110,13 @@ pub(super) fn pipe_made(world: &mut World, task: &mut Task) -> io::Result<()> {
     }
     let [read, _] = two(task, task.argument(0))?;
     let pipe = world.file(task, read)?;
-    size_pipe(&pipe)
+    size_pipe(world, &pipe)
 }
 
 /// Gives a pipe its size.
-pub(super) fn size_pipe(pipe: &OwnedFd) -> io::Result<()> {
+pub(super) fn size_pipe(world: &mut World, pipe: &OwnedFd) -> io::Result<()> {
     if fcntl_getpipe_size(pipe)? != room::PIPE && fcntl_setpipe_size(pipe, room::PIPE).is_err() {
+        world.has_no_more("pages of pipes");
         return Err(io::Error::from_raw_os_error(libc::ENFILE));
     }
     Ok(())

@@ -199,7 +199,7 @@ fn accept(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 
 /// There is room for one more that waits to be connected.
 fn accepted(world: &mut World, _: &mut Task) -> io::Result<()> {
-    world.wake_all(|on| matches!(on, On::Others));
+    world.wake_all(On::is_of_others);
     Ok(())
 }
 

@@ -269,7 +269,13 @@ impl World {
             .filter_map(|other| match other.wait.as_ref()?.on {
                 On::Futex(key @ Key::Private(in_space, address)) if in_space == space => Some((key, address)),
                 On::Futex(key @ Key::Shared(..)) => Some((key, 0)),
-                On::Futex(..) | On::Nothing | On::Files(_) | On::Child | On::Writer(..) | On::Others => None,
+                On::Futex(..)
+                | On::Nothing
+                | On::Files(_)
+                | On::Child
+                | On::Writer(..)
+                | On::Others
+                | On::Owner(_) => None,
             })
             .collect();
         for (key, address) in at_address {

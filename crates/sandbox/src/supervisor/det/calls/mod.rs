@@ -21,11 +21,13 @@ mod time;
 mod timers;
 mod waiting;
 
+pub(super) use blocking::place as place_filter;
 pub(super) use files::is_ready;
 pub(super) use futex::{key as futex_key, wake_key};
 pub(super) use outer::opened as outer_opened;
 
 use super::table::Rule;
+use super::task::Task;
 
 /// All of them.
 pub(super) const RULES: &[&[Rule]] = &[
@@ -49,3 +51,12 @@ pub(super) const RULES: &[&[Rule]] = &[
     timers::RULES,
     waiting::RULES,
 ];
+
+/// A call that a signal has interrupted is about to be made as it is: what it tells is looked at all the same.
+pub(super) fn interrupted(task: &mut Task) {
+    match task.call() {
+        libc::SYS_wait4 | libc::SYS_waitid => waiting::interrupted(task),
+        libc::SYS_rt_sigtimedwait => task.exits.push(signals::taken),
+        _ => {}
+    }
+}

@@ -126,7 +126,7 @@ fn opened(world: &mut World, task: &Task) -> io::Result<Option<(u64, u64)>> {
         return Ok(None);
     }
     let fd = world.file(task, number)?;
-    size_pipe(&fd)?;
+    size_pipe(world, &fd)?;
     let mut flags = fcntl_getfl(&fd)?;
     flags.remove(OFlags::NONBLOCK);
     fcntl_setfl(&fd, flags)?;
@@ -142,9 +142,7 @@ fn opened_both(world: &mut World, task: &mut Task) -> io::Result<()> {
 }
 
 fn wake(world: &mut World, device: u64, inode: u64) {
-    world.wake_all(|on| {
-        matches!(on, On::Others) || matches!(on, On::Writer(d, i) if (*d, *i) == (device, inode))
-    });
+    world.wake_all(|on| on.is_of_others() || matches!(on, On::Writer(d, i) if (*d, *i) == (device, inode)));
 }
 
 fn opened_to_write(world: &mut World, task: &mut Task) -> io::Result<()> {
@@ -163,7 +161,7 @@ fn opened_to_read(world: &mut World, task: &mut Task) -> io::Result<()> {
     let Some((device, inode)) = opened(world, task)? else {
         return Ok(());
     };
-    world.wake_all(|on| matches!(on, On::Others));
+    world.wake_all(On::is_of_others);
     if !has_writer(world, device, inode) {
         let on = On::Writer(device, inode);
         task.hold = Some(Wait {

@@ -3,6 +3,7 @@
 use std::io;
 
 use super::sleep::timespec;
+use crate::supervisor::det::information;
 use crate::supervisor::det::observe;
 use crate::supervisor::det::signal::mask;
 use crate::supervisor::det::table::{Entry, Rule, When};
@@ -82,7 +83,7 @@ fn sigtimedwait(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     let unwanted = mask(libc::SIGKILL) | mask(libc::SIGSTOP);
     let signals = Signals::Take(task.read_u64(task.argument(0))? & !unwanted);
     if world.is_pending(task, signals) {
-        return Ok(Entry::Pass);
+        return Ok(Entry::Make(taken));
     }
     if task.deadline.is_none() && task.argument(2) != 0 {
         let timeout = timespec(task, task.argument(2))?;
@@ -97,4 +98,23 @@ fn sigtimedwait(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         until: task.deadline,
         signals,
     }))
+}
+
+/// A signal was taken: what is told of it is the same on every machine.
+pub(super) fn taken(_: &mut World, task: &mut Task) -> io::Result<()> {
+    let place = task.argument(1);
+    if place == 0 {
+        return Ok(());
+    }
+    let mut told = [0; information::BYTES];
+    if task.result() > 0 {
+        task.read(place, &mut told)?;
+        if information::settle(&mut told) {
+            task.write(place, &told)?;
+        }
+    } else if task.result() == -i64::from(libc::EFAULT) {
+        // a part of it may be there
+        let _ = task.write(place, &told);
+    }
+    Ok(())
 }

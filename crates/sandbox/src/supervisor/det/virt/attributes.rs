@@ -83,9 +83,6 @@ fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> 
 
 /// Puts what the job is told over what the kernel has said.
 fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
-    if task.result() != 0 {
-        return Ok(());
-    }
     let (dir, path, place, flags) = match task.call() {
         libc::SYS_newfstatat => (task.int(0), 1, 2, task.int(3)),
         libc::SYS_statx => (task.int(0), 1, 4, task.int(2)),
@@ -94,6 +91,10 @@ fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
     };
     let is_wide = task.call() == libc::SYS_statx;
     let place = task.argument(place);
+    if task.result() != 0 {
+        let length = if is_wide { STATX_BYTES } else { STAT_BYTES };
+        return forget_part(task, place, length);
+    }
     let real = if is_wide {
         let mut bytes = [0; STATX_BYTES];
         task.read(place, &mut bytes)?;
@@ -130,6 +131,14 @@ fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
     }
 }
 
+/// Of an answer that the kernel could not write as a whole, a part may be there.
+fn forget_part(task: &Task, place: u64, length: usize) -> io::Result<()> {
+    if task.result() == -i64::from(libc::EFAULT) {
+        let _ = task.write(place, &vec![0; length]);
+    }
+    Ok(())
+}
+
 /// Where the file of a `statfs` or `fstatfs` lies.
 fn place_of(world: &mut World, task: &Task) -> io::Result<Place> {
     let file = if task.call() == libc::SYS_fstatfs {
@@ -147,10 +156,10 @@ fn place_of(world: &mut World, task: &Task) -> io::Result<Place> {
 }
 
 fn seen_system(world: &mut World, task: &mut Task) -> io::Result<()> {
-    if task.result() != 0 {
-        return Ok(());
-    }
     let place = task.argument(1);
+    if task.result() != 0 {
+        return forget_part(task, place, STATFS_BYTES);
+    }
     let mut bytes = [0; STATFS_BYTES];
     task.read(place, &mut bytes)?;
     let lies = place_of(world, task)?;

@@ -2,7 +2,8 @@
 
 use std::io;
 
-use super::{names, paths, process_files, walk};
+use super::walk::{self, Manner};
+use super::{names, paths, process_files};
 use crate::supervisor::det::table::Entry;
 use crate::supervisor::det::{Task, World};
 
@@ -17,11 +18,25 @@ pub(super) fn readlink(world: &mut World, task: &mut Task) -> io::Result<Entry> 
     };
     names::there(world, task, dir, argument, false)?;
     let may_be = |part: &[u8]| path.windows(part.len()).any(|window| window == part);
-    let is_number = !path.is_empty() && path.iter().all(u8::is_ascii_digit);
-    if is_number || may_be(b"fd/") || may_be(b"ns/") || path.starts_with(b"/dev/std") {
-        return Ok(Entry::Make(seen));
+    let is_below = dir != libc::AT_FDCWD && !path.starts_with(b"/");
+    if !(is_below || world.virt.indirect || may_be(b"fd/") || may_be(b"ns/")) {
+        return Ok(Entry::Pass);
     }
-    Ok(Entry::Pass)
+    let manner = Manner {
+        follow: false,
+        in_root: false,
+    };
+    // what cannot be found the kernel does not find either
+    let path = walk::canonical(world, task, dir, &path, manner).unwrap_or_default();
+    let Some(name) = path.strip_prefix(b"/proc/") else {
+        return Ok(Entry::Pass);
+    };
+    let (place, room) = buffer(task);
+    world.virt.link = Some(Link {
+        name: name.to_vec(),
+        before: task.read_some(place, room.min(paths::MAX)),
+    });
+    Ok(Entry::Make(seen))
 }
 
 /// `symlink`, `symlinkat`: one that may lead out of the job's own directories makes names mean something else than they
@@ -71,20 +86,47 @@ fn path_argument(task: &Task) -> usize {
     usize::from(task.call() == libc::SYS_readlinkat)
 }
 
+/// Where a call wants a link's text, and how much there may be of it: the kernel takes that for an `int`.
+fn buffer(task: &Task) -> (u64, usize) {
+    let first = path_argument(task);
+    let room = usize::try_from(task.argument(first + 2) & 0x7fff_ffff).unwrap_or(0);
+    (task.argument(first + 1), room)
+}
+
+/// A link of `/proc` that a task is asking for.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Its path below `/proc`.
+    name: Vec<u8>,
+    /// What was in the memory that its text is wanted in.
+    before: Vec<u8>,
+}
+
 fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
+    let Some(Link { name, mut before }) = world.virt.link.take() else {
+        return Ok(());
+    };
+    let (place, room) = buffer(task);
+    if task.result() == -i64::from(libc::EFAULT) {
+        // a part of the real text may be there
+        let _ = task.write(place, &before);
+    }
     let Ok(length) = usize::try_from(task.result()) else {
         return Ok(());
     };
-    let first = path_argument(task);
-    let (place, room) = (task.argument(first + 1), task.argument(first + 2));
-    let text = task.read_bytes(place, length)?;
+    // the kernel may have cut it off
+    let text = paths::link(world, &String::from_utf8_lossy(&name))?;
     let job = world.places(task)?.job;
     let Some(mut told) = process_files::link(&text, job, &mut world.virt.inodes) else {
         return Ok(());
     };
-    // The buffer's size is an `int`; what does not fit is cut off, as the kernel does it.
-    told.truncate(usize::try_from(room & 0x7fff_ffff).unwrap_or(0));
-    task.write(place, &told)?;
+    told.truncate(room);
+    // behind it there is what was there: how long the real text is depends on the machine
+    before.truncate(length.max(told.len()));
+    let covered = told.len().min(before.len());
+    before[..covered].copy_from_slice(&told[..covered]);
+    before.extend_from_slice(&told[covered..]);
+    task.write(place, &before)?;
     task.set_result(i64::try_from(told.len()).unwrap_or(0));
     Ok(())
 }

@@ -27,6 +27,8 @@ mod stat;
 mod state;
 mod walk;
 
+pub(super) use machine::rusage;
+pub(super) use opens::is_plain as is_plain_open;
 pub(super) use random::executed;
 pub(super) use stat::{Place, Real};
 pub(in crate::supervisor) use state::{State, set_untouched};

@@ -85,6 +85,35 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
     })
 }
 
+/// Whether an `openat` is made as it is, and nobody waits for it; found out without doing anything about it.
+pub(in super::super) fn is_plain(world: &World, task: &Task) -> bool {
+    const LOOKED_AT: i32 = libc::O_PATH | libc::O_DIRECT | libc::O_NOATIME;
+    let plain = || {
+        let asked = asked(task, libc::SYS_openat).ok()?;
+        if asked.flags & LOOKED_AT != 0 || world.virt.indirect || world.has_fifos {
+            return None;
+        }
+        let path = task.read_text(asked.path_at, paths::MAX).ok()?;
+        let writes = asked.flags & (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) != 0;
+        let is_plain =
+            means_what_it_says(world, &asked, &path) && !(writes && may_be_of_image(world, &asked, &path));
+        is_plain.then(|| remember(task, &asked, path))
+    };
+    plain().is_some()
+}
+
+/// Whether a path leads to no file that is made here.
+fn means_what_it_says(world: &World, asked: &Asked, path: &[u8]) -> bool {
+    let is_plain_system = path.starts_with(b"/usr/") && !goes_up(path);
+    is_plain_system || !world.virt.indirect && asked.resolve == 0 && !may_be_virtual(path)
+}
+
+/// Keeps the name of a file that is opened for writing.
+fn remember(task: &Task, asked: &Asked, path: Vec<u8>) {
+    let writes = asked.flags & libc::O_ACCMODE == libc::O_WRONLY && asked.resolve == 0;
+    task.named.replace(writes.then_some((asked.dir, path)));
+}
+
 fn asked(task: &Task, call: libc::c_long) -> io::Result<Asked> {
     Ok(match call {
         libc::SYS_open => Asked {
@@ -163,10 +192,8 @@ fn read_only(world: &mut World, task: &mut Task) -> io::Result<()> {
 }
 
 fn decide(world: &mut World, task: &mut Task, asked: &Asked, path: Vec<u8>) -> io::Result<Entry> {
-    let is_plain_system = path.starts_with(b"/usr/") && !goes_up(&path);
-    if is_plain_system || !world.virt.indirect && asked.resolve == 0 && !may_be_virtual(&path) {
-        let writes = asked.flags & libc::O_ACCMODE == libc::O_WRONLY && asked.resolve == 0;
-        task.named.replace(writes.then_some((asked.dir, path)));
+    if means_what_it_says(world, asked, &path) {
+        remember(task, asked, path);
         return Ok(Entry::Pass);
     }
     // What cannot be walked to, the kernel itself has an error for.

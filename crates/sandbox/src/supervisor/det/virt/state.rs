@@ -13,6 +13,7 @@ use sandrun_types::FileHash;
 use super::constants::Constants;
 use super::entropy::Entropy;
 use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
+use super::links::Link;
 use super::listing::Listings;
 use super::paths;
 use super::stat::{self, Place, Places, Real, Seen, Told};
@@ -36,6 +37,8 @@ pub(in crate::supervisor) struct State {
     pub(super) device_opened: bool,
     /// A name may lead to `/proc` or `/dev` without saying so: by a link that the job has made, or from a directory.
     pub(super) indirect: bool,
+    /// The link of `/proc` that is being asked for.
+    pub(super) link: Option<Link>,
     /// What processes have set as their niceness.
     pub(super) niceness: BTreeMap<TaskId, i32>,
     /// What the files that tasks are opening will hold.
@@ -62,6 +65,7 @@ impl Default for State {
             root: None,
             device_opened: false,
             indirect: false,
+            link: None,
             niceness: BTreeMap::new(),
             opening: BTreeMap::new(),
             made: 0,
@@ -79,6 +83,11 @@ impl State {
     /// Whether a file was written since its content was last told.
     pub(in super::super) fn is_unreported(&mut self, inode: Inode) -> bool {
         self.inodes.is_unreported(inode)
+    }
+
+    /// Whether names may lead to other files than they say.
+    pub(in super::super) const fn are_names_indirect(&self) -> bool {
+        self.indirect
     }
 
     /// The tree of files is about to change.

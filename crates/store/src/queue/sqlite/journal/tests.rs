@@ -1,7 +1,12 @@
+use super::super::names::Names;
 use super::*;
 use crate::queue::ClientRow;
 use sandrun_core::pool::ClientNumber;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+fn paths(path: &Path) -> [PathBuf; 2] {
+    Names::fresh(path).journal
+}
 
 const OURS: [u8; MARK] = [7; MARK];
 
@@ -16,7 +21,7 @@ fn batch(number: u32, bytes: usize) -> Writes {
 }
 
 fn open(folder: &Path, settled: u64) -> (Journal, Vec<(u64, Writes)>) {
-    Journal::open(&folder.join("q.sqlite"), OURS, fresh_salt(), settled).unwrap()
+    Journal::open(paths(&folder.join("q.sqlite")), OURS, fresh_salt(), settled).unwrap()
 }
 
 /// Never the same twice.
@@ -93,7 +98,7 @@ fn files_take_turns_and_wait_for_the_tables() {
     let found = open(folder.path(), 4).1;
     let numbers: Vec<u64> = found.iter().map(|(id, _)| *id).collect();
     assert_eq!(numbers, [5, 6, 7]);
-    let gone = Journal::open(&folder.path().join("q.sqlite"), OURS, 0, 1);
+    let gone = Journal::open(paths(&folder.path().join("q.sqlite")), OURS, 0, 1);
     assert!(
         matches!(gone, Err(QueueStoreError::Mixed(_))),
         "batches 2 to 4 are gone"
@@ -174,6 +179,6 @@ fn files_of_the_first_format_are_read() {
 fn another_queues_files_are_refused() {
     let folder = tempfile::tempdir().unwrap();
     append(&mut open(folder.path(), 0).0, &batch(1, 1));
-    let other = Journal::open(&folder.path().join("q.sqlite"), [8; MARK], 0, 0);
+    let other = Journal::open(paths(&folder.path().join("q.sqlite")), [8; MARK], 0, 0);
     assert!(matches!(other, Err(QueueStoreError::Mixed(_))));
 }

@@ -28,8 +28,8 @@ fn a_start_brings_the_log_of_the_former_process_into_the_tables() {
     for name in [
         "queue.sqlite",
         "queue.sqlite-wal",
-        "queue.journal-0",
-        "queue.journal-1",
+        "queue.sqlite.journal-0",
+        "queue.sqlite.journal-1",
     ] {
         std::fs::copy(folder.path().join(name), next.path().join(name)).unwrap();
     }
@@ -48,7 +48,7 @@ fn what_was_taken_back_in_memory_alone_never_comes_back() {
     let path = folder.path().join("queue.sqlite");
     leave_behind(folder.path(), 1..=3);
     // they lie in the second file
-    let [first, second] = journal::paths(&path);
+    let [first, second] = Names::fresh(&path).journal;
     std::fs::rename(&first, folder.path().join("first")).unwrap();
     std::fs::rename(&second, &first).unwrap();
     std::fs::rename(folder.path().join("first"), &second).unwrap();
@@ -161,4 +161,68 @@ fn a_batch_that_a_former_version_wrote_is_read_whole() {
     let byte = |at: usize| u8::from_str_radix(&FORMER[at..at + 2], 16).unwrap();
     let body: Vec<u8> = (0..FORMER.len()).step_by(2).map(byte).collect();
     assert_eq!(replay::former(&body).unwrap(), former_batch());
+}
+
+/// As a former version named it.
+fn rename_as_former(path: &Path) {
+    let Names { lock, journal } = Names::fresh(path);
+    for (file, end) in journal
+        .iter()
+        .chain([&lock])
+        .zip(["journal-0", "journal-1", "lock"])
+    {
+        std::fs::rename(file, path.with_extension(end)).unwrap();
+    }
+}
+
+async fn numbers(path: &Path) -> Vec<u64> {
+    let (mut store, _reader) = open(path).await.unwrap();
+    store
+        .load()
+        .unwrap()
+        .jobs
+        .iter()
+        .map(|job| job.number.0)
+        .collect()
+}
+
+#[tokio::test]
+async fn two_databases_of_one_folder_have_journals_of_their_own() {
+    let folder = tempfile::tempdir().unwrap();
+    let (first, second) = (folder.path().join("q.db"), folder.path().join("q.sqlite"));
+    let (mut one, _reader) = open(&first).await.unwrap();
+    let (mut two, _other) = open(&second).await.unwrap();
+    one.transact(&mut |_| batch(1, 10)).unwrap();
+    two.transact(&mut |_| batch(2, 10)).unwrap();
+    drop((one, two, _reader, _other));
+    assert_eq!(
+        (numbers(&first).await, numbers(&second).await),
+        (vec![1], vec![2])
+    );
+
+    // the one has its journal from a former version, under the name that both would have had
+    rename_as_former(&first);
+    let former = [
+        first.with_extension("journal-0"),
+        first.with_extension("journal-1"),
+    ];
+    let tables = open_database(&first, MIGRATIONS).unwrap();
+    let (mark, settled) = standing(&tables).unwrap();
+    let (mut journal, _) = Journal::open(former, mark, 7, settled).unwrap();
+    let mut record = journal::Record::of(&batch(3, 10)).unwrap();
+    journal.write(&mut record).unwrap();
+    drop((journal, tables));
+    assert_eq!(Names::find(&first).lock, folder.path().join("q.lock"));
+    assert_eq!(Names::find(&second), Names::fresh(&second));
+    assert_eq!(numbers(&second).await, [2]);
+    assert_eq!(numbers(&first).await, [1, 3]);
+    // a start has emptied it
+    assert_eq!(numbers(&second).await, [2]);
+    let (mut one, _reader) = open(&first).await.unwrap();
+    one.transact(&mut |_| batch(4, 10)).unwrap();
+    drop((one, _reader));
+    // alone in its folder it would be the journal of the wrong backup
+    std::fs::rename(&second, &first).unwrap();
+    let error = open(&first).await.err().unwrap();
+    assert!(matches!(error, QueueStoreError::Mixed(_)), "{error:?}");
 }

@@ -1,0 +1,160 @@
+//! Services over HTTP: executor, manager, broker, coordinator.
+
+use std::path::Path;
+
+use client_sdk::pool::PoolClient;
+use sandrun_executor::{ExecutorClient, worker_key};
+use serde_json::Value;
+
+use super::{ANSWER, Finding, Findings};
+use crate::exit::words;
+
+/// The text of `GET url/health`, with its status; an error is in words.
+async fn health(url: &str) -> Result<(u16, Value), String> {
+    let http = reqwest::Client::builder()
+        .timeout(ANSWER)
+        .build()
+        .map_err(|error| words(&error.into()))?;
+    let url = format!("{}/health", url.trim().trim_end_matches('/'));
+    let answer = http.get(url).send().await.map_err(|error| {
+        if error.is_timeout() {
+            format!("no answer within {} s", ANSWER.as_secs())
+        } else {
+            words(&error.into())
+        }
+    })?;
+    let status = answer.status().as_u16();
+    let body = answer.bytes().await.map_err(|error| words(&error.into()))?;
+    let body = serde_json::from_slice(&body)
+        .map_err(|_| format!("GET /health is answered with {status}, and with no JSON"))?;
+    Ok((status, body))
+}
+
+/// What a service says is wrong with itself.
+fn complaints(what: &str, status: u16, body: &Value) -> Findings {
+    let checks = body["checks"].as_array().into_iter().flatten();
+    let mut found: Findings = checks
+        .filter(|check| check["ok"] == false)
+        .map(|check| {
+            let text = |field: &str| check[field].as_str().unwrap_or_default().to_owned();
+            Finding::fail(format!("{what}, {}", text("name")), text("seen"), text("do"))
+        })
+        .collect();
+    if found.is_empty() && status != 200 {
+        let seen = format!("GET /health is answered with {status}: {body}");
+        found.push(Finding::fail(what, seen, "look at its log"));
+    }
+    found
+}
+
+/// The executor: who it is, what it offers.
+pub(super) async fn executor(url: &str, key: Option<&Path>) -> Findings {
+    let what = "executor";
+    let todo = "start it (sandrun-pool sandrun), or give its address with --sandrun-url";
+    // also chooses TLS for the process, without which no client can be made
+    if let Err(error) = ExecutorClient::new(url) {
+        return vec![Finding::fail(what, words(&error.into()), todo)];
+    }
+    let (status, body) = match health(url).await {
+        Ok(answer) => answer,
+        Err(error) => return vec![Finding::fail(what, format!("{url}: {error}"), todo)],
+    };
+    let Some(classes) = body["classes"].as_object() else {
+        let seen = format!("what answers at {url} names no execution classes");
+        return vec![Finding::fail(what, seen, todo)];
+    };
+    let names: Vec<&str> = classes.keys().map(String::as_str).collect();
+    let worker = body["worker_id"].as_str();
+    let mut found = vec![Finding::ok(
+        what,
+        format!(
+            "{url} offers {}; worker {}",
+            names.join(", "),
+            worker.unwrap_or("anonymous")
+        ),
+    )];
+    found.extend(complaints(what, status, &body));
+    if let Some(path) = key {
+        found.push(own_key(path, worker));
+    } else if worker.is_none() {
+        found.push(Finding::warn(
+            "executor's key",
+            "it is anonymous and signs no receipts: enough for a broker, not for the market or a trusted pool",
+            "start it with --worker-key FILE",
+        ));
+    }
+    found
+}
+
+/// Whether the executor has the key of the file.
+fn own_key(path: &Path, worker: Option<&str>) -> Finding {
+    let what = "executor's key";
+    match worker_key::load(path) {
+        Ok(key) if worker == Some(key.worker_id().to_string().as_str()) => {
+            Finding::ok(what, format!("is that of {}", path.display()))
+        }
+        Ok(key) => Finding::fail(
+            what,
+            format!(
+                "{} holds {}, which the executor is not",
+                path.display(),
+                key.worker_id()
+            ),
+            "start the executor with this file, or name the executor's own with --worker-key",
+        ),
+        Err(error) => Finding::fail(
+            what,
+            words(&error.into()),
+            "make one with sandrun-pool sandrun --generate-key FILE",
+        ),
+    }
+}
+
+/// A market's manager.
+pub(super) async fn manager(url: &str) -> Findings {
+    let what = "manager";
+    match health(url).await {
+        Ok((200, body)) if body["head"].is_object() => {
+            let block = &body["head"]["block"]["number"];
+            vec![Finding::ok(what, format!("{url} is at block {block}"))]
+        }
+        Ok((status, body)) => {
+            let mut found = complaints(what, status, &body);
+            if found.is_empty() {
+                let seen = format!("what answers at {url} is no manager");
+                found.push(Finding::fail(what, seen, "give its address with --pool"));
+            }
+            found
+        }
+        Err(error) => vec![Finding::warn(
+            what,
+            format!("{url}: {error}"),
+            "start it (sandrun-pool pool), or leave --pool out: every command reads the chain without one",
+        )],
+    }
+}
+
+/// A broker, a coordinator or an executor.
+pub(super) async fn pool(url: &str) -> Findings {
+    let what = "service";
+    let todo = "start it, or give its address with --to";
+    let client = match tokio::time::timeout(ANSWER, PoolClient::connect(url, None)).await {
+        Ok(Ok(client)) => client,
+        Ok(Err(error)) => return vec![Finding::fail(what, words(&error.into()), todo)],
+        Err(_) => {
+            let seen = format!("no answer within {} s", ANSWER.as_secs());
+            return vec![Finding::fail(what, seen, todo)];
+        }
+    };
+    let kind = client.service().kind.word();
+    let version = client.service().version.as_deref().unwrap_or("unknown");
+    let mut found = vec![Finding::ok(
+        kind,
+        format!("{} answers, version {version}", client.url()),
+    )];
+    match health(url).await {
+        Ok((status, body)) => found.extend(complaints(kind, status, &body)),
+        Err(error) => found.push(Finding::fail(kind, error, "look at its log")),
+    }
+    found
+}
