@@ -239,6 +239,14 @@ impl Chain {
         self.dev("evm_increaseTime", (seconds,)).await
     }
 
+    /// Gives the next block this very time, which is later than the head's.
+    ///
+    /// # Errors
+    /// A chain that is no test chain, a time that is over.
+    pub async fn dev_next_block_at(&self, time: UnixSeconds) -> Result<(), AnvilError> {
+        self.dev("evm_setNextBlockTimestamp", (time.0,)).await
+    }
+
     /// Replaces the last `depth` blocks by empty ones of the same height.
     ///
     /// # Errors

@@ -4,5 +4,6 @@ mod connect;
 mod follow;
 mod market;
 mod meters;
+mod outcomes;
 mod sending;
 mod world;

@@ -55,9 +55,14 @@ pub(crate) async fn chain() -> anyhow::Result<(Anvil, Chain)> {
 
 impl World {
     pub(crate) async fn new() -> anyhow::Result<Self> {
+        Self::on(&MarketTerms::testnet()).await
+    }
+
+    /// A market with these terms.
+    pub(crate) async fn on(terms: &MarketTerms) -> anyhow::Result<Self> {
         let (anvil, chain) = chain().await?;
         let sender = Sender::new(chain.clone(), Anvil::key(0)?, None, SenderConfig::default());
-        let market = deploy(&sender, &MarketTerms::testnet()).await?;
+        let market = deploy(&sender, terms).await?;
         let reader = MarketReader::verified(chain.clone(), market.clone()).await?;
         let client = Sender::new(
             chain.clone(),
