@@ -149,6 +149,20 @@ impl Service {
         }
     }
 
+    /// Has it take these arguments and variables too when it starts again.
+    pub fn also(&mut self, arguments: &[&str], env: &[(&str, &str)]) {
+        self.spec.command.extend(arguments.iter().map(Into::into));
+        let env = env
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        self.spec.env.extend(env);
+    }
+
+    /// Has another command start its program from now on: one that becomes what its last arguments name, as `nsenter` does.
+    pub fn within(&mut self, command: &[OsString]) {
+        self.spec.command.splice(0..0, command.iter().cloned());
+    }
+
     /// Process id of the program itself.
     ///
     /// # Errors

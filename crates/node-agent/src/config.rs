@@ -30,7 +30,8 @@ pub struct AgentConfig {
     /// File of the executor's Ed25519 key, which signs that it belongs to this node's account; `None` announces the
     /// executor's key without a proof. Nothing on chain relies on it.
     pub executor_key: Option<PathBuf>,
-    /// Where earnings go; `None` for the account itself.
+    /// Where earnings go, changed in the registry at the start where it says another; `None` for the account itself at the
+    /// registration, and for what the registry says from then on.
     pub payout: Option<Address>,
     /// Folder for the journal and for bundles; made if it is missing.
     pub data_dir: PathBuf,

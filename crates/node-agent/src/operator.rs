@@ -86,6 +86,19 @@ pub enum OperatorError {
         /// The node.
         node: NodeIndex,
     },
+    /// The payout address takes nothing.
+    #[error(
+        "the payout address {payout} of node {node} does not take what it has earned in {token}; the earnings stay in the \
+         escrow: start the agent once with --payout and an address that takes them, then withdraw again"
+    )]
+    PayoutRefuses {
+        /// The node.
+        node: NodeIndex,
+        /// Where its earnings go.
+        payout: Address,
+        /// In what.
+        token: Token,
+    },
     /// The key cannot sign.
     #[error(transparent)]
     Key(#[from] sandrun_chain::KeyError),
@@ -165,6 +178,15 @@ impl Operator {
         let node = self.node().await?.index;
         self.send(self.reader.deployment().set_profile(node, profile))
             .await
+    }
+
+    /// Has earnings go to another address from now on, those included that the escrow owes already.
+    ///
+    /// # Errors
+    /// No node, or the transaction failed.
+    pub async fn set_payout(&self, payout: Address) -> Result<TxOutcome, OperatorError> {
+        let node = self.node().await?.index;
+        self.send(self.reader.deployment().set_payout(node, payout)).await
     }
 
     /// Deposits more stake. It wins no seats before [`Operator::opt_in`] raises the cap.
@@ -298,7 +320,8 @@ impl Operator {
     /// # Errors
     /// No node, nothing owed, or a transaction failed (what was paid out before stays so).
     pub async fn withdraw_earnings(&self, token: Option<Token>) -> Result<Vec<Earning>, OperatorError> {
-        let node = self.node().await?.index;
+        let record = self.node().await?;
+        let node = record.index;
         let wanted =
             |earning: &Earning| !earning.amount.is_zero() && token.is_none_or(|it| it == earning.token);
         let due: Vec<Earning> = self.earnings().await?.into_iter().filter(wanted).collect();
@@ -306,8 +329,15 @@ impl Operator {
             return Err(OperatorError::NoEarnings { node });
         }
         for earning in &due {
-            self.send(self.reader.deployment().withdraw_node(node, earning.token))
-                .await?;
+            let call = self.reader.deployment().withdraw_node(node, earning.token);
+            self.send(call).await.map_err(|error| match error {
+                OperatorError::Send(error) if is_payouts(&error) => OperatorError::PayoutRefuses {
+                    node,
+                    payout: record.registry.payout,
+                    token: earning.token,
+                },
+                other => other,
+            })?;
         }
         Ok(due)
     }
@@ -318,6 +348,11 @@ impl Operator {
             .await
             .map_err(|error| OperatorError::Send(Box::new(error)))
     }
+}
+
+/// Whether a withdrawal of earnings failed at the address that they go to.
+pub(crate) fn is_payouts(error: &SendError) -> bool {
+    error.revert().and_then(sandrun_chain::Revert::refusal) == Some(Refusal::TransferFailed)
 }
 
 /// Stake that other escrows and exits have a claim on, wei.

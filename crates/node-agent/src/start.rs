@@ -218,6 +218,15 @@ impl Enrolment<'_> {
                 .map_err(step("announce the profile"))?;
         }
         journal.set_note(Note::Profile, &digest)?;
+        if let (Some(record), Some(payout)) = (&record, self.config.payout)
+            && record.registry.payout != payout
+        {
+            operator
+                .set_payout(payout)
+                .await
+                .map_err(step("change the payout address"))?;
+            info!(node = %index, %payout, "earnings go to another address from now on");
+        }
         if !is_new && !missing.is_zero() {
             info!(%missing, "adding stake");
             operator.add_stake(missing).await.map_err(step("add stake"))?;

@@ -41,7 +41,7 @@ pub(crate) struct Arguments {
     /// The executor's key file, so that its receipts are bound to this node's account
     #[arg(long, value_name = "FILE", env = "SANDRUN_WORKER_KEY")]
     worker_key: Option<PathBuf>,
-    /// Where earnings go; the account itself when not given
+    /// Where earnings go, from this start on; when not given as before, at the first start to the account itself
     #[arg(long, value_name = "ADDRESS")]
     payout: Option<Address>,
     /// Directory of the journal and the bundles

@@ -8,7 +8,9 @@ use sandrun_chain::JobState;
 use sandrun_chain::anvil::{Anvil, AnvilOptions, Mining};
 use sandrun_core::market::Phase;
 use sandrun_testnet::Role::Honest;
+use serde_json::json;
 
+use crate::say;
 use crate::scene::Frail;
 use crate::wire::Mode;
 
@@ -108,17 +110,10 @@ async fn an_rpc_of_another_chain_costs_nobody_anything() -> anyhow::Result<()> {
 
 /// Sets what an account has, wei.
 async fn set_balance(frail: &Frail, account: &str, wei: &str) -> anyhow::Result<()> {
-    let call = serde_json::json!({
-        "jsonrpc": "2.0", "id": 1, "method": "anvil_setBalance", "params": [account, wei],
-    });
-    let answer = reqwest::Client::new()
-        .post(&frail.scene.market.rpc)
-        .json(&call)
-        .send()
-        .await?;
-    let answer: serde_json::Value = answer.error_for_status()?.json().await?;
-    anyhow::ensure!(answer.get("error").is_none(), "{answer}");
-    Ok(())
+    frail
+        .rpc("anvil_setBalance", json!([account, wei]))
+        .await
+        .map(drop)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -140,6 +135,92 @@ async fn dear_gas_and_an_empty_account_only_delay() -> anyhow::Result<()> {
         set_balance(&frail, &broke, "0x0").await?;
         frail.blocks(4).await?;
         set_balance(&frail, &broke, "0x56bc75e2d63100000").await?;
+    }
+    for (job, word) in &jobs {
+        frail.over(job).await.with_context(|| format!("{word}: {job}"))?;
+    }
+    frail.check(&jobs).await?;
+    frail.scene.market.stop().await;
+    Ok(())
+}
+
+/// Somebody else sends with a node's key: transactions that wait for nonces which nobody has used yet, and ones that take the
+/// next nonce for a price that no replacement offers.
+#[tokio::test(flavor = "multi_thread")]
+async fn gaps_and_dearer_transactions_in_a_nodes_nonces_only_delay() -> anyhow::Result<()> {
+    let frail = Frail::with(&[Honest, Honest, Honest]).await?;
+    let key = frail.scene.market.client_key.clone();
+    let node = frail.scene.market.nodes[0].account.to_string();
+    frail.rpc("anvil_impersonateAccount", json!([&node])).await?;
+    let mut jobs = BTreeMap::new();
+    for (word, _, reached) in STEPS {
+        let job = frail.post(&key, word).await?;
+        let reached = until(&frail, &job, reached);
+        tokio::time::timeout(Duration::from_secs(60), reached)
+            .await
+            .with_context(|| format!("{word} of {job}"))??;
+        jobs.insert(job, word.to_owned());
+        let count = frail
+            .rpc("eth_getTransactionCount", json!([&node, "pending"]))
+            .await?;
+        let count = u64::from_str_radix(count.as_str().context("a number")?.trim_start_matches("0x"), 16)?;
+        for nonce in [count, count + 2] {
+            let call = json!([{
+                "from": &node, "to": &node, "value": "0x1", "gas": "0x5208", "nonce": format!("{nonce:#x}"),
+                "maxFeePerGas": "0x746a528800", "maxPriorityFeePerGas": "0x746a528800",
+            }]);
+            // the agent may have been quicker with that nonce
+            if let Err(error) = frail.rpc("eth_sendTransaction", call).await {
+                say(&format!("{word}, nonce {nonce}: {error:#}"));
+            }
+        }
+    }
+    for (job, word) in &jobs {
+        frail.over(job).await.with_context(|| format!("{word}: {job}"))?;
+    }
+    frail.check(&jobs).await?;
+    frail.scene.market.stop().await;
+    Ok(())
+}
+
+/// Manager and agent are started beside an RPC of another chain, and beside one of a chain that only has the same id: they
+/// say so and end. Beside the right one they go on where they were.
+#[tokio::test(flavor = "multi_thread")]
+async fn another_chain_after_a_restart_is_refused_and_the_right_one_gone_on_with() -> anyhow::Result<()> {
+    let mut frail = Frail::with(&[Honest, Honest, Honest]).await?;
+    let key = frail.scene.market.client_key.clone();
+    let mut jobs = BTreeMap::new();
+    for (chain_id, word, reasons) in [
+        (999, "other-id", ["chain 999", "chain 999"]),
+        (31_337, "same-id", ["no contract", "no contract"]),
+    ] {
+        let other = Anvil::start(&AnvilOptions {
+            chain_id,
+            ..AnvilOptions::default()
+        })
+        .await?;
+        let elsewhere = Mode::Elsewhere(other.url().trim_start_matches("http://").parse()?);
+        let job = frail.post(&key, word).await?;
+        let seated = until(&frail, &job, |it| it.seats > 0);
+        tokio::time::timeout(Duration::from_secs(60), seated).await??;
+        jobs.insert(job, word.to_owned());
+        frail.wires.set(elsewhere, |who, target| {
+            target == "anvil" && ["pool", "agent1"].contains(&who)
+        });
+        for (name, reason) in ["pool", "agent1"].into_iter().zip(reasons) {
+            let service = frail.service(name)?;
+            service.kill().await?;
+            let Err(error) = service.restart().await else {
+                anyhow::bail!("{name} works beside another chain");
+            };
+            let error = format!("{error:#}");
+            say(&error);
+            anyhow::ensure!(error.contains(reason), "{error}");
+        }
+        frail.wires.set(Mode::Straight, |_, target| target == "anvil");
+        for name in ["pool", "agent1"] {
+            frail.service(name)?.restart().await?;
+        }
     }
     for (job, word) in &jobs {
         frail.over(job).await.with_context(|| format!("{word}: {job}"))?;

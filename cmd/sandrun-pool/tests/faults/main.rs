@@ -5,9 +5,12 @@
 //! `SANDRUN_TEST_KEEP=1` keeps the services' logs.
 
 mod chain;
+mod clock;
+mod disk;
 mod kills;
 mod lines;
 mod load;
+mod money;
 #[path = "../../../../crates/core/tests/simulated/rng.rs"]
 #[allow(dead_code, reason = "the simulations use the rest")]
 mod rng;

@@ -5,16 +5,36 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use sandrun_testnet::Role;
+use sandrun_chain::{Key, Sender, SenderConfig};
+use sandrun_testnet::{Role, Service};
 use serde_json::Value;
 
 use crate::support::{Scene, said};
 use crate::wire::Wires;
 
+/// Longest wait for anything.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Waits until it is so.
+pub(crate) async fn until(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>) -> anyhow::Result<()> {
+    let waiting = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(50));
+        while !so().await? {
+            looks.tick().await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(PATIENCE, waiting)
+        .await
+        .with_context(|| format!("it never was: {what}"))?
+}
+
 /// A market on lines that can fail.
 pub(crate) struct Frail {
     pub(crate) scene: Scene,
     pub(crate) wires: Wires,
+    /// The kind of class that jobs ask for: what the processor here can keep a program from seeing.
+    pub(crate) class: &'static str,
 }
 
 /// How a command ends that does not reach what it needs.
@@ -28,7 +48,14 @@ impl Frail {
     pub(crate) async fn with(nodes: &[Role]) -> anyhow::Result<Self> {
         let wires = Wires::default();
         let scene = Scene::built(nodes, |config| config.lines = wires.lines()).await?;
-        Ok(Self { scene, wires })
+        let executor = scene.market.nodes.first().context("a node")?.sandrun_url.clone();
+        let health: Value = reqwest::get(format!("{executor}/health")).await?.json().await?;
+        let class = if health["classes"]["det"].is_string() {
+            "det"
+        } else {
+            "det-soft"
+        };
+        Ok(Self { scene, wires, class })
     }
 
     /// Posts a job for three nodes that prints `word`, paid by this key; its id.
@@ -42,7 +69,7 @@ impl Frail {
                 .scene
                 .command(&["submit", "--detach", "--json", "--code", word]);
             command
-                .args(["--payment", "0.3", "--redundancy", "3"])
+                .args(["--payment", "0.3", "--redundancy", "3", "--class", self.class])
                 .env("SANDRUN_KEY", key);
             let said = said(command).await?;
             // what it needs may be down at this moment; then nothing was posted
@@ -53,6 +80,51 @@ impl Frail {
         };
         anyhow::ensure!(said.code == 0, "{said:?}");
         Ok(said.json()?["job"].as_str().context("no id")?.to_owned())
+    }
+
+    /// One of the market's services.
+    pub(crate) fn service(&mut self, name: &str) -> anyhow::Result<&mut Service> {
+        let found = self.scene.market.service(name);
+        found.with_context(|| format!("no service {name}"))
+    }
+
+    /// Waits until the log of a service has this text.
+    pub(crate) async fn says(&self, service: &str, text: &str) -> anyhow::Result<()> {
+        let log = self
+            .scene
+            .directory
+            .path()
+            .join(format!("market/logs/{service}.log"));
+        until(&format!("{text} in {}", log.display()), async || {
+            Ok(std::fs::read_to_string(&log)?.contains(text))
+        })
+        .await
+    }
+
+    /// Asks the chain's own program for something.
+    pub(crate) async fn rpc(&self, method: &str, params: Value) -> anyhow::Result<Value> {
+        let call = serde_json::json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+        let answer = reqwest::Client::new()
+            .post(&self.scene.market.rpc)
+            .json(&call)
+            .send()
+            .await?;
+        let answer: Value = answer.error_for_status()?.json().await?;
+        anyhow::ensure!(answer.get("error").is_none(), "{method}: {answer}");
+        Ok(answer["result"].clone())
+    }
+
+    /// Who sends with the key in this file.
+    pub(crate) async fn sender(&self, key: &Path) -> anyhow::Result<Sender> {
+        let market = &self.scene.market;
+        let chain = market.reader().await?.chain().clone();
+        let deployment = Some(market.deployment.clone());
+        Ok(Sender::new(
+            chain,
+            Key::load(key, None)?,
+            deployment,
+            SenderConfig::default(),
+        ))
     }
 
     /// Waits until a job is over, and each of its seats settled.

@@ -16,6 +16,7 @@ use crate::error::Report as _;
 use crate::execute::{self, RunBounds, RunName};
 use crate::fit::fits;
 use crate::node::Node;
+use crate::operator::is_payouts;
 
 /// Says that a job's image may have to be fetched again.
 const UNKEPT: &str = "its environment is not kept in the content store";
@@ -159,6 +160,12 @@ pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
             .await
         {
             Ok(outcome) => info!(%token, block = outcome.block.number, "earnings withdrawn"),
+            Err(error) if is_payouts(&error) => warn!(
+                %token,
+                error = error.report(),
+                "the payout address does not take the earnings, which stay in the escrow; start the agent with --payout and an \
+                 address that takes them"
+            ),
             Err(error) => {
                 warn!(%token, error = error.report(), "earnings not withdrawn; they stay in the escrow")
             }
