@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -197,9 +198,15 @@ async fn submit(
     archive: &Path,
 ) -> Result<Held, RunError> {
     let (from, to) = (bundle.clone(), archive.to_owned());
-    blocking(move || pack(&from, &to))
-        .await?
-        .map_err(RunError::Bundle)?;
+    let packed = blocking(move || pack(&from, &to)).await?;
+    packed.map_err(|source| match source.kind() {
+        // the bundle is whole: it is the archive that has no place
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => RunError::Disk {
+            path: archive.to_owned(),
+            source,
+        },
+        _ => RunError::Bundle(source),
+    })?;
     let archive_name =
         BundlePath::parse(ARCHIVE).map_err(|error| RunError::Bundle(std::io::Error::other(error)))?;
     let submission = Submission::new()

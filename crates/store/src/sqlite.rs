@@ -29,7 +29,7 @@ pub enum OpenError {
         source: rusqlite::Error,
     },
     /// Opened, but it cannot be made durable.
-    #[error("the database {} cannot be set up; is its file system local, and the file a database?", path.display())]
+    #[error("the database {} cannot be set up; is its disk full, its file system local, and the file a database?", path.display())]
     Setup {
         /// The file.
         path: PathBuf,

@@ -11,6 +11,7 @@ use sandrun_testnet::Role::Honest;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
+use crate::say;
 use crate::scene::{Frail, until};
 use crate::support::{Said, said};
 
@@ -131,7 +132,12 @@ async fn submit(frail: &Frail, code: &Path) -> anyhow::Result<Said> {
 async fn comes_back(frail: &Frail, jobs: &BTreeMap<String, String>) -> anyhow::Result<()> {
     for (job, word) in jobs {
         frail.over(job).await?;
-        let fetched = frail.scene.run(&["fetch", job, "--json", "--out", job]).await?;
+        let out = tempfile::tempdir_in(frail.scene.directory.path())?;
+        let place = out.path().to_string_lossy().into_owned();
+        let fetched = frail
+            .scene
+            .run(&["fetch", job, "--json", "--out", &place])
+            .await?;
         anyhow::ensure!(fetched.code == 0, "{fetched:?}");
         let fetched = fetched.json()?;
         let seats = fetched["payments"].as_array().context("no payments")?;
@@ -139,8 +145,8 @@ async fn comes_back(frail: &Frail, jobs: &BTreeMap<String, String>) -> anyhow::R
             seats.len() == 1 && seats[0]["end"] == "Paid" && seats[0]["slashed"] == "0",
             "{fetched}"
         );
-        let printed = frail.scene.directory.path().join(job).join("stdout");
-        anyhow::ensure!(std::fs::read_to_string(printed)? == format!("{word}\n"));
+        let printed = std::fs::read_to_string(out.path().join("stdout"))?;
+        anyhow::ensure!(printed == format!("{word}\n"), "{printed:?}");
     }
     Ok(())
 }
@@ -191,80 +197,121 @@ async fn seats(frail: &Frail, job: &str) -> anyhow::Result<u8> {
     Ok(reader.job(job.parse()?).await?.map_or(0, |it| it.seats))
 }
 
+/// Posts a job that runs for a while.
+async fn post_slow(frail: &Frail, jobs: &mut BTreeMap<String, String>) -> anyhow::Result<String> {
+    let code = frail.scene.code("slow", SLOW)?;
+    let posted = submit(frail, &code).await?;
+    anyhow::ensure!(posted.code == 0, "{posted:?}");
+    let job = posted.json()?["job"].as_str().context("no id")?.to_owned();
+    jobs.insert(job.clone(), "slow".to_owned());
+    Ok(job)
+}
+
+/// It may have ended for want of room, as what starts it again would find.
+async fn up_again(frail: &mut Frail, name: &str) -> anyhow::Result<()> {
+    let service = frail.service(name)?;
+    if service.has_ended() {
+        service.restart().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_executor_whose_disk_is_full_gets_no_seats_until_there_is_room() -> anyhow::Result<()> {
     let mut frail = Frail::with(&[Honest]).await?;
     let disk = squeeze(&mut frail, "sandrun1", "node1/sandrun", 96).await?;
-    let code = frail.scene.code("slow", SLOW)?;
+    // the file system is part of class `det`: the node has another one now
+    frail.service("agent1")?.restart().await?;
     let mut jobs = BTreeMap::new();
-    let mut post = async |frail: &Frail| {
-        let posted = submit(frail, &code).await?;
-        anyhow::ensure!(posted.code == 0, "{posted:?}");
-        let job = posted.json()?["job"].as_str().context("no id")?.to_owned();
-        jobs.insert(job.clone(), "slow".to_owned());
-        anyhow::Ok(job)
-    };
-    // full when the run begins: it is tried again, in time
-    let job = post(&frail).await?;
-    until("a seat is taken", async || Ok(seats(&frail, &job).await? == 1)).await?;
+    // full in the middle of a run
+    let first = post_slow(&frail, &mut jobs).await?;
+    frail.says("agent1", "to=running").await?;
     disk.fill(0)?;
     frail.says("agent1", "no more seats are taken").await?;
-    // full before: nobody takes a seat
-    let waiting = post(&frail).await?;
+    // and before one
+    let waiting = post_slow(&frail, &mut jobs).await?;
     frail.blocks(5).await?;
-    anyhow::ensure!(seats(&frail, &waiting).await? == 0, "a seat on a full disk");
+    anyhow::ensure!(
+        (seats(&frail, &first).await?, seats(&frail, &waiting).await?) == (1, 0),
+        "a seat on a full disk"
+    );
     disk.make_room()?;
     comes_back(&frail, &jobs).await?;
     frail.scene.market.stop().await;
     Ok(())
 }
 
+/// Most runs that may be tried in [`TRIES_IN`] blocks: they rest for longer and longer.
+const MOST_TRIES: usize = 6;
+const TRIES_IN: u64 = 8;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_agent_whose_disk_is_full_loses_no_bond() -> anyhow::Result<()> {
     let mut frail = Frail::with(&[Honest]).await?;
     frail.service("agent1")?.also(&["--min-free-disk", "4"], &[]);
     let disk = squeeze(&mut frail, "agent1", "node1/agent", 16).await?;
-    let code = frail.scene.code("slow", SLOW)?;
     let mut jobs = BTreeMap::new();
-    let mut post = async |frail: &Frail| {
-        let posted = submit(frail, &code).await?;
-        anyhow::ensure!(posted.code == 0, "{posted:?}");
-        let job = posted.json()?["job"].as_str().context("no id")?.to_owned();
-        jobs.insert(job.clone(), "slow".to_owned());
-        anyhow::Ok(job)
-    };
     // too little room: no seat
     disk.fill(3 * MIB)?;
     frail.says("agent1", "less than 4 MiB are free").await?;
-    let waiting = post(&frail).await?;
+    let waiting = post_slow(&frail, &mut jobs).await?;
     frail.blocks(5).await?;
     anyhow::ensure!(seats(&frail, &waiting).await? == 0, "a seat on a full disk");
     disk.make_room()?;
-    until(
-        "a seat is taken",
-        async || Ok(seats(&frail, &waiting).await? == 1),
-    )
-    .await?;
-
-    // none at all in the middle of a job: the answer can't be journalled, so nothing is signed
+    // none at all in the middle of a run
+    frail.says("agent1", "to=running").await?;
     disk.fill(0)?;
-    frail.says("agent1", "the agent stops").await?;
-    frail.says("agent1", "disk is full").await?;
+    frail.blocks(TRIES_IN).await?;
+    let log = frail.scene.directory.path().join("market/logs/agent1.log");
+    let tries = std::fs::read_to_string(&log)?.matches("to=running").count();
+    anyhow::ensure!(tries <= MOST_TRIES, "{tries} runs on a full disk");
+    disk.make_room()?;
+    up_again(&mut frail, "agent1").await?;
+    comes_back(&frail, &jobs).await?;
+
+    // and none for the journal
     frail.service("agent1")?.stop().await;
-    // what its end gave free
     disk.fill(0)?;
     let Err(error) = frail.service("agent1")?.restart().await else {
         anyhow::bail!("it starts without room for its journal");
     };
     let error = format!("{error:#}");
-    crate::say(&error);
+    say(&error);
     anyhow::ensure!(
-        error.contains("full") || error.contains("No space left"),
+        error.contains("disk full") || error.contains("disk is full"),
         "{error}"
     );
     disk.make_room()?;
     frail.service("agent1")?.restart().await?;
+    post_slow(&frail, &mut jobs).await?;
     comes_back(&frail, &jobs).await?;
+    frail.scene.market.stop().await;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_manager_whose_disk_is_full_says_so_and_goes_on_with_its_index() -> anyhow::Result<()> {
+    let mut frail = Frail::with(&[Honest]).await?;
+    let disk = squeeze(&mut frail, "pool", "pool", 8).await?;
+    let mut jobs = BTreeMap::new();
+    let first = post_slow(&frail, &mut jobs).await?;
+    frail.over(&first).await?;
+    disk.fill(0)?;
+    frail.says("pool", "disk is full").await?;
+    // the market needs no manager
+    let second = post_slow(&frail, &mut jobs).await?;
+    let reader = frail.scene.market.reader().await?;
+    let second = second.parse()?;
+    until("the job is over", async || {
+        let state = reader.job(second).await?;
+        Ok(state.is_some_and(|it| it.phase == sandrun_core::market::Phase::Closed))
+    })
+    .await?;
+    disk.make_room()?;
+    frail.service("pool")?.restart().await?;
+    comes_back(&frail, &jobs).await?;
+    let total = |_, it: &serde_json::Value| it["total"] == 2;
+    frail.scene.manager("/v1/jobs", total).await?;
     frail.scene.market.stop().await;
     Ok(())
 }

@@ -299,14 +299,23 @@ impl Seat {
         match end {
             RunEnd::Result(parts) => self.fresh = Some(Fresh::Result(parts)),
             RunEnd::Limit => self.fresh = Some(Fresh::Limit),
-            RunEnd::BundleLost => self.bundle = Bundle::Missing,
+            RunEnd::BundleLost => {
+                // fetched again at once; but whatever took it may take it again
+                self.bundle = Bundle::Missing;
+                self.let_runs_rest(now);
+            }
             RunEnd::ExecutorFailed => {
                 self.work_rests = true;
-                self.runs_rest_until = now.plus(self.terms.pause_after(self.failed_runs));
-                self.failed_runs = self.failed_runs.saturating_add(1);
+                self.let_runs_rest(now);
             }
         }
         Ok(())
+    }
+
+    /// After one more run that came to nothing.
+    fn let_runs_rest(&mut self, now: UnixSeconds) {
+        self.runs_rest_until = now.plus(self.terms.pause_after(self.failed_runs));
+        self.failed_runs = self.failed_runs.saturating_add(1);
     }
 
     fn take_sent(&mut self, transaction: Transaction, end: TransactionEnd) {

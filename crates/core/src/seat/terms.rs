@@ -84,7 +84,7 @@ impl Terms {
         )
     }
 
-    /// Seconds to let the executor rest after a run that failed, `before` others having failed in a row: 1, 2, 4, … up
+    /// Seconds to rest after a run that failed or lost its bundle, `before` others having failed in a row: 1, 2, 4, … up
     /// to a tenth of the run window, a minute at most.
     pub fn pause_after(&self, before: u32) -> u64 {
         let longest = (self.run_window() / 10).clamp(1, 60);
