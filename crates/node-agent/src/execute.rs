@@ -199,13 +199,18 @@ async fn submit(
 ) -> Result<Held, RunError> {
     let (from, to) = (bundle.clone(), archive.to_owned());
     let packed = blocking(move || pack(&from, &to)).await?;
-    packed.map_err(|source| match source.kind() {
-        // the bundle is whole: it is the archive that has no place
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem => RunError::Disk {
-            path: archive.to_owned(),
-            source,
-        },
-        _ => RunError::Bundle(source),
+    packed.map_err(|source| {
+        // the bundle is whole then: it is the archive that has no place
+        let has_no_room = matches!(
+            source.kind(),
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem
+        );
+        if has_no_room {
+            let path = archive.to_owned();
+            RunError::Disk { path, source }
+        } else {
+            RunError::Bundle(source)
+        }
     })?;
     let archive_name =
         BundlePath::parse(ARCHIVE).map_err(|error| RunError::Bundle(std::io::Error::other(error)))?;

@@ -330,14 +330,17 @@ impl Operator {
         }
         for earning in &due {
             let call = self.reader.deployment().withdraw_node(node, earning.token);
-            self.send(call).await.map_err(|error| match error {
-                OperatorError::Send(error) if is_payouts(&error) => OperatorError::PayoutRefuses {
+            let sent = self.send(call).await;
+            if let Err(OperatorError::Send(error)) = &sent
+                && is_payouts(error)
+            {
+                return Err(OperatorError::PayoutRefuses {
                     node,
                     payout: record.registry.payout,
                     token: earning.token,
-                },
-                other => other,
-            })?;
+                });
+            }
+            sent?;
         }
         Ok(due)
     }

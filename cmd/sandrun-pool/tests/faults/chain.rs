@@ -15,7 +15,7 @@ use crate::scene::Frail;
 use crate::wire::Mode;
 
 /// Waits until the chain says this of a job.
-async fn until(frail: &Frail, job: &str, what: impl Fn(&JobState) -> bool) -> anyhow::Result<()> {
+pub(crate) async fn until(frail: &Frail, job: &str, what: impl Fn(&JobState) -> bool) -> anyhow::Result<()> {
     let reader = frail.scene.market.reader().await?;
     let job = job.parse()?;
     let mut looks = tokio::time::interval(Duration::from_millis(20));
@@ -26,9 +26,9 @@ async fn until(frail: &Frail, job: &str, what: impl Fn(&JobState) -> bool) -> an
 }
 
 /// A step of a job, and how many blocks are taken back when it is reached.
-type Step = (&'static str, u64, fn(&JobState) -> bool);
+pub(crate) type Step = (&'static str, u64, fn(&JobState) -> bool);
 
-const STEPS: [Step; 5] = [
+pub(crate) const STEPS: [Step; 5] = [
     ("a-seat", 1, |it| it.seats > 0),
     ("all-seats", 2, |it| it.phase != Phase::Seats),
     ("a-commit", 2, |it| !it.committed.is_empty()),

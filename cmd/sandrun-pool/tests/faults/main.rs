@@ -16,7 +16,9 @@ mod money;
 mod rng;
 mod scene;
 mod soak;
+mod steps;
 mod store;
+mod stream;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;

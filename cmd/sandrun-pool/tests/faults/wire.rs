@@ -62,7 +62,8 @@ impl Wires {
         }
     }
 
-    fn line(&self, service: &str, name: &str, url: &str) -> anyhow::Result<String> {
+    /// A line of its own, for whoever is no part of the market; its address.
+    pub(crate) fn line(&self, service: &str, name: &str, url: &str) -> anyhow::Result<String> {
         let target: SocketAddr = url
             .trim_start_matches("http://")
             .parse()
