@@ -177,7 +177,8 @@ async fn a_liar_loses_its_bond() -> anyhow::Result<()> {
     let scene = Scene::with(&[Honest, Honest, Liar]).await?;
     let code = scene.code("hello", HELLO)?;
     // of a bond of five prices of 0.1: 30 % where honest nodes may differ, all of it where they cannot
-    for (class, penalty) in [("native", "0.15"), ("det", "0.5")] {
+    let det = sandrun_sandbox::Class::deterministic_here().to_string();
+    for (class, penalty) in [("native", "0.15"), (&det, "0.5")] {
         let said = scene.submit(&code, 3, &["--class", class]).await?;
         assert_eq!(said.code, 0, "{said:?}");
         let finished = said.json()?;
