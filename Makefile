@@ -60,8 +60,16 @@ mutants: ## apply each committed contract mutant; fails if one survives
 	tools/setup.sh test
 	tools/mutants.sh
 
-.PHONY: help build quick demo test check testnet deploy-contracts bench dashboard api-check kills faults soak mutants fuzz \
-  simulate simulate-mutants snapshot artifacts fmt clean
+fuzz: ## a million random calls to the contracts, shared by the invariants; CALLS=256 in a row, RUNS=261 times
+	tools/setup.sh test
+	cd contracts && FOUNDRY_PROFILE=fuzz $(if $(CALLS),FOUNDRY_INVARIANT_DEPTH=$(CALLS)) $(if $(RUNS),FOUNDRY_INVARIANT_RUNS=$(RUNS)) \
+	  forge test --match-path 'test/invariant/*'
+
+simulate: ## SEEDS=1000 histories of the whole system in virtual time, faults included; SEED=N tells one
+	$(CARGO) run -q --release --locked -p sandrun-simulate -- $(if $(SEED),--seed $(SEED),--seeds $(or $(SEEDS),1000))
+
+simulate-mutants: ## break core and model on purpose: the simulator has to find each; writes the table in docs/simulator.md
+	tools/simulate-mutants.sh
 
 snapshot: ## write contracts/.gas-snapshot anew
 	tools/setup.sh test

@@ -74,7 +74,7 @@ pub(crate) fn python(program: &Path) -> anyhow::Result<Times> {
 /// No Python, a sandbox that does not start, a run that fails.
 pub(crate) fn det(program: &Path) -> anyhow::Result<Times> {
     let ground = Ground {
-        class: Class::Det,
+        class: Class::deterministic_here(),
         ..Ground::new(program, "pass.py", Interpreter::Python3, b"pass\n")?
     };
     let interpreter = ground.interpreter()?;

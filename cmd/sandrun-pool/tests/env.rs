@@ -228,7 +228,8 @@ async fn a_job_imports_numpy_from_an_environment() -> anyhow::Result<()> {
     assert_eq!(verified["deterministic"], true, "{verified}");
 
     let wheel = unpacked_wheel(at).await?;
-    for arguments in [&["run", "--class", "det"][..], &["run", "--verify"]] {
+    let det = sandrun_sandbox::Class::deterministic_here().to_string();
+    for arguments in [&["run", "--class", &det][..], &["run", "--verify"]] {
         let output = run(at, &[arguments, &[wheel.as_str()]].concat()).await?;
         assert!(output.status.success(), "{arguments:?}: {}", said(&output));
     }

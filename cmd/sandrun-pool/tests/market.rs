@@ -177,7 +177,8 @@ async fn a_liar_loses_its_bond() -> anyhow::Result<()> {
     let scene = Scene::with(&[Honest, Honest, Liar]).await?;
     let code = scene.code("hello", HELLO)?;
     // of a bond of five prices of 0.1: 30 % where honest nodes may differ, all of it where they cannot
-    for (class, penalty) in [("native", "0.15"), ("det", "0.5")] {
+    let det = sandrun_sandbox::Class::deterministic_here().to_string();
+    for (class, penalty) in [("native", "0.15"), (&det, "0.5")] {
         let said = scene.submit(&code, 3, &["--class", class]).await?;
         assert_eq!(said.code, 0, "{said:?}");
         let finished = said.json()?;
@@ -194,8 +195,38 @@ async fn a_liar_loses_its_bond() -> anyhow::Result<()> {
         assert_eq!(slashed, [penalty]);
         assert_eq!(file(&finished, "outputs/out.txt", &scene)?, "42");
     }
+    manager_counts(&scene, [2.0, 4.0, 0.65, 0.4]).await?;
     scene.market.stop().await;
     Ok(())
+}
+
+/// The manager's counters reach these: seats slashed for a wrong answer and paid, coin slashed and paid.
+async fn manager_counts(scene: &Scene, wanted: [f64; 4]) -> anyhow::Result<()> {
+    let pool = scene.market.pool.clone().context("a manager")?;
+    let names = [
+        "sandrun_seats_finished_total{end=\"slashed_wrong\"} ",
+        "sandrun_seats_finished_total{end=\"paid\"} ",
+        "sandrun_seats_slashed_coins_total ",
+        "sandrun_seats_paid_coins_total ",
+    ];
+    let started = std::time::Instant::now();
+    loop {
+        let text = reqwest::get(format!("{pool}/metrics")).await?.text().await?;
+        let value = |name: &str| {
+            text.lines()
+                .find_map(|it| it.strip_prefix(name)?.parse::<f64>().ok())
+        };
+        let found = names.map(value);
+        let is_near =
+            |(found, wanted): (&Option<f64>, &f64)| found.is_some_and(|it| (it - wanted).abs() < 1e-9);
+        if found.iter().zip(&wanted).all(is_near) {
+            return Ok(());
+        }
+        anyhow::ensure!(
+            started.elapsed().as_secs() < 60,
+            "{found:?} instead of {wanted:?}"
+        );
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -74,11 +74,12 @@ impl Ground {
         self.run_script(script, Manifest::parse(b"{}")?).await
     }
 
-    /// The same in class `det`.
+    /// The same in the deterministic class that this machine has.
     async fn det(&self, script: &str) -> anyhow::Result<Ended> {
+        let class = sandrun_sandbox::Class::deterministic_here();
         self.run_script(
             script,
-            Manifest::parse(br#"{"entrypoint":"run.sh","class":"det"}"#)?,
+            Manifest::parse(format!(r#"{{"entrypoint":"run.sh","class":"{class}"}}"#).as_bytes())?,
         )
         .await
     }

@@ -5,6 +5,7 @@
 //! with more than convenience, and never prints. [`pool`] is the same for services that are trusted: brokers, coordinators
 //! and single executors, without any chain.
 
+mod class;
 mod client;
 mod fit;
 mod gather;

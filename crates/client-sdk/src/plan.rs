@@ -10,10 +10,8 @@ use sandrun_types::{
 };
 
 use crate::PreparedJob;
+use crate::class::choose_class;
 use crate::fit::{Missing, nodes_for};
-
-/// The class of jobs that ask for none: only there can nodes be held to one answer.
-const DEFAULT_CLASS: ClassRequest = ClassRequest::Det;
 
 /// What a client wants, beside the job itself.
 #[derive(Debug, Clone)]
@@ -60,8 +58,8 @@ pub enum PlanError {
     },
     /// Nobody serves the class, or too few do.
     #[error(
-        "redundancy {replicas} needs {replicas} nodes that serve one class of {wanted}, and there are {available}: start \
-         more nodes, or choose a lower redundancy"
+        "redundancy {replicas} needs {replicas} nodes that serve one class of {wanted}, and there are {available}: \
+         {instead} or choose a lower redundancy"
     )]
     TooFewNodes {
         /// n.
@@ -70,6 +68,8 @@ pub enum PlanError {
         wanted: String,
         /// How many serve the class that most serve.
         available: usize,
+        /// What to do.
+        instead: String,
     },
     /// Too few of the nodes that serve the class can run the job.
     #[error(
@@ -164,8 +164,7 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
         });
     }
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
-    let request = wish.class.or(job.manifest.class).unwrap_or(DEFAULT_CLASS);
-    let class = choose_class(terms.nodes, request, wish.redundancy)?;
+    let class = choose_class(terms.nodes, wish.class.or(job.manifest.class), wish.redundancy)?;
     enough_nodes(job, class, wish.redundancy, terms.nodes, terms.capabilities)?;
     let least = least_bond(price, token)?;
     let bond = match wish.bond {
@@ -200,8 +199,7 @@ pub fn runnable(
     nodes: &[NodeRecord],
     capabilities: &BTreeMap<NodeIndex, Capabilities>,
 ) -> Result<(), PlanError> {
-    let request = job.manifest.class.unwrap_or(DEFAULT_CLASS);
-    let class = choose_class(nodes, request, redundancy)?;
+    let class = choose_class(nodes, job.manifest.class, redundancy)?;
     enough_nodes(job, class, redundancy, nodes, capabilities)
 }
 
@@ -293,37 +291,4 @@ fn wished_bond(
             .copied()
             .unwrap_or_default(),
     })
-}
-
-/// The exact class for a request: the one that most nodes with free stake serve.
-fn choose_class(
-    nodes: &[NodeRecord],
-    request: ClassRequest,
-    redundancy: Redundancy,
-) -> Result<ClassId, PlanError> {
-    let mut served: Vec<(ClassId, usize)> = Vec::new();
-    for node in nodes.iter().filter(|node| !node.escrow.cap.is_zero()) {
-        for class in node.classes.iter().filter(|class| request.accepts(**class)) {
-            match served.iter_mut().find(|(known, _)| known == class) {
-                Some((_, count)) => *count += 1,
-                None => served.push((*class, 1)),
-            }
-        }
-    }
-    // the same choice for everybody who sees the same nodes
-    served.sort_by(|(a, many), (b, few)| few.cmp(many).then(a.cmp(b)));
-    let replicas = redundancy.replicas();
-    match served.first() {
-        Some((class, count)) if *count >= usize::from(replicas) => Ok(*class),
-        other => Err(PlanError::TooFewNodes {
-            replicas,
-            wanted: match request {
-                ClassRequest::Native | ClassRequest::Det | ClassRequest::DetSoft => {
-                    format!("the kind `{request}`")
-                }
-                ClassRequest::Exact(class) => class.to_string(),
-            },
-            available: other.map_or(0, |(_, count)| *count),
-        }),
-    }
 }

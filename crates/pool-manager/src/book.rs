@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use client_sdk::{JobEntry, JobsQuery, JobsView, NodeEntry, NodesView, PhaseCounts};
 use sandrun_chain::{ChainUpdate, Cursor, Logged};
 use sandrun_core::market::rules::Windows;
-use sandrun_core::market::{Due, Phase, due};
+use sandrun_core::market::{Due, MarketEvent, Phase, SeatEnd, due};
 use sandrun_store::{Index, JobFilter};
-use sandrun_types::{Address, JobId, NodeIndex, UnixSeconds};
+use sandrun_types::{Address, Amount, JobId, NodeIndex, Token, UnixSeconds};
 use serde::de::DeserializeOwned;
 
 use crate::block::{Held, changes, is_open};
@@ -42,6 +42,16 @@ impl Held for Index {
     fn events_of_no_job(&self) -> Result<Vec<Logged>, ManagerError> {
         parse_all("events", &self.events_of_no_job()?)
     }
+}
+
+/// How a seat ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct FinishedSeat {
+    pub(crate) end: SeatEnd,
+    /// Credited to its node in the base coin.
+    pub(crate) coins: Amount,
+    /// Taken from its bond.
+    pub(crate) slashed: Amount,
 }
 
 /// The index of one market, the nodes and the open jobs in memory.
@@ -102,6 +112,40 @@ impl Book {
             };
         }
         Ok(())
+    }
+
+    /// The seats that a block finished, which was taken in.
+    pub(crate) fn finished(&self, block: &[ChainUpdate]) -> Result<Vec<FinishedSeat>, ManagerError> {
+        let mut finished = Vec::new();
+        for update in block {
+            let ChainUpdate::Applied(logged) = update else {
+                continue;
+            };
+            let MarketEvent::SeatFinished {
+                job,
+                end,
+                paid,
+                slashed,
+                ..
+            } = &logged.event
+            else {
+                continue;
+            };
+            let token = match self.open.get(job) {
+                Some(entry) => Some(entry.facts.order.token),
+                None => self.job(*job)?.map(|it| it.facts.order.token),
+            };
+            finished.push(FinishedSeat {
+                end: *end,
+                coins: if token == Some(Token::Native) {
+                    *paid
+                } else {
+                    Amount::ZERO
+                },
+                slashed: *slashed,
+            });
+        }
+        Ok(finished)
     }
 
     /// What is due at `now`.

@@ -160,13 +160,13 @@ async fn follow(
         match update {
             Ok(ChainUpdate::Head(new)) => {
                 cursor.advance(&new);
-                meters.took_in(&pending);
                 let (block, upto) = (std::mem::take(&mut pending), cursor.clone());
                 let take_in = move |book: &mut Book| {
                     book.take_in(&block, &upto)?;
-                    Ok(book.due(new.timestamp))
+                    Ok((book.finished(&block)?, book.due(new.timestamp)))
                 };
-                let due = book.with(take_in).await?;
+                let (finished, due) = book.with(take_in).await?;
+                meters.took_in(&finished);
                 meters.is_due(&due);
                 head.send_replace(Some(new));
                 if let Some(keeper) = keeper {

@@ -5,10 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use client_sdk::{JobEntry, PhaseCounts};
-use sandrun_chain::{Chain, ChainUpdate, SettledSeats, coins};
-use sandrun_core::market::{Due, MarketEvent};
+use sandrun_chain::{Chain, SettledSeats, coins};
+use sandrun_core::market::Due;
 use sandrun_metrics::{Check, DiskWatch, Exposition, Kind, Readiness, Sample, flag};
 use sandrun_types::{Address, Amount, UnixSeconds};
+
+use crate::book::FinishedSeat;
 
 /// Bytes that have to be free for the index.
 const LEAST_FREE: u64 = 64 << 20;
@@ -38,15 +40,10 @@ impl Meters {
         }
     }
 
-    /// Counts what a block brought.
-    pub(crate) fn took_in(&self, block: &[ChainUpdate]) {
-        for update in block {
-            if let ChainUpdate::Applied(logged) = update
-                && let MarketEvent::SeatFinished { end, slashed, .. } = &logged.event
-            {
-                // in which token it is paid the event does not say
-                self.seats.note(*end, Amount::ZERO, *slashed);
-            }
+    /// Counts the seats that a block finished.
+    pub(crate) fn took_in(&self, finished: &[FinishedSeat]) {
+        for seat in finished {
+            self.seats.note(seat.end, seat.coins, seat.slashed);
         }
     }
 

@@ -37,6 +37,14 @@ pub enum Class {
     DetSoft,
 }
 
+impl Class {
+    /// The deterministic class that this machine runs: `det`, or `det-soft` where CPUID can't be masked.
+    #[must_use]
+    pub fn deterministic_here() -> Self {
+        if masks_cpuid() { Self::Det } else { Self::DetSoft }
+    }
+}
+
 impl fmt::Display for Class {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

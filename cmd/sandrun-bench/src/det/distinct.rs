@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
+use sandrun_sandbox::Class;
 use sandrun_testnet::probes;
 use serde::Deserialize;
 
@@ -53,7 +54,8 @@ pub(crate) fn most_distinct(program: &Path) -> anyhow::Result<f64> {
 
 fn verify(program: &Path, code: &Path) -> anyhow::Result<Verified> {
     let output = Command::new(program)
-        .args(["run", "--verify", "--class", "det", "--json", "--runs", RUNS])
+        .args(["run", "--verify", "--json", "--runs", RUNS, "--class"])
+        .arg(Class::deterministic_here().to_string())
         .arg(code)
         .env("SANDRUN_CONFIG", "/dev/null")
         .stdin(Stdio::null())

@@ -8,6 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
+use sandrun_sandbox::Class;
 
 use super::{Load, write_job};
 use crate::peer;
@@ -64,7 +65,12 @@ pub(crate) fn pairs(load: Load, program: &Path) -> anyhow::Result<Seconds> {
 fn det(program: &Path, code: &Path) -> anyhow::Result<f64> {
     let mut command = Command::new(program);
     command
-        .args(["run", "--class", "det", "--quiet"])
+        .args([
+            "run",
+            "--class",
+            &Class::deterministic_here().to_string(),
+            "--quiet",
+        ])
         .arg(code)
         .env("SANDRUN_CONFIG", "/dev/null");
     measured(command)

@@ -29,7 +29,7 @@ pub(crate) fn bytes_per_second(load: Load, program: &Path) -> anyhow::Result<f64
         env: std::collections::BTreeMap::new(),
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
-        class: Class::Det,
+        class: Class::deterministic_here(),
         environment: None,
         trace: None,
     };

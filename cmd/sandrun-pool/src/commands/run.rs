@@ -128,10 +128,12 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         place::check_file("--trace", trace)?;
     }
     let prepared = prepare(&arguments.code, arguments.manifest.as_deref()).status(Status::BadInput)?;
-    let default = if arguments.verify {
+    let default = if !arguments.verify {
+        ClassRequest::Native
+    } else if Class::deterministic_here() == Class::Det {
         ClassRequest::Det
     } else {
-        ClassRequest::Native
+        ClassRequest::DetSoft
     };
     let request = request(arguments.class, prepared.manifest.class, default)?;
     let class = class(request)?;

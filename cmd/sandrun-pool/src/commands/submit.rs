@@ -42,7 +42,8 @@ pub(crate) struct Arguments {
     /// ERC-20 that pays, by address or by its symbol in the deployments file; the native coin when not given
     #[arg(long, value_name = "TOKEN")]
     token: Option<String>,
-    /// Execution class: native, det, det-soft, or an exact class id; the manifest's when not given, else det
+    /// Execution class: native, det, det-soft, or an exact class id; the manifest's when not given, else det,
+    /// or det-soft where too few nodes serve det
     #[arg(long, value_name = "CLASS")]
     class: Option<ClassRequest>,
     /// Consecutive valid answers that a node needs behind it, at most 255

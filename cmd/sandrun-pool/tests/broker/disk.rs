@@ -79,6 +79,10 @@ async fn on_a_small_disk(folder: &std::path::Path) -> anyhow::Result<(Child, Str
     Ok((child, base, inside))
 }
 
+fn checks(health: &Value) -> impl Iterator<Item = &Value> {
+    health["checks"].as_array().into_iter().flatten()
+}
+
 #[tokio::test]
 async fn a_full_disk_costs_nothing_that_was_acknowledged_and_room_is_enough_to_go_on() -> anyhow::Result<()> {
     let directory = tempfile::tempdir()?;
@@ -99,6 +103,15 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_room_is_enough_to_g
             other => anyhow::bail!("{other}: {answer}"),
         }
     }
+    let health = http.get(format!("{base}/health")).send().await?;
+    assert_eq!(health.status(), StatusCode::SERVICE_UNAVAILABLE);
+    let health: Value = health.json().await?;
+    let bad: Vec<&Value> = checks(&health).filter(|it| it["ok"] == false).collect();
+    assert!(bad.iter().any(|it| it["name"] == "writes"), "{health}");
+    assert!(
+        bad.iter().any(|it| it["name"] == "disk" && it["do"].is_string()),
+        "{health}"
+    );
     std::fs::remove_file(&ballast)?;
     let last = loop {
         anyhow::ensure!(started.elapsed() < PATIENCE, "it does not come back");
@@ -121,6 +134,10 @@ async fn a_full_disk_costs_nothing_that_was_acknowledged_and_room_is_enough_to_g
     }
     let health: Value = http.get(format!("{base}/health")).send().await?.json().await?;
     assert_eq!(health["jobs"], accepted.len());
+    assert!(
+        checks(&health).all(|it| it["ok"] == true || it["name"] == "disk"),
+        "{health}"
+    );
     drop(child);
     Ok(())
 }

@@ -63,10 +63,12 @@ impl Terms {
         self.windows.run(self.wall_limit)
     }
 
-    /// From when on a commit is late enough for `limit`, given the run window's deadline: strictly after this.
+    /// From when on this node commits to `limit`, given the run window's deadline: strictly after this. The contract
+    /// allows it two wall limits after the start. A commit waits for half of the run slack more: a reorganisation may
+    /// mine it again on a branch where the run began later, and it can't be made anew there.
     pub fn limit_after(&self, run_deadline: UnixSeconds) -> UnixSeconds {
         let start = UnixSeconds(run_deadline.0.saturating_sub(self.run_window()));
-        start.plus(2 * u64::from(self.wall_limit))
+        start.plus(2 * u64::from(self.wall_limit) + self.windows.run_slack / 2)
     }
 
     /// When a seat without an answer falls back to a soft one: half of the run slack before the deadline, so that the

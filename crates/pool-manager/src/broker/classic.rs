@@ -29,16 +29,6 @@ pub(super) async fn openapi(State(app): State<Shared>) -> impl IntoResponse {
     ([(CONTENT_TYPE, "application/json")], app.face.openapi)
 }
 
-/// `GET /health`.
-pub(super) async fn health(State(app): State<Shared>) -> Json<Value> {
-    let counts = app.queue.stats().counts;
-    Json(json!({
-        "status": "healthy",
-        "jobs": counts.blocked + counts.queued + counts.running,
-        "active_nodes": counts.up + counts.draining,
-    }))
-}
-
 /// `GET /status/{id}`.
 pub(super) async fn status(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let row = find(&app, &id).await?;

@@ -8,6 +8,7 @@ use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
 use axum::routing::{get, post, put};
+use sandrun_metrics::DiskWatch;
 use sandrun_store::queue::QueueReader;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,7 +18,7 @@ use super::error::ApiError;
 use super::hot::no_store;
 use super::metrics::{Meters, measure};
 use super::recent::Recent;
-use super::{classic, jobs, logs, metrics, nodes, outputs, submit, work};
+use super::{classic, health, jobs, logs, metrics, nodes, outputs, submit, work};
 use crate::queue::Queue;
 
 const MIB: usize = 1 << 20;
@@ -41,6 +42,8 @@ pub(crate) struct App {
     pub(super) streams: TaskTracker,
     pub(super) face: Face,
     pub(crate) meters: Meters,
+    /// Where the queue lies in files of this machine.
+    pub(super) disk: Option<Arc<DiskWatch>>,
     pub(crate) recent: Recent,
 }
 
@@ -112,7 +115,7 @@ pub(crate) fn dress(routes: Router<Shared>, app: Shared) -> Router {
 pub(crate) fn pool_api() -> Router<Shared> {
     Router::new()
         .route("/", get(classic::root))
-        .route("/health", get(classic::health))
+        .route("/health", get(health::health))
         .route("/metrics", get(metrics::metrics))
         .route("/openapi.json", get(classic::openapi))
         .route(

@@ -11,6 +11,7 @@ use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
 
+use super::health::readiness;
 use super::http::{App, Shared};
 use crate::queue::QueueStats;
 pub(super) use meters::{During, Meters};
@@ -21,6 +22,7 @@ use sandrun_metrics::{Exposition, Kind, Sample};
 pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     let mut out = Exposition::default();
     out.build(app.face.service, env!("CARGO_PKG_VERSION"));
+    readiness(&app).await.expose(&mut out);
     let stats = app.queue.stats();
     standing(&mut out, &stats);
     age(&mut out, &app).await;
@@ -30,8 +32,16 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
     done(&mut out, &stats);
     times(&mut out, &stats);
     app.meters.expose(&mut out);
-    sandrun_metrics::expose_process(&mut out);
-    ([(CONTENT_TYPE, sandrun_metrics::CONTENT_TYPE)], out.finish()).into_response()
+    let disk = app.disk.clone();
+    let text = tokio::task::spawn_blocking(move || {
+        if let Some(disk) = disk {
+            disk.expose(&mut out);
+        }
+        sandrun_metrics::expose_process(&mut out);
+        out.finish()
+    });
+    let text = text.await.unwrap_or_default();
+    ([(CONTENT_TYPE, sandrun_metrics::CONTENT_TYPE)], text).into_response()
 }
 
 /// How the queue stands.

@@ -12,6 +12,7 @@ mod classic;
 mod error;
 mod follow;
 mod found;
+mod health;
 mod hot;
 mod http;
 mod jobs;

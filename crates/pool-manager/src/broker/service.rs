@@ -12,6 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::health::disk_of;
 use super::hot::first;
 use super::http::{App, Face, Shared, router};
 use super::metrics::{During, Meters};
@@ -99,6 +100,7 @@ impl Broker {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
+        let disk = disk_of(&config.database);
         let (store, reader) = open_queue(&config.database).await?;
         let settings = config.settings;
         let start = move || Queue::start_replica(store, settings, Clock::system(), me);
@@ -110,6 +112,7 @@ impl Broker {
             streams: TaskTracker::new(),
             face,
             meters: Meters::default(),
+            disk,
             recent: Recent::default(),
         };
         Ok(Self {

@@ -60,6 +60,7 @@ impl Ending {
                 stats.counts = counts;
             }
             stats.waiters = self.waiters;
+            stats.is_failing = !is_written;
             if is_written {
                 stats.add(&self.tally);
                 stats.commands += self.commands;

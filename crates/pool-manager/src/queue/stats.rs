@@ -41,6 +41,8 @@ pub struct QueueStats {
     pub nodes_lost: u64,
     /// Batches that failed.
     pub failed_commits: u64,
+    /// Whether the last batch failed.
+    pub is_failing: bool,
     /// Commands of all batches.
     pub commands: u64,
     /// How long batches took that were written.
@@ -63,6 +65,7 @@ impl Default for QueueStats {
             retries: Retries::default(),
             nodes_lost: 0,
             failed_commits: 0,
+            is_failing: false,
             commands: 0,
             commits: Histogram::new(COMMIT_BOUNDS),
             runs: Histogram::new(RUN_BOUNDS),

@@ -123,8 +123,12 @@ impl Job {
         self
     }
 
+    /// In the class; for `det` in the one that this machine has of its kind.
     pub fn class(mut self, class: Class) -> Self {
-        self.class = class;
+        self.class = match class {
+            Class::Det => Class::deterministic_here(),
+            Class::Native | Class::DetSoft => class,
+        };
         self
     }
 

@@ -115,7 +115,7 @@ macro_rules! both {
             $($(#[test] fn $name() { super::$room::$name(sandrun_sandbox::Class::Native); })*)*
         }
         mod det {
-            $($(#[test] fn $name() { super::$room::$name(sandrun_sandbox::Class::Det); })*)*
+            $($(#[test] fn $name() { super::$room::$name(sandrun_sandbox::Class::deterministic_here()); })*)*
         }
     };
 }

@@ -4,8 +4,7 @@
 use std::collections::BTreeMap;
 
 use sandrun_core::market::{MarketEvent, Phase, Round, SeatEnd};
-use sandrun_core::seat::Record;
-use sandrun_types::{Answer, JobId, NodeIndex, SeatIndex};
+use sandrun_types::{JobId, NodeIndex, SeatIndex};
 
 use crate::violation::{Violation, ensure};
 
@@ -44,10 +43,6 @@ pub(crate) fn check_ends(
         if !end.is_slash() || mine.conduct(*job) != Conduct::Honest || !is_fair {
             continue;
         }
-        if was_moved(block, mine, *job, *seat) {
-            excused += 1;
-            continue;
-        }
         let Some((from, to)) = last_chance(chain, *job, *seat, *end) else {
             continue;
         };
@@ -83,22 +78,6 @@ pub(crate) fn check_reveals(block: &Block, chain: &Chain) -> Result<(), Violatio
         })?;
     }
     Ok(())
-}
-
-/// Whether a reorganisation brought a commit of `limit` to a place where it is too early for it: the run began later on
-/// the new branch, and what was signed for the old one was mined there again. It can't be opened then, nor made anew.
-fn was_moved(block: &Block, node: &Node, job: JobId, seat: SeatIndex) -> bool {
-    let Some(record) = block.after.escrow.job(job) else {
-        return false;
-    };
-    let index = usize::from(seat.0);
-    let (Some(holder), Some(state)) = (record.holders.get(index), record.progress.seats.get(index)) else {
-        return false;
-    };
-    let says_limit = node.disk.records(job).iter().any(|it| {
-        matches!(it, Record::Answered(sealed) if sealed.round == state.round && sealed.answer == Answer::Limit)
-    });
-    says_limit && holder.commitment.is_some() && !holder.limit_allowed
 }
 
 fn lost_its_bond(node: NodeIndex, job: JobId, end: SeatEnd, (from, to): (u64, u64)) -> Violation {

@@ -7,8 +7,8 @@ use alloy::providers::Provider as _;
 use anyhow::{Context as _, bail, ensure};
 use sandrun_chain::anvil::{Anvil, AnvilOptions, Mining};
 use sandrun_chain::{
-    Bytes, Call as RealCall, Chain, Deployment, Key, MarketReader, MarketTerms, Opening as RealOpening,
-    Sender, SenderConfig, decode, deploy,
+    Bytes, Call as RealCall, Chain, Deployment, Key, KeyError, MarketReader, MarketTerms,
+    Opening as RealOpening, Sender, SenderConfig, decode, deploy,
 };
 use sandrun_core::market::escrow::{Call, Escrow, Moment, Parameters, Refusal};
 use sandrun_core::market::rules::{Stake, seed_block};
@@ -21,6 +21,9 @@ use super::translate::Translation;
 
 /// What a claim costs, by the contract's constant.
 const CLAIM_GAS: u64 = 42_000;
+
+/// The chain begins so many seconds before the script's first block.
+const BEFORE: u64 = 10_000;
 
 /// Both, and where they stand.
 pub(crate) struct Replay {
@@ -39,14 +42,25 @@ pub(crate) struct Replay {
 impl Replay {
     /// A fresh market with the script's nodes.
     pub(crate) async fn start(script: &Script) -> anyhow::Result<Self> {
-        let extra = ["--order", "fifo", "--gas-limit", "1000000000"].map(str::to_owned);
+        // one script is one history: keys and every block's time, and so its hash, follow from it
+        let first = script.blocks.first().map_or(0, |block| block.time.0);
+        let start = (first - BEFORE).to_string();
+        let extra = [
+            "--order",
+            "fifo",
+            "--gas-limit",
+            "1000000000",
+            "--timestamp",
+            &start,
+        ];
         let options = AnvilOptions {
-            mining: Mining::Manual,
-            extra: extra.into(),
+            mining: Mining::Auto,
+            extra: extra.map(str::to_owned).into(),
             ..AnvilOptions::default()
         };
         let anvil = Anvil::start(&options).await?;
         let chain = anvil.connect().await?;
+        request(&chain, "anvil_setBlockTimestampInterval", json!([1])).await?;
         let (parameters, token) = terms();
         let parameters = Parameters {
             claim_gas: CLAIM_GAS,
@@ -54,12 +68,11 @@ impl Replay {
         };
         let sender = Sender::new(chain.clone(), Anvil::key(0)?, None, SenderConfig::default());
         let terms = real_terms(&parameters, &token);
-        let market = tokio::select! {
-            market = deploy(&sender, &terms) => market?,
-            error = mine_on(&chain) => return Err(error),
-        };
+        let market = deploy(&sender, &terms).await?;
+        chain.dev_automine(false).await?;
         request(&chain, "anvil_autoImpersonateAccount", json!([true])).await?;
-        let keys: Vec<Key> = script.nodes.iter().map(|_| Key::random()).collect();
+        let keys = script.nodes.iter().map(|(node, _, _)| worker_key(*node));
+        let keys: Vec<Key> = keys.collect::<Result<_, _>>()?;
         let workers = script.nodes.iter().zip(&keys);
         let workers = workers.map(|((_, _, old), key)| (*old, key.address())).collect();
         let here = market.escrow_ref();
@@ -393,13 +406,8 @@ fn real_terms(parameters: &Parameters, token: &sandrun_core::market::escrow::Tok
     terms
 }
 
-/// Mines until it is dropped.
-async fn mine_on(chain: &Chain) -> anyhow::Error {
-    loop {
-        if let Err(error) = chain.dev_mine(1, 1).await {
-            return error.into();
-        }
-    }
+fn worker_key(node: NodeIndex) -> Result<Key, KeyError> {
+    Key::from_hex(&format!("{:064x}", 0x5a_0000 + node.0), "the test")
 }
 
 async fn request(chain: &Chain, method: &'static str, params: Value) -> anyhow::Result<Value> {

@@ -173,6 +173,7 @@ fn needs(
         let words = words.to_owned();
         Ok(Some(Needs { words, contradicts }))
     };
+    let class = Class::deterministic_here();
     match job.class {
         Class::Det | Class::DetSoft if series.soft.is_some() => {
             return needs(
@@ -182,27 +183,30 @@ fn needs(
             );
         }
         Class::Det => return Ok(None),
+        Class::DetSoft if class == Class::DetSoft => return Ok(None),
         Class::Native | Class::DetSoft => {}
     }
     // what was found stands also where this machine does not have the class
-    if series.soft.is_some() || !series.first.ground.has(Class::Det)? {
+    if series.soft.is_some() || !series.first.ground.has(class)? {
         return Ok(None);
     }
-    progress.say("class det");
-    let elsewhere = job.under(Class::Det);
+    progress.say(&format!("class {class}"));
+    let elsewhere = job.under(class);
     let det = Series::take(&elsewhere, RUNS_ELSEWHERE, cancel, &Progress::none())?;
     if !det.is_deterministic() {
         return Ok(None);
     }
     if !series.is_deterministic() {
-        return needs("class det, where its runs are all the same", false);
+        return needs(&format!("class {class}, where its runs are all the same"), false);
     }
     if det.first.report.output_root == series.first.report.output_root {
         return Ok(None);
     }
     needs(
-        "class det: its runs are the same here, but class det, which hides the machine and the date, gives another \
-         output, so it depends on one of them",
+        &format!(
+            "class {class}: its runs are the same here, but class {class}, which hides the machine and the date, gives \
+             another output, so it depends on one of them"
+        ),
         true,
     )
 }

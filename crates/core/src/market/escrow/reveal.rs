@@ -124,7 +124,7 @@ impl Escrow {
             seat,
             answer,
         });
-        self.pay_winner(job, index, effects)?;
+        self.settle_seat(job, index, None, effects)?;
         self.advance(at, None, job, effects)
     }
 }

@@ -57,7 +57,7 @@ impl Escrow {
                 }
                 Transition::Decide(verdict) => {
                     effects.push(decided(job, verdict));
-                    self.pay_winners(job, effects)?;
+                    self.settle_revealed(job, tipped, effects)?;
                     continue;
                 }
                 Transition::Expire => {
@@ -75,37 +75,43 @@ impl Escrow {
         Ok(())
     }
 
-    /// Pays those who had revealed the winner when the job was decided.
-    fn pay_winners(&mut self, job: JobId, effects: &mut Vec<MarketEvent>) -> Result<(), Refusal> {
+    /// Finishes the seats that had revealed when the job was decided.
+    fn settle_revealed(
+        &mut self,
+        job: JobId,
+        tipped: Option<Address>,
+        effects: &mut Vec<MarketEvent>,
+    ) -> Result<(), Refusal> {
         for index in 0..self.job_mut(job)?.holders.len() {
-            self.pay_winner(job, index, effects)?;
+            self.settle_seat(job, index, tipped, effects)?;
         }
         Ok(())
     }
 
-    /// Pays a seat its price if it revealed the winner in time, the winner is known, and a price is due for it.
-    pub(super) fn pay_winner(
+    /// Finishes a seat of a job that was won, if it has revealed: its end is known. What an attempt is paid is known only
+    /// when the job closes.
+    pub(super) fn settle_seat(
         &mut self,
         job: JobId,
         index: usize,
+        tipped: Option<Address>,
         effects: &mut Vec<MarketEvent>,
     ) -> Result<(), Refusal> {
         let record = self.job_mut(job)?;
-        let Some(Resolution::Decided(Verdict::Won(winner @ (Answer::Digest(_) | Answer::Limit)))) =
-            record.progress.resolution
-        else {
+        let Some(Resolution::Decided(verdict @ Verdict::Won(_))) = record.progress.resolution else {
             return Ok(());
         };
         let standing = record.progress.seats.get(index).map(|seat| seat.standing);
-        if standing != Some(Standing::Revealed(winner)) {
+        let Some(Standing::Revealed(_) | Standing::Late(_)) = standing else {
             return Ok(());
-        }
-        let settled = SettledSeat {
-            end: SeatEnd::Paid,
-            paid: record.terms.price,
-            slashed: Stake::ZERO,
         };
-        self.finish(job, index, settled, None, effects)
+        let settlement = record.terms.settle(verdict, &record.progress.seats);
+        match settlement.seats.get(index) {
+            Some(settled) if settled.end != SeatEnd::AttemptFee => {
+                self.finish(job, index, *settled, tipped, effects)
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Fewer than q seats: bonds back, each claimant gets its claim's gas.

@@ -209,7 +209,7 @@ fn an_answer_that_is_early_waits_for_the_run_window() {
 }
 
 #[test]
-fn limit_is_committed_later_than_twice_the_wall_limit() {
+fn limit_is_committed_half_of_the_slack_after_twice_the_wall_limit() {
     let mut rig = Rig::new(Redundancy::Three, 0);
     let deadline = rig.reach_running();
     rig.feed(Event::Ran {
@@ -219,10 +219,10 @@ fn limit_is_committed_later_than_twice_the_wall_limit() {
     let sealed = rig.sealed(Round::First, Answer::Limit, None);
     rig.journal(Record::Answered(sealed));
     rig.nothing();
-    let run_start = deadline - RUN;
-    rig.tick(run_start + 2 * u64::from(WALL));
+    let last = deadline - RUN + 2 * u64::from(WALL) + WINDOWS.run_slack / 2;
+    rig.tick(last);
     rig.nothing();
-    rig.tick(run_start + 2 * u64::from(WALL) + 1);
+    rig.tick(last + 1);
     rig.expect(&[rig.commit_of(0, &sealed)]);
 }
 
