@@ -50,7 +50,7 @@ kills: ## KILLS=200 times kill -9 in each of broker and coordinator, SQLite and 
 faults: ## KILLS=200 times kill -9 in a market under load, and lines that fail; SEED=N repeats one
 	tools/setup.sh test
 	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test faults -- \
-	  --nocapture --test-threads 1
+	  --include-ignored --skip soak --nocapture --test-threads 1
 
 soak: ## JOBS=500 through five nodes, one a liar and one silent half of the time; what each process takes
 	tools/setup.sh test

@@ -139,7 +139,7 @@ async fn clocks_that_are_an_hour_off_change_nothing() -> anyhow::Result<()> {
         let code = code.to_string_lossy().into_owned();
         let mut command = frail.scene.command(&["submit", "--json", "--code", &code]);
         command
-            .args(["--payment", "0.3", "--redundancy", "3", "--class", frail.class])
+            .args(["--payment", "0.3", "--redundancy", "3"])
             .envs([("LD_PRELOAD", library.as_str()), ("FAULTS_CLOCK_SHIFT", seconds)]);
         let said = crate::support::said(command).await?;
         anyhow::ensure!(said.code == 0, "{said:?}");

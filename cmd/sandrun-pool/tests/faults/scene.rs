@@ -33,8 +33,6 @@ pub(crate) async fn until(what: &str, so: impl AsyncFn() -> anyhow::Result<bool>
 pub(crate) struct Frail {
     pub(crate) scene: Scene,
     pub(crate) wires: Wires,
-    /// The kind of class that jobs ask for: what the processor here can keep a program from seeing.
-    pub(crate) class: &'static str,
 }
 
 /// How a command ends that does not reach what it needs.
@@ -48,28 +46,27 @@ impl Frail {
     pub(crate) async fn with(nodes: &[Role]) -> anyhow::Result<Self> {
         let wires = Wires::default();
         let scene = Scene::built(nodes, |config| config.lines = wires.lines()).await?;
-        let executor = scene.market.nodes.first().context("a node")?.sandrun_url.clone();
-        let health: Value = reqwest::get(format!("{executor}/health")).await?.json().await?;
-        let class = if health["classes"]["det"].is_string() {
-            "det"
-        } else {
-            "det-soft"
-        };
-        Ok(Self { scene, wires, class })
+        Ok(Self { scene, wires })
     }
 
     /// Posts a job for three nodes that prints `word`, paid by this key; its id.
     pub(crate) async fn post(&self, key: &Path, word: &str) -> anyhow::Result<String> {
+        self.post_for(key, word, 20).await
+    }
+
+    /// The same, with so many seconds for the program.
+    pub(crate) async fn post_for(&self, key: &Path, word: &str, timeout: u32) -> anyhow::Result<String> {
         let program = format!("print('{word}')\n");
+        let manifest = format!(r#"{{"timeout": {timeout}}}"#);
         self.scene
-            .code(word, &[("main.py", &program), ("job.json", r#"{"timeout": 20}"#)])?;
+            .code(word, &[("main.py", &program), ("job.json", &manifest)])?;
         let mut looks = tokio::time::interval(Duration::from_millis(200));
         let said = loop {
             let mut command = self
                 .scene
                 .command(&["submit", "--detach", "--json", "--code", word]);
             command
-                .args(["--payment", "0.3", "--redundancy", "3", "--class", self.class])
+                .args(["--payment", "0.3", "--redundancy", "3"])
                 .env("SANDRUN_KEY", key);
             let said = said(command).await?;
             // what it needs may be down at this moment; then nothing was posted

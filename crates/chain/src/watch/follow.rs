@@ -21,8 +21,8 @@ use crate::rpc::RpcError;
 use super::history::History;
 use super::{ChainUpdate, Cursor, REORG_DEPTH, WatchError};
 
-/// Longest pause after errors in a row.
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// Longest pause after errors in a row: bonds hang on how soon it is noticed that an RPC answers again.
+const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 type Source = BoxStream<'static, TransportResult<CanonicalEvent<BlockLogs<Ethereum>>>>;
 
