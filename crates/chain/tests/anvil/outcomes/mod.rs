@@ -5,24 +5,26 @@
 //! What is played are scripts of `contracts/test/vectors/outcomes.json` (crates/core, `market_vectors`, says what the fields
 //! mean), as few as reach everything; `SANDRUN_OUTCOMES=all` plays them all.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod script;
+mod table;
+
+use std::collections::BTreeSet;
 
 use anyhow::{Context as _, ensure};
 use sandrun_chain::anvil::Anvil;
 use sandrun_chain::{Call, Logged, MarketTerms, NodeRecord, Opening, Sender, SenderConfig};
-use sandrun_core::market::rules::{
-    Payment, Resolution, Settlement, Stake, Standing, Terms, Verdict, expiry_payment,
-};
-use sandrun_core::market::{JobFacts, Outcome, Phase, Round, SeatEnd};
+use sandrun_core::market::rules::{Payment, Resolution, Settlement, Stake, Terms, Verdict, expiry_payment};
+use sandrun_core::market::{JobFacts, Phase, Round, SeatEnd};
 use sandrun_types::{
     Address, Amount, Answer, B256, ClassId, ClassKind, ContentDigest, ExitStatus, JobId, Order, OutputRoot,
     ResultParts, SeatIndex, Token, TraceRoot, U256, UnixSeconds, commitment,
 };
-use serde::Deserialize;
 
 use crate::world::{CLASS, Node, World};
+use script::{Does, Script, Step, choose};
+use table::{Cell, row, table};
 
-const FILE: &str = include_str!("../../../../contracts/test/vectors/outcomes.json");
+const FILE: &str = include_str!("../../../../../contracts/test/vectors/outcomes.json");
 /// Class `det`.
 const DET: ClassId = ClassId([1; 32]);
 /// A second of a script takes so many here, and all windows are longer by as much: between two steps there is room for the
@@ -35,161 +37,6 @@ const CLAIM_GAS: u64 = 42_000;
 const BURN: Address = Address::new([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xde, 0xad]);
 /// Chains that are played on side by side.
 const WORLDS: usize = 3;
-
-#[derive(Debug, Clone, Deserialize)]
-struct Script {
-    name: String,
-    n: u8,
-    kind: ClassKind,
-    price: u64,
-    bond: u64,
-    wall: u32,
-    fee: u64,
-    steps: Vec<Step>,
-    expect: Expect,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Step {
-    at: u64,
-    #[serde(rename = "do")]
-    does: Does,
-    seat: u8,
-    answer: u8,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-enum Does {
-    Claim,
-    Commit,
-    Reveal,
-    Poke,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct Expect {
-    outcome: Outcome,
-    refund: u64,
-    seats: Vec<ExpectSeat>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-struct ExpectSeat {
-    end: SeatEnd,
-    paid: u64,
-    slashed: u64,
-}
-
-/// What a seat did, a row of the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Row {
-    Winner,
-    OtherDigest,
-    OtherSoft,
-    WinnerLate,
-    OtherLate,
-    NeverRevealed,
-    NeverCommitted,
-}
-
-/// A cell: what the seat did, what won, what becomes of it, and per cent of the bond that it loses.
-type Cell = (ClassKind, Row, Outcome, SeatEnd, u64);
-
-/// The table, as the document has it.
-fn table() -> BTreeSet<Cell> {
-    use Outcome::{Digest, Limit, NoneWins, Unavailable};
-    use SeatEnd::{
-        AttemptFee, Paid, Shared, SlashedLate, SlashedUncommitted, SlashedUnrevealed, SlashedWrong, Unpaid,
-    };
-    let mut cells = BTreeSet::new();
-    for (kind, whole) in [(ClassKind::Native, 30), (ClassKind::Det, 100)] {
-        let rows = [
-            (Row::Winner, Digest, Paid, 0),
-            (Row::Winner, Limit, Paid, 0),
-            (Row::Winner, Unavailable, AttemptFee, 0),
-            (Row::OtherDigest, Digest, SlashedWrong, whole),
-            (Row::OtherDigest, Limit, AttemptFee, 0),
-            (Row::OtherDigest, Unavailable, AttemptFee, 0),
-            (Row::OtherDigest, NoneWins, Shared, 0),
-            // repeated in round 1
-            (Row::OtherDigest, NoneWins, AttemptFee, 0),
-            (Row::OtherSoft, Digest, SlashedWrong, 30),
-            (Row::OtherSoft, Limit, SlashedWrong, 30),
-            (Row::OtherSoft, Unavailable, AttemptFee, 0),
-            (Row::OtherSoft, NoneWins, Unpaid, 0),
-            // no digest was revealed in time
-            (Row::OtherSoft, NoneWins, AttemptFee, 0),
-            (Row::WinnerLate, Digest, SlashedLate, 30),
-            (Row::WinnerLate, Limit, SlashedLate, 30),
-            (Row::WinnerLate, Unavailable, SlashedLate, 30),
-        ];
-        cells.extend(rows.map(|(row, outcome, end, part)| (kind, row, outcome, end, part)));
-        for outcome in [Digest, Limit, Unavailable, NoneWins] {
-            cells.extend([
-                (kind, Row::OtherLate, outcome, SlashedUnrevealed, whole),
-                (kind, Row::NeverRevealed, outcome, SlashedUnrevealed, whole),
-                (kind, Row::NeverCommitted, outcome, SlashedUncommitted, 30),
-            ]);
-        }
-    }
-    cells
-}
-
-fn row(standing: Standing, winner: Option<Answer>) -> Row {
-    match standing {
-        Standing::Uncommitted => Row::NeverCommitted,
-        Standing::Committed => Row::NeverRevealed,
-        Standing::Late(answer) if Some(answer) == winner => Row::WinnerLate,
-        Standing::Late(_) => Row::OtherLate,
-        Standing::Revealed(answer) if Some(answer) == winner => Row::Winner,
-        Standing::Revealed(Answer::Digest(_)) => Row::OtherDigest,
-        Standing::Revealed(Answer::Limit | Answer::Unavailable) => Row::OtherSoft,
-    }
-}
-
-/// What a script is chosen for: ends by outcome and by what was answered, as far as it says so itself.
-fn features(script: &Script) -> BTreeSet<String> {
-    let (mut said, mut opened) = (BTreeMap::new(), BTreeSet::new());
-    for step in &script.steps {
-        match step.does {
-            Does::Commit => {
-                // all digests alike
-                said.insert(step.seat, step.answer.min(3));
-            }
-            Does::Reveal => {
-                opened.insert(step.seat);
-            }
-            Does::Claim | Does::Poke => {}
-        }
-    }
-    let context = format!("{:?} {:?}", script.kind, script.expect.outcome);
-    let seat = |(seat, expect): (u8, &ExpectSeat)| {
-        let (said, is_open) = (said.get(&seat), opened.contains(&seat));
-        format!("{context} {:?} {said:?} {is_open}", expect.end)
-    };
-    let seats = (0..).zip(&script.expect.seats).map(seat);
-    seats.chain([context.clone()]).collect()
-}
-
-/// As few scripts, and as short ones, as have every feature that one of them has.
-fn choose(scripts: Vec<Script>) -> Vec<Script> {
-    let all: Vec<(BTreeSet<String>, Script)> = scripts.into_iter().map(|it| (features(&it), it)).collect();
-    let mut missing: BTreeSet<String> = all.iter().flat_map(|(it, _)| it.iter().cloned()).collect();
-    let mut chosen = Vec::new();
-    while !missing.is_empty() {
-        // features for each thousand calls
-        let gain = |(features, script): &&(BTreeSet<String>, Script)| {
-            1_000 * features.intersection(&missing).count() / (script.steps.len() + 4)
-        };
-        let Some((features, script)) = all.iter().max_by_key(gain) else {
-            break;
-        };
-        missing = missing.difference(features).cloned().collect();
-        chosen.push(script.clone());
-    }
-    chosen
-}
 
 fn terms() -> MarketTerms {
     let mut terms = MarketTerms::testnet();
