@@ -26,7 +26,8 @@ use ground::{Ground, LocalJob};
 #[command(
     after_help = "Without --verify the class is native unless --class or the manifest asks for another, and the exit \
         code is the program's (128 and a signal's number, 137 at a limit).\n\n\
-        With --verify the class is det unless asked otherwise, as it is on the market. The first run has the machine as \
+        With --verify the class is det unless asked otherwise, as it is on the market (det-soft where the processor \
+        can't mask CPUID). The first run has the machine as \
         it is; for each other the sandbox is started with another host name, directory, uid, CPU, clocks since the \
         machine's start, file dates, load, open files, environment, stack limit, and with or without random \
         addresses. What was in force is shown. The date is one for the whole machine and goes on by itself.\n\n\

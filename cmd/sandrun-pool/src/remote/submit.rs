@@ -130,13 +130,16 @@ impl Finished {
             (None, Some(code)) if code != 0 => text += &format!(": its program ended with {code}"),
             (None, _) => {}
         }
-        if let Some(CheckedReceipt {
-            worker: Some(worker),
-            covers_result: true,
-            ..
-        }) = &self.receipt
-        {
-            text += &format!("; worker {worker} has signed its result");
+        match &self.receipt {
+            Some(CheckedReceipt {
+                worker: Some(worker),
+                covers_result: true,
+                ..
+            }) => text += &format!("; worker {worker} has signed its result"),
+            Some(CheckedReceipt { worker: None, .. }) => {
+                text += "; nobody has signed its result (an executor with a --worker-key does)";
+            }
+            Some(CheckedReceipt { worker: Some(_), .. }) | None => {}
         }
         if let Some(result) = &self.result {
             text += &format!("; its result is in {}", result.directory.display());

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use sandrun_sandbox::RunReport;
-use sandrun_types::{ClassId, OutputRoot, RunOutcome, Sha256Hex, TraceRoot};
+use sandrun_types::{ClassId, ClassKind, OutputRoot, RunOutcome, Sha256Hex, TraceRoot};
 use serde::Serialize;
 
 use super::Kept;
@@ -193,8 +193,14 @@ impl Report for Verified {
         if let Some(needs) = &self.needs {
             text += &format!("it needs {needs}\n");
         }
+        let kind = match self.class.kind() {
+            Some(ClassKind::Native) => "native",
+            Some(ClassKind::Det) if self.class.is_soft() => "det-soft",
+            Some(ClassKind::Det) => "det",
+            None => "of another version",
+        };
         text += &format!(
-            "class        {}\noutput root  {}\ntrace root   {}\n",
+            "class        {} ({kind})\noutput root  {}\ntrace root   {}\n",
             self.class, self.output_root, self.trace_root
         );
         text
