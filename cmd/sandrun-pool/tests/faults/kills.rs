@@ -7,18 +7,20 @@ use anyhow::Context as _;
 use sandrun_testnet::Role::Honest;
 use sandrun_testnet::Service;
 
-use crate::load::{LOAD, Load, clients};
+use crate::load::{Load, clients};
 use crate::rng::SplitMix64;
 use crate::scene::Frail;
 use crate::{number, say};
 
 /// Kills where nobody says how many.
 const KILLS: u64 = 6;
+/// Jobs under way at each of them, at least.
+const LEAST: usize = 20;
 /// Longest pause between two kills, milliseconds.
 const PAUSE: u64 = 1_500;
 
-/// Kills or stops one of them, or all of them at once, and starts them again.
-async fn kill(services: &mut [Service], rng: &mut SplitMix64) -> anyhow::Result<Vec<String>> {
+/// Kills or stops one of them, or all of them at once, and starts them again; whether it was a kill, and of which.
+async fn kill(services: &mut [Service], rng: &mut SplitMix64) -> anyhow::Result<(bool, Vec<String>)> {
     // the chain is no part of ours
     let mut victims: Vec<&mut Service> = services.iter_mut().filter(|it| it.name() != "anvil").collect();
     if !rng.chance(10) {
@@ -27,7 +29,7 @@ async fn kill(services: &mut [Service], rng: &mut SplitMix64) -> anyhow::Result<
     }
     // some only stop for a while, as on a machine that swaps or sleeps
     if rng.chance(25) {
-        return freeze(&victims, rng).await;
+        return Ok((false, freeze(&victims, rng).await?));
     }
     for service in &mut victims {
         let killed = service.kill().await;
@@ -38,7 +40,7 @@ async fn kill(services: &mut [Service], rng: &mut SplitMix64) -> anyhow::Result<
         service.restart().await?;
         names.push(service.name().to_owned());
     }
-    Ok(names)
+    Ok((true, names))
 }
 
 /// Stops them, and lets them go on.
@@ -47,7 +49,7 @@ async fn freeze(victims: &[&mut Service], rng: &mut SplitMix64) -> anyhow::Resul
         service.freeze()?;
     }
     tokio::time::sleep(Duration::from_millis(500 + rng.below(2 * PAUSE))).await;
-    let mut names = vec!["frozen:".to_owned()];
+    let mut names = vec!["only stopped:".to_owned()];
     for service in victims {
         service.thaw()?;
         names.push(service.name().to_owned());
@@ -92,27 +94,35 @@ async fn run(kills: u64, seed: u64) -> anyhow::Result<()> {
     let mut rng = SplitMix64::new(seed);
     let killing = async {
         let mut looks = tokio::time::interval(Duration::from_millis(100));
-        while load.open().await? < LOAD {
-            looks.tick().await;
-        }
         let mut least = usize::MAX;
-        for number in 1..=kills {
-            least = least.min(load.open().await?);
-            let names = kill(&mut services, &mut rng).await?;
+        let (mut killed, mut stopped) = (0, 0);
+        while killed < kills {
+            let mut open = load.open().await?;
+            while open < LEAST {
+                looks.tick().await;
+                open = load.open().await?;
+            }
+            least = least.min(open);
+            let (is_kill, names) = kill(&mut services, &mut rng).await?;
+            if is_kill {
+                killed += 1;
+            } else {
+                stopped += 1;
+            }
             say(&format!(
-                "{number}: {}, {} jobs under way",
+                "{killed}: {}, {} jobs under way",
                 names.join(" "),
                 load.open().await?
             ));
             tokio::time::sleep(Duration::from_millis(20 + rng.below(PAUSE))).await;
         }
         load.stop();
-        anyhow::Ok(least)
+        anyhow::Ok((least, stopped))
     };
     let posting = (0..)
         .zip(keys)
         .map(|(client, key)| load.post(&frail, key, client));
-    let (least, _) = tokio::try_join!(killing, futures::future::try_join_all(posting))?;
+    let ((least, stopped), _) = tokio::try_join!(killing, futures::future::try_join_all(posting))?;
     let jobs = load.jobs();
     for job in jobs.keys() {
         frail.over(job).await.with_context(|| job.clone())?;
@@ -124,7 +134,7 @@ async fn run(kills: u64, seed: u64) -> anyhow::Result<()> {
         jobs.len()
     );
     say(&format!(
-        "{kills} kills, {} jobs, at least {least} under way at a kill: {expired} expired with all money \
+        "{kills} kills and {stopped} stops, {} jobs, at least {least} under way at a kill: {expired} expired with all money \
          back, all others paid once",
         jobs.len()
     ));

@@ -12,8 +12,8 @@ use sandrun_types::JobId;
 
 use crate::scene::Frail;
 
-/// Jobs under way.
-pub(crate) const LOAD: usize = 20;
+/// Jobs that clients keep under way.
+const LOAD: usize = 25;
 /// Clients that post: each waits until its posting is mined.
 const CLIENTS: usize = 4;
 

@@ -1,6 +1,6 @@
 //! A market that works for long: all jobs end, and no process grows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::load::{Load, clients};
 use crate::scene::Frail;
 use crate::{number, say};
 
-/// Jobs after which nothing may grow any more.
-const WARM: usize = 100;
+/// Jobs between two looks at the sizes.
+const STEP: usize = 100;
 const KIB: u64 = 1 << 10;
 
 /// Memory of each program and bytes below each folder, in KiB.
@@ -64,12 +64,16 @@ async fn nothing_grows_while_jobs_come_and_go() -> anyhow::Result<()> {
         .map(|(client, key)| load.post(&frail, key, client));
     let watching = async {
         let mut looks = tokio::time::interval(Duration::from_secs(1));
-        while load.ended().await? < WARM.min(most / 2) {
-            looks.tick().await;
+        let mut seen = Vec::new();
+        for ended in (STEP.min(most / 2)..most).step_by(STEP) {
+            while load.ended().await? < ended {
+                looks.tick().await;
+            }
+            seen.push(sizes(&services, &market)?);
         }
-        sizes(&services, &market)
+        anyhow::Ok(seen)
     };
-    let (warm, _) = tokio::try_join!(watching, futures::future::try_join_all(posting))?;
+    let (mut seen, _) = tokio::try_join!(watching, futures::future::try_join_all(posting))?;
     let jobs = load.jobs();
     let mut ends: BTreeMap<String, usize> = BTreeMap::new();
     for job in jobs.keys() {
@@ -86,12 +90,11 @@ async fn nothing_grows_while_jobs_come_and_go() -> anyhow::Result<()> {
             );
         }
     }
-    let last = sizes(&services, &market)?;
-    for (what, size) in &last {
-        say(&format!(
-            "{what}: {} KiB after {WARM} jobs, {size} KiB after {most}",
-            warm.get(what).unwrap_or(&0)
-        ));
+    seen.push(sizes(&services, &market)?);
+    say(&format!("KiB after each {STEP} jobs, and at the end:"));
+    for what in seen.iter().flat_map(BTreeMap::keys).collect::<BTreeSet<_>>() {
+        let sizes: Vec<&u64> = seen.iter().map(|it| it.get(what).unwrap_or(&0)).collect();
+        say(&format!("{what}: {sizes:?}"));
     }
     say(&format!("{} jobs ended: {ends:?}", jobs.len()));
     frail.scene.market.return_services(services);
