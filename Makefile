@@ -47,7 +47,7 @@ kills: ## KILLS=200 times kill -9 in each of broker and coordinator, SQLite and 
 	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test kills -- \
 	  --nocapture --test-threads 1
 
-faults: ## KILLS=200 times kill -9 in a market under load, and lines that fail; SEED=N repeats one
+faults: ## KILLS=200 times kill -9 in a market under load; lines, disks, clocks and chains that fail; SEED=N repeats one
 	tools/setup.sh test
 	SANDRUN_KILLS=$(or $(KILLS),200) $(if $(SEED),SANDRUN_SEED=$(SEED)) $(CARGO) test --locked -p sandrun-pool --test faults -- \
 	  --include-ignored --skip soak --nocapture --test-threads 1

@@ -1,5 +1,6 @@
 //! What goes wrong between and with the real parts of a market: lines that are cut and lie, programs that are killed and
-//! stopped. Every job ends, nobody is paid twice, no honest node loses its bond, and nothing is left behind.
+//! stopped, disks that run full, clocks that are wrong, chains that take things back or are others. Every job ends, nobody is
+//! paid twice, no honest node loses its bond, and nothing is left behind.
 //!
 //! `make faults KILLS=200` kills that often; a failure names its seed, and `SEED=…` chooses the same victims and pauses again.
 //! `SANDRUN_TEST_KEEP=1` keeps the services' logs.
