@@ -1,4 +1,4 @@
-//! The calls of a tracer: ptrace(2), reading and writing another process's memory, CPUID and TSC faulting.
+//! The calls of a tracer: ptrace(2), reading and writing another process's memory, CPUID faulting.
 //!
 //! Owns their safe forms; never decides anything. A caller is the tracer of the task that it names, else the kernel
 //! answers ESRCH.
@@ -415,17 +415,6 @@ pub(crate) fn fault_on_cpuid() -> bool {
     const ARCH_SET_CPUID: libc::c_long = 0x1012;
     // SAFETY: takes numbers only.
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0 }
-}
-
-/// Lets this process and its children, also after an exec, fault on RDTSC.
-pub(crate) fn fault_on_tsc() -> io::Result<()> {
-    const PR_SET_TSC: libc::c_int = 26;
-    const PR_TSC_SIGSEGV: libc::c_ulong = 2;
-    // SAFETY: takes numbers only.
-    check(libc::c_long::from(unsafe {
-        libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV)
-    }))
-    .map(drop)
 }
 
 /// Switches address randomisation off for this process and its children.
