@@ -314,6 +314,10 @@ fn the_machine_has_one_processor_and_no_load() {
 
 #[test]
 fn instructions_tell_the_same_processor_everywhere() {
+    if !sandrun_sandbox::masks_cpuid() {
+        println!("this processor answers for itself");
+        return;
+    }
     // Skipped where there is no compiler to make a program that runs them.
     let dir = tempfile::tempdir().expect("a directory");
     let source = dir.path().join("cpu.c");
@@ -428,7 +432,7 @@ fn whoever_runs_the_service_makes_no_difference() {
             println!("not started: {}", command.join(" "));
             continue;
         };
-        if sandbox.class_of(Class::Det) != SANDBOX.class_of(Class::Det) {
+        if sandbox.class_of(job.class) != SANDBOX.class_of(job.class) {
             println!("another class: {}", command.join(" "));
             continue;
         }

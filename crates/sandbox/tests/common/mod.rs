@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sandrun_sandbox::{
     CancelHandle, CgroupPolicy, Class, Limits, OutputSink, RunError, RunReport, RunRequest, Sandbox,
-    SandboxConfig,
+    SandboxConfig, masks_cpuid,
 };
 use sandrun_types::{BundlePath, ContentDigest, Entry, Interpreter, Manifest, TraceLeaf, TraceReader};
 
@@ -26,6 +26,14 @@ pub fn start(cgroups: CgroupPolicy) -> Sandbox {
         ..SandboxConfig::new(vec![launcher])
     };
     Sandbox::start(config).expect("the sandbox starts")
+}
+
+/// A class, or what a machine whose processor cannot mask CPUID has instead.
+pub fn here(class: Class) -> Class {
+    match class {
+        Class::Det if !masks_cpuid() => Class::DetSoft,
+        Class::Native | Class::Det | Class::DetSoft => class,
+    }
 }
 
 /// A job in words.
@@ -124,7 +132,7 @@ impl Job {
     }
 
     pub fn class(mut self, class: Class) -> Self {
-        self.class = class;
+        self.class = here(class);
         self
     }
 
