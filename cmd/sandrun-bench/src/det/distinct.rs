@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use sandrun_testnet::probes;
 use serde::Deserialize;
 
+use super::class;
 use crate::note;
 
 /// Runs of each program.
@@ -53,7 +54,15 @@ pub(crate) fn most_distinct(program: &Path) -> anyhow::Result<f64> {
 
 fn verify(program: &Path, code: &Path) -> anyhow::Result<Verified> {
     let output = Command::new(program)
-        .args(["run", "--verify", "--class", "det", "--json", "--runs", RUNS])
+        .args([
+            "run",
+            "--verify",
+            "--class",
+            &class().to_string(),
+            "--json",
+            "--runs",
+            RUNS,
+        ])
         .arg(code)
         .env("SANDRUN_CONFIG", "/dev/null")
         .stdin(Stdio::null())
