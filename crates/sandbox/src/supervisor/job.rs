@@ -243,6 +243,7 @@ impl<'a> Supervision<'a> {
             sys::set_rlimit(libc::RLIMIT_NOFILE, most)?;
             sys::trace::hear_no_stops()?;
             sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
+            sys::trace::restart_no_sequences();
             sys::tsc::fault_until_read()?;
             send(notes.as_fd(), &(), &[])
         });

@@ -417,6 +417,29 @@ pub(crate) fn fault_on_cpuid() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0 }
 }
 
+/// Lets the kernel keep no account of this thread's restartable sequences, which it does at every return to it and which
+/// nothing here uses. Where the C library has none, or another one, it is left as it is.
+pub(crate) fn restart_no_sequences() {
+    const LENGTH: libc::c_long = 32;
+    const UNREGISTER: libc::c_long = 1;
+    const SIGNATURE: libc::c_long = 0x5305_3053;
+    // SAFETY: the name is a text that ends with NUL.
+    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) };
+    let Some(offset) = ptr::NonNull::new(offset.cast::<isize>()) else {
+        return;
+    };
+    let thread: *mut u8;
+    // SAFETY: the C library keeps the address of the thread's block in its first word.
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: the symbol is a number; the kernel takes the place only if it is the one that it was told of.
+    unsafe {
+        let place = thread.wrapping_offset(offset.read());
+        libc::syscall(libc::SYS_rseq, place, LENGTH, UNREGISTER, SIGNATURE);
+    }
+}
+
 /// Switches address randomisation off for this process and its children.
 pub(crate) fn fix_addresses() -> io::Result<()> {
     // SAFETY: takes numbers only.
