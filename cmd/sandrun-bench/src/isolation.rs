@@ -15,7 +15,7 @@ use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
 use tempfile::TempDir;
 
 use crate::statistics::median;
-use crate::{note, peer, words};
+use crate::{det, note, peer, words};
 
 /// Turns of each side.
 const TURNS: usize = 30;
@@ -74,7 +74,7 @@ pub(crate) fn python(program: &Path) -> anyhow::Result<Times> {
 /// No Python, a sandbox that does not start, a run that fails.
 pub(crate) fn det(program: &Path) -> anyhow::Result<Times> {
     let ground = Ground {
-        class: Class::deterministic_here(),
+        class: det::class(),
         ..Ground::new(program, "pass.py", Interpreter::Python3, b"pass\n")?
     };
     let interpreter = ground.interpreter()?;

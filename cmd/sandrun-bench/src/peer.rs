@@ -40,6 +40,17 @@ pub(crate) fn bubblewrap(program: &str) -> Command {
     command
 }
 
+/// What runs the program that is added to it in a file system in memory, mounted at `place`, which goes when the program
+/// ends, as part of its end.
+pub(crate) fn in_own_memory(place: &Path) -> Command {
+    let mut command = Command::new("unshare");
+    command
+        .args(["--user", "--map-root-user", "--mount", "--", "/bin/sh", "-c"])
+        .arg(r#"mount -t tmpfs work "$0" && cd "$0" && exec "$@""#)
+        .arg(place);
+    command
+}
+
 /// Runs a command that should end well, and waits for its end.
 ///
 /// # Errors
@@ -65,6 +76,19 @@ pub(crate) fn run(mut command: Command) -> anyhow::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_written_in_memory_of_its_own_is_gone() {
+        let place = tempfile::tempdir().unwrap();
+        let mut command = in_own_memory(place.path());
+        command.args(["/bin/sh", "-c", "echo text > file && test -s \"$0\"/file"]);
+        run({
+            command.arg(place.path());
+            command
+        })
+        .unwrap();
+        assert_eq!(std::fs::read_dir(place.path()).unwrap().count(), 0);
+    }
 
     #[test]
     fn a_failure_is_no_figure() {

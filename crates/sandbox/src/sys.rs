@@ -14,6 +14,7 @@ pub(crate) mod notify;
 pub(crate) mod page;
 pub(crate) mod room;
 pub(crate) mod trace;
+pub(crate) mod tsc;
 pub(crate) mod vdso;
 
 /// Which side of a fork this is.

@@ -5,10 +5,10 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::Context as _;
-use sandrun_sandbox::Class;
 use sandrun_testnet::probes;
 use serde::Deserialize;
 
+use super::class;
 use crate::note;
 
 /// Runs of each program.
@@ -54,8 +54,15 @@ pub(crate) fn most_distinct(program: &Path) -> anyhow::Result<f64> {
 
 fn verify(program: &Path, code: &Path) -> anyhow::Result<Verified> {
     let output = Command::new(program)
-        .args(["run", "--verify", "--json", "--runs", RUNS, "--class"])
-        .arg(Class::deterministic_here().to_string())
+        .args([
+            "run",
+            "--verify",
+            "--class",
+            &class().to_string(),
+            "--json",
+            "--runs",
+            RUNS,
+        ])
         .arg(code)
         .env("SANDRUN_CONFIG", "/dev/null")
         .stdin(Stdio::null())

@@ -1,4 +1,5 @@
 //! `det.*` and `trace.size.*`: what determinism costs, and whether it holds. The peer is the plain program in the same run.
+//! Where the processor cannot mask CPUID, class `det-soft` stands for `det`, and is named.
 
 mod distinct;
 mod pairs;
@@ -9,8 +10,22 @@ pub(crate) use pairs::pairs;
 pub(crate) use size::bytes_per_second;
 
 use std::path::Path;
+use std::sync::Once;
 
 use anyhow::Context as _;
+use sandrun_sandbox::{Class, masks_cpuid};
+
+use crate::note;
+
+/// The class that is measured.
+pub(crate) fn class() -> Class {
+    static NOTED: Once = Once::new();
+    if masks_cpuid() {
+        return Class::Det;
+    }
+    NOTED.call_once(|| note("this processor cannot mask CPUID: class det-soft is measured"));
+    Class::DetSoft
+}
 
 /// A program that is measured in class `det` and plain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

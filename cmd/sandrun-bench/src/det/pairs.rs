@@ -1,16 +1,16 @@
 //! CPU time of a program in class `det` and plain, in alternating pairs. It is taken from outside, of the whole family of
 //! processes, as the program's own clock is not the machine's; and less that of an interpreter that does nothing, so
-//! that what a start costs is left to `det.start`.
+//! that what a start costs is left to `det.start`. Both sides have a file system in memory of their own, which goes with
+//! them, so that the end of their files counts on both.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeValLike as _;
-use sandrun_sandbox::Class;
 
-use super::{Load, write_job};
+use super::{Load, class, write_job};
 use crate::peer;
 use crate::statistics::median;
 
@@ -65,32 +65,22 @@ pub(crate) fn pairs(load: Load, program: &Path) -> anyhow::Result<Seconds> {
 fn det(program: &Path, code: &Path) -> anyhow::Result<f64> {
     let mut command = Command::new(program);
     command
-        .args([
-            "run",
-            "--class",
-            &Class::deterministic_here().to_string(),
-            "--quiet",
-        ])
+        .args(["run", "--class", &class().to_string(), "--quiet"])
         .arg(code)
         .env("SANDRUN_CONFIG", "/dev/null");
     measured(command)
 }
 
-/// The program beside its files, which go afterwards; threads have one processor, as they have in class `det`.
+/// The program in a file system of its own, as a job has; threads have one processor, as they have in class `det`.
 fn plain(load: Load, code: &Path) -> anyhow::Result<f64> {
     let work = tempfile::tempdir_in(MEMORY).context("a directory in memory")?;
-    let script: PathBuf = code.join("main.py");
-    let mut command = match load {
-        Load::Threads => {
-            let mut command = Command::new("taskset");
-            command.args(["--cpu-list", "0", PYTHON]);
-            command
-        }
-        Load::Cpu | Load::Io | Load::Clock => Command::new(PYTHON),
+    let mut command = peer::in_own_memory(work.path());
+    match load {
+        Load::Threads => command.args(["taskset", "--cpu-list", "0", PYTHON]),
+        Load::Cpu | Load::Io | Load::Clock => command.arg(PYTHON),
     };
     command
-        .arg(script)
-        .current_dir(work.path())
+        .arg(code.join("main.py"))
         .env("PYTHONDONTWRITEBYTECODE", "1")
         .env("LC_ALL", "C.UTF-8");
     measured(command)

@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use sandrun_sandbox::{CancelHandle, Class, Limits, RunRequest, Sandbox, SandboxConfig};
+use sandrun_sandbox::{CancelHandle, Limits, RunRequest, Sandbox, SandboxConfig};
 use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
 
-use super::Load;
+use super::{Load, class};
 
 /// Bytes of the trace's file for each second of a run.
 ///
@@ -29,7 +29,7 @@ pub(crate) fn bytes_per_second(load: Load, program: &Path) -> anyhow::Result<f64
         env: std::collections::BTreeMap::new(),
         limits: Limits::default(),
         outputs: OutputPatterns::default(),
-        class: Class::deterministic_here(),
+        class: class(),
         environment: None,
         trace: None,
     };

@@ -84,7 +84,7 @@ fn put_on_everything(inside: &Inside<'_>, supervisor: &OwnedFd) -> Result<(), St
     step("report", send(supervisor.as_fd(), &Note::Ready { landlock }, &[]))?;
     let filter = match spec.det {
         Some(_) => {
-            step("fault on RDTSC", sys::trace::fault_on_tsc())?;
+            step("fault on RDTSC", sys::tsc::fault())?;
             step("fix addresses", sys::trace::fix_addresses())?;
             &machine.traced_filter
         }

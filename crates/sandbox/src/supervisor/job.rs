@@ -243,6 +243,8 @@ impl<'a> Supervision<'a> {
             sys::set_rlimit(libc::RLIMIT_NOFILE, most)?;
             sys::trace::hear_no_stops()?;
             sys::trace::interrupt_regularly(Duration::from_millis(TICK_MILLIS))?;
+            sys::trace::restart_no_sequences();
+            sys::tsc::fault_until_read()?;
             send(notes.as_fd(), &(), &[])
         });
         if let Err(error) = attached {
@@ -381,7 +383,7 @@ impl<'a> Supervision<'a> {
 
 /// Makes this process, and the job that it traces, share one processor, so that it hands over to the job and back
 /// without waking another; and sees the CPUID that the job sees, else every change between them would cost a change of
-/// the processor's settings.
+/// the processor's settings, as it would for the counter of time (see [`sys::tsc`]).
 fn settle(job: u32, init: i32, det: Det) -> io::Result<()> {
     let allowed = sched_getaffinity(None)?;
     let usable: Vec<usize> = (0..CpuSet::MAX_CPU).filter(|cpu| allowed.is_set(*cpu)).collect();

@@ -1,4 +1,4 @@
-//! The calls of a tracer: ptrace(2), reading and writing another process's memory, CPUID and TSC faulting.
+//! The calls of a tracer: ptrace(2), reading and writing another process's memory, CPUID faulting.
 //!
 //! Owns their safe forms; never decides anything. A caller is the tracer of the task that it names, else the kernel
 //! answers ESRCH.
@@ -417,15 +417,27 @@ pub(crate) fn fault_on_cpuid() -> bool {
     unsafe { libc::syscall(libc::SYS_arch_prctl, ARCH_SET_CPUID, 0) == 0 }
 }
 
-/// Lets this process and its children, also after an exec, fault on RDTSC.
-pub(crate) fn fault_on_tsc() -> io::Result<()> {
-    const PR_SET_TSC: libc::c_int = 26;
-    const PR_TSC_SIGSEGV: libc::c_ulong = 2;
-    // SAFETY: takes numbers only.
-    check(libc::c_long::from(unsafe {
-        libc::prctl(PR_SET_TSC, PR_TSC_SIGSEGV)
-    }))
-    .map(drop)
+/// Lets the kernel keep no account of this thread's restartable sequences, which it does at every return to it and which
+/// nothing here uses. Where the C library has none, or another one, it is left as it is.
+pub(crate) fn restart_no_sequences() {
+    const LENGTH: libc::c_long = 32;
+    const UNREGISTER: libc::c_long = 1;
+    const SIGNATURE: libc::c_long = 0x5305_3053;
+    // SAFETY: the name is a text that ends with NUL.
+    let offset = unsafe { libc::dlsym(libc::RTLD_DEFAULT, c"__rseq_offset".as_ptr()) };
+    let Some(offset) = ptr::NonNull::new(offset.cast::<isize>()) else {
+        return;
+    };
+    let thread: *mut u8;
+    // SAFETY: the C library keeps the address of the thread's block in its first word.
+    unsafe {
+        std::arch::asm!("mov {}, fs:0", out(reg) thread, options(nostack, preserves_flags, readonly));
+    }
+    // SAFETY: the symbol is a number; the kernel takes the place only if it is the one that it was told of.
+    unsafe {
+        let place = thread.wrapping_offset(offset.read());
+        libc::syscall(libc::SYS_rseq, place, LENGTH, UNREGISTER, SIGNATURE);
+    }
 }
 
 /// Switches address randomisation off for this process and its children.

@@ -28,6 +28,14 @@ pub fn start(cgroups: CgroupPolicy) -> Sandbox {
     Sandbox::start(config).expect("the sandbox starts")
 }
 
+/// A class, or what a machine whose processor cannot mask CPUID has instead.
+pub fn here(class: Class) -> Class {
+    match class {
+        Class::Det => Class::deterministic_here(),
+        Class::Native | Class::DetSoft => class,
+    }
+}
+
 /// A job in words.
 pub struct Job {
     pub files: Vec<(String, Vec<u8>)>,
@@ -123,12 +131,8 @@ impl Job {
         self
     }
 
-    /// In the class; for `det` in the one that this machine has of its kind.
     pub fn class(mut self, class: Class) -> Self {
-        self.class = match class {
-            Class::Det => Class::deterministic_here(),
-            Class::Native | Class::DetSoft => class,
-        };
+        self.class = here(class);
         self
     }
 

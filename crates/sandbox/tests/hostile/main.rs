@@ -59,7 +59,7 @@ fn hostile(class: Class, job: &Job) -> Done {
         env: job.env.clone(),
         ..*job
     };
-    job.class = class;
+    job.class = common::here(class);
     job.env.insert(MARK.to_owned(), mark.clone());
     job.env
         .insert("CANARY".to_owned(), CANARY.to_string_lossy().into_owned());
@@ -115,7 +115,7 @@ macro_rules! both {
             $($(#[test] fn $name() { super::$room::$name(sandrun_sandbox::Class::Native); })*)*
         }
         mod det {
-            $($(#[test] fn $name() { super::$room::$name(sandrun_sandbox::Class::deterministic_here()); })*)*
+            $($(#[test] fn $name() { super::$room::$name(super::common::here(sandrun_sandbox::Class::Det)); })*)*
         }
     };
 }

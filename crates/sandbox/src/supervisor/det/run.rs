@@ -13,6 +13,7 @@ use super::watchdog::{self, Watchdog};
 use super::world::{Process, World};
 use crate::events::{EventSender, RecordError};
 use crate::sys::trace::{self, HostId, Report};
+use crate::sys::tsc;
 use crate::wire::{Det, End};
 
 /// What a traced task is stopped for.
@@ -169,6 +170,7 @@ impl Engine {
                 {
                     return end;
                 }
+                tsc::fault_again();
                 step = match step {
                     Step::On(task) => self.step(task, watch),
                     Step::Over => break,
