@@ -219,6 +219,67 @@ fn who_is_further_behind_than_the_journal_reads_the_tables() {
 }
 
 #[test]
+fn who_is_further_behind_than_a_sweep_is_told_which_jobs_are_left() {
+    let stage = Stage::new();
+    let (mut behind, _reader) = stage.open();
+    let (mut ahead, reader) = stage.open();
+    for number in 1..=3 {
+        ahead.transact(&mut |_| new_job(number, "a")).unwrap();
+    }
+    assert_eq!(listen(&mut *behind).jobs.len(), 3);
+    let write = |store: &mut dyn QueueStore, state: JobState| {
+        let written = store.transact(&mut |_| Writes {
+            jobs: vec![state.clone()],
+            ..Writes::default()
+        });
+        written.unwrap();
+    };
+    let sweep = || stage.runtime.block_on(reader.sweep_jobs(10, 0)).unwrap();
+    let forget =
+        || stage.operate(&["DELETE FROM queue_batch WHERE seq < (SELECT MAX(seq) FROM queue_batch)"]);
+    write(&mut *ahead, ended(2));
+    write(&mut *ahead, job(1, "later"));
+    assert_eq!(sweep(), 1);
+    write(&mut *ahead, job(3, "last"));
+    forget();
+    let heard = listen(&mut *behind);
+    assert_eq!(
+        heard.jobs,
+        [job(1, "later"), job(3, "last")],
+        "nothing of the second"
+    );
+    assert_eq!(heard.standing, Some(vec![JobNumber(1), JobNumber(3)]));
+
+    // what it has taken in before a sweep needs no list
+    write(&mut *ahead, ended(1));
+    assert_eq!(listen(&mut *behind).standing, None);
+    assert_eq!(sweep(), 1);
+    for snapshot in ["once", "twice"] {
+        write(&mut *ahead, job(3, snapshot));
+    }
+    // who reads has the tables brought up to date
+    assert!(
+        stage
+            .runtime
+            .block_on(reader.job(JobNumber(3)))
+            .unwrap()
+            .is_some()
+    );
+    forget();
+    let heard = listen(&mut *behind);
+    assert_eq!((heard.jobs, heard.standing), (vec![job(3, "twice")], None));
+}
+
+fn ended(number: u64) -> JobState {
+    JobState {
+        open: false,
+        word: JobWord::Failed,
+        ended: Some(1),
+        ..job(number, "over")
+    }
+}
+
+#[test]
 fn what_the_tables_can_not_hold_twice_keeps_nothing_else_from_them() {
     let stage = Stage::new();
     let (mut store, reader) = stage.open();

@@ -173,6 +173,12 @@ impl Pool {
         }
     }
 
+    /// Takes out a job, open or not, of which the store has nothing any more: it has ended elsewhere and was removed.
+    pub fn take_away(&mut self, job: JobNumber) {
+        self.uproot(job);
+        self.touched.jobs.remove(&job);
+    }
+
     /// Takes a job out of every index.
     fn uproot(&mut self, job: JobNumber) {
         let Some(known) = self.take_out(job) else { return };

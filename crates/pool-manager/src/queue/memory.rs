@@ -104,6 +104,9 @@ impl Memory {
                 self.pool.put_node(row.number, read("a node", &row.snapshot)?);
             }
         }
+        if let Some(standing) = &foreign.standing {
+            self.let_go_of_gone(standing);
+        }
         for row in &foreign.jobs {
             self.put(row)?;
         }
@@ -111,6 +114,21 @@ impl Memory {
         self.last_node = self.last_node.max(foreign.last_node);
         self.last_client = self.last_client.max(foreign.last_client);
         Ok(())
+    }
+
+    /// Lets go of open jobs that others have ended and removed. Those that have ended only here are of this batch.
+    fn let_go_of_gone(&mut self, standing: &[JobNumber]) {
+        let pool = &self.pool;
+        let is_gone = |job: &JobNumber| {
+            let has_ended = matches!(pool.job(*job), Some(JobStatus::Ended(_)));
+            !has_ended && standing.binary_search(job).is_err()
+        };
+        let gone: Vec<JobNumber> = pool.jobs().filter(is_gone).collect();
+        for job in gone {
+            self.pool.take_away(job);
+            self.read_runs(job, &[]);
+            self.started.remove(&job);
+        }
     }
 
     /// Puts a job in; an ended one until the end of the batch.

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use reqwest::StatusCode;
+use reqwest::{Method, StatusCode};
 use sandrun_store::queue::{QueueAddress, open_queue};
 use serde_json::{Value, json};
+use tokio_postgres::NoTls;
 
 use crate::postgres::PostgresServer;
 use crate::support::{PATIENCE, Service};
@@ -149,6 +150,58 @@ async fn a_claim_that_waits_at_one_replica_gets_what_another_accepts() {
     one.stop().await;
     other.stop().await;
     drop(server);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_replica_that_has_rested_gives_out_nothing_that_was_swept_meanwhile() {
+    let server = tokio::task::spawn_blocking(PostgresServer::start)
+        .await
+        .unwrap()
+        .unwrap();
+    let address: QueueAddress = server.url().parse().unwrap();
+    let busy = Service::replica(address.clone()).await;
+    let resting = Service::replica(address.clone()).await;
+    let swept = busy.submit(json!({"code": "swept"})).await;
+    let node = resting.node("http://a").await;
+    let queued = async |service: &Service| {
+        let metrics = service.get("/metrics").await.1;
+        let metrics = metrics.as_str().unwrap().to_owned();
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("sandrun_jobs{status=\"queued\"}"));
+        line.unwrap_or(&metrics).to_owned()
+    };
+    assert!(
+        queued(&resting).await.ends_with(" 1"),
+        "{}",
+        queued(&resting).await
+    );
+
+    // no call makes it take in what follows
+    busy.send(Method::DELETE, &format!("/v1/jobs/{swept}"), None)
+        .await;
+    let (store, reader) = open_queue(&address).await.unwrap();
+    let now = u64::MAX >> 1;
+    assert_eq!(reader.sweep_jobs(now, 0).await.unwrap(), 1);
+    let last = busy.submit(json!({"code": "last"})).await;
+    // as after another 4,096 batches
+    let (client, connection) = tokio_postgres::connect(&server.url(), NoTls).await.unwrap();
+    let driver = tokio::spawn(connection);
+    let forget = "DELETE FROM queue_batch WHERE seq < (SELECT MAX(seq) FROM queue_batch)";
+    client.batch_execute(forget).await.unwrap();
+    drop(client);
+    driver.await.unwrap().unwrap();
+    assert_eq!(resting.claim(&node).await["id"], last.as_str());
+    assert!(
+        queued(&resting).await.ends_with(" 0"),
+        "{}",
+        queued(&resting).await
+    );
+    busy.stop().await;
+    resting.stop().await;
+    drop(reader);
+    let ends = tokio::task::spawn_blocking(move || drop((store, server)));
+    ends.await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -349,6 +349,9 @@ pub struct Foreign {
     pub clients: Vec<ClientRow>,
     /// Jobs that changed, as they are now; also those that ended.
     pub jobs: Vec<JobState>,
+    /// Where `jobs` may lack some that have ended, because they were removed since: the numbers, in their order, of all that
+    /// were open before `jobs`. One that is in neither is gone.
+    pub standing: Option<Vec<JobNumber>>,
     /// Nodes that changed, as they are now.
     pub nodes: Vec<NodeRow>,
     /// Keys of the jobs in `jobs` (a key that [`super::QueueStore::by_idempotency`] has not found may have come since).

@@ -67,6 +67,7 @@ impl Model {
                     })
                 })
                 .collect(),
+            standing: None,
             last_job: self.last.0,
             last_node: self.last.1,
             last_client: self.last.2,
@@ -96,6 +97,7 @@ impl Model {
             jobs: jobs.map(|(row, _)| row.state.clone()).collect(),
             nodes: self.node_rows(&|_| true),
             keys: Vec::new(),
+            standing: None,
             last_job: self.last.0,
             last_node: self.last.1,
             last_client: self.last.2,

@@ -7,6 +7,7 @@
 //! Another one brings them to the tables a moment later (`merge`), at once where somebody reads what is not there yet.
 
 mod batch;
+mod begin;
 mod flush;
 mod listen;
 mod load;

@@ -11,14 +11,15 @@ use tokio::runtime::Runtime;
 use tokio::sync::watch;
 use tokio_postgres::Config;
 
-use super::batch::{Gathered, Last, Place, Record};
+use super::batch::{Place, Record};
+use super::begin::{self, LOCK, Seen, begin};
 use super::flush::{Fate, Flusher, connect, whose};
-use super::load::{catch_up, load, place_of};
+use super::load::load;
 use super::merger::Merger;
 use super::news::NEWS;
 use super::rows::{get, job_state, state_columns};
 use super::session::{ANSWER, LONG, RETURN, Role, Session, Value, limited};
-use super::{WRITER_LOCK, news, sql, write};
+use super::{WRITER_LOCK, sql, write};
 use crate::queue::codec::{clean, narrow, signed, unsigned};
 use crate::queue::error::DatabaseError;
 use crate::queue::{Doing, Done, Foreign, JobState, QueueStore, QueueStoreError, Writes};
@@ -26,7 +27,6 @@ use crate::queue::{Doing, Done, Foreign, JobState, QueueStore, QueueStoreError, 
 const LOAD: Doing = "load the queue";
 const WRITE: Doing = "write a batch";
 
-const LOCK: &str = "SELECT pg_advisory_xact_lock($1)";
 const CLIENT: &str = "SELECT number FROM queue_client WHERE name = $1";
 const JOB: &str = concat!(
     "SELECT ",
@@ -40,6 +40,8 @@ const KEPT: &str = "SELECT value FROM queue_kept WHERE name = $1";
 
 const STATEMENTS: &[&str] = &[
     LOCK,
+    begin::SWEPT,
+    begin::STANDING,
     sql::SINCE,
     NEWS,
     sql::COUNTERS,
@@ -57,15 +59,6 @@ const STATEMENTS: &[&str] = &[
 ];
 /// A connection for loading: its statements read much, and are planned for it.
 const LOADING: &[&str] = super::load::STATEMENTS;
-
-/// What the writer knows of the journal.
-#[derive(Debug, Clone, Copy, Default)]
-struct Seen {
-    /// The latest batch that was taken in, or written.
-    place: Place,
-    /// Highest numbers up to there.
-    last: Last,
-}
 
 /// One replica's writer.
 #[derive(Debug)]
@@ -462,38 +455,4 @@ impl QueueStore for PostgresStore {
             get(rows.first().ok_or(missing)?, 0, DOING)
         })
     }
-}
-
-/// Begins a batch: takes the lock and reads what others wrote since, all in one round trip. The lock has a statement of its
-/// own: the next one sees what its former holder wrote. No commit waits for the disk, so that the lock is not held
-/// meanwhile. Of what a crash of the server takes back in between, nobody was told but of leases, which end with it as if
-/// they had run out; all that others decided upon it is behind it in the log and lost with it, and the crash ends their
-/// connections too.
-async fn begin(session: &Session, seen: &mut Seen) -> Result<Foreign, QueueStoreError> {
-    let since: [Value<'_>; 2] = [&seen.place.seq, &i64::MAX];
-    let (.., batches) = try_join!(
-        session.simple("BEGIN", WRITE),
-        session.query(LOCK, &[&WRITER_LOCK], WRITE),
-        session.query(sql::SINCE, &since, WRITE),
-    )?;
-    let first = batches.first().map(|row| place_of(row, WRITE)).transpose()?;
-    let mut tables = Foreign::default();
-    match first {
-        Some(first) if first.seq == seen.place.seq && seen.place.writer != 0 => {
-            if first != seen.place {
-                return Err(QueueStoreError::Gone(WRITE));
-            }
-        }
-        Some(first) if first.seq > seen.place.seq + 1 => {
-            // behind the batches in time, and under them in what counts
-            let rows = session.query(NEWS, &since, WRITE).await?;
-            tables = news::foreign(&rows, WRITE)?;
-        }
-        // the latest ones are never forgotten
-        None if seen.place.writer != 0 => return Err(QueueStoreError::Gone(WRITE)),
-        Some(_) | None => {}
-    }
-    let mut gathered = Gathered::default();
-    (seen.place, seen.last) = catch_up(&batches, &mut gathered, (seen.place, seen.last), WRITE)?;
-    Ok(gathered.upon(tables, seen.last))
 }

@@ -4,6 +4,7 @@
 use tokio::sync::{Mutex, MutexGuard};
 use tokio_postgres::Config;
 
+use super::begin::NOTE_SWEPT;
 use super::merge::{self, bring};
 use super::merger::Merger;
 use super::rows::get;
@@ -39,6 +40,7 @@ const JOBS: &str = "DELETE FROM queue_job WHERE number = ANY($1)";
 
 const STATEMENTS: &[&str] = &[
     DISOWN, CHUNKS, BLOBS, ENDED, UNUSE, LOGS, ANSWERS, PARENTS, REQUESTS, JOBS, NODES, CLIENTS, EMPTY_ALL,
+    NOTE_SWEPT,
 ];
 
 fn statements() -> Vec<&'static str> {
@@ -94,6 +96,7 @@ impl Sweeper {
             }
             if !gone.is_empty() {
                 turn.run(EMPTY_ALL, &[]).await?;
+                turn.run(NOTE_SWEPT, &[]).await?;
             }
             turn.commit().await?;
             Ok(gone.len() as u64)
