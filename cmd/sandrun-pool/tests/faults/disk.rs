@@ -217,6 +217,7 @@ async fn up_again(frail: &mut Frail, name: &str) -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long: make faults"]
 async fn an_executor_whose_disk_is_full_gets_no_seats_until_there_is_room() -> anyhow::Result<()> {
     let mut frail = Frail::with(&[Honest]).await?;
     let disk = squeeze(&mut frail, "sandrun1", "node1/sandrun", 96).await?;
@@ -246,6 +247,7 @@ const MOST_TRIES: usize = 6;
 const TRIES_IN: u64 = 8;
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long: make faults"]
 async fn an_agent_whose_disk_is_full_loses_no_bond() -> anyhow::Result<()> {
     let mut frail = Frail::with(&[Honest]).await?;
     frail.service("agent1")?.also(&["--min-free-disk", "4"], &[]);
@@ -290,6 +292,7 @@ async fn an_agent_whose_disk_is_full_loses_no_bond() -> anyhow::Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes long: make faults"]
 async fn a_manager_whose_disk_is_full_says_so_and_goes_on_with_its_index() -> anyhow::Result<()> {
     let mut frail = Frail::with(&[Honest]).await?;
     let disk = squeeze(&mut frail, "pool", "pool", 8).await?;
