@@ -85,21 +85,6 @@ pub enum PlanError {
         /// What the others lack.
         missing: Missing,
     },
-    /// Too few of the nodes that serve the class have had enough valid answers in a row.
-    #[error(
-        "redundancy {replicas} needs {replicas} nodes with a reputation of {wanted}, and there are {able}; with \
-         --min-reputation {most} or less there are enough"
-    )]
-    TooLittleReputation {
-        /// n.
-        replicas: u8,
-        /// What was asked for.
-        wanted: u16,
-        /// How many have it.
-        able: usize,
-        /// The most that enough of them have.
-        most: u16,
-    },
     /// A bond below what the deployment asks for.
     #[error(
         "--bond {bond} is too low: with this payment each seat locks at least {least} coin; raise it or leave it out"
@@ -181,7 +166,6 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
     let class = choose_class(terms.nodes, wish.class.or(job.manifest.class), wish.redundancy)?;
     enough_nodes(job, class, wish.redundancy, terms.nodes, terms.capabilities)?;
-    reputed(wish, class, terms.nodes)?;
     let least = least_bond(price, token)?;
     let bond = match wish.bond {
         Some(bond) => wished_bond(bond, least, class, wish.redundancy, terms.nodes)?,
@@ -267,24 +251,6 @@ fn enough_nodes(
         }),
         _ => Ok(()),
     }
-}
-
-/// Whether enough of the nodes that serve the class have the reputation that is wished for.
-fn reputed(wish: &Wish, class: ClassId, nodes: &[NodeRecord]) -> Result<(), PlanError> {
-    let mut reputations: Vec<u16> = serving(nodes, class).map(|node| node.escrow.reputation).collect();
-    reputations.sort_unstable_by(|a, b| b.cmp(a));
-    let (replicas, wanted) = (wish.redundancy.replicas(), wish.min_reputation);
-    let able = reputations.iter().filter(|it| **it >= wanted).count();
-    if able >= usize::from(replicas) {
-        return Ok(());
-    }
-    let last = usize::from(replicas).saturating_sub(1);
-    Err(PlanError::TooLittleReputation {
-        replicas,
-        wanted,
-        able,
-        most: reputations.get(last).copied().unwrap_or_default(),
-    })
 }
 
 /// Nodes with stake here that serve a class.

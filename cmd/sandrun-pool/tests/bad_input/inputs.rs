@@ -243,15 +243,6 @@ pub(crate) fn money(world: &World) -> anyhow::Result<Vec<Case>> {
             &["--bond 1000000 is too high", "there are 0"],
         ),
         one(
-            "--payment 0.1 --min-reputation 200",
-            BAD_INPUT,
-            &[
-                "nodes with a reputation of 200",
-                "there are 0",
-                "--min-reputation 0",
-            ],
-        ),
-        one(
             "--payment 0.1 --manifest memory.json",
             BAD_INPUT,
             &[
