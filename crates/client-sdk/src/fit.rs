@@ -39,8 +39,8 @@ impl fmt::Display for Missing {
                  they have)"
             ),
             Self::Packages => f.write_str(
-                "it asks for packages, and nodes install none: put them into the code and remove `requirements` from \
-                 the manifest",
+                "it asks for packages, and nodes install none: remove `requirements` from the manifest and name an \
+                 `environment` with them (`sandrun-pool env lock`, then `env build`), or put them into the code",
             ),
             Self::Gpu => {
                 f.write_str("it asks for a GPU, and nodes give jobs none: remove `gpu` from the manifest")

@@ -1,15 +1,17 @@
 //! From a path and a manifest to a job that can be posted. Owns every check that needs no network, so that a mistake
 //! costs nothing. Never talks to a chain or a store.
 
+mod error;
+
 use std::path::{Path, PathBuf};
 
-use sandrun_content::{Limits, MANIFEST_NAME, PackError, PackedTree, pack_bundle};
-use sandrun_environment::{EnvironmentList, UnknownEnvironment};
-use sandrun_types::{
-    BundlePath, BundlePathError, ContentDigest, Entry, Manifest, ManifestDigest, ManifestError, Requirements,
-};
+use sandrun_content::{Limits, MANIFEST_NAME, PackedTree, pack_bundle};
+use sandrun_environment::{EnvironmentList, first_dependency};
+use sandrun_types::{BundlePath, ContentDigest, Entry, Manifest, ManifestDigest, Requirements};
 
 use crate::gather::{Gathered, Packing, gather, read_bounded};
+
+pub use error::PrepareError;
 
 /// Bytes of files that a bundle may have: what agents fetch (their `max_bundle_bytes`).
 pub const MAX_BUNDLE_BYTES: u64 = 100 << 20;
@@ -49,109 +51,6 @@ impl PreparedJob {
     pub fn bundle_digest(&self) -> ContentDigest {
         self.bundle.root().to_digest()
     }
-}
-
-/// What is wrong with a job's inputs.
-#[derive(Debug, thiserror::Error)]
-pub enum PrepareError {
-    /// Code or manifest can't be read.
-    #[error("{what} {} can't be read: {source}. Check the path", path.display())]
-    Unreadable {
-        /// `the code` or `the manifest`.
-        what: &'static str,
-        /// Which path.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
-    },
-    /// The manifest is wrong.
-    #[error("the manifest {}: {source}", path.display())]
-    Manifest {
-        /// Which file.
-        path: PathBuf,
-        /// What is wrong.
-        source: ManifestError,
-    },
-    /// A single file of code and a manifest that names another entrypoint.
-    #[error("{}: {source}", path.display())]
-    Code {
-        /// The code.
-        path: PathBuf,
-        /// What is wrong.
-        source: ManifestError,
-    },
-    /// A name in the code that no bundle may hold.
-    #[error("{}: {source}", path.display())]
-    Name {
-        /// The file.
-        path: PathBuf,
-        /// What is wrong.
-        source: BundlePathError,
-    },
-    /// Something else than a file where one has to be.
-    #[error("{what} {} is no regular file: give a file", path.display())]
-    NoFile {
-        /// What it should be.
-        what: &'static str,
-        /// Which path.
-        path: PathBuf,
-    },
-    /// A file that is larger than it may be.
-    #[error("{what} {} has more than {most} bytes: is it the right file?", path.display())]
-    Large {
-        /// What it should be.
-        what: &'static str,
-        /// Which path.
-        path: PathBuf,
-        /// Bytes that it may have.
-        most: u64,
-    },
-    /// A single file of code, and a manifest that starts another.
-    #[error(
-        "{} is a single file, and the manifest {} starts {entrypoint}: leave its `entrypoint` out or make it {file}, or \
-         give --code the directory that holds {entrypoint}",
-        code.display(), manifest.display()
-    )]
-    Entrypoint {
-        /// The code.
-        code: PathBuf,
-        /// Its name in the bundle.
-        file: BundlePath,
-        /// The manifest.
-        manifest: PathBuf,
-        /// What the manifest names.
-        entrypoint: BundlePath,
-    },
-    /// A line of the list of what is left out.
-    #[error("{}: `{line}` is no pattern ({reason}): correct it", path.display())]
-    Ignore {
-        /// The list.
-        path: PathBuf,
-        /// The line.
-        line: String,
-        /// What is wrong.
-        reason: String,
-    },
-    /// More than any agent fetches.
-    #[error(
-        "the files of {} have {bytes} bytes, and nodes take bundles of at most {MAX_BUNDLE_BYTES} (100 MiB): leave some out \
-         (.sandrunignore names them); the biggest are {}",
-        code.display(), biggest.join(", ")
-    )]
-    TooBig {
-        /// The code.
-        code: PathBuf,
-        /// Bytes in all.
-        bytes: u64,
-        /// The biggest files, with their sizes.
-        biggest: Vec<String>,
-    },
-    /// The manifest's environment.
-    #[error("the manifest's `environment`: {0}")]
-    Environment(#[from] UnknownEnvironment),
-    /// The bundle can't be packed.
-    #[error("packing the code failed: {0}")]
-    Pack(#[from] PackError),
 }
 
 /// Reads, checks and packs a job. `code` is a directory or a file; `manifest` a file, else the directory's own
@@ -236,6 +135,7 @@ fn prepare_with(
         },
     };
     let entry = parsed.entry(&files).map_err(blame)?;
+    installs_nothing(code, kind.is_dir(), &parsed)?;
     let packing = gathered.packing(code)?;
     let tree = match &packing {
         Packing::Whole => code,
@@ -266,6 +166,30 @@ fn read_manifest(path: &Path) -> Result<Manifest, PrepareError> {
         path: path.to_owned(),
         source,
     })
+}
+
+/// Refuses a requirements file that names packages: no executor installs any.
+fn installs_nothing(code: &Path, is_directory: bool, parsed: &Manifest) -> Result<(), PrepareError> {
+    let Some(file) = &parsed.requirements else {
+        return Ok(());
+    };
+    let path = if is_directory {
+        code.join(file.as_str())
+    } else {
+        code.to_owned()
+    };
+    let text = std::fs::read(&path).map_err(|source| PrepareError::Unreadable {
+        what: "the manifest's `requirements`",
+        path,
+        source,
+    })?;
+    match first_dependency(file.file_name(), &String::from_utf8_lossy(&text)) {
+        Some(first) => Err(PrepareError::Packages {
+            file: file.clone(),
+            first,
+        }),
+        None => Ok(()),
+    }
 }
 
 /// A single file is what starts; a manifest that starts another one was made for other code.
@@ -409,6 +333,24 @@ mod tests {
         let code = directory(&[("job.json", r#"{"entrypoint": "other.py"}"#), ("main.py", "")]);
         let error = prepare(code.path(), None).unwrap_err().to_string();
         assert!(error.contains("other.py"), "{error}");
+    }
+
+    #[test]
+    fn packages_that_nobody_installs_are_refused() {
+        let with = |needs: &str| {
+            let code = directory(&[
+                ("main.py", ""),
+                ("job.json", r#"{"requirements": "needs.txt"}"#),
+                ("needs.txt", needs),
+            ]);
+            prepare_for_pool(code.path(), None, &EnvironmentList::default())
+        };
+        assert!(with("# none\n").is_ok());
+        let words = with("numpy==2\n").unwrap_err().to_string();
+        assert!(
+            words.contains("numpy==2") && words.contains("`environment`"),
+            "{words}"
+        );
     }
 
     #[test]

@@ -8,9 +8,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use sandrun_environment::first_dependency;
 use sandrun_sandbox::Class;
 use sandrun_types::{BundlePath, ClassId, ClassRequest, Interpreter, Manifest};
-use serde_json::Value;
 use thiserror::Error;
 
 use crate::config::Limits;
@@ -41,8 +41,8 @@ pub(crate) enum Refusal {
     Interpreter(Interpreter),
     #[error(
         "manifest field \"requirements\": {file} asks for {first:?}, and this executor installs nothing, as jobs have \
-         no network; put the packages into the bundle (unpacked wheels on PYTHONPATH, node_modules) and leave the \
-         field out"
+         no network; leave the field out and name an `environment` with the packages (sandrun-pool env lock, then env \
+         build), or put them into the bundle (unpacked wheels on PYTHONPATH, node_modules)"
     )]
     Requirements { file: BundlePath, first: String },
     #[error("cannot read {0} from the bundle")]
@@ -59,7 +59,7 @@ impl Offer {
         if let Some(file) = &manifest.requirements {
             let text =
                 fs::read(bundle.join(file.as_str())).map_err(|error| Refusal::Read(file.clone(), error))?;
-            if let Some(first) = first_dependency(file, &String::from_utf8_lossy(&text)) {
+            if let Some(first) = first_dependency(file.file_name(), &String::from_utf8_lossy(&text)) {
                 return Err(Refusal::Requirements {
                     file: file.clone(),
                     first,
@@ -120,28 +120,6 @@ impl Offer {
             output_bytes: limits.captured_bytes,
             ..sandrun_sandbox::Limits::default()
         })
-    }
-}
-
-/// The first dependency that a requirements file declares, if it declares any: an npm package file by its
-/// `dependencies`, a Gemfile by its `gem` lines, anything else by pip's format.
-fn first_dependency(file: &BundlePath, text: &str) -> Option<String> {
-    let line = |line: &str| line.chars().take(80).collect::<String>();
-    match file.file_name() {
-        "package.json" => {
-            let package: Value = serde_json::from_str(text).unwrap_or_default();
-            package.get("dependencies")?.as_object()?.keys().next().cloned()
-        }
-        "Gemfile" => text
-            .lines()
-            .map(str::trim)
-            .find(|text| text.starts_with("gem "))
-            .map(line),
-        _ => text
-            .lines()
-            .map(str::trim)
-            .find(|text| !text.is_empty() && !text.starts_with('#'))
-            .map(line),
     }
 }
 

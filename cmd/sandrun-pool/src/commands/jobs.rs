@@ -22,8 +22,8 @@ use crate::words;
     sandrun-pool jobs --client 0x…\n  \
     sandrun-pool jobs --open --to http://127.0.0.1:8000")]
 pub(crate) struct Arguments {
-    /// How many, at most 1000
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(..=1_000))]
+    /// How many, 1 to 1000
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=1_000))]
     limit: u32,
     /// Only those that are not closed
     #[arg(long)]
@@ -110,9 +110,13 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         open: arguments.open,
         client,
         prefix: None,
-        limit: Some(arguments.limit),
+        // one more tells whether there is more
+        limit: Some(arguments.limit.saturating_add(1)),
     };
-    let found = view.jobs(&query).await?;
+    let mut found = view.jobs(&query).await?;
+    let most = usize::try_from(arguments.limit).unwrap_or(usize::MAX);
+    let is_cut = found.jobs.len() > most;
+    found.jobs.truncate(most);
     let tokens = found.jobs.iter().map(|it| it.facts.order.token);
     let coins = Coins::of(view.reader(), tokens).await?;
     let row = |entry: &JobEntry| Row {
@@ -133,12 +137,10 @@ pub(crate) async fn run(arguments: &Arguments, output: &Output) -> anyhow::Resul
         total: found.total,
     };
     output.result(&list)?;
-    if u64::try_from(list.jobs.len()).is_ok_and(|shown| shown < list.total) {
-        output.note(&format!(
-            "{} of {}; --limit shows more",
-            list.jobs.len(),
-            list.total
-        ));
+    if is_cut && !arguments.open && client.is_none() {
+        output.note(&format!("{most} of {}; --limit shows more", list.total));
+    } else if is_cut {
+        output.note(&format!("the first {most}; --limit shows more"));
     }
     Ok(Status::Success)
 }

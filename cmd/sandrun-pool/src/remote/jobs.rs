@@ -188,7 +188,10 @@ fn explain(job: &Job) -> String {
         (JobStatus::Assigned, None) => "a node has it and has not begun to run it".to_owned(),
         (JobStatus::Running, None) => "it runs".to_owned(),
         (JobStatus::Completed, _) => "it is over; it waits for nothing".to_owned(),
-        (JobStatus::Failed, Some(reason)) => format!("it failed: {reason}"),
+        (JobStatus::Failed, Some(reason)) => match job.exit_code {
+            Some(code) if code != 0 => format!("it failed: {reason} (exit code {code})"),
+            Some(_) | None => format!("it failed: {reason}"),
+        },
         (JobStatus::Failed, None) => match job.exit_code {
             Some(code) => format!("its program ended with {code}"),
             None => "it failed".to_owned(),
@@ -279,5 +282,7 @@ mod tests {
         assert_eq!(explain(&failed), "it failed: cancelled by its client");
         let ended = job(json!({"job_id": "a", "status": "failed", "exit_code": 3}));
         assert_eq!(explain(&ended), "its program ended with 3");
+        let both = job(json!({"job_id": "a", "status": "failed", "reason": "it failed", "exit_code": 3}));
+        assert!(explain(&both).ends_with(" (exit code 3)"));
     }
 }

@@ -126,6 +126,7 @@ impl Finished {
     pub(super) fn summary(&self) -> String {
         let mut text = format!("job {} {}", self.job, self.status);
         match (&self.reason, self.exit_code) {
+            (Some(reason), Some(code)) if code != 0 => text += &format!(": {reason} (exit code {code})"),
             (Some(reason), _) => text += &format!(": {reason}"),
             (None, Some(code)) if code != 0 => text += &format!(": its program ended with {code}"),
             (None, _) => {}

@@ -51,3 +51,23 @@ async fn a_coordinator_takes_the_same_words() -> anyhow::Result<()> {
     assert_eq!(code, 0);
     world.stop().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_without_a_valid_worker_is_a_finding() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let entry = json!([{"worker_id": "short", "endpoint": "http://127.0.0.1:9"}]);
+    std::fs::write(folder.path().join("workers.json"), entry.to_string())?;
+    let start = ["coordinator", "--port", "0", "--workers", "workers.json"];
+    let coordinator = Process::start(command(folder.path(), &start)).await?;
+    let look = ["doctor", "--no-isolation", "--json", "--to", &coordinator.ready];
+    let found = said(command(folder.path(), &look)).await?.json()?;
+    let findings = found["findings"].as_array().cloned().unwrap_or_default();
+    let finding = findings.iter().find(|it| it["what"] == "coordinator's workers");
+    assert!(
+        finding.is_some_and(|it| it["level"] == "warn" && it["do"].to_string().contains("workers.json")),
+        "{found}"
+    );
+    let (code, _) = coordinator.terminate().await?;
+    assert_eq!(code, 0);
+    Ok(())
+}

@@ -25,7 +25,7 @@ async fn a_drained_node_takes_nothing_until_it_is_resumed() -> anyhow::Result<()
     // the broker knows of it at once: whatever is asked of it after that sees it
     assert_eq!(world.json(&format!("job {job}")).await?["status"], "pending");
     let why = world.run(&format!("job {job} --why")).await?;
-    assert!(why.stdout.contains("waits for a node"), "{why:?}");
+    assert!(why.stdout.contains("are draining"), "{why:?}");
     let mut waits = world.start("submit --code hello.py")?;
     world
         .until("jobs --open", |it| {

@@ -14,24 +14,46 @@ pub(super) fn waiting(snapshot: &[u8]) -> Option<Box<OpenJob>> {
     (open.waiting > 0 && open.parents.is_empty()).then_some(open)
 }
 
-/// What to tell of it: what each node lacks that lacks least, or that all have a part in it already. `None` where one can
-/// take it, or there is none at all.
+/// What to tell of it: that no node is up, that those which could take it are draining, what each node lacks that lacks
+/// least, or that all have a part in it already. `None` where one can take it.
 pub(super) fn reason(open: &OpenJob, nodes: &[NodeView]) -> Option<String> {
     let has_part = |node: NodeNumber| {
         open.leases.iter().any(|lease| lease.node == node) || open.answers.iter().any(|it| it.node == node)
     };
-    let there = nodes.iter().filter(|node| node.status != NodeStatus::Lost);
-    let (partners, others): (Vec<_>, Vec<_>) = there.partition(|node| has_part(node.number));
-    let lacking = others.iter().map(|node| node.offer.lacks(&open.needs));
-    match lacking.min_by_key(Vec::len) {
-        Some(least) if least.is_empty() => None,
-        Some(least) => Some(format!("no node here can run it: it needs {}", least.join(", "))),
-        None if partners.is_empty() => None,
-        None => Some(
+    let there: Vec<&NodeView> = nodes
+        .iter()
+        .filter(|node| node.status != NodeStatus::Lost)
+        .collect();
+    if there.is_empty() {
+        let why = if nodes.is_empty() {
+            "none has come yet"
+        } else {
+            "all that were here are lost"
+        };
+        return Some(format!(
+            "no node is up: {why}; `sandrun-pool nodes --to` lists them"
+        ));
+    }
+    let mut others = there.into_iter().filter(|node| !has_part(node.number)).peekable();
+    if others.peek().is_none() {
+        return Some(
             "it waits for another node: each of its runs is another node's, and all that are here have one"
                 .to_owned(),
-        ),
+        );
     }
+    let (fit, lacking): (Vec<_>, Vec<_>) = others
+        .map(|node| (node.status, node.offer.lacks(&open.needs)))
+        .partition(|(_, lacks)| lacks.is_empty());
+    if fit.is_empty() {
+        let least = lacking.into_iter().map(|(_, lacks)| lacks).min_by_key(Vec::len)?;
+        return Some(format!("no node here can run it: it needs {}", least.join(", ")));
+    }
+    fit.iter()
+        .all(|(status, _)| *status == NodeStatus::Draining)
+        .then(|| {
+            "the only nodes that have what it needs are draining: `sandrun-pool drain NODE --resume` lets one take jobs again"
+                .to_owned()
+        })
 }
 
 #[cfg(test)]
@@ -94,7 +116,15 @@ mod tests {
             Some("no node here can run it: it needs class det, environments")
         );
         assert_eq!(reason(&wanted, &[far, near, fit()]), None);
-        assert_eq!(reason(&wanted, &[lost]), None);
+        let starts = |nodes: &[NodeView], start: &str| {
+            let words = reason(&wanted, nodes).unwrap();
+            assert!(words.starts_with(start), "{words}");
+        };
+        let draining = node(&["class:det", "environments"], NodeStatus::Draining);
+        starts(&[], "no node is up: none has come");
+        starts(std::slice::from_ref(&lost), "no node is up: all that were");
+        starts(&[draining.clone(), lost], "the only nodes that have");
+        assert_eq!(reason(&wanted, &[draining, fit()]), None);
         assert_eq!(
             reason(&job(0, &["class:det"]), &[node(&[], NodeStatus::Up)]),
             None

@@ -10,6 +10,9 @@ use serde_json::Value;
 /// Most jobs that one worker may be said to take at once.
 const MAX_JOBS: u32 = 10_000;
 
+/// The fields of an entry.
+const FIELDS: [&str; 5] = ["worker_id", "endpoint", "max_concurrent_jobs", "region", "labels"];
+
 /// A worker that may work here.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Entry {
@@ -48,6 +51,8 @@ pub(super) struct Allowlist {
     pub(super) entries: Vec<Entry>,
     /// What is wrong with the other entries, a sentence each.
     pub(super) disabled: Vec<String>,
+    /// Fields of entries that mean nothing here, a sentence each.
+    pub(super) unknown: Vec<String>,
 }
 
 /// The file is no list.
@@ -73,6 +78,14 @@ impl Allowlist {
         let values: Vec<Value> = serde_json::from_slice(bytes).map_err(NoAllowlist)?;
         let mut list = Self::default();
         for (at, value) in values.into_iter().enumerate() {
+            let names = value.as_object().into_iter().flat_map(|fields| fields.keys());
+            for name in names.filter(|name| !FIELDS.contains(&name.as_str())) {
+                let text = format!(
+                    "entry {at}: there is no field `{name}`; known are {}",
+                    FIELDS.join(", ")
+                );
+                list.unknown.push(text);
+            }
             match entry(value) {
                 Ok(entry) if list.entries.iter().any(|it| it.key() == entry.key()) => {
                     list.disabled.push(format!("entry {at}: it is there twice"));
@@ -159,6 +172,14 @@ mod tests {
         let place = &list.entries[0].place;
         assert_eq!(place.region.as_deref(), Some("eu"));
         assert_eq!(place.labels["disk"], "fast");
+        assert!(list.unknown.is_empty(), "{:?}", list.unknown);
+        let list = entry(r#", "max_jobs": 4"#);
+        assert_eq!((list.entries.len(), list.unknown.len()), (1, 1));
+        assert!(
+            list.unknown[0].starts_with("entry 0: there is no field `max_jobs`"),
+            "{:?}",
+            list.unknown
+        );
         for bad in [
             r#", "region": 7"#,
             r#", "labels": ["fast"]"#,

@@ -127,6 +127,9 @@ impl Fleet {
         for why in &list.disabled {
             tracing::warn!(why, "a worker is left out");
         }
+        for what in &list.unknown {
+            tracing::warn!(what, "a field of the list of workers is left out");
+        }
         let mut workers = self.lock();
         let mut added = Vec::new();
         for entry in &list.entries {

@@ -2,20 +2,25 @@
 
 use std::path::Path;
 
-use client_sdk::pool::PoolClient;
+use client_sdk::pool::{Kind, PoolClient};
 use sandrun_executor::{ExecutorClient, worker_key};
 use serde_json::Value;
 
 use super::{ANSWER, Finding, Findings};
 use crate::exit::words;
 
-/// The text of `GET url/health`, with its status; an error is in words.
+/// What `GET url/health` is answered with, and its status; an error is in words.
 async fn health(url: &str) -> Result<(u16, Value), String> {
+    ask(url, "health").await
+}
+
+/// What `GET url/path` is answered with.
+async fn ask(url: &str, path: &str) -> Result<(u16, Value), String> {
     let http = reqwest::Client::builder()
         .timeout(ANSWER)
         .build()
         .map_err(|error| words(&error.into()))?;
-    let url = format!("{}/health", url.trim().trim_end_matches('/'));
+    let url = format!("{}/{path}", url.trim().trim_end_matches('/'));
     let answer = http.get(url).send().await.map_err(|error| {
         if error.is_timeout() {
             format!("no answer within {} s", ANSWER.as_secs())
@@ -26,7 +31,7 @@ async fn health(url: &str) -> Result<(u16, Value), String> {
     let status = answer.status().as_u16();
     let body = answer.bytes().await.map_err(|error| words(&error.into()))?;
     let body = serde_json::from_slice(&body)
-        .map_err(|_| format!("GET /health is answered with {status}, and with no JSON"))?;
+        .map_err(|_| format!("GET /{path} is answered with {status}, and with no JSON"))?;
     Ok((status, body))
 }
 
@@ -156,5 +161,23 @@ pub(super) async fn pool(url: &str) -> Findings {
         Ok((status, body)) => found.extend(complaints(kind, status, &body)),
         Err(error) => found.push(Finding::fail(kind, error, "look at its log")),
     }
+    if client.service().kind == Kind::Coordinator {
+        found.extend(workers(url).await);
+    }
     found
+}
+
+/// A coordinator without a healthy worker. One that does not say how many it has is no complaint.
+async fn workers(url: &str) -> Option<Finding> {
+    let (_, body) = ask(url, "pool").await.ok()?;
+    let (total, healthy) = (body["total_workers"].as_u64()?, body["healthy_workers"].as_u64()?);
+    (healthy == 0).then(|| {
+        let seen = match total {
+            0 => "it has no worker, and jobs wait: its list of workers is empty, or no entry of it is valid".to_owned(),
+            many => format!("none of its {many} workers is healthy, and jobs wait"),
+        };
+        let todo = "look at its log, which names entries that it leaves out, correct its workers.json, and start the \
+                    executors with their keys";
+        Finding::warn("coordinator's workers", seen, todo)
+    })
 }
