@@ -30,7 +30,7 @@ pub(crate) fn take(directory: &Path) -> anyhow::Result<LockFile> {
     let lock = LockFile::take(&marker)
         .with_context(|| format!("locking {}", marker.display()))?
         .with_context(|| {
-            format!("{place} is in use by another run: end that one first, or choose another folder")
+            format!("{place} is in use by another run: end that one first, or choose another folder with --data-dir")
         })?;
     for entry in std::fs::read_dir(directory).with_context(|| format!("reading {place}"))? {
         let path = entry?.path();

@@ -217,7 +217,9 @@ fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
     let text = text.strip_prefix("error: ").unwrap_or(&text);
     let end = text.find("\n\n").unwrap_or(text.len());
-    text[..end].split_whitespace().collect::<Vec<_>>().join(" ")
+    let text = text[..end].split_whitespace().collect::<Vec<_>>().join(" ");
+    // a hidden command is among those that clap lists here
+    text.replace(", __tether", "")
 }
 
 /// Parses the process's arguments: flag, then environment, then configuration file.

@@ -49,7 +49,10 @@ pub(crate) const fn no_result(outcome: Outcome) -> &'static str {
         Outcome::Unavailable => {
             "the nodes agree that the bundle can't be had: keep the content store running"
         }
-        Outcome::NoneWins => "the nodes do not agree: the program is not deterministic, or too few answered",
+        Outcome::NoneWins => {
+            "the nodes do not agree: the program is not deterministic, or too few answered; `sandrun-pool run CODE --verify` \
+             says whether it is, and without --class native it runs in a class that makes it so"
+        }
         Outcome::Expired => "too few nodes took the job: `sandrun-pool nodes` shows who is there",
         Outcome::Cancelled => "the job was cancelled",
     }

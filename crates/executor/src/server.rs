@@ -47,7 +47,7 @@ pub enum ServeError {
     #[error("the environments cannot be opened")]
     Environments(#[from] CacheError),
     /// Another executor works in the data folder.
-    #[error("another executor uses the data folder {}; stop it, or give this one a folder of its own", .0.display())]
+    #[error("another executor uses the data folder {}; stop it, or give this one a folder of its own with --data-dir", .0.display())]
     Locked(PathBuf),
     /// The address cannot be listened on.
     #[error("cannot listen on {address} ({source}); choose another port, or stop what uses it")]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Subcommand};
-use sandrun_content::{ContentId, ContentStore as _, KuboClient};
+use sandrun_content::{ContentError, ContentId, ContentStore as _, KuboClient};
 use sandrun_environment::{
-    BuildError, Built, Downloads, Interrupt, Lock, ResolveError, build_directory, build_lock, lock_node,
-    lock_python,
+    BuildError, Built, Downloads, Interrupt, Lock, ResolveError, ToolError, build_directory, build_lock,
+    lock_node, lock_python,
 };
 use serde::Serialize;
 
@@ -159,6 +159,7 @@ fn lock(file: &Path, python: &Path, interrupt: &Interrupt) -> anyhow::Result<Loc
             ResolveError::Read { .. } | ResolveError::Package { .. } | ResolveError::Empty(_) => {
                 Status::BadInput
             }
+            ResolveError::Tool(ToolError::Failed { words, .. }) if is_wrong(words) => Status::BadInput,
             ResolveError::Tool(_)
             | ResolveError::Scratch(_)
             | ResolveError::Answer { .. }
@@ -166,6 +167,14 @@ fn lock(file: &Path, python: &Path, interrupt: &Interrupt) -> anyhow::Result<Loc
         };
         Failure::new(status, crate::exit::words(&error.into()))
     })
+}
+
+/// Whether a package manager's words are about what it was given, and not about its network.
+fn is_wrong(words: &str) -> bool {
+    let has = |some: &[&str]| some.iter().any(|it| words.contains(it));
+    has(&["Invalid requirement", "EINVALIDPACKAGENAME", "EINVALIDTAGNAME"])
+        || (has(&["No matching distribution found", "E404", "ETARGET"])
+            && !has(&["Retrying", "onnection", "ENOTFOUND", "ECONN"]))
 }
 
 /// A lock that was made.
@@ -178,8 +187,11 @@ struct Locked<'a> {
 impl Report for Locked<'_> {
     fn human(&self) -> String {
         format!(
-            "{} packages are locked in {}\n",
-            self.packages,
+            "{} locked in {}\n",
+            match self.packages {
+                1 => "1 package is".to_owned(),
+                many => format!("{many} packages are"),
+            },
             self.file.display()
         )
     }
@@ -284,7 +296,7 @@ async fn kept(
         output.note(&format!("taken for {}", shape.words()));
     }
     if let Some(store) = &store {
-        store.add(&built.tree).await.status(Status::Unreachable)?;
+        store.add(&built.tree).await.map_err(not_stored)?;
     }
     let made = Made {
         content: built.id(),
@@ -303,6 +315,12 @@ async fn kept(
     ));
     output.result(&made)?;
     Ok(Status::Success)
+}
+
+/// The store is named by another option here than where it is used.
+fn not_stored(error: ContentError) -> anyhow::Error {
+    let text = crate::exit::words(&error.into()).replace("--ipfs-api", "--store");
+    Failure::new(Status::Unreachable, text)
 }
 
 /// Environments by name.
@@ -327,5 +345,20 @@ impl Report for Names {
             .unwrap_or(0);
         let line = |it: &Named| format!("{:width$}  {}\n", it.name, it.content);
         self.environments.iter().map(line).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_wrong;
+
+    #[test]
+    fn a_wrong_requirement_is_told_from_a_network_that_is_away() {
+        let none = "ERROR: No matching distribution found for nosuch";
+        assert!(is_wrong("ERROR: Invalid requirement: 'a b'") && is_wrong(none));
+        assert!(!is_wrong(&format!(
+            "WARNING: Retrying after connection broken\n{none}"
+        )));
+        assert!(!is_wrong("Killed"));
     }
 }

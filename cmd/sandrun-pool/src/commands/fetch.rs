@@ -56,7 +56,11 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
             format!("job {job} is not over, and has no result yet: `sandrun-pool job {job} --why` says why");
         return Err(Failure::new(Status::Failure, text));
     }
+    let is_usual = arguments.out.is_none();
     let out = place::of(arguments.out, job);
+    if is_usual {
+        place::check_usual(&out)?;
+    }
     place::check(Some(&out))?;
     let client = Client::new(view.reader().clone(), Arc::new(store));
     let progress = Progress::new(output);

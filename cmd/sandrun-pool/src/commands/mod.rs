@@ -39,6 +39,8 @@ use crate::cli::Command;
 use crate::exit::Status;
 use crate::output::Output;
 
+pub(crate) use place::check_usual;
+
 /// Runs a command.
 pub(crate) async fn run(command: Command, output: &Output) -> anyhow::Result<Status> {
     match command {

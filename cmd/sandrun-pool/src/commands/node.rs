@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use client_sdk::pool::{Kind, PoolClient};
 use node_agent::{BrokerNodeConfig, BrokerNodeError, Detection, StatedCapabilities};
 
 use crate::args::MetricsArgs;
@@ -80,6 +81,9 @@ pub(crate) struct Arguments {
     metrics: MetricsArgs,
 }
 
+/// How long a broker is looked at before the node begins.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Keys of a node's JSON file and the options that they mean.
 pub(crate) const JSON_KEYS: [(&str, &str); 8] = [
     ("broker_url", "broker"),
@@ -130,6 +134,7 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
     if arguments.no_gpu {
         capabilities.get_or_insert_default().gpu = Some(false);
     }
+    check_broker(&arguments.broker).await?;
     let config = BrokerNodeConfig {
         endpoint: arguments.endpoint,
         poll_interval: arguments.poll_interval,
@@ -162,6 +167,22 @@ pub(crate) async fn run(arguments: Arguments) -> anyhow::Result<Status> {
         Failure::new(status, words(&error.into()))
     })?;
     Ok(Status::Success)
+}
+
+/// Refuses what says that it is something else; a broker that does not answer yet is waited for by the node.
+async fn check_broker(url: &str) -> anyhow::Result<()> {
+    let Ok(Ok(client)) = tokio::time::timeout(LOOK, PoolClient::connect(url, None)).await else {
+        return Ok(());
+    };
+    let instead = match client.service().kind {
+        Kind::Broker => return Ok(()),
+        Kind::Coordinator => {
+            "a coordinator, which nodes do not come to: it sends jobs to the executors of its workers.json, which need only `sandrun-pool sandrun`"
+        }
+        Kind::Executor => "an executor: give it with --sandrun, and a broker with --broker",
+    };
+    let text = format!("what answers at {} is no broker but {instead}", client.url());
+    Err(Failure::new(Status::BadInput, text))
 }
 
 /// A folder of its own for each pair of broker and executor.

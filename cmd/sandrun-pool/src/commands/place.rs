@@ -40,6 +40,19 @@ pub(super) fn check(out: Option<&Path>) -> anyhow::Result<()> {
     can_be_made(&place).map_err(|error| bad(&format!("can't be written ({error})")))
 }
 
+/// Checks that nothing was put where a job's result goes without --out.
+pub(crate) fn check_usual(place: &Path) -> anyhow::Result<()> {
+    let is_there = std::fs::read_dir(place).is_ok_and(|mut items| items.next().is_some());
+    if !is_there {
+        return Ok(());
+    }
+    let text = format!(
+        "./{} is there already, and may be this result: look there, or name a new or empty directory with --out",
+        place.display()
+    );
+    Err(Failure::new(Status::BadInput, text))
+}
+
 /// Checks that a file can be put at `to`, which `option` names, in the place of a file that may be there: what is no file
 /// would not be written to but replaced. Leaves nothing behind.
 pub(super) fn check_file(option: &str, to: &Path) -> anyhow::Result<()> {
@@ -100,6 +113,9 @@ mod tests {
             let words = check(Some(&place)).unwrap_err().to_string();
             assert!(words.contains(says), "{words}");
         }
+        let words = check_usual(directory.path()).unwrap_err().to_string();
+        assert!(words.contains("--out"), "{words}");
+        check_usual(&at("empty")).unwrap();
         check_file("--trace", &at("file")).unwrap();
         check_file("--trace", &at("new")).unwrap();
         for (place, says) in [

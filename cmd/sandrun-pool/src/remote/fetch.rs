@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::submit::{Finished, check_empty, finish, status};
 use super::{connect, failed, job_id};
+use crate::commands::check_usual;
 use crate::exit::{Failure, Status};
 use crate::output::{Output, Report};
 use crate::progress::Progress;
@@ -32,7 +33,11 @@ pub(crate) async fn fetch(to: &str, id: &str, out: Option<&Path>, output: &Outpu
     let id = job_id(id)?;
     let out = match out {
         Some(out) => out.to_owned(),
-        None => Path::new("results").join(id.as_str()),
+        None => {
+            let usual = Path::new("results").join(id.as_str());
+            check_usual(&usual)?;
+            usual
+        }
     };
     check_empty(&out)?;
     let service = connect(to, None).await?;

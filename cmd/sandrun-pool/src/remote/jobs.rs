@@ -57,7 +57,7 @@ impl Report for List {
         let rows = self.jobs.iter().map(|Listed(Named { view: job, .. })| {
             vec![
                 job.id.to_string(),
-                job.status.to_string(),
+                state(job).to_owned(),
                 text(job.node.as_ref()),
                 text(job.attempt),
                 text(job.priority),
@@ -66,6 +66,16 @@ impl Report for List {
             ]
         });
         table(&std::iter::once(heading).chain(rows).collect::<Vec<_>>())
+    }
+}
+
+/// The service's word, but for what its client took back: that has failed to scripts.
+fn state(job: &Job) -> &'static str {
+    let is_taken_back = job.reason.as_deref() == Some("cancelled by its client");
+    if job.status == JobStatus::Failed && is_taken_back {
+        "cancelled"
+    } else {
+        job.status.word()
     }
 }
 
@@ -280,6 +290,7 @@ mod tests {
         );
         let failed = job(json!({"job_id": "a", "status": "failed", "reason": "cancelled by its client"}));
         assert_eq!(explain(&failed), "it failed: cancelled by its client");
+        assert_eq!(state(&failed), "cancelled");
         let ended = job(json!({"job_id": "a", "status": "failed", "exit_code": 3}));
         assert_eq!(explain(&ended), "its program ended with 3");
         let both = job(json!({"job_id": "a", "status": "failed", "reason": "it failed", "exit_code": 3}));

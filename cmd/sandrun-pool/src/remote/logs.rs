@@ -1,6 +1,6 @@
 //! `logs` at a service.
 
-use client_sdk::pool::{LogEvent, PoolJobId, Printed};
+use client_sdk::pool::{JobStatus, LogEvent, PoolClient, PoolJobId, Printed};
 use serde::Serialize;
 
 use super::{connect, failed, job_id};
@@ -26,8 +26,13 @@ pub(crate) async fn logs(to: &str, id: &str, follow: bool, output: &Output) -> a
     let service = connect(to, None).await?;
     if follow {
         let mut follower = service.follow(&id);
+        let mut has_failed = false;
         while let Some(event) = follower.next().await.map_err(failed)? {
             print(&event, output)?;
+            has_failed |= matches!(event, LogEvent::Status(JobStatus::Failed));
+        }
+        if has_failed && !output.is_json() {
+            say_nothing_came(&service, &id, output).await;
         }
         return Ok(Status::Success);
     }
@@ -36,6 +41,16 @@ pub(crate) async fn logs(to: &str, id: &str, follow: bool, output: &Output) -> a
     output.result(&Shown { job: id, printed })?;
     output.program_errors(&stderr);
     Ok(Status::Success)
+}
+
+/// Says why nothing came of a job; what a program printed says itself how that ended.
+async fn say_nothing_came(service: &PoolClient, id: &PoolJobId, output: &Output) {
+    // the output is told already: no answer is no failure
+    if let Ok(job) = service.job(id).await
+        && let (JobStatus::Failed, None, Some(reason)) = (job.status, job.exit_code, &job.reason)
+    {
+        output.note(&format!("job {id}: {reason}"));
+    }
 }
 
 /// Prints an event: what the program printed, where it printed it; for scripts one JSON object a line.

@@ -40,7 +40,9 @@ fn row(node: &Node) -> Vec<String> {
         node.status.clone(),
         Some(node.endpoint.clone()),
         number("cpu_cores"),
-        number("memory_gb").map(|it| format!("{it} GB")),
+        has("memory_gb")
+            .and_then(Value::as_f64)
+            .map(|it| format!("{:.0} MiB", it * 1024.0)),
         gpu,
         jobs,
         node.jobs_completed.map(|it| it.to_string()),
@@ -100,7 +102,7 @@ mod tests {
         let cells = nodes.each_ref().map(|it| row(it).join(" "));
         assert_eq!(
             cells[0],
-            "n1 up http://a 8 15.5 GB no 1/4 7 0 2026-01-31 12:00:00"
+            "n1 up http://a 8 15872 MiB no 1/4 7 0 2026-01-31 12:00:00"
         );
         assert_eq!(cells[1], "n2 - - - - - - - - -");
     }

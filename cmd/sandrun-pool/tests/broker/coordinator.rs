@@ -67,6 +67,13 @@ async fn a_coordinator_without_a_valid_worker_is_a_finding() -> anyhow::Result<(
         finding.is_some_and(|it| it["level"] == "warn" && it["do"].to_string().contains("workers.json")),
         "{found}"
     );
+    // nor do nodes come to it
+    let node = ["node", "--broker", &coordinator.ready];
+    let refused = said(command(folder.path(), &node)).await?;
+    assert!(
+        refused.code == 2 && refused.stderr.contains("no broker but a coordinator"),
+        "{refused:?}"
+    );
     let (code, _) = coordinator.terminate().await?;
     assert_eq!(code, 0);
     Ok(())

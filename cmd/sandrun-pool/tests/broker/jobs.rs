@@ -302,6 +302,20 @@ async fn a_running_job_is_followed_and_taken_back() -> anyhow::Result<()> {
     assert_eq!((logs.end().await?, submit.end().await?), (0, 6));
     let shown = world.json(&format!("job {job}")).await?;
     assert_eq!(shown["reason"], "cancelled by its client");
+    let told = world.run(&format!("logs -f {job}")).await?;
+    assert!(
+        told.code == 0 && told.stderr.contains("cancelled by its client"),
+        "{told:?}"
+    );
+    let listed = world.run("jobs").await?;
+    assert!(listed.stdout.contains("  cancelled  "), "{listed:?}");
+    let unknown = world
+        .run("submit --code endless.sh --after nosuchjob=inputs")
+        .await?;
+    assert!(
+        unknown.code == 4 && unknown.stderr.contains("nosuchjob"),
+        "{unknown:?}"
+    );
     let again = world.run(&format!("cancel {job}")).await?;
     assert!(again.code == 4 && again.stderr.contains("has ended"), "{again:?}");
     world.stop().await

@@ -1,6 +1,7 @@
 //! pip: chooses versions for a requirements file, and fetches wheels.
 
 use std::fs;
+use std::io;
 use std::path::Path;
 use std::process::Command;
 
@@ -71,7 +72,10 @@ pub fn lock_python(requirements: &Path, python: &Path, interrupt: &Interrupt) ->
         source,
     };
     let requirements = fs::canonicalize(requirements).map_err(read)?;
-    fs::File::open(&requirements).map_err(read)?;
+    let opened = fs::File::open(&requirements).map_err(read)?;
+    if !opened.metadata().map_err(read)?.is_file() {
+        return Err(read(io::Error::other("it is no regular file")));
+    }
     let version = version(python)?;
     let scratch = tempfile::tempdir().map_err(ResolveError::Scratch)?;
     let report = scratch.path().join("report.json");

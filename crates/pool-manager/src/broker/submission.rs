@@ -25,6 +25,8 @@ const MAX_REPLICAS: u8 = 15;
 const MAX_KEY: usize = 200;
 /// The name of a manifest among the files.
 pub(super) const OWN_MANIFEST: &str = "job.json";
+/// Characters of an unknown id that are told.
+const MAX_SHOWN: usize = 80;
 /// Most parents of one job.
 const MAX_PARENTS: usize = 1_000;
 
@@ -239,7 +241,10 @@ impl JobFields {
                 return Err(bad(text));
             };
             let number = ids.job(job);
-            numbers.insert(number.ok_or_else(|| bad("a job in `after` is not known here"))?);
+            numbers.insert(number.ok_or_else(|| {
+                let shown: String = job.chars().take(MAX_SHOWN).collect();
+                bad(format!("a job in `after` is not known here: {shown}"))
+            })?);
             let into = parent.into.as_deref().filter(|it| !it.is_empty() && *it != ".");
             let into = into.map(BundlePath::parse).transpose();
             let into = into.map_err(|error| bad(format!("`into` in `after`: {error}")))?;

@@ -52,24 +52,24 @@ struct End {
 pub(super) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result<Status> {
     // kept until it is printed
     let folder = tempfile::tempdir().context("a temporary folder for the trace")?;
-    let path = match arguments.trace {
-        Place::File(path) => path,
+    let (path, name) = match arguments.trace {
+        Place::File(path) => (path.clone(), path.display().to_string()),
         Place::Job(job) => {
             let to = folder.path().join("trace");
             let fetched = job.client()?.save_trace(&job.id.to_string(), &to, MOST).await;
             fetched.map_err(of_client)?;
-            to
+            (to, format!("the trace of job {}", job.id))
         }
     };
     let file = open(&path)?;
     let output = *output;
-    let printed = tokio::task::spawn_blocking(move || print(file, arguments.root, &output));
+    let printed = tokio::task::spawn_blocking(move || print(file, &name, arguments.root, &output));
     printed.await??;
     Ok(Status::Success)
 }
 
-fn print(file: std::fs::File, wanted: Option<Sha256Hex>, output: &Output) -> anyhow::Result<()> {
-    let mut reader = TraceReader::new(BufReader::new(file)).map_err(not_whole)?;
+fn print(file: std::fs::File, name: &str, wanted: Option<Sha256Hex>, output: &Output) -> anyhow::Result<()> {
+    let mut reader = TraceReader::new(BufReader::new(file)).map_err(|error| not_whole(name, error))?;
     let mut text = Vec::new();
     let mut number = None;
     for leaf in reader.by_ref() {
@@ -78,7 +78,7 @@ fn print(file: std::fs::File, wanted: Option<Sha256Hex>, output: &Output) -> any
             Err(error) => {
                 // what was read so far may help to find out why
                 write_out(&text)?;
-                return Err(not_whole(error));
+                return Err(not_whole(name, error));
             }
         };
         if output.is_json() {
@@ -113,7 +113,7 @@ fn print(file: std::fs::File, wanted: Option<Sha256Hex>, output: &Output) -> any
     }
 }
 
-fn not_whole(error: TraceFileError) -> anyhow::Error {
+fn not_whole(name: &str, error: TraceFileError) -> anyhow::Error {
     let status = match &error {
         TraceFileError::Read(_) => Status::Failure,
         TraceFileError::Format(_)
@@ -121,5 +121,5 @@ fn not_whole(error: TraceFileError) -> anyhow::Error {
         | TraceFileError::Order(_)
         | TraceFileError::Changed(_) => Status::VerificationFailed,
     };
-    Failure::new(status, words(&error.into()))
+    Failure::new(status, format!("{name}: {}", words(&error.into())))
 }
