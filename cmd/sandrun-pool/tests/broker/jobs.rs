@@ -309,14 +309,13 @@ async fn a_running_job_is_followed_and_taken_back() -> anyhow::Result<()> {
     );
     let listed = world.run("jobs").await?;
     assert!(listed.stdout.contains("  cancelled  "), "{listed:?}");
-    let unknown = world
-        .run("submit --code endless.sh --after nosuchjob=inputs")
-        .await?;
-    assert!(
-        unknown.code == 4 && unknown.stderr.contains("nosuchjob"),
-        "{unknown:?}"
-    );
-    let again = world.run(&format!("cancel {job}")).await?;
-    assert!(again.code == 4 && again.stderr.contains("has ended"), "{again:?}");
+    for parent in ["nosuchjob", "0123456789abcdef"] {
+        let line = format!("submit --code endless.sh --after {parent}=inputs");
+        let unknown = world.run(&line).await?;
+        assert!(
+            unknown.code == 4 && unknown.stderr.contains(parent),
+            "{unknown:?}"
+        );
+    }
     world.stop().await
 }

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
+use sandrun_core::pool::Illegal;
 use sandrun_store::queue::{BlobHash, Body, OutputRef, QueueStoreError};
 use sandrun_types::{Manifest, Sha256Hex};
 use serde_json::value::RawValue;
@@ -70,9 +71,23 @@ pub(super) async fn submit(
     let keyed = keyed(&submission);
     let mut submitted = app.queue.submit(vec![submission]).await?;
     match submitted.pop() {
-        Some(job) => Ok(Json(view(&app, job?, keyed.as_deref()).await?)),
+        Some(job) => {
+            let job = job.map_err(|error| why_refused(&app, &error))?;
+            Ok(Json(view(&app, job, keyed.as_deref()).await?))
+        }
         None => Err(ApiError::from(QueueError::Stopped)),
     }
+}
+
+/// Why the queue refuses a job; a parent that is not there is named.
+fn why_refused(app: &App, error: &QueueError) -> ApiError {
+    if let QueueError::Illegal(Illegal::UnknownParent { parent, .. }) = error {
+        let parent = app.queue.ids().job_id(*parent);
+        return ApiError::bad_request(format!(
+            "a job in `after` is not known here: {parent}; ended ones are kept for a limited time"
+        ));
+    }
+    ApiError::from(error.clone())
 }
 
 /// `POST /v1/jobs/batch`.
@@ -131,7 +146,7 @@ pub(super) async fn batch(
             Some(error) => Err(error),
             None => match submitted.next() {
                 Some((Ok(job), keyed)) => view(&app, job, keyed.as_deref()).await,
-                Some((Err(error), _)) => Err(ApiError::from(error)),
+                Some((Err(error), _)) => Err(why_refused(&app, &error)),
                 None => Err(ApiError::from(QueueError::Stopped)),
             },
         };
