@@ -58,18 +58,47 @@ impl Stage {
         });
     }
 
-    /// Crashes the server: it ends all connections, forgets what was not on its disk, and comes back.
-    pub(crate) fn crash(&self) {
+    /// Crashes the server: it ends all connections, forgets what was not on its disk, and comes back. Whoever was kept
+    /// from writing goes on, to its end, as soon as the server has told all.
+    pub(crate) fn crash(&self, kept_from_writing: Frozen) {
         self.runtime.block_on(async {
-            let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls).await.unwrap();
-            let driver = tokio::spawn(connection);
+            let connect = || async {
+                let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls).await.unwrap();
+                (client, tokio::spawn(connection))
+            };
+            let (client, driver) = connect().await;
+            let (_witness, told) = connect().await;
             let row = client.query_one("SELECT pg_backend_pid()", &[]).await.unwrap();
             let pid = row.get::<_, i32>(0).to_string();
             let killed = std::process::Command::new("kill").args(["-9", &pid]).status();
             assert!(killed.unwrap().success());
-            // it is told when the server knows
             assert!(driver.await.unwrap().is_err());
+            // a connection that nothing befell ends when the server knows
+            assert!(told.await.unwrap().is_err());
         });
+        drop(kept_from_writing);
+    }
+
+    /// Stops whoever writes without being asked: from now on only a commit that waits for the disk brings anything there.
+    pub(crate) fn keep_from_writing(&self) -> Frozen {
+        let sql = "SELECT pid FROM pg_stat_activity WHERE backend_type IN
+             ('walwriter', 'background writer', 'checkpointer', 'autovacuum launcher')";
+        let writers = self.runtime.block_on(async {
+            let (client, connection) = tokio_postgres::connect(&self.server.url(), NoTls).await.unwrap();
+            let driver = tokio::spawn(connection);
+            let rows = client.query(sql, &[]).await.unwrap();
+            drop(client);
+            driver.await.unwrap().unwrap();
+            rows
+        });
+        let frozen = Frozen(
+            writers
+                .iter()
+                .map(|row| row.get::<_, i32>(0).to_string())
+                .collect(),
+        );
+        frozen.signal("-STOP");
+        frozen
     }
 
     /// Loads as soon as there is a server.
@@ -149,10 +178,11 @@ pub(crate) fn listen(store: &mut dyn QueueStore) -> Foreign {
     heard.unwrap()
 }
 
-/// A server whose processes are all stopped, until the value is dropped.
+/// Processes of a server that are stopped, until the value is dropped.
 pub(crate) struct Frozen(Vec<String>);
 
 impl Frozen {
+    /// All of them.
     pub(crate) fn freeze(stage: &Stage) -> Self {
         let backend: i32 = stage.runtime.block_on(async {
             let (client, connection) = tokio_postgres::connect(&stage.server.url(), NoTls).await.unwrap();
