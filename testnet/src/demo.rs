@@ -154,6 +154,7 @@ impl<'a> Demo<'a> {
             class: None,
             min_reputation: 0,
             bond: None,
+            force: false,
         };
         let order = self.client.order(&job, &wish).await?;
         let posted = self.client.post(&self.key, &job, order).await?;

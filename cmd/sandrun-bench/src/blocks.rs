@@ -76,6 +76,7 @@ async fn one(client: &Client, key: &Key, job: &PreparedJob) -> anyhow::Result<u6
         class: None,
         min_reputation: 0,
         bond: None,
+        force: false,
     };
     let order = client.order(job, &wish).await?;
     let posted = client.post(key, job, order).await?;

@@ -353,6 +353,58 @@ mod tests {
         command.debug_assert();
     }
 
+    /// What the units of deploy/systemd start, and what their settings are called, is what the commands take.
+    #[test]
+    fn units_and_their_settings_are_understood() {
+        let command = with_variables(<crate::cli::Cli as clap::CommandFactory>::command());
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deploy/systemd");
+        let mut units = 0;
+        for entry in std::fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension() != Some(OsStr::new("service")) {
+                continue;
+            }
+            units += 1;
+            let name = path.display();
+            let unit = std::fs::read_to_string(&path).unwrap();
+            let line = |key: &str| unit.lines().find_map(|line| line.strip_prefix(key)).unwrap();
+            assert_eq!(line("Restart="), "on-failure", "{name}");
+            let start = line("ExecStart=/usr/local/bin/sandrun-pool ");
+            // what stands there everybody on the machine sees
+            assert!(
+                !start.contains("key") && !start.contains("password"),
+                "{name}: {start}"
+            );
+            let service = command.find_subcommand(start.split(' ').next().unwrap()).unwrap();
+            let has = |wanted: &dyn Fn(&clap::Arg) -> bool| {
+                service.get_arguments().chain(command.get_arguments()).any(wanted)
+            };
+            let settings = line("EnvironmentFile=").trim_start_matches('-');
+            let settings = folder.join(Path::new(settings).file_name().unwrap());
+            let settings = std::fs::read_to_string(settings).unwrap();
+            let words = settings.lines().filter_map(|line| {
+                let (name, value) = line.trim_start_matches('#').split_once('=')?;
+                let is_name = name.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_');
+                is_name.then_some((name, value))
+            });
+            for (variable, value) in words {
+                match variable {
+                    "RUST_LOG" => {}
+                    "ARGS" => {
+                        for option in value.split(' ').filter_map(|word| word.strip_prefix("--")) {
+                            assert!(has(&|it| it.get_long() == Some(option)), "{name}: --{option}");
+                        }
+                    }
+                    _ => assert!(
+                        has(&|it| it.get_env() == Some(OsStr::new(variable))),
+                        "{name}: {variable}"
+                    ),
+                }
+            }
+        }
+        assert_eq!(units, 7);
+    }
+
     #[test]
     fn an_option_of_every_command_can_be_set_for_one() {
         let quiet = |command: &str| {

@@ -100,6 +100,27 @@ impl Output {
         }
     }
 
+    /// What must reach the user while the command waits, such as a job's id: on standard error whether or not somebody
+    /// watches it, and on a terminal's standard output where standard error goes elsewhere; silent with --quiet.
+    pub(crate) fn at_once(&self, text: &str, document: &serde_json::Value) {
+        if !self.quiet || self.format == Format::Json {
+            self.last_word(text, document);
+        }
+    }
+
+    /// As [`Self::at_once`], also with --quiet: nobody would learn it otherwise.
+    pub(crate) fn last_word(&self, text: &str, document: &serde_json::Value) {
+        match self.format {
+            Format::Human => {
+                remark(text);
+                if std::io::stdout().is_terminal() && !std::io::stderr().is_terminal() {
+                    announce(text);
+                }
+            }
+            Format::Json => remark(&document.to_string()),
+        }
+    }
+
     /// Prints an error on standard error, as JSON for scripts, and gives its exit code.
     pub(crate) fn fail(&self, error: &anyhow::Error) -> ExitCode {
         let (text, status) = (words(error), Status::of(error));

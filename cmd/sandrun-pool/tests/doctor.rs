@@ -58,6 +58,15 @@ fn fails(diagnosis: &Value, what: &str, words: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// It was not looked at, for a reason that is another finding.
+fn skips(diagnosis: &Value, what: &str) -> anyhow::Result<()> {
+    let found = finding(diagnosis, what)?;
+    let seen = found["seen"].as_str().unwrap_or_default();
+    let fits = found["level"] == "skip" && seen.starts_with("not checked: ") && found["do"].is_null();
+    anyhow::ensure!(fits, "{what}: {found}");
+    Ok(())
+}
+
 fn anvil() -> AnvilOptions {
     AnvilOptions {
         mining: Mining::Auto,
@@ -91,7 +100,7 @@ async fn each_thing_that_is_wrong_is_one_finding() -> anyhow::Result<()> {
         "--sandrun-url",
         nobody,
         "--to",
-        nobody,
+        "http://127.0.0.1:10",
         "--data-dir",
         &gone.to_string_lossy(),
     ];
@@ -106,6 +115,10 @@ async fn each_thing_that_is_wrong_is_one_finding() -> anyhow::Result<()> {
     fails(&found, &format!("disk of {}", gone.display()), "")?;
     assert_eq!(finding(&found, "clock, steadiness")?["level"], "ok");
     assert!(found["left_out"].to_string().contains("websocket"), "{found}");
+    // what depends on one of them is not one more fault
+    for what in ["contracts", "executor's key", "content store, a block"] {
+        skips(&found, what)?;
+    }
     // nothing was made
     assert!(!gone.exists() && !folder.path().join("home").exists());
 
@@ -114,9 +127,49 @@ async fn each_thing_that_is_wrong_is_one_finding() -> anyhow::Result<()> {
     assert_eq!(finding(&found, "chain")?["level"], "ok", "{found}");
     assert_eq!(finding(&found, "contracts")?["level"], "fail", "{found}");
     chain.stop().await;
-    let (ended, found) = doctor(folder.path(), &["--no-isolation", "--blockchain-rpc", &rpc]).await?;
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600))?;
+    let more = ["--no-isolation", "--blockchain-rpc", &rpc, "--key", &key];
+    let (ended, found) = doctor(folder.path(), &more).await?;
     assert_eq!(ended.code, 1);
+    assert_eq!(found["failed"], 1, "{found:#}");
+    skips(&found, "contracts")?;
+    skips(&found, "key, coin")?;
     fails(&found, "chain", "cannot reach")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_service_or_folder_is_one_finding_however_it_is_written() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let data = folder.path().join("data");
+    std::fs::create_dir(&data)?;
+    let nobody = "http://127.0.0.1:9";
+    let more = [
+        "--no-isolation",
+        "--sandrun-url",
+        nobody,
+        "--to",
+        "http://127.0.0.1:9/",
+        "--broker",
+        " http://127.0.0.1:9 ",
+        "--data-dir",
+        "data",
+        "--data-dir",
+        "./data",
+        "--worker-key",
+        "no.pem",
+    ];
+    let (ended, found) = doctor(folder.path(), &more).await?;
+    assert_eq!(ended.code, 1);
+    fails(&found, "executor", "127.0.0.1:9")?;
+    fails(&found, "worker key", "no.pem")?;
+    assert_eq!(found["failed"], 2, "{found:#}");
+    let all = found["findings"].as_array().context("findings")?;
+    let disks = all.iter().filter(|it| {
+        let what = it["what"].as_str().unwrap_or_default();
+        what.starts_with("disk") && !what.ends_with("writing")
+    });
+    assert_eq!(disks.count(), 1, "{found:#}");
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +179,7 @@ async fn addresses_that_hang_are_given_up_in_time() -> anyhow::Result<()> {
     let silent = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}", silent.local_addr()?);
     let socket = format!("ws://{}", silent.local_addr()?);
+    let service = format!("{url}/service");
     let more = [
         "--no-isolation",
         "--blockchain-rpc",
@@ -139,7 +193,7 @@ async fn addresses_that_hang_are_given_up_in_time() -> anyhow::Result<()> {
         "--pool",
         &url,
         "--to",
-        &url,
+        &service,
     ];
     let began = Instant::now();
     let (ended, found) = doctor(folder.path(), &more).await?;

@@ -378,7 +378,6 @@ async fn what_is_not_the_output_is_found_out() -> anyhow::Result<()> {
         // nothing to go by
         (2, vec!["printed", "--receipt", "receipt"]),
         (2, vec!["printed", "--receipt", "receipt", "--name", "stdout"]),
-        (2, vec!["table.csv"]),
         (2, vec!["missing", "--receipt", "receipt"]),
     ];
     for (code, arguments) in cases {

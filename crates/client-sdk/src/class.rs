@@ -63,13 +63,13 @@ fn most_served(nodes: &[NodeRecord], request: ClassRequest) -> Option<(ClassId, 
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use sandrun_chain::{EscrowNode, OptIn, RegistryNode};
     use sandrun_types::{Address, Amount, NodeIndex, UnixSeconds};
 
     use super::*;
 
-    const DET: ClassId = class(0);
+    pub(crate) const DET: ClassId = class(0);
     const SOFT: ClassId = class(2);
 
     const fn class(mask: u8) -> ClassId {
@@ -78,7 +78,7 @@ mod tests {
         ClassId(id)
     }
 
-    fn node(index: u32, classes: &[ClassId]) -> NodeRecord {
+    pub(crate) fn node(index: u32, classes: &[ClassId]) -> NodeRecord {
         NodeRecord {
             index: NodeIndex(index),
             registry: RegistryNode {

@@ -15,8 +15,6 @@ use crate::PreparedJob;
 pub enum Missing {
     /// An environment: the executor fetches none.
     Environment(String),
-    /// Packages to install: no executor installs any.
-    Packages,
     /// A GPU: no executor gives jobs one.
     Gpu,
     /// An interpreter.
@@ -37,10 +35,6 @@ impl fmt::Display for Missing {
                 f,
                 "it asks for the environment {name}, and they have no environments (`sandrun-pool nodes --json` lists what \
                  they have)"
-            ),
-            Self::Packages => f.write_str(
-                "it asks for packages, and nodes install none: remove `requirements` from the manifest and name an \
-                 `environment` with them (`sandrun-pool env lock`, then `env build`), or put them into the code",
             ),
             Self::Gpu => {
                 f.write_str("it asks for a GPU, and nodes give jobs none: remove `gpu` from the manifest")
@@ -98,9 +92,6 @@ fn missing(job: &PreparedJob, has: &Capabilities) -> Option<Missing> {
     if let Some(environment) = manifest.environment.as_ref().filter(|_| !has.environments) {
         return Some(Missing::Environment(environment.clone()));
     }
-    if manifest.requirements.is_some() {
-        return Some(Missing::Packages);
-    }
     if job.requirements.gpu {
         return Some(Missing::Gpu);
     }
@@ -126,6 +117,7 @@ mod tests {
     fn lacks(manifest: &str) -> Option<Missing> {
         let code = tempfile::tempdir().unwrap();
         std::fs::write(code.path().join("main.py"), "").unwrap();
+        std::fs::write(code.path().join("requirements.txt"), "# none yet\n\n").unwrap();
         std::fs::write(code.path().join("job.json"), manifest).unwrap();
         let has = Capabilities {
             memory_mib: 4096,
@@ -141,6 +133,8 @@ mod tests {
     #[test]
     fn what_a_machine_lacks_is_named() {
         assert_eq!(lacks(r#"{"memory_mb": 4096}"#), None);
+        // packages were refused before: what is left names none
+        assert_eq!(lacks(r#"{"requirements": "requirements.txt"}"#), None);
         assert_eq!(
             lacks(r#"{"memory_mb": 4097}"#),
             Some(Missing::Memory {

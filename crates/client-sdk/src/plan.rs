@@ -32,6 +32,8 @@ pub struct Wish {
     pub min_reputation: u16,
     /// Stake that each seat locks; the least that the deployment allows when not given.
     pub bond: Option<Amount>,
+    /// Whether to post it even where too few nodes can take a seat in it now: the job expires unless that changes in time.
+    pub force: bool,
 }
 
 /// Why there is no order.
@@ -85,6 +87,25 @@ pub enum PlanError {
         /// What the others lack.
         missing: Missing,
     },
+    /// Too few of the nodes that serve the class have had enough valid answers in a row.
+    #[error(
+        "redundancy {replicas} needs {replicas} nodes with a reputation of {wanted}, and there are {able}: the best have \
+         {}; give --min-reputation {most} or less, or post it all the same with --force (it expires, and the payment comes \
+         back, unless nodes get there in time)",
+        join(best)
+    )]
+    TooLittleReputation {
+        /// n.
+        replicas: u8,
+        /// What was asked for.
+        wanted: u16,
+        /// How many have it.
+        able: usize,
+        /// What the best n have, the best first.
+        best: Vec<u16>,
+        /// The most that enough of them have.
+        most: u16,
+    },
     /// A bond below what the deployment asks for.
     #[error(
         "--bond {bond} is too low: with this payment each seat locks at least {least} coin; raise it or leave it out"
@@ -121,8 +142,8 @@ pub enum PlanError {
     Overflow,
 }
 
-fn join(tokens: &[Token]) -> String {
-    tokens
+fn join(items: &[impl ToString]) -> String {
+    items
         .iter()
         .map(ToString::to_string)
         .collect::<Vec<_>>()
@@ -166,6 +187,9 @@ pub fn plan(job: &PreparedJob, wish: &Wish, terms: Terms<'_>) -> Result<Order, P
     let price = price_per_replica(wish.payment, wish.redundancy, &limits(token, terms.decimals))?;
     let class = choose_class(terms.nodes, wish.class.or(job.manifest.class), wish.redundancy)?;
     enough_nodes(job, class, wish.redundancy, terms.nodes, terms.capabilities)?;
+    if !wish.force {
+        reputed(wish.min_reputation, class, wish.redundancy, terms.nodes)?;
+    }
     let least = least_bond(price, token)?;
     let bond = match wish.bond {
         Some(bond) => wished_bond(bond, least, class, wish.redundancy, terms.nodes)?,
@@ -253,6 +277,31 @@ fn enough_nodes(
     }
 }
 
+/// Refuses a reputation that too few of the nodes which serve the class have: the payment would lie there for nothing.
+fn reputed(
+    wanted: u16,
+    class: ClassId,
+    redundancy: Redundancy,
+    nodes: &[NodeRecord],
+) -> Result<(), PlanError> {
+    let mut best: Vec<u16> = serving(nodes, class).map(|node| node.escrow.reputation).collect();
+    best.sort_unstable_by(|a, b| b.cmp(a));
+    let replicas = redundancy.replicas();
+    let able = best.iter().filter(|it| **it >= wanted).count();
+    best.truncate(usize::from(replicas));
+    // that enough nodes serve the class was found out before
+    match best.last() {
+        Some(most) if *most < wanted => Err(PlanError::TooLittleReputation {
+            replicas,
+            wanted,
+            able,
+            most: *most,
+            best,
+        }),
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Nodes with stake here that serve a class.
 fn serving(nodes: &[NodeRecord], class: ClassId) -> impl Iterator<Item = &NodeRecord> {
     nodes
@@ -291,4 +340,38 @@ fn wished_bond(
             .copied()
             .unwrap_or_default(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::class::tests::{DET, node};
+
+    #[test]
+    fn a_reputation_that_too_few_nodes_have_is_refused_with_what_the_best_have() {
+        let with = |(index, reputation): (u32, u16)| {
+            let mut node = node(index, &[DET]);
+            node.escrow.reputation = reputation;
+            node
+        };
+        let mut nodes: Vec<NodeRecord> = [(1, 4), (2, 0), (3, 9), (4, 1)].map(with).into();
+        // these take no seat, whatever they have
+        nodes.push(with((5, 200)));
+        nodes[4].escrow.cap = Amount::ZERO;
+        nodes.push(with((6, 200)));
+        nodes[5].classes.clear();
+        let asked = |wanted, redundancy| reputed(wanted, DET, redundancy, &nodes);
+        assert!(asked(0, Redundancy::Three).is_ok());
+        assert!(asked(1, Redundancy::Three).is_ok());
+        assert!(asked(9, Redundancy::One).is_ok());
+        let words = asked(2, Redundancy::Three).unwrap_err().to_string();
+        for part in [
+            "3 nodes with a reputation of 2, and there are 2",
+            "the best have 9, 4, 1",
+            "--min-reputation 1 or less",
+            "--force",
+        ] {
+            assert!(words.contains(part), "{part} in {words}");
+        }
+    }
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use sandrun_content::{ContentError, ContentId, ContentStore, Limits, MANIFEST_NAME};
 use sandrun_core::seat::FetchFailure;
+use sandrun_environment::first_dependency;
 use sandrun_executor::ClientError;
 use sandrun_types::{BundlePath, InputFile, Manifest, ManifestError, Order, Sha256Hex};
 use sha2::{Digest as _, Sha256};
@@ -208,6 +209,21 @@ fn manifest(folder: &Path, order: &Order) -> Result<Manifest, BundleError> {
             wall_limit: order.wall_limit,
         }),
         Some(_) | None => Ok(manifest),
+    }
+}
+
+/// The first package that the bundle's requirements file names; `None` where it has none, or one that is empty.
+pub(crate) async fn first_package(bundle: &Bundle) -> Result<Option<String>, BundleError> {
+    let Some(file) = &bundle.manifest.requirements else {
+        return Ok(None);
+    };
+    let path = bundle.folder.join(file.as_str());
+    match tokio::fs::read(&path).await {
+        Ok(text) => Ok(first_dependency(
+            file.file_name(),
+            &String::from_utf8_lossy(&text),
+        )),
+        Err(source) => Err(BundleError::Disk { path, source }),
     }
 }
 

@@ -17,8 +17,8 @@ pub(crate) enum Unfit {
     )]
     EnvironmentName(String),
     /// Packages to install.
-    #[error("it asks for the packages in {0}, and the executor installs none")]
-    Packages(BundlePath),
+    #[error("it asks for packages ({0} is the first), and the executor installs none")]
+    Packages(String),
     /// A GPU in the sandbox.
     #[error("it asks for a GPU, and the executor gives jobs none")]
     Gpu,
@@ -38,10 +38,12 @@ pub(crate) enum Unfit {
     Entry(ManifestError),
 }
 
-/// Checks a manifest, whose bundle holds `files`, against the machine and the executor's memory bound (MiB).
+/// Checks a manifest, whose bundle holds `files` and whose requirements file names the `package` first, if any, against the
+/// machine and the executor's memory bound (MiB).
 pub(crate) fn fits<'a>(
     manifest: &Manifest,
     files: impl IntoIterator<Item = &'a BundlePath>,
+    package: Option<String>,
     machine: &Capabilities,
     max_memory_mib: u32,
 ) -> Result<(), Unfit> {
@@ -53,8 +55,8 @@ pub(crate) fn fits<'a>(
             return Err(Unfit::Environment(environment.clone()));
         }
     }
-    if let Some(packages) = &manifest.requirements {
-        return Err(Unfit::Packages(packages.clone()));
+    if let Some(package) = package {
+        return Err(Unfit::Packages(package));
     }
     if manifest.gpu.as_ref().is_some_and(|gpu| gpu.required) {
         return Err(Unfit::Gpu);
@@ -80,6 +82,10 @@ mod tests {
     use sandrun_types::InstalledInterpreter;
 
     fn check(manifest: &str, file: &str) -> Result<(), Unfit> {
+        check_with(manifest, file, None)
+    }
+
+    fn check_with(manifest: &str, file: &str, package: Option<&str>) -> Result<(), Unfit> {
         let machine = Capabilities {
             memory_mib: 4096,
             interpreters: vec![InstalledInterpreter {
@@ -92,6 +98,7 @@ mod tests {
         fits(
             &Manifest::parse(manifest.as_bytes()).unwrap(),
             &files,
+            package.map(str::to_owned),
             &machine,
             2048,
         )
@@ -128,9 +135,11 @@ mod tests {
             check(&format!(r#"{{"environment":"{id}"}}"#), "main.py"),
             Err(Unfit::Environment(_))
         ));
-        assert!(matches!(
-            check(r#"{"requirements":"main.py"}"#, "main.py"),
-            Err(Unfit::Packages(_))
-        ));
+        let named = r#"{"requirements":"main.py"}"#;
+        assert_eq!(
+            check_with(named, "main.py", Some("numpy")),
+            Err(Unfit::Packages("numpy".to_owned()))
+        );
+        assert_eq!(check(named, "main.py"), Ok(()), "a file that names no package");
     }
 }

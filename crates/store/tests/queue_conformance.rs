@@ -46,7 +46,7 @@ proptest! {
     fn sqlite_does_what_the_model_does(script in steps()) {
         let runtime = Runtime::new().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let address = QueueAddress::Sqlite(folder.path().join("data/queue.sqlite"));
+        let address = QueueAddress::Sqlite(folder.path().join("queue.sqlite"));
         play(&runtime, &address, 1, &script);
     }
 }

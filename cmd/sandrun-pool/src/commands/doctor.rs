@@ -21,6 +21,8 @@ use crate::args::PasswordArgs;
 use crate::exit::Status;
 use crate::output::Output;
 use finding::{Diagnosis, Finding, LeftOut};
+use keys::{Account, KeyFile};
+use tokio::sync::oneshot;
 
 /// Longest that one check may take.
 const PATIENCE: Duration = Duration::from_secs(11);
@@ -131,8 +133,16 @@ fn plan<'a>(
     left_out: &mut Vec<LeftOut>,
 ) {
     let mut skip = |what, how| left_out.push(LeftOut { what, how });
+    let keys = keys::of(arguments);
+    if keys.is_empty() {
+        skip(
+            "keys",
+            "--key, --hot-key (accounts), --worker-key (executor) FILE",
+        );
+    }
+    let (tell, accounts) = oneshot::channel();
     match &arguments.blockchain_rpc {
-        Some(rpc) => checks.push(("chain", Box::pin(chain::check(arguments, rpc)))),
+        Some(rpc) => checks.push(("chain", Box::pin(on_chain(arguments, rpc, accounts)))),
         None => skip("chain and contracts", "--blockchain-rpc URL (SANDRUN_RPC)"),
     }
     match &arguments.websocket {
@@ -154,28 +164,22 @@ fn plan<'a>(
         Some(url) => checks.push(("manager", Box::pin(services::manager(url)))),
         None => skip("manager", "--pool URL (SANDRUN_POOL)"),
     }
-    let named = [&arguments.to, &arguments.broker];
-    let mut urls: Vec<&str> = named
-        .into_iter()
-        .filter_map(|it| Some(it.as_deref()?.trim()))
-        .collect();
-    urls.retain(|url| !url.is_empty());
-    urls.dedup();
+    let urls = services(arguments);
     if urls.is_empty() {
         let how = "--to URL (SANDRUN_TO), --broker URL (BROKER_URL)";
         skip("broker or coordinator", how);
     }
     for url in urls {
-        checks.push(("service", Box::pin(services::pool(url))));
+        // under whichever name it is given: one service is one finding
+        if !arguments
+            .sandrun_url
+            .as_deref()
+            .is_some_and(|it| is_same(it, url))
+        {
+            checks.push(("service", Box::pin(services::pool(url))));
+        }
     }
-    let keys = keys::of(arguments);
-    if keys.is_empty() {
-        skip(
-            "keys",
-            "--key, --hot-key (accounts), --worker-key (executor) FILE",
-        );
-    }
-    checks.push(("keys", Box::pin(keys::check(arguments, keys))));
+    checks.push(("keys", Box::pin(key_files(arguments, keys, tell))));
     checks.push(("clock", Box::pin(clock::services(arguments))));
     let directories = machine::directories(&arguments.data_dir);
     if directories.is_empty() {
@@ -187,4 +191,42 @@ fn plan<'a>(
     } else {
         checks.push(("isolation", Box::pin(machine::isolation())));
     }
+}
+
+/// The chain, its contracts, and the accounts of the keys on it, as soon as those are known.
+async fn on_chain(arguments: &Arguments, rpc: &str, accounts: oneshot::Receiver<Vec<Account>>) -> Findings {
+    let (mut found, reached) = chain::check(arguments, rpc).await;
+    let accounts = accounts.await.unwrap_or_default();
+    found.extend(keys::on_chain(accounts, &reached).await);
+    found
+}
+
+/// The key files; tells which accounts they are of.
+async fn key_files(
+    arguments: &Arguments,
+    files: Vec<KeyFile>,
+    tell: oneshot::Sender<Vec<Account>>,
+) -> Findings {
+    let (found, accounts) = keys::files(arguments, files).await;
+    // without a chain nobody wants to know
+    let _ = tell.send(accounts);
+    found
+}
+
+/// The addresses of brokers and coordinators, each once.
+fn services(arguments: &Arguments) -> Vec<&str> {
+    let mut urls: Vec<&str> = Vec::new();
+    for url in [&arguments.to, &arguments.broker].into_iter().flatten() {
+        let url = url.trim();
+        if !url.is_empty() && !urls.iter().any(|it| is_same(it, url)) {
+            urls.push(url);
+        }
+    }
+    urls
+}
+
+/// Whether two addresses are one, written differently.
+fn is_same(one: &str, other: &str) -> bool {
+    let bare = |url: &str| url.trim().trim_end_matches('/').to_ascii_lowercase();
+    bare(one) == bare(other)
 }

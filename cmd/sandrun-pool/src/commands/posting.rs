@@ -84,11 +84,8 @@ impl Posting<'_> {
         let posted = posted.map_err(|error| self.failed(&error))?;
         let job = posted.job;
         progress.above(|| {
-            if output.is_json() {
-                crate::output::remark(&json!({ "posted": job, "packed": packed }).to_string());
-            } else {
-                output.note(&format!("posted {job}"));
-            }
+            let document = json!({ "posted": job, "packed": packed });
+            output.at_once(&format!("posted {job}"), &document);
         });
         progress.say("escrowed");
         Ok(posted)
@@ -152,11 +149,7 @@ fn interrupted(output: &Output, job: JobId, goes_on: &str) {
         "interrupted; job {job} {goes_on}; see `sandrun-pool job {0}`, `sandrun-pool fetch {0}`",
         job.short()
     );
-    if output.is_json() {
-        crate::output::remark(&json!({ "interrupted": job, "note": text }).to_string());
-    } else {
-        crate::output::remark(&text);
-    }
+    output.last_word(&text, &json!({ "interrupted": job, "note": text }));
 }
 
 #[cfg(test)]

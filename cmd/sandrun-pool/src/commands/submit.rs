@@ -49,6 +49,10 @@ pub(crate) struct Arguments {
     /// Consecutive valid answers that a node needs behind it, at most 255
     #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=255))]
     min_reputation: u16,
+    /// Post the job even where too few nodes have --min-reputation: unless they get there in time it expires, and the
+    /// payment comes back
+    #[arg(long)]
+    force: bool,
     /// Stake that each seat locks, in coins; the least allowed when not given
     #[arg(long, value_name = "COINS", value_parser = super::agent::coins, allow_hyphen_values = true)]
     bond: Option<Amount>,
@@ -125,6 +129,7 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         class: arguments.class,
         min_reputation: arguments.min_reputation,
         bond: arguments.bond,
+        force: arguments.force,
     };
     let client = Client::new(reader, Arc::new(store));
     let posting = Posting {

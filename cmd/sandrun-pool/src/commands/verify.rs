@@ -46,13 +46,13 @@ pub(crate) struct Arguments {
     /// The file; with --prove the directory that a whole result was fetched into
     file: PathBuf,
     /// The run's receipt: a file, or a job at an executor
-    #[arg(long, value_name = "FILE|URL", required_unless_present_any = ["root", "prove"])]
+    #[arg(long, value_name = "FILE|URL")]
     receipt: Option<String>,
     /// The output root, in the place of a receipt
     #[arg(long, value_name = "HASH", conflicts_with = "receipt", value_parser = super::trace::hash)]
     root: Option<Sha256Hex>,
     /// The proof that the file is under the output root
-    #[arg(long, value_name = "FILE", required_unless_present_any = ["receipt", "prove"])]
+    #[arg(long, value_name = "FILE")]
     proof: Option<PathBuf>,
     /// Print the proof of this output (a name, `stdout` or `stderr`); FILE is then the directory with the whole result
     #[arg(long, value_name = "NAME", conflicts_with_all = ["proof", "name", "worker"])]
@@ -60,7 +60,7 @@ pub(crate) struct Arguments {
     /// The output's name in the run, or `stdout` or `stderr`; the proof's, or the file's, when not given
     #[arg(long, value_name = "NAME")]
     name: Option<String>,
-    /// The worker that must have signed the receipt, in base64
+    /// The worker that must have signed the receipt, in base64 (a node's: worker_id of GET /health at its executor)
     #[arg(long, value_name = "ID", requires = "receipt")]
     worker: Option<WorkerId>,
     /// Its signature over the receipt, in base64; a job at an executor has its own
@@ -133,12 +133,34 @@ pub(crate) async fn run(arguments: Arguments, output: &Output) -> anyhow::Result
         let root = prove::stated(&arguments).await?;
         return prove::run(&arguments.file, output_name(name)?, root, output).await;
     }
+    has_evidence(&arguments)?;
     let path = arguments.file.clone();
     let content = tokio::task::spawn_blocking(move || hash_of(&path)).await??;
     let evidence = Evidence::gather(&arguments).await?;
     let verified = evidence.check(&arguments, content)?;
     output.result(&verified)?;
     Ok(Status::Success)
+}
+
+/// Refuses a question that names nothing to check the file against.
+fn has_evidence(arguments: &Arguments) -> anyhow::Result<()> {
+    let file = arguments.file.display();
+    let text = match (&arguments.receipt, &arguments.root, &arguments.proof) {
+        (Some(_), _, _) | (None, Some(_), Some(_)) => return Ok(()),
+        (None, None, None) => format!(
+            "nothing is named that {file} could be checked against: give the run's receipt with --receipt FILE, or its job \
+             at an executor with --receipt http://HOST:8443/JOB, or the output root with --root HASH --proof FILE"
+        ),
+        (None, None, Some(_)) => format!(
+            "a proof alone says nothing of {file}: anybody can make one; give the output root that it has to lead to with \
+             --root HASH (or --receipt FILE|URL, which names it)"
+        ),
+        (None, Some(_), None) => format!(
+            "an output root alone does not name {file}: give the file's proof with --proof FILE (GET /proof/JOB/NAME at the \
+             executor; `sandrun-pool verify DIR --prove NAME` makes one of a whole result)"
+        ),
+    };
+    Err(Failure::new(Status::BadInput, text))
 }
 
 impl Evidence {
@@ -173,7 +195,7 @@ impl Evidence {
                 bytes
             }
         };
-        let receipt = receipt(&bytes).status(Status::BadInput)?;
+        let receipt = read_receipt(&bytes, place)?;
         if let Some(worker) = arguments.worker {
             check_signature(&bytes, signature.as_deref(), worker, &receipt)?;
             evidence.signed_by = Some(worker);
@@ -226,15 +248,44 @@ fn check_signature(
     worker: WorkerId,
     receipt: &Receipt,
 ) -> anyhow::Result<()> {
-    let signature = signature
-        .and_then(decode_signature)
-        .ok_or_else(|| wrong("the receipt has no signature, or one that is none"))?;
-    verify_signature(bytes.trim_ascii_end(), &signature, worker).map_err(|error| wrong(error.to_string()))?;
-    if receipt.worker_id == Some(worker) {
-        Ok(())
-    } else {
-        Err(wrong(format!("the receipt does not say that {worker} made it")))
+    match receipt.worker_id {
+        Some(made) if made == worker => {}
+        Some(made) => {
+            return Err(wrong(format!(
+                "the receipt was made by the worker {made}, not by {worker}: correct --worker, or get the receipt of the run \
+                 that {worker} made"
+            )));
+        }
+        None => {
+            return Err(wrong(format!(
+                "the receipt names no worker, so nobody has signed it, {worker} neither: its executor runs without \
+                 --worker-key; leave --worker out, or have the job run by one that has its key"
+            )));
+        }
     }
+    let Some(text) = signature else {
+        let text = "the receipt's signature is missing, which --worker needs: give it with --signature BASE64 \
+                    (worker_metadata.signature in GET /status/JOB), or name the job at its executor with --receipt URL, \
+                    which has it; without --worker it is not checked";
+        return Err(Failure::new(Status::BadInput, text));
+    };
+    let signature = decode_signature(text).ok_or_else(|| {
+        wrong("--signature is no signature: base64 of 64 bytes, as worker_metadata.signature in GET /status/JOB")
+    })?;
+    verify_signature(bytes.trim_ascii_end(), &signature, worker).map_err(|_| {
+        wrong(format!(
+            "the signature is not {worker}'s over this receipt: one of the two was changed, or is of another run; get both \
+             from the executor again"
+        ))
+    })
+}
+
+/// Reads a receipt, and says which file is none.
+fn read_receipt(bytes: &[u8], place: &str) -> anyhow::Result<Receipt> {
+    receipt(bytes).map_err(|error| {
+        let text = format!("{place}: {error}; an executor has it at GET /receipt/JOB, byte for byte");
+        Failure::new(Status::BadInput, text)
+    })
 }
 
 fn check_proof(

@@ -42,7 +42,7 @@ pub(crate) async fn fetch(to: &str, id: &str, out: Option<&Path>, output: &Outpu
     check_empty(&out)?;
     let service = connect(to, None).await?;
     let job = service.job(&id).await.map_err(failed)?;
-    check_over(&job)?;
+    check_over(&job, to)?;
     let progress = Progress::new(output);
     let finished = finish(&service, &job, Some(&out), &progress, false).await?;
     progress.finish();
@@ -50,12 +50,12 @@ pub(crate) async fn fetch(to: &str, id: &str, out: Option<&Path>, output: &Outpu
     Ok(status(&job))
 }
 
-fn check_over(job: &Job) -> anyhow::Result<()> {
+fn check_over(job: &Job, to: &str) -> anyhow::Result<()> {
     if job.status.has_ended() {
         return Ok(());
     }
     let text = format!(
-        "job {0} is not over, and has no result yet: `sandrun-pool job {0} --why` says why",
+        "job {0} is not over, and has no result yet: `sandrun-pool job {0} --why --to {to}` says why",
         job.id
     );
     Err(Failure::new(Status::Failure, text))

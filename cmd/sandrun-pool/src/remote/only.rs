@@ -12,6 +12,7 @@ const MARKET: &[&str] = &[
     "token",
     "class",
     "min_reputation",
+    "force",
     "bond",
     "blockchain_rpc",
     "chain_id",

@@ -16,7 +16,7 @@ use serde_json::json;
 use super::logs::print;
 use super::{connect, failed};
 use crate::exit::{Failure, Status, WithStatus as _};
-use crate::output::{Output, Report, remark};
+use crate::output::{Output, Report};
 use crate::progress::Progress;
 use crate::signals::Signals;
 
@@ -189,8 +189,15 @@ pub(crate) async fn submit(
         Progress::new(output)
     };
     progress.say("submitting");
-    let service = connect(to, more.client.as_deref()).await?;
-    let submitted = service.submit(&submission).await.map_err(failed)?;
+    let mut signals = Signals::watch();
+    let (service, submitted) = tokio::select! {
+        sent = send(to, more.client.as_deref(), &submission) => sent?,
+        status = signals.asked() => {
+            progress.finish();
+            unanswered(to, output);
+            return Ok(status);
+        }
+    };
     if wanted.detach {
         progress.finish();
         let Submitted { id, status } = submitted;
@@ -198,16 +205,9 @@ pub(crate) async fn submit(
         return Ok(Status::Success);
     }
     let id = submitted.id;
-    progress.above(|| {
-        if output.is_json() {
-            remark(&json!({ "submitted": id }).to_string());
-        } else if output.shows_progress() {
-            output.note(&format!("submitted {id}"));
-        }
-    });
+    progress.above(|| output.at_once(&format!("submitted {id}"), &json!({ "submitted": id })));
     // a JSON document has the whole output at its end
     let is_live = more.follow && !output.is_json();
-    let mut signals = Signals::watch();
     tokio::select! {
         status = settle(&service, &id, wanted.out, is_live, &progress, output) => status,
         status = signals.asked() => {
@@ -216,6 +216,24 @@ pub(crate) async fn submit(
             Ok(status)
         }
     }
+}
+
+async fn send(
+    to: &str,
+    client: Option<&str>,
+    submission: &Submission,
+) -> anyhow::Result<(PoolClient, Submitted)> {
+    let service = connect(to, client).await?;
+    let submitted = service.submit(submission).await.map_err(failed)?;
+    Ok((service, submitted))
+}
+
+/// Says what is known of a job when `submit` ends before the service has answered.
+fn unanswered(to: &str, output: &Output) {
+    let text = format!(
+        "interrupted; the service had not answered yet and may have taken the job: see `sandrun-pool jobs --to {to}`"
+    );
+    output.last_word(&text, &json!({ "interrupted": null, "note": text }));
 }
 
 /// Follows a job to its end, prints what it printed and fetches its files.
@@ -254,11 +272,7 @@ fn interrupted(to: &str, id: &PoolJobId, output: &Output) {
         "interrupted; job {id} goes on; see `sandrun-pool job {id} --to {to}`, or end it with `sandrun-pool cancel {id} \
          --to {to}`"
     );
-    if output.is_json() {
-        remark(&json!({ "interrupted": id, "note": text }).to_string());
-    } else {
-        remark(&text);
-    }
+    output.last_word(&text, &json!({ "interrupted": id, "note": text }));
 }
 
 fn requirements(texts: &[String]) -> anyhow::Result<NodeRequirements> {

@@ -243,6 +243,16 @@ pub(crate) fn money(world: &World) -> anyhow::Result<Vec<Case>> {
             &["--bond 1000000 is too high", "there are 0"],
         ),
         one(
+            "--payment 0.1 --min-reputation 200",
+            BAD_INPUT,
+            &[
+                "1 nodes with a reputation of 200, and there are 0",
+                "the best have 0",
+                "--min-reputation 0 or less",
+                "--force",
+            ],
+        ),
+        one(
             "--payment 0.1 --manifest memory.json",
             BAD_INPUT,
             &[

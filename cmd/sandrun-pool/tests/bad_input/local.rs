@@ -130,6 +130,7 @@ async fn two_jobs_with_one_beginning(world: &World) -> anyhow::Result<String> {
         class: None,
         min_reputation: 0,
         bond: None,
+        force: false,
     };
     let mut order = client.order(&job, &wish).await?;
     let at = market.deployment.escrow_ref();

@@ -27,11 +27,14 @@ async fn a_script_prints_where_it_printed(world: &World) -> anyhow::Result<()> {
         "import sys\nprint('hello', *sys.argv[1:])\nprint('oh', file=sys.stderr)\n",
     )?;
     world.write("args.json", r#"{"args": ["you"], "timeout": 20}"#)?;
-    let said = world.run("submit --code hello.py --manifest args.json").await?;
-    assert_eq!(
-        (said.code, said.stdout.as_str(), said.stderr.as_str()),
-        (0, "hello you\n", "oh\n")
-    );
+    for follow in ["", " --follow"] {
+        let line = format!("submit --code hello.py --manifest args.json{follow}");
+        let said = world.run(&line).await?;
+        assert_eq!((said.code, said.stdout.as_str()), (0, "hello you\n"), "{said:?}");
+        // a job that is not known by its id is lost to whoever interrupts this
+        let (first, rest) = said.stderr.split_once('\n').unwrap_or_default();
+        assert!(first.starts_with("submitted ") && rest == "oh\n", "{said:?}");
+    }
     let finished = world.json("submit --code hello.py --follow").await?;
     assert_eq!(
         (

@@ -51,7 +51,7 @@ async fn a_broker_of_old_will_do() -> anyhow::Result<()> {
     std::fs::write(directory.path().join("project/main.py"), "")?;
     let said = run(&service, &directory, "submit --code a.py").await?;
     assert_eq!((said.code, said.stdout.as_str()), (5, "hello\n"), "{said:?}");
-    assert!(said.stderr.starts_with("oh\n"), "{said:?}");
+    assert!(said.stderr.starts_with("submitted 7\noh\n"), "{said:?}");
     let logs = run(&service, &directory, "logs -f 8").await?;
     assert_eq!(
         (logs.code, logs.stdout.as_str(), logs.stderr.as_str()),

@@ -100,7 +100,8 @@ async fn post_in_vain(frail: &Frail) -> anyhow::Result<String> {
     let mut command = frail
         .scene
         .command(&["submit", "--detach", "--json", "--code", "vain"]);
-    command.args(["--payment", "0.3", "--redundancy", "3", "--min-reputation", "200"]);
+    command.args(["--payment", "0.3", "--redundancy", "3"]);
+    command.args(["--min-reputation", "200", "--force"]);
     let posted = said(command).await?;
     anyhow::ensure!(posted.code == 0, "{posted:?}");
     Ok(posted.json()?["job"].as_str().context("no id")?.to_owned())

@@ -61,7 +61,7 @@ impl Model {
     /// What nobody here can do.
     pub(crate) const fn hopeless(&self) -> &'static str {
         match self.trust {
-            Trust::Market => "--min-reputation 255",
+            Trust::Market => "--min-reputation 255 --force",
             Trust::Coordinator | Trust::Broker => "--require label.nobody=yes",
         }
     }

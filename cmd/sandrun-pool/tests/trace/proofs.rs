@@ -98,3 +98,63 @@ async fn the_receipt_of_another_job_is_not_this_ones() -> anyhow::Result<()> {
     assert!(said.code == 0 && said.stdout.contains(&job.id), "{said:?}");
     Ok(())
 }
+
+/// Whoever lacks a key, a signature or a root is told which, and where it is.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_missing_or_of_somebody_else_is_named() -> anyhow::Result<()> {
+    let ground = Ground::new().await?;
+    let job = ground.det("echo a > a").await?;
+    ground.get(&format!("/receipt/{}", job.id), "receipt").await?;
+    ground
+        .get(&format!("/proof/{}/outputs/a", job.id), "proof")
+        .await?;
+    ground.file("a", "a\n")?;
+    let (worker, stranger) = (ground.worker.as_str(), format!("{}=", "A".repeat(43)));
+    let (root, there) = ("00".repeat(32), format!("{}/{}", ground.executor.ready, job.id));
+    let signed = ["a", "--receipt", "receipt", "--worker"];
+    let cases: [(i32, Vec<&str>, &[&str]); 8] = [
+        (
+            2,
+            vec!["a"],
+            &["nothing is named", "--receipt FILE", "--root HASH"],
+        ),
+        (
+            2,
+            vec!["a", "--proof", "proof"],
+            &["a proof alone", "--root HASH"],
+        ),
+        (2, vec!["a", "--root", &root], &["root alone", "--proof FILE"]),
+        (
+            2,
+            [&signed[..], &[worker]].concat(),
+            &["signature is missing", "--signature BASE64"],
+        ),
+        (
+            7,
+            [&signed[..], &[worker, "--signature", "zzz"]].concat(),
+            &["--signature is no signature", "worker_metadata.signature"],
+        ),
+        (
+            7,
+            vec!["a", "--receipt", &there, "--worker", &stranger],
+            &["made by", worker, &stranger, "--worker"],
+        ),
+        (
+            2,
+            vec!["a", "--receipt", "proof"],
+            &["proof: ", "no receipt", "GET /receipt/JOB"],
+        ),
+        (
+            2,
+            vec!["a", "--receipt", &there, "--worker", "worker.pem"],
+            &["worker.pem", "not a worker id"],
+        ),
+    ];
+    for (code, arguments, says) in cases {
+        let said = ground.run(&[&["verify"], arguments.as_slice()].concat()).await?;
+        assert_eq!(said.code, code, "{arguments:?}: {said:?}");
+        let missing: Vec<_> = says.iter().filter(|it| !said.stderr.contains(**it)).collect();
+        assert!(missing.is_empty(), "{arguments:?}: {missing:?} in {said:?}");
+    }
+    Ok(())
+}

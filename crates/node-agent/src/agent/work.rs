@@ -33,23 +33,30 @@ pub(super) struct Fetched {
 pub(super) async fn fetch(node: Arc<Node>, job: JobId, order: Order, seated: bool) -> Done {
     let folder = node.bundle_folder(job);
     let fetched = bundle::obtain(node.store.as_ref(), &order, &folder, node.bounds()).await;
-    let fitting = fetched.and_then(|bundle| {
-        let fit = fits(
-            &bundle.manifest,
-            bundle.files.keys(),
-            &node.capabilities,
-            node.config.max_memory_mib,
-        );
-        match fit {
-            Err(unfit) if !seated => Err(BundleError::Unfit(unfit)),
-            Ok(()) | Err(_) => Ok(bundle),
-        }
-    });
+    let fitting = match fetched {
+        Ok(bundle) if !seated => fitting(&node, bundle).await,
+        Ok(bundle) => Ok(bundle),
+        Err(error) => Err(error),
+    };
     let outcome = match fitting {
         Ok(bundle) => environment(&node, job, bundle).await,
         Err(error) => Err(error),
     };
     Done::Fetched { job, outcome }
+}
+
+/// The bundle, where this node can run it.
+async fn fitting(node: &Node, bundle: Bundle) -> Result<Bundle, BundleError> {
+    let package = bundle::first_package(&bundle).await?;
+    fits(
+        &bundle.manifest,
+        bundle.files.keys(),
+        package,
+        &node.capabilities,
+        node.config.max_memory_mib,
+    )
+    .map_err(BundleError::Unfit)?;
+    Ok(bundle)
 }
 
 /// Has the executor get what the bundle runs with: before a seat is taken, and not in the time that a run has.

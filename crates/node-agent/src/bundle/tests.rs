@@ -84,6 +84,18 @@ async fn a_good_bundle_is_held_and_read_and_fetched_again_over_an_old_one() {
 }
 
 #[tokio::test]
+async fn a_requirements_file_that_names_no_package_asks_for_none() {
+    let scene = Scene::new().await;
+    let manifest = manifest(r#"{"requirements":"needs.txt"}"#);
+    for (text, package) in [("# none yet\n\n", None), ("numpy==2\n", Some("numpy==2"))] {
+        let files = [("main.py", "print(1)\n"), ("needs.txt", text)];
+        let id = scene.add(&files, Some(&manifest.canonical_bytes())).await;
+        let bundle = scene.obtain(&order(id, manifest.digest())).await.unwrap();
+        assert_eq!(first_package(&bundle).await.unwrap().as_deref(), package);
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_may_come_later() {
     let scene = Scene::new().await;
     let missing = ContentId::from_digest(sandrun_types::ContentDigest([9; 32]));

@@ -75,7 +75,10 @@ pub(super) async fn view(State(app): State<Shared>, At(id): At<String>) -> Resul
         // a queue that can't be written at the moment is no reason not to show what was read
         && let Ok(nodes) = app.queue.nodes().await
     {
-        view.insert("reason".to_owned(), json!(waits::reason(&open, &nodes)));
+        view.insert(
+            "reason".to_owned(),
+            json!(waits::reason(&open, &nodes, app.face.has_nodes)),
+        );
     }
     let outputs = answer
         .as_ref()

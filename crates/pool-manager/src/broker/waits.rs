@@ -15,8 +15,9 @@ pub(super) fn waiting(snapshot: &[u8]) -> Option<Box<OpenJob>> {
 }
 
 /// What to tell of it: that no node is up, that those which could take it are draining, what each node lacks that lacks
-/// least, or that all have a part in it already. `None` where one can take it.
-pub(super) fn reason(open: &OpenJob, nodes: &[NodeView]) -> Option<String> {
+/// least, or that all have a part in it already. `None` where one can take it. `has_nodes` says whether nodes come by
+/// themselves, and are not workers on a list.
+pub(super) fn reason(open: &OpenJob, nodes: &[NodeView], has_nodes: bool) -> Option<String> {
     let has_part = |node: NodeNumber| {
         open.leases.iter().any(|lease| lease.node == node) || open.answers.iter().any(|it| it.node == node)
     };
@@ -25,14 +26,14 @@ pub(super) fn reason(open: &OpenJob, nodes: &[NodeView]) -> Option<String> {
         .filter(|node| node.status != NodeStatus::Lost)
         .collect();
     if there.is_empty() {
-        let why = if nodes.is_empty() {
-            "none has come yet"
+        let why = if !has_nodes {
+            "none of its workers is healthy: `sandrun-pool doctor --to URL` and the coordinator's log say more"
+        } else if nodes.is_empty() {
+            "no node is up: none has come yet; `sandrun-pool node --broker URL` starts one"
         } else {
-            "all that were here are lost"
+            "no node is up: all that were here are lost; `sandrun-pool nodes --to URL` lists them"
         };
-        return Some(format!(
-            "no node is up: {why}; `sandrun-pool nodes --to` lists them"
-        ));
+        return Some(why.to_owned());
     }
     let mut others = there.into_iter().filter(|node| !has_part(node.number)).peekable();
     if others.peek().is_none() {
@@ -105,7 +106,7 @@ mod tests {
         let near = node(&["class:det"], NodeStatus::Draining);
         let fit = || node(&["class:det", "environments"], NodeStatus::Up);
         let lost = node(&["class:det", "environments"], NodeStatus::Lost);
-        let reason = |job: &[u8], nodes: &[NodeView]| reason(&*waiting(job)?, nodes);
+        let reason = |job: &[u8], nodes: &[NodeView]| reason(&*waiting(job)?, nodes, true);
         let words = reason(&wanted, &[far.clone(), near.clone(), lost.clone()]);
         assert_eq!(
             words.as_deref(),
@@ -123,6 +124,8 @@ mod tests {
         let draining = node(&["class:det", "environments"], NodeStatus::Draining);
         starts(&[], "no node is up: none has come");
         starts(std::slice::from_ref(&lost), "no node is up: all that were");
+        let at_a_coordinator = super::reason(&waiting(&wanted).unwrap(), &[], false).unwrap();
+        assert!(at_a_coordinator.starts_with("none of its workers is healthy"));
         starts(&[draining.clone(), lost], "the only nodes that have");
         assert_eq!(reason(&wanted, &[draining, fit()]), None);
         assert_eq!(
@@ -133,6 +136,7 @@ mod tests {
 
     #[test]
     fn a_run_that_only_another_node_may_have_says_so() {
+        let reason = |open: &OpenJob, nodes: &[NodeView]| reason(open, nodes, true);
         let mut open = waiting(&job(1, &[])).unwrap();
         let one = node(&[], NodeStatus::Up);
         assert_eq!(reason(&open, std::slice::from_ref(&one)), None);

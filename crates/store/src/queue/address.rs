@@ -9,7 +9,7 @@ use super::{QueueReader, QueueStore, QueueStoreError};
 /// A SQLite file, or a PostgreSQL database that several replicas share. Shows no password.
 #[derive(Clone, PartialEq, Eq)]
 pub enum QueueAddress {
-    /// A file; made where it is missing.
+    /// A file; made where it is missing, in a folder that is there.
     Sqlite(PathBuf),
     /// A URL `postgres://user:password@host:port/database`, also of a socket (`postgres:///db?host=/run/postgresql`).
     /// Connections are not encrypted: keep it on the machine or on a closed network.
@@ -39,7 +39,9 @@ impl FromStr for QueueAddress {
             }
             return Ok(Self::Postgres(Box::new(config)));
         }
-        if text.is_empty() || text.contains("://") {
+        // one that lacks a slash may hold a password: it is not taken for a file, whose name is shown
+        let is_mistyped = text.starts_with("postgres:") || text.starts_with("postgresql:");
+        if text.is_empty() || text.contains("://") || is_mistyped {
             return Err(QueueStoreError::Address(
                 "only files and PostgreSQL are known".to_owned(),
             ));
@@ -136,7 +138,13 @@ mod tests {
         assert!(shared.is_shared());
         assert_eq!(format!("{shared} {shared:?}").matches("secret").count(), 0);
         assert_eq!(shared.to_string(), "postgres://db.example:5433/pool");
-        for bad in ["", "mysql://x/y", "postgres://me:secret@h:port/x", "postgres://"] {
+        for bad in [
+            "",
+            "mysql://x/y",
+            "postgres:/me:secret@h/x",
+            "postgres://me:secret@h:port/x",
+            "postgres://",
+        ] {
             let error = bad.parse::<QueueAddress>().unwrap_err().to_string();
             assert!(error.contains("give a file's path"), "{error}");
             assert!(!error.contains("secret"), "{error}");

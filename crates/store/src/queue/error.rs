@@ -23,6 +23,20 @@ pub enum QueueStoreError {
     /// The SQLite file.
     #[error(transparent)]
     Open(#[from] OpenError),
+    /// The SQLite file would lie in a folder that is not there; none is made, as the path may be mistyped.
+    #[error(
+        "the queue's file {} would lie in {}, and that is no folder: correct --db, or make the folder",
+        path.display(), folder.display()
+    )]
+    NoFolder {
+        /// The file.
+        path: PathBuf,
+        /// Where it would lie.
+        folder: PathBuf,
+    },
+    /// A folder where the SQLite file should be.
+    #[error("{} is a folder, and the queue is a file: name one with --db, such as {}", .0.display(), .0.join("queue.db").display())]
+    IsFolder(PathBuf),
     /// Another process has the SQLite file.
     #[error(
         "another process uses the queue (it holds {}): stop that one, give this one a file of its own with --db, or \

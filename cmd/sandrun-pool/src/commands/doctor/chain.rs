@@ -16,6 +16,9 @@ const AGES: (u64, u64) = (60, 600);
 /// How far ahead of this machine's clock a block may be, in seconds.
 const AHEAD: u64 = 15;
 
+/// What the findings about the contracts are called.
+const CONTRACTS: &str = "contracts";
+
 /// This machine's time.
 pub(super) fn now() -> UnixSeconds {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -23,7 +26,7 @@ pub(super) fn now() -> UnixSeconds {
 }
 
 /// Connects for a check.
-pub(super) async fn connect(rpc: &str, chain: Option<u64>) -> Result<Chain, ConnectError> {
+async fn connect(rpc: &str, chain: Option<u64>) -> Result<Chain, ConnectError> {
     let options = ConnectOptions {
         timeout: ANSWER,
         ..ConnectOptions::default()
@@ -31,29 +34,48 @@ pub(super) async fn connect(rpc: &str, chain: Option<u64>) -> Result<Chain, Conn
     Chain::connect_with(rpc, chain.map(ChainId), options).await
 }
 
-/// Reachable, the right one, fresh; its contracts.
-pub(super) async fn check(arguments: &Arguments, rpc: &str) -> Findings {
+/// What of a chain can be used by further checks.
+#[derive(Debug, Default)]
+pub(super) struct Reached {
+    /// The chain, where it answers and is the right one.
+    pub(super) chain: Option<Chain>,
+    /// The market's contracts on it, where they are those of this release.
+    pub(super) market: Option<MarketReader>,
+}
+
+/// Reachable, the right one, fresh; its contracts. What can't be looked at for one reason is not found wrong once more.
+pub(super) async fn check(arguments: &Arguments, rpc: &str) -> (Findings, Reached) {
+    let refused = |finding| {
+        let contracts = Finding::skip(CONTRACTS, "the chain can't be used");
+        (vec![finding, contracts], Reached::default())
+    };
     let chain = match connect(rpc, arguments.chain_id).await {
         Ok(chain) => chain,
         Err(error @ ConnectError::WrongChain { .. }) => {
             let todo = "use an RPC of that chain, or another --chain-id";
-            return vec![Finding::fail("chain", error.to_string(), todo)];
+            return refused(Finding::fail("chain", error.to_string(), todo));
         }
         Err(error) => {
             let todo = "start the node, or give the address of one that runs with --blockchain-rpc";
-            return vec![Finding::fail("chain", words(&error.into()), todo)];
+            return refused(Finding::fail("chain", words(&error.into()), todo));
         }
     };
-    let mut found = vec![Finding::ok(
-        "chain",
-        format!("{} serves chain {}", chain.endpoint(), chain.id()),
-    )];
-    match chain.head().await {
-        Ok(head) => found.push(freshness(&head, now(), chain.id())),
-        Err(error) => found.push(Finding::fail("chain head", error.to_string(), "use another RPC")),
-    }
-    found.extend(contracts(arguments, chain).await);
-    found
+    let head = match chain.head().await {
+        Ok(head) => head,
+        Err(error) => {
+            let seen = format!("{} says no block: {error}", chain.endpoint());
+            return refused(Finding::fail("chain", seen, "use another RPC"));
+        }
+    };
+    let seen = format!("{} serves chain {}", chain.endpoint(), chain.id());
+    let mut found = vec![Finding::ok("chain", seen), freshness(&head, now(), chain.id())];
+    let (finding, market) = contracts(arguments, chain.clone()).await;
+    found.push(finding);
+    let reached = Reached {
+        chain: Some(chain),
+        market,
+    };
+    (found, reached)
 }
 
 /// Whether the newest block is new.
@@ -82,7 +104,7 @@ fn freshness(head: &Head, now: UnixSeconds, chain: ChainId) -> Finding {
 }
 
 /// Which contracts are meant on `chain`.
-pub(super) fn deployment(arguments: &Arguments, chain: ChainId) -> anyhow::Result<Deployment> {
+fn deployment(arguments: &Arguments, chain: ChainId) -> anyhow::Result<Deployment> {
     let args = ChainArgs {
         blockchain_rpc: String::new(),
         chain_id: None,
@@ -94,13 +116,13 @@ pub(super) fn deployment(arguments: &Arguments, chain: ChainId) -> anyhow::Resul
     args.deployment(chain)
 }
 
-async fn contracts(arguments: &Arguments, chain: Chain) -> Findings {
-    let what = "contracts";
+async fn contracts(arguments: &Arguments, chain: Chain) -> (Finding, Option<MarketReader>) {
+    let what = CONTRACTS;
     let deployment = match deployment(arguments, chain.id()) {
         Ok(deployment) => deployment,
         Err(error) => {
             let todo = "name the file of deployments with --deployments, or the contracts with --escrow and --registry";
-            return vec![Finding::fail(what, words(&error), todo)];
+            return (Finding::fail(what, words(&error), todo), None);
         }
     };
     if let Err(error) = deployment.verify(&chain).await {
@@ -112,24 +134,24 @@ async fn contracts(arguments: &Arguments, chain: Chain) -> Findings {
                 "check --deployments; a test chain that was started anew has to be deployed to again"
             }
         };
-        return vec![Finding::fail(what, words(&error.into()), todo)];
+        return (Finding::fail(what, words(&error.into()), todo), None);
     }
     let escrow = deployment.escrow;
     let reader = MarketReader::new(chain, deployment);
-    vec![match reader.parameters().await {
-        Ok(terms) => Finding::ok(
-            what,
-            format!(
+    match reader.parameters().await {
+        Ok(terms) => {
+            let seen = format!(
                 "escrow {escrow}, registry {}: unit of stake {}, seat window {} s, reveal window {} s, longest job {} s",
                 terms.registry, terms.unit, terms.seat_window, terms.reveal_window, terms.max_wall
-            ),
-        ),
-        Err(error) => Finding::fail(
-            what,
-            format!("the parameters of {escrow} can't be read: {error}"),
-            "use the release of this program that the contracts were deployed with",
-        ),
-    }]
+            );
+            (Finding::ok(what, seen), Some(reader))
+        }
+        Err(error) => {
+            let seen = format!("the parameters of {escrow} can't be read: {error}");
+            let todo = "use the release of this program that the contracts were deployed with";
+            (Finding::fail(what, seen, todo), None)
+        }
+    }
 }
 
 /// Asks a WebSocket for the newest block's number.

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant, SystemTime};
 
-use super::{ANSWER, Arguments, Finding, Findings};
+use super::{ANSWER, Arguments, Finding, Findings, is_same};
 
 /// Differences to others' clocks from which on it is worth a look, and a fault: windows of the market are minutes.
 const APART: (u64, u64) = (5, 30);
@@ -67,9 +67,15 @@ pub(super) async fn services(arguments: &Arguments) -> Findings {
         ("service", &arguments.to),
         ("broker", &arguments.broker),
     ];
-    let asked = named
+    let mut services: Vec<(&str, &str)> = Vec::new();
+    for (name, url) in named {
+        let Some(url) = url else { continue };
+        if !services.iter().any(|(_, known)| is_same(known, url)) {
+            services.push((name, url));
+        }
+    }
+    let asked = services
         .into_iter()
-        .filter_map(|(name, url)| Some((name, url.as_deref()?)))
         .map(|(name, url)| async move { date(url).await.map(|apart| (name, apart)) });
     let told: Vec<(&str, u64)> = futures::future::join_all(asked)
         .await

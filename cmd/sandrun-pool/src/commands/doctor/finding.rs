@@ -12,6 +12,8 @@ use crate::output::Report;
 pub(super) enum Level {
     /// As it has to be.
     Ok,
+    /// It could not be looked at, for a reason that is a finding of its own.
+    Skip,
     /// It works, but not as well or not for long.
     Warn,
     /// It does not work.
@@ -22,6 +24,7 @@ impl fmt::Display for Level {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::Ok => "ok",
+            Self::Skip => "skip",
             Self::Warn => "warn",
             Self::Fail => "fail",
         })
@@ -45,6 +48,11 @@ impl Finding {
     /// As it has to be.
     pub(super) fn ok(what: impl Into<String>, seen: impl Into<String>) -> Self {
         Self::of(Level::Ok, what, seen, "")
+    }
+
+    /// It could not be looked at; why is said by another finding, so that one cause is one finding.
+    pub(super) fn skip(what: impl Into<String>, why: impl fmt::Display) -> Self {
+        Self::of(Level::Skip, what, format!("not checked: {why}"), "")
     }
 
     /// It works, but somebody should look at it.
@@ -130,6 +138,7 @@ mod tests {
     fn a_finding_is_one_line() {
         let findings = vec![
             Finding::ok("chain", "block 7"),
+            Finding::skip("stake", "the contracts can't be used"),
             Finding::fail("store", "no\nanswer", "start it"),
         ];
         let left_out = vec![LeftOut {
@@ -140,11 +149,12 @@ mod tests {
         assert_eq!((diagnosis.failed, diagnosis.warned), (1, 0));
         assert_eq!(
             diagnosis.human(),
-            "ok    chain: block 7\nfail  store: no answer; start it\n\
+            "ok    chain: block 7\nskip  stake: not checked: the contracts can't be used\nfail  store: no answer; start it\n\
              left out, as it is not configured: keys; --key FILE\n"
         );
         let json = serde_json::to_value(&diagnosis).unwrap();
-        assert_eq!(json["findings"][1]["do"], "start it");
+        assert_eq!(json["findings"][1]["level"], "skip");
+        assert_eq!(json["findings"][2]["do"], "start it");
         assert!(json["findings"][0].get("do").is_none());
     }
 }

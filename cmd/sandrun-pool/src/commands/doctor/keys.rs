@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use sandrun_chain::{Chain, Key, MarketReader, Password};
 use sandrun_types::{Address, Amount, U256};
 
-use super::{Arguments, Finding, Findings, chain};
+use super::chain::Reached;
+use super::{Arguments, Finding, Findings};
 use crate::exit::words;
 
 /// Gas of claim, commit and reveal together, rounded up.
@@ -39,8 +40,11 @@ pub(super) fn of(arguments: &Arguments) -> Vec<KeyFile> {
     named.into_iter().filter_map(file).collect()
 }
 
-/// Looks at the files, then at the accounts, where there is a chain.
-pub(super) async fn check(arguments: &Arguments, files: Vec<KeyFile>) -> Findings {
+/// An account that a key file is of, and what the file is for.
+pub(super) type Account = (&'static str, Address);
+
+/// Looks at the files; says which accounts they are of.
+pub(super) async fn files(arguments: &Arguments, files: Vec<KeyFile>) -> (Findings, Vec<Account>) {
     let mut found = Vec::new();
     let mut accounts = Vec::new();
     for file in files {
@@ -52,29 +56,29 @@ pub(super) async fn check(arguments: &Arguments, files: Vec<KeyFile>) -> Finding
             accounts.extend(account);
         }
     }
-    let Some(rpc) = arguments
-        .blockchain_rpc
-        .as_deref()
-        .filter(|_| !accounts.is_empty())
-    else {
-        return found;
-    };
-    // what is wrong with the chain is said by its own check
-    if let Ok(connected) = chain::connect(rpc, arguments.chain_id).await {
-        let reader = chain::deployment(arguments, connected.id())
-            .ok()
-            .map(|deployment| MarketReader::new(connected.clone(), deployment));
-        for (what, account) in accounts {
-            found.push(coin(&connected, what, account).await);
-            if let Some(reader) = reader.as_ref().filter(|_| what == "key") {
-                found.extend(stake(reader, account).await);
-            }
+    (found, accounts)
+}
+
+/// Looks at the accounts on the chain, as far as that can be used.
+pub(super) async fn on_chain(accounts: Vec<Account>, reached: &Reached) -> Findings {
+    let mut found = Vec::new();
+    for (what, account) in accounts {
+        let Some(chain) = &reached.chain else {
+            let why = "the chain can't be used";
+            found.push(Finding::skip(coin_of(what), why));
+            continue;
+        };
+        found.push(coin(chain, what, account).await);
+        match &reached.market {
+            _ if what != "key" => {}
+            Some(reader) => found.extend(stake(reader, account).await),
+            None => found.push(Finding::skip("stake", "the contracts can't be used")),
         }
     }
     found
 }
 
-fn open(file: &KeyFile, password: Option<&Password>) -> (Finding, Option<(&'static str, Address)>) {
+fn open(file: &KeyFile, password: Option<&Password>) -> (Finding, Option<Account>) {
     let KeyFile {
         what,
         path,
@@ -137,9 +141,14 @@ fn executors(what: &str, path: &Path, mode: u32) -> Finding {
     }
 }
 
+/// What the finding about an account's coin is called.
+fn coin_of(what: &str) -> String {
+    format!("{what}, coin")
+}
+
 /// Coin for gas.
 async fn coin(chain: &Chain, what: &str, account: Address) -> Finding {
-    let what = format!("{what}, coin");
+    let what = coin_of(what);
     let (balance, fees) = tokio::join!(chain.balance(account), chain.fees());
     let balance = match balance {
         Ok(balance) => balance,

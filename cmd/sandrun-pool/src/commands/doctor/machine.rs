@@ -1,6 +1,8 @@
 //! This machine: its disks, and whether it can isolate jobs.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -34,18 +36,28 @@ pub(super) fn directories(named: &[PathBuf]) -> Vec<PathBuf> {
     if home.is_dir() {
         all.push(home);
     }
-    all.sort();
-    all.dedup();
-    all
+    each_once(all)
+}
+
+/// One directory is looked at once, however it is written.
+fn each_once(mut folders: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut known = BTreeSet::new();
+    folders.sort();
+    folders.retain(|it| known.insert(it.canonicalize().unwrap_or_else(|_| it.clone())));
+    folders
 }
 
 /// Looks at each of them, on a thread that may block.
 pub(super) async fn disks(directories: Vec<PathBuf>) -> Findings {
-    let look = move || directories.iter().flat_map(|it| disk(it)).collect();
+    let look = move || {
+        let mut seen = BTreeMap::new();
+        directories.iter().flat_map(|it| disk(it, &mut seen)).collect()
+    };
     tokio::task::spawn_blocking(look).await.unwrap_or_default()
 }
 
-fn disk(folder: &Path) -> Findings {
+/// Looks at one; `seen` has the disks that were looked at, by their number, and a directory on each.
+fn disk(folder: &Path, seen: &mut BTreeMap<u64, PathBuf>) -> Findings {
     let what = format!("disk of {}", folder.display());
     let free = match Disk::of(folder) {
         Ok(disk) => disk.free,
@@ -54,14 +66,14 @@ fn disk(folder: &Path) -> Findings {
             return vec![Finding::fail(what, error.to_string(), todo)];
         }
     };
-    let (seen, todo) = (format!("{} MiB are free", free >> 20), "make room on that disk");
-    let room = if free < ROOM.1 {
-        Finding::fail(what.clone(), seen, todo)
-    } else if free < ROOM.0 {
-        Finding::warn(what.clone(), seen, todo)
-    } else {
-        Finding::ok(what.clone(), seen)
+    let number = std::fs::metadata(folder).map(|about| about.dev()).ok();
+    let room = match number.and_then(|number| seen.get(&number)) {
+        Some(first) => Finding::skip(what.clone(), format!("it is the disk of {}", first.display())),
+        None => room(what.clone(), free),
     };
+    if let Some(number) = number {
+        seen.entry(number).or_insert_with(|| folder.to_owned());
+    }
     let what = format!("{what}, writing");
     vec![
         room,
@@ -82,6 +94,17 @@ fn disk(folder: &Path) -> Findings {
             ),
         },
     ]
+}
+
+fn room(what: String, free: u64) -> Finding {
+    let (seen, todo) = (format!("{} MiB are free", free >> 20), "make room on that disk");
+    if free < ROOM.1 {
+        Finding::fail(what, seen, todo)
+    } else if free < ROOM.0 {
+        Finding::warn(what, seen, todo)
+    } else {
+        Finding::ok(what, seen)
+    }
 }
 
 /// The median time of a small write that reaches the disk; the file goes again.
@@ -109,18 +132,15 @@ pub(super) async fn isolation() -> Findings {
     match tokio::time::timeout(START, started).await {
         Ok(Ok(Ok(layers))) => found.extend(layer_findings(&layers)),
         Ok(Ok(Err(error))) => {
-            found.push(Finding::fail(
-                "isolation",
-                words(&error),
-                "no job runs on this machine until this is mended",
-            ));
-            found.extend(kernel());
+            let todo = "no job runs on this machine until this is mended";
+            found.push(
+                kernel(&words(&error)).unwrap_or_else(|| Finding::fail("isolation", words(&error), todo)),
+            );
         }
         Ok(Err(error)) => found.push(Finding::fail("isolation", error.to_string(), "run doctor again")),
         Err(_) => {
             let seen = format!("the sandbox did not start within {} s", START.as_secs());
             found.push(Finding::fail("isolation", seen, "is the machine overloaded?"));
-            found.extend(kernel());
         }
     }
     found.push(classes());
@@ -173,25 +193,28 @@ fn layer_findings(layers: &Layers) -> Findings {
     found
 }
 
-/// Switches of the kernel that keep users from namespaces of their own.
-fn kernel() -> Findings {
+/// The switches of the kernel that keep users from namespaces of their own, where those are why the sandbox fails with
+/// `error`.
+fn kernel(error: &str) -> Option<Finding> {
     let switches = [
         ("user/max_user_namespaces", "0", "a number such as 15000"),
         ("kernel/unprivileged_userns_clone", "0", "1"),
         ("kernel/apparmor_restrict_unprivileged_userns", "1", "0"),
     ];
-    let blocking = |(name, bad, good): (&str, &str, &str)| {
-        let value = std::fs::read_to_string(Path::new("/proc/sys").join(name)).ok()?;
-        (value.trim() == bad).then(|| {
-            let dotted = name.replace('/', ".");
-            Finding::fail(
-                "isolation, kernel",
-                format!("{dotted} is {bad}: no user namespaces"),
-                format!("set it to {good} (sysctl -w, and in /etc/sysctl.d)"),
-            )
-        })
-    };
-    switches.into_iter().filter_map(blocking).collect()
+    let blocking = switches.into_iter().filter(|(name, bad, _)| {
+        let value = std::fs::read_to_string(Path::new("/proc/sys").join(name));
+        value.is_ok_and(|value| value.trim() == *bad)
+    });
+    let (mut seen, mut todo) = (error.to_owned(), Vec::new());
+    for (name, bad, good) in blocking {
+        let dotted = name.replace('/', ".");
+        seen += &format!("; {dotted} is {bad}: no user namespaces");
+        todo.push(format!("set {dotted} to {good}"));
+    }
+    (!todo.is_empty()).then(|| {
+        let todo = format!("{} (sysctl -w, and in /etc/sysctl.d)", todo.join(", "));
+        Finding::fail("isolation", seen, todo)
+    })
 }
 
 /// Whether class `det` can be offered.
@@ -218,10 +241,17 @@ mod tests {
     #[test]
     fn a_directory_that_can_be_written_is_fine_and_stays_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        let found = disk(folder.path());
+        let mut seen = BTreeMap::new();
+        let found = disk(folder.path(), &mut seen);
         assert!(found.iter().all(|it| it.level != Level::Fail), "{found:?}");
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
-        let gone = disk(&folder.path().join("gone"));
+        let gone = disk(&folder.path().join("gone"), &mut seen);
         assert_eq!(gone[0].level, Level::Fail);
+        // the room of one disk is one finding
+        std::fs::create_dir(folder.path().join("in")).unwrap();
+        let inner = disk(&folder.path().join("in"), &mut seen);
+        assert_eq!((inner[0].level, inner[1].level), (Level::Skip, Level::Ok));
+        let twice = vec![folder.path().join("in"), folder.path().join("./in/../in")];
+        assert_eq!(each_once(twice).len(), 1);
     }
 }

@@ -9,6 +9,9 @@ use serde_json::Value;
 use super::{ANSWER, Finding, Findings};
 use crate::exit::words;
 
+/// What the finding about the executor's key is called.
+const KEY: &str = "executor's key";
+
 /// What `GET url/health` is answered with, and its status; an error is in words.
 async fn health(url: &str) -> Result<(u16, Value), String> {
     ask(url, "health").await
@@ -57,16 +60,20 @@ pub(super) async fn executor(url: &str, key: Option<&Path>) -> Findings {
     let what = "executor";
     let todo = "start it (sandrun-pool sandrun), or give its address with --sandrun-url";
     // also chooses TLS for the process, without which no client can be made
+    let refused = |seen: String| {
+        let its_key = key.map(|_| Finding::skip(KEY, "the executor can't be asked"));
+        let fail = Finding::fail(what, seen, todo);
+        [fail].into_iter().chain(its_key).collect()
+    };
     if let Err(error) = ExecutorClient::new(url) {
-        return vec![Finding::fail(what, words(&error.into()), todo)];
+        return refused(words(&error.into()));
     }
     let (status, body) = match health(url).await {
         Ok(answer) => answer,
-        Err(error) => return vec![Finding::fail(what, format!("{url}: {error}"), todo)],
+        Err(error) => return refused(format!("{url}: {error}")),
     };
     let Some(classes) = body["classes"].as_object() else {
-        let seen = format!("what answers at {url} names no execution classes");
-        return vec![Finding::fail(what, seen, todo)];
+        return refused(format!("what answers at {url} names no execution classes"));
     };
     let names: Vec<&str> = classes.keys().map(String::as_str).collect();
     let worker = body["worker_id"].as_str();
@@ -83,7 +90,7 @@ pub(super) async fn executor(url: &str, key: Option<&Path>) -> Findings {
         found.push(own_key(path, worker));
     } else if worker.is_none() {
         found.push(Finding::warn(
-            "executor's key",
+            KEY,
             "it is anonymous and signs no receipts: enough for a broker, not for the market or a trusted pool",
             "start it with --worker-key FILE",
         ));
@@ -93,7 +100,7 @@ pub(super) async fn executor(url: &str, key: Option<&Path>) -> Findings {
 
 /// Whether the executor has the key of the file.
 fn own_key(path: &Path, worker: Option<&str>) -> Finding {
-    let what = "executor's key";
+    let what = KEY;
     match worker_key::load(path) {
         Ok(key) if worker == Some(key.worker_id().to_string().as_str()) => {
             Finding::ok(what, format!("is that of {}", path.display()))
@@ -107,11 +114,8 @@ fn own_key(path: &Path, worker: Option<&str>) -> Finding {
             ),
             "start the executor with this file, or name the executor's own with --worker-key",
         ),
-        Err(error) => Finding::fail(
-            what,
-            words(&error.into()),
-            "make one with sandrun-pool sandrun --generate-key FILE",
-        ),
+        // said by the check of the key files
+        Err(_) => Finding::skip(what, "the worker key can't be used"),
     }
 }
 

@@ -10,6 +10,10 @@ use crate::exit::words;
 /// Room from which on it is enough, bytes.
 const ROOM: u64 = 1 << 30;
 
+/// What the findings about a block and about room are called.
+const BLOCK: &str = "content store, a block";
+const ROOM_LEFT: &str = "content store, room";
+
 /// What `repo/stat` says.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
@@ -22,13 +26,20 @@ struct RepoStat {
 pub(super) async fn check(api: &str) -> Findings {
     let what = "content store";
     let todo = "start it (sandrun-pool content, or a Kubo node), or give its address with --ipfs-api";
+    let refused = |seen: String| {
+        let rest = [BLOCK, ROOM_LEFT].map(|it| Finding::skip(it, "the content store can't be asked"));
+        [Finding::fail(what, seen, todo)]
+            .into_iter()
+            .chain(rest)
+            .collect()
+    };
     let config = KuboConfig {
         stall: ANSWER,
         ..KuboConfig::new(api)
     };
     let store = match KuboClient::with(config) {
         Ok(store) => store,
-        Err(error) => return vec![Finding::fail(what, words(&error.into()), todo)],
+        Err(error) => return refused(words(&error.into())),
     };
     match tokio::time::timeout(ANSWER, store.health()).await {
         Ok(Ok(health)) => {
@@ -37,17 +48,14 @@ pub(super) async fn check(api: &str) -> Findings {
             found.extend(room(&store).await);
             found
         }
-        Ok(Err(error)) => vec![Finding::fail(what, words(&error.into()), todo)],
-        Err(_) => {
-            let seen = format!("{api} does not answer within {} s", ANSWER.as_secs());
-            vec![Finding::fail(what, seen, todo)]
-        }
+        Ok(Err(error)) => refused(words(&error.into())),
+        Err(_) => refused(format!("{api} does not answer within {} s", ANSWER.as_secs())),
     }
 }
 
 /// Puts a block and reads it again.
 async fn block(store: &KuboClient) -> Finding {
-    let what = "content store, a block";
+    let what = BLOCK;
     let block = Block::hashed(RAW_CODEC, Bytes::from_static(b"sandrun-pool doctor\n"));
     let cid = block.cid();
     let tried = async {
@@ -70,10 +78,7 @@ async fn room(store: &KuboClient) -> Option<Finding> {
     let url = format!("{}/api/v0/repo/stat", store.api().trim_end_matches('/'));
     let answer = http.post(url).send().await.ok()?;
     let stat: RepoStat = serde_json::from_slice(&answer.bytes().await.ok()?).ok()?;
-    let (what, free) = (
-        "content store, room",
-        stat.storage_max.saturating_sub(stat.repo_size),
-    );
+    let (what, free) = (ROOM_LEFT, stat.storage_max.saturating_sub(stat.repo_size));
     let used = stat.repo_size >> 20;
     Some(if stat.storage_max >= 1 << 60 {
         Finding::ok(

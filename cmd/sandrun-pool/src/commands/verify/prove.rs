@@ -7,9 +7,9 @@ use sandrun_content::{STDERR_NAME, STDOUT_NAME};
 use sandrun_types::{OutputLeaves, OutputName, OutputProof, Sha256Hex};
 use serde::Serialize;
 
-use super::super::trace::{OfJob, receipt};
-use super::{Arguments, hash_of, read, wrong};
-use crate::exit::{Failure, Status, WithStatus as _, words};
+use super::super::trace::OfJob;
+use super::{Arguments, hash_of, read, read_receipt, wrong};
+use crate::exit::{Failure, Status, words};
 use crate::output::{Output, Report};
 
 /// The proof itself is the answer.
@@ -30,7 +30,7 @@ pub(super) async fn stated(arguments: &Arguments) -> anyhow::Result<Option<Sha25
         return Ok(arguments.root);
     };
     let receipt = match OfJob::parse(place) {
-        None => receipt(&read(Path::new(place), "receipt")?).status(Status::BadInput)?,
+        None => read_receipt(&read(Path::new(place), "receipt")?, place)?,
         Some(job) => {
             let job = job.map_err(|text| Failure::new(Status::BadInput, text))?;
             job.receipt(&job.client()?).await?.1

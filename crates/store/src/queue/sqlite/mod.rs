@@ -21,8 +21,8 @@ mod sweep;
 mod waiting;
 mod write;
 
-use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -167,15 +167,27 @@ pub(super) async fn open(path: &Path) -> Result<(Box<dyn QueueStore>, QueueReade
         .map_err(|_| QueueStoreError::Ending("open the queue"))?
 }
 
+/// Refuses a path that is a folder, or lies in none: a mistyped one would be a new queue somewhere, and leave a lock there.
+fn is_place(path: &Path) -> Result<(), QueueStoreError> {
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(QueueStoreError::NoFolder {
+            path: path.to_owned(),
+            folder: folder.to_owned(),
+        });
+    }
+    if path.is_dir() {
+        return Err(QueueStoreError::IsFolder(path.to_owned()));
+    }
+    Ok(())
+}
+
 fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
     let unusable = |path: &Path, source| QueueStoreError::Lock {
         path: path.to_owned(),
         source,
     };
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
-        made.map_err(|source| unusable(folder, source))?;
-    }
+    is_place(&path)?;
     let names = Names::find(&path);
     let lock = LockFile::take(&names.lock).map_err(|source| unusable(&names.lock, source))?;
     let lock = lock.ok_or(QueueStoreError::InUse(names.lock))?;

@@ -189,7 +189,7 @@ fn a_journal_of_another_queue_is_refused() {
 #[tokio::test]
 async fn one_process_has_it_and_its_files_are_closed_to_others() {
     let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("data").join("queue.sqlite");
+    let path = folder.path().join("queue.sqlite");
     let (writer, reader) = open(&path).await.unwrap();
     let again = open(&path).await.err().unwrap();
     assert!(matches!(again, QueueStoreError::InUse(_)), "{again:?}");
@@ -199,13 +199,36 @@ async fn one_process_has_it_and_its_files_are_closed_to_others() {
         "a reader can write bodies"
     );
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(path.parent().unwrap()), 0o700);
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
     drop(reader);
     assert!(open(&path).await.is_ok());
+}
+
+#[tokio::test]
+async fn a_mistyped_path_makes_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::create_dir(at("data")).unwrap();
+    std::fs::write(at("file"), "").unwrap();
+    for (name, says) in [
+        ("dat/queue.db", "that is no folder"),
+        ("a/b/queue.db", "make the folder"),
+        ("file/queue.db", "that is no folder"),
+        ("data", "is a folder"),
+    ] {
+        let words = open(&at(name)).await.err().unwrap().to_string();
+        assert!(words.contains(says) && words.contains("--db"), "{name}: {words}");
+    }
+    let mut left: Vec<_> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name())
+        .collect();
+    left.sort();
+    assert_eq!(left, ["data", "file"]);
+    assert_eq!(std::fs::read_dir(at("data")).unwrap().count(), 0);
 }
 
 /// With a million jobs a list must not look at more rows than it gives, and the start at no more than are open.
