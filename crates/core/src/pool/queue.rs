@@ -82,10 +82,15 @@ pub(super) struct Place {
 }
 
 /// The head of each priority so far.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Winners(Vec<(Priority, Turn)>);
 
 impl Winners {
+    fn new() -> Self {
+        // as many as services know
+        Self(Vec::with_capacity(10))
+    }
+
     fn take_in(&mut self, priority: Priority, turn: Turn) {
         match self.0.iter_mut().find(|(of, _)| *of == priority) {
             Some((_, best)) if (turn.share, turn.job) < (best.share, best.job) => *best = turn,
@@ -228,7 +233,7 @@ impl Queue {
 
     /// The job whose turn it is where `fits` accepts.
     pub(super) fn first(&mut self, fits: impl Fn(&Needs, &[NodeNumber]) -> bool) -> Option<JobNumber> {
-        let mut winners = Winners::default();
+        let mut winners = Winners::new();
         self.each_head(fits, |_, _, priority, turn| winners.take_in(priority, turn));
         let first = winners.0.iter().min_by_key(|it| Winners::rank(it));
         first.map(|(_, turn)| turn.job)
@@ -236,7 +241,7 @@ impl Queue {
 
     /// Places with waiting jobs where `fits` accepts, the one whose turn it is first.
     pub(super) fn places(&mut self, fits: impl Fn(&Needs, &[NodeNumber]) -> bool) -> Vec<Place> {
-        let (mut winners, mut heads) = (Winners::default(), Vec::new());
+        let (mut winners, mut heads) = (Winners::new(), Vec::new());
         self.each_head(fits, |set, involved, priority, turn| {
             winners.take_in(priority, turn);
             let involved = involved.clone();
