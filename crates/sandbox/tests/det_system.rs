@@ -73,11 +73,15 @@ fn a_machine_that_is_changed_meanwhile_runs_no_job_of_its_former_class() {
     std::fs::write(&library, "one").unwrap();
     assert_eq!(runs().unwrap(), "ran\n");
     std::fs::write(&library, "two").unwrap();
+    assert_eq!(sandbox.offered(), sandbox.classes());
     for _ in 0..2 {
         assert!(matches!(runs(), Err(RunError::Changed(class)) if class == job.class));
+        assert_eq!(sandbox.offered(), [(Class::Native, sandbox.class())]);
     }
     assert_eq!(native.run_in(&sandbox).unwrap().stdout(), "ran\n");
     std::fs::write(&library, "one").unwrap();
+    sandbox.look_again();
+    assert_eq!(sandbox.offered(), sandbox.classes());
     assert_eq!(runs().unwrap(), "ran\n");
 }
 
