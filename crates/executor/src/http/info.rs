@@ -89,9 +89,9 @@ pub(super) async fn health(
         proof,
         class: Some(app.class),
         classes: app
-            .offer
-            .classes
-            .iter()
+            .sandbox
+            .offered()
+            .into_iter()
             .map(|(class, id)| (class.to_string(), sandrun_types::Sha256Hex(id.0)))
             .collect(),
         isolation: app.isolation.clone(),
