@@ -13,6 +13,7 @@ use sandrun_executor::worker_key::WorkerKey;
 use sandrun_types::{Receipt, Sha256Hex};
 use serde_json::{Value, json};
 
+use crate::between::Between;
 use crate::support::{Listed, Service, Worker};
 
 async fn serve(router: Router) -> String {
@@ -160,4 +161,34 @@ async fn a_receipt_about_something_else_is_not_believed() {
         service.ok(&format!("/v1/jobs/{job}/logs")).await["stdout"],
         "truth\n"
     );
+}
+
+/// Changes what was printed, wherever it is said.
+fn other_output(path: &str, answer: &mut Value) {
+    if path == "/submit" && answer["followed"].is_object() {
+        answer["followed"]["stdout"] = json!(STANDARD.encode("lies\n"));
+    } else if path.starts_with("/logs/") {
+        answer["stdout"] = json!("lies\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_the_worker_did_not_sign_is_not_believed() {
+    // soon over, with the answer to its submission; and asked for later
+    for script in ["echo truth", "echo truth; sleep 1"] {
+        let (one, two) = (Worker::start().await, Worker::start().await);
+        let bent = Between::start(&one, other_output, 100).await;
+        let service = Service::start(&[&bent.listed]).await;
+        service.until_healthy(1).await;
+        service.list(&[&bent.listed, &two.listed]);
+        service.until_healthy(2).await;
+        // the older one is asked first
+        let job = service.submit(script).await;
+        let status = service.ended(&job).await;
+        assert_eq!(status["pool_status"], "completed", "{status}");
+        assert_eq!(status["worker_id"], json!(two.listed.id));
+        assert_eq!(one.runs(), 1, "it was asked");
+        let logs = service.ok(&format!("/v1/jobs/{job}/logs")).await;
+        assert_eq!(logs["stdout"], "truth\n");
+    }
 }

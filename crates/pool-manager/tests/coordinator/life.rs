@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use crate::between::Between;
 use crate::support::{Mortal, Service, Worker};
 
 /// Long enough to be found running, short enough to be run twice.
@@ -103,6 +104,27 @@ async fn a_cancelled_job_is_ended_at_its_worker() {
     service
         .until("/pool", |it| it["workers"][0]["active_jobs"] == 0)
         .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_its_worker_takes_it_is_ended_there() {
+    let worker = Worker::start().await;
+    // the worker runs it, and what it says about that is on its way
+    let mut between = Between::start(&worker, |_, _| (), 0).await;
+    let service = Service::start(&[&between.listed]).await;
+    let job = service.submit("sleep 600").await;
+    let run = between.runs.recv().await.unwrap();
+    let url = format!("{}/v1/jobs/{job}", service.base);
+    let answer = service.http.delete(url).send().await.unwrap();
+    answer.error_for_status().unwrap();
+    assert_eq!(service.ended(&job).await["pool_status"], "failed");
+    between.gate.add_permits(1);
+    let client = sandrun_executor::ExecutorClient::new(&worker.listed.endpoint).unwrap();
+    let patience = std::time::Duration::from_millis(5);
+    let ended = tokio::time::timeout(crate::support::PATIENCE, client.wait(&run, patience)).await;
+    // its data may have gone with it
+    let state = ended.unwrap().map(|it| it.status.name());
+    assert!(matches!(state, Ok("failed") | Err(_)), "{state:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
