@@ -79,9 +79,9 @@ pub(super) async fn bundle(app: &App, request: &StoredRequest) -> Result<Bundle,
             let known = Interpreter::parse(interpreter).unwrap_or(Interpreter::Python3);
             let name = main_file(known);
             loader.text(name, code)?;
-            Some(json!({
-                "entrypoint": name, "interpreter": interpreter, "args": args, "timeout": request.timeout,
-            }))
+            // one that an earlier version has stored may be longer
+            let timeout = request.timeout.clamp(1, Manifest::MAX_TIMEOUT);
+            Some(json!({"entrypoint": name, "interpreter": interpreter, "args": args, "timeout": timeout}))
         }
         Program::Bundle { manifest, files } => {
             for file in files {
