@@ -112,6 +112,7 @@ async fn health(State(stub): Shared, Query(asked): Query<Challenge>) -> Json<Hea
         classes: std::collections::BTreeMap::new(),
         isolation: Vec::new(),
         max_concurrent_jobs: Some(SLOTS),
+        hardware: None,
     })
 }
 

@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sandrun_core::pool::{NodeStatus, Offer};
-use sandrun_types::{Capabilities, Cpu, Gpu, GpuVendor, InstalledInterpreter, Interpreter};
+use sandrun_core::pool::NodeStatus;
 use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 use super::allowlist::Allowlist;
 use super::carry::Carried;
-use super::worker::{Found, Given, Worker};
+use super::offer::offer;
+use super::worker::{Found, Worker};
 use crate::broker::Shared;
 use crate::queue::{Announced, QueueError, Registration};
 
@@ -196,6 +196,7 @@ impl Fleet {
             let mut standing = worker.standing();
             standing.slots = found.slots;
             standing.features = found.features;
+            standing.hardware = found.hardware;
             let wanted = if standing.is_retired { 0 } else { found.slots };
             let is_given = standing.given.as_ref() == Some(&standing.to_give(wanted));
             (
@@ -224,7 +225,7 @@ impl Fleet {
         let given = worker.standing().to_give(slots);
         let registration = Registration {
             endpoint: worker.key.clone(),
-            offer: anything(&given),
+            offer: offer(&given),
             announced: Announced {
                 protocol: 1,
                 slots: Some(slots),
@@ -279,39 +280,5 @@ impl Fleet {
         self.lock().retain(|it| it.key != worker.key);
         worker.gone.cancel();
         tracing::info!(worker = worker.key, "gone");
-    }
-}
-
-/// What a worker offers: region and labels are what the list says, classes and environments what it says itself; of
-/// hardware and programs it says nothing, so it gets whatever is asked for, and refuses what it can't do.
-fn anything(given: &Given) -> Offer {
-    let installed = |interpreter| InstalledInterpreter {
-        interpreter,
-        version: String::new(),
-    };
-    Offer::Announced {
-        capabilities: Box::new(Capabilities {
-            environments: true,
-            cpu: Cpu {
-                cores: u16::MAX,
-                model: String::new(),
-            },
-            memory_mib: u32::MAX,
-            gpus: vec![Gpu {
-                vendor: GpuVendor::Nvidia,
-                model: String::new(),
-                memory_mib: Some(u32::MAX),
-                compute_capability_x10: Some(u16::MAX),
-                count: 1,
-            }],
-            interpreters: Interpreter::PROGRAMS.into_iter().map(installed).collect(),
-            region: given.place.region.clone(),
-            labels: given.place.labels.clone(),
-        }),
-        features: ["bundle", "logs", "outputs"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(given.features.iter().cloned())
-            .collect(),
     }
 }

@@ -12,6 +12,7 @@ mod check;
 mod ended;
 mod fleet;
 mod http;
+mod offer;
 mod pace;
 mod service;
 mod worker;

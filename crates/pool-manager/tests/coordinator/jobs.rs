@@ -110,8 +110,8 @@ async fn what_fails_says_why() {
         service.ok(&format!("/v1/jobs/{job}/logs")).await["stderr"],
         "no\n"
     );
-    // the worker refuses: nobody tries again
-    let manifest = ("manifest", r#"{"entrypoint": "run.sh", "memory_mb": 1000000}"#);
+    // the worker refuses, though its machine has as much: nobody tries again
+    let manifest = ("manifest", r#"{"entrypoint": "run.sh", "memory_mb": 2100}"#);
     let (_, answer) = service.form(&[("run.sh", b"true")], &[manifest]).await;
     let status = service.ended(answer["job_id"].as_str().unwrap()).await;
     assert_eq!(status["pool_status"], "failed", "{status}");

@@ -184,6 +184,36 @@ async fn a_job_goes_where_region_and_labels_fit() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_where_its_hardware_is() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    service.until_healthy(1).await;
+    let submit = async |needs: serde_json::Value| {
+        let body = json!({"code": "true", "interpreter": "bash", "requirements": needs});
+        let url = format!("{}/submit", service.base);
+        let answer = service.http.post(url).json(&body).send().await.unwrap();
+        let answer: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+        answer["job_id"].as_str().unwrap().to_owned()
+    };
+    let large = submit(json!({"gpu": true, "vram_mib": 80_000})).await;
+    let many = submit(json!({"cpu_cores": 60_000})).await;
+    // the worker says what it has
+    let small = submit(json!({"cpu_cores": 1, "memory_mib": 64})).await;
+    assert_eq!(service.ended(&small).await["pool_status"], "completed");
+    for job in [&large, &many] {
+        let status = service.ok(&format!("/status/{job}")).await;
+        assert_eq!(status["pool_status"], "queued", "{status}");
+    }
+    // its operator says more
+    let mut listed = worker.listed.clone();
+    listed.hardware = Some(r#"{"vram_mib": 81920}"#);
+    service.list(&[&listed]);
+    assert_eq!(service.ended(&large).await["pool_status"], "completed");
+    let status = service.ok(&format!("/status/{many}")).await;
+    assert_eq!(status["pool_status"], "queued", "{status}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn capacity_is_discovered_where_the_list_does_not_say() {
     let worker = Worker::start().await;
     let mut listed = worker.listed.clone();
