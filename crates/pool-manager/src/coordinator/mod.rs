@@ -14,6 +14,7 @@ mod fleet;
 mod http;
 mod offer;
 mod pace;
+mod pack;
 mod service;
 mod worker;
 
