@@ -69,7 +69,7 @@ pub(super) struct StatedHardware {
 }
 
 impl Entry {
-    /// What it is known as: the same key at another address is another worker.
+    /// What it is known as. The same key at another address is another entry; only one of them works at a time.
     pub(super) fn key(&self) -> String {
         format!("{}#{}", self.endpoint, self.worker)
     }

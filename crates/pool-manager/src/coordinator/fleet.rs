@@ -190,21 +190,41 @@ impl Fleet {
         }
     }
 
+    /// Takes a worker for healthy, unless it is so at another address: a machine that is on the list twice has no more
+    /// slots for it, and is no second witness of anything. Whether it was healthy before, or why it is not.
+    fn claim(&self, worker: &Worker) -> Result<bool, String> {
+        // held until it is written down: two addresses may be asked at once
+        let workers = self.lock();
+        let other = workers
+            .iter()
+            .filter(|it| it.id == worker.id && it.key != worker.key);
+        for other in other {
+            let standing = other.standing();
+            if standing.health == Some(true) && !standing.is_retired {
+                return Err(format!(
+                    "it is the worker at {}, which works already: one key is one worker; list it once",
+                    other.client.endpoint()
+                ));
+            }
+        }
+        Ok(worker.standing().health.replace(true) == Some(true))
+    }
+
     /// A healthy worker takes jobs.
     async fn admit(&self, worker: &Arc<Worker>, found: Found) -> Result<(), QueueError> {
-        let (was_healthy, is_given, wanted, node) = {
+        // before the queue knows: its first jobs come with the answer
+        let was_healthy = match self.claim(worker) {
+            Ok(was_healthy) => was_healthy,
+            Err(why) => return self.dismiss(worker, &why).await,
+        };
+        let (is_given, wanted, node) = {
             let mut standing = worker.standing();
             standing.slots = found.slots;
             standing.features = found.features;
             standing.hardware = found.hardware;
             let wanted = if standing.is_retired { 0 } else { found.slots };
             let is_given = standing.given.as_ref() == Some(&standing.to_give(wanted));
-            (
-                standing.health == Some(true),
-                is_given,
-                wanted,
-                standing.node.clone(),
-            )
+            (is_given, wanted, standing.node.clone())
         };
         if let (true, Some(node)) = (was_healthy && is_given, node) {
             return self.app.queue.heartbeat(node, Vec::new()).await.map(drop);
@@ -212,8 +232,6 @@ impl Fleet {
         if !was_healthy {
             tracing::info!(worker = worker.key, slots = wanted, "healthy");
         }
-        // before the queue knows: its first jobs come with the answer
-        worker.standing().health = Some(true);
         let node = self.register(worker, wanted).await;
         if node.is_err() {
             worker.standing().health = Some(was_healthy);
