@@ -350,7 +350,7 @@ impl JobFields {
         // an archive's files, and what parents leave, are not known here: the executor checks these, and may find a
         // manifest among them
         let is_known = !has_parents && !names.iter().any(|it| is_archive(it.as_str()));
-        let is_open = !is_sent && !has_own && !(is_known && is_read);
+        let is_open = !(is_sent || has_own || is_known && is_read);
         needs.interpreter = manifest.interpreter;
         if is_known && is_read {
             let entry = manifest.entry(&names).map_err(|error| bad(error.to_string()))?;

@@ -264,7 +264,9 @@ async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
             }
         }
         Err(Trouble::Again { words, wish }) => again(trip, words, wish).await,
-        Err(Trouble::Refused(words)) => fail(trip, words, false).await,
+        Err(Trouble::Refused(words)) => {
+            fail(trip, words, false).await;
+        }
     }
 }
 
@@ -273,10 +275,14 @@ async fn again(trip: &Trip, words: String, wish: Option<Duration>) {
     let attempt = trip.assignment.attempt;
     tracing::warn!(worker = trip.worker.key, words, "an attempt came to nothing");
     tokio::time::sleep(after_refusal(attempt.0, wish)).await;
-    fail(trip, words, true).await;
+    if fail(trip, words, true).await {
+        // it begins anew, perhaps elsewhere, and does not go on here
+        cancel(&trip.worker, &trip.load).await;
+    }
 }
 
-async fn fail(trip: &Trip, words: String, retry: bool) {
+/// Whether it was this replica's to say.
+async fn fail(trip: &Trip, words: String, retry: bool) -> bool {
     let failure = || Failure {
         node: trip.assignment.node.clone(),
         job: trip.assignment.job,
@@ -284,25 +290,26 @@ async fn fail(trip: &Trip, words: String, retry: bool) {
         retry,
         words: words.chars().take(1_000).collect(),
     };
-    tell(|| trip.fleet.app.queue.fail(failure())).await;
+    tell(|| trip.fleet.app.queue.fail(failure())).await
 }
 
 async fn complete(trip: &Trip, completion: Completion) {
     tell(|| trip.fleet.app.queue.complete(completion.clone())).await;
 }
 
-/// Tells the queue until it is written, or refused.
-async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) {
+/// Tells the queue until it is written, or refused. Whether it was written.
+async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) -> bool {
     loop {
         match say().await {
-            Ok(()) | Err(QueueError::Stopped | QueueError::BadSignature) => return,
+            Ok(()) => return true,
+            Err(QueueError::Stopped | QueueError::BadSignature) => return false,
             Err(error @ (QueueError::Full | QueueError::Store(_) | QueueError::Unknown(_))) => {
                 tracing::warn!(%error, "an answer could not be written; it is told again");
                 tokio::time::sleep(AGAIN).await;
             }
             Err(error @ (QueueError::Illegal(_) | QueueError::UnknownNode(_) | QueueError::HoldsNone)) => {
                 tracing::info!(%error, "an answer comes too late");
-                return;
+                return false;
             }
         }
     }

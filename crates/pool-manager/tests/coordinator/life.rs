@@ -1,6 +1,6 @@
 //! Workers and coordinators come and go.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::between::Between;
 use crate::support::{Mortal, Service, Worker};
@@ -119,6 +119,29 @@ async fn a_job_that_is_cancelled_while_its_worker_takes_it_is_ended_there() {
     answer.error_for_status().unwrap();
     assert_eq!(service.ended(&job).await["pool_status"], "failed");
     between.gate.add_permits(1);
+    let client = sandrun_executor::ExecutorClient::new(&worker.listed.endpoint).unwrap();
+    let patience = std::time::Duration::from_millis(5);
+    let ended = tokio::time::timeout(crate::support::PATIENCE, client.wait(&run, patience)).await;
+    // its data may have gone with it
+    let state = ended.unwrap().map(|it| it.status.name());
+    assert!(matches!(state, Ok("failed") | Err(_)), "{state:?}");
+}
+
+/// Says nothing that can be understood about a run.
+fn no_status(path: &str, answer: &mut Value) {
+    if path.starts_with("/status/") {
+        *answer = Value::Null;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_does_not_go_on() {
+    let worker = Worker::start().await;
+    let mut between = Between::start(&worker, no_status, 100).await;
+    let service = Service::start_with(&[&between.listed], |config| config.settings.max_retries = 0).await;
+    let job = service.submit("sleep 600").await;
+    let run = between.runs.recv().await.unwrap();
+    assert_eq!(service.ended(&job).await["pool_status"], "failed");
     let client = sandrun_executor::ExecutorClient::new(&worker.listed.endpoint).unwrap();
     let patience = std::time::Duration::from_millis(5);
     let ended = tokio::time::timeout(crate::support::PATIENCE, client.wait(&run, patience)).await;
