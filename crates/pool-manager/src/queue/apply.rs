@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use sandrun_core::pool::{
     Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
-    NodeStatus, Report, SignatureCheck,
+    NodeStatus, Report, SignatureCheck, Verification,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -383,7 +383,13 @@ impl Memory {
             // what was accepted before is said again
             return Ok(());
         }
-        if completion.check == SignatureCheck::Invalid {
+        let is_believed = match (completion.check, self.settings.policy.verification) {
+            (SignatureCheck::Valid, _) => true,
+            (SignatureCheck::Absent, Verification::CommitReveal | Verification::Replicas) => true,
+            (SignatureCheck::Absent, Verification::Signature) | (SignatureCheck::Invalid, _) => false,
+        };
+        if !is_believed {
+            self.nodes.count(node, false);
             return Err(QueueError::BadSignature);
         }
         self.nodes.count(node, is_success(digest));

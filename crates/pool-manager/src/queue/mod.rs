@@ -27,6 +27,7 @@ mod settings;
 mod stats;
 mod words;
 
+pub(crate) use digest::states_output;
 pub use error::QueueError;
 pub use handle::{Queue, QueueThread};
 pub use ids::IdKey;
