@@ -60,6 +60,7 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError>;
 
     async fn find_blob(&self, hash: BlobHash) -> Result<Option<StoredBlob>, QueueStoreError>;
@@ -172,7 +173,7 @@ impl QueueReader {
         self.0.nodes().await
     }
 
-    /// What the job's latest attempt with such a log has written from offset `from` on, at most 1 MiB; `None` where no
+    /// What the job's latest attempt with such a log has written from offset `from` on, at most `most` bytes and 1 MiB; `None` where no
     /// attempt has written any. The piece's own `from` is higher where bytes are missing, its `attempt` another one when a
     /// new attempt began (read that one from 0 then), and its bytes empty where there is nothing new: read on at
     /// `from + bytes.len()`.
@@ -184,8 +185,9 @@ impl QueueReader {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
-        self.0.log(job, stream, from).await
+        self.0.log(job, stream, from, most).await
     }
 
     /// Most bytes of a body that may be handed to the writer with the job that refers to it ([`super::Writes::bodies`])

@@ -299,6 +299,7 @@ impl ReadSide for PostgresReader {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         const DOING: Doing = "read a job's log";
         let values: [Value<'_>; 3] = [&signed(job.0), &stream_code(stream), &signed(from)];
@@ -307,7 +308,7 @@ impl ReadSide for PostgresReader {
             return Ok(None);
         };
         let attempt = Attempt(narrow(get(first, 0, DOING)?));
-        let mut join = LogJoin::new(job, attempt, stream, from);
+        let mut join = LogJoin::new(job, attempt, stream, from, most);
         for row in &rows {
             if !join.add(unsigned(get(row, 1, DOING)?), get(row, 2, DOING)?) {
                 break;

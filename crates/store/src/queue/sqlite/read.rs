@@ -203,12 +203,13 @@ impl ReadSide for SqliteReader {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         const DOING: Doing = "read a job's log";
         let shared = Arc::clone(&self.pool.shared);
         self.run(DOING, move |connection| {
             shared.settling.settle_job(job, DOING)?;
-            log(connection, job, stream, from).map_err(QueueStoreError::sqlite(DOING))
+            log(connection, job, stream, from, most).map_err(QueueStoreError::sqlite(DOING))
         })
         .await
     }

@@ -165,6 +165,7 @@ pub(super) fn log(
     job: JobNumber,
     stream: LogStream,
     from: u64,
+    most: usize,
 ) -> rusqlite::Result<Option<LogPiece>> {
     // one view of the table over all three statements
     let view = connection.transaction()?;
@@ -180,7 +181,7 @@ pub(super) fn log(
                  ORDER BY start DESC LIMIT 8)",
         )?
         .query_row([number, code, attempt, signed(from)], |row| row.get(0))?;
-    let mut join = LogJoin::new(job, Attempt(narrow(attempt)), stream, from);
+    let mut join = LogJoin::new(job, Attempt(narrow(attempt)), stream, from, most);
     let mut statement = view.prepare_cached(
         "SELECT start, bytes FROM log WHERE job = ?1 AND stream = ?2 AND attempt = ?3 AND start >= ?4 ORDER BY start",
     )?;
