@@ -204,6 +204,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Value>, ApiEr
             "id": it.id,
             "endpoint": it.endpoint,
             "status": status,
+            "draining": it.drained,
             "capabilities": it.announced.capabilities,
             "protocol": it.announced.protocol,
             "slots": it.announced.slots,

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use sandrun_core::pool::{
-    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
-    NodeStatus, Report, SignatureCheck,
+    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSnapshot,
+    NodeSpec, NodeStatus, Report, SignatureCheck,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -475,7 +475,7 @@ impl Memory {
     fn node_views(&self) -> Vec<NodeView> {
         let view = |(number, entry): (NodeNumber, &super::nodes::NodeEntry)| {
             let (status, active) = self.pool.node(number)?;
-            let offer = self.pool.node_snapshot(number)?.spec.offer;
+            let NodeSnapshot { spec, drained, .. } = self.pool.node_snapshot(number)?;
             Some(NodeView {
                 number,
                 id: entry.id.clone(),
@@ -485,8 +485,9 @@ impl Memory {
                 completed: entry.completed,
                 failed: entry.failed,
                 status,
+                drained,
                 active,
-                offer,
+                offer: spec.offer,
             })
         };
         self.nodes.iter().filter_map(view).collect()
