@@ -275,9 +275,9 @@ impl Engine {
             Some(memory) => memory,
             None => {
                 // what can't be read was not written either
-                let unread = |error: QueueStoreError| match error.is_full() {
-                    true => QueueError::Full,
-                    false => QueueError::Store(error.to_string()),
+                let unread = |error: QueueStoreError| match error.is_unknown() {
+                    true => QueueError::Store(error.to_string()),
+                    false => QueueError::from(&error),
                 };
                 let all = self.store.load().map_err(unread)?;
                 let at_once = UnixSeconds::default();

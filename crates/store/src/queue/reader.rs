@@ -96,6 +96,11 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
     /// Removes some chunks of bodies that have no name and were begun before `before`; whether there were any.
     async fn sweep_chunks(&self, before: UnixMillis) -> Result<bool, QueueStoreError>;
 
+    /// Whether its files are still there, where it lies in files of this machine.
+    fn in_place(&self) -> Result<(), QueueStoreError> {
+        Ok(())
+    }
+
     /// Counts up with each commit of another replica; `None` where there are no replicas.
     fn commits(&self) -> Option<watch::Receiver<u64>>;
 }
@@ -322,6 +327,15 @@ impl QueueReader {
         }
         while self.0.sweep_chunks(now.saturating_sub(UPLOAD_TTL)).await? {}
         Ok(total)
+    }
+
+    /// Whether the queue's files are still where they were opened, where it lies in files of this machine: else nothing is
+    /// written any more.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Displaced`].
+    pub fn in_place(&self) -> Result<(), QueueStoreError> {
+        self.0.in_place()
     }
 
     /// News of other replicas' commits; never any where there are no replicas.

@@ -11,6 +11,7 @@ mod later;
 mod latest;
 mod log;
 mod names;
+mod place;
 mod read;
 mod recent;
 mod replay;
@@ -32,6 +33,7 @@ use rusqlite::config::DbConfig;
 use self::journal::{Journal, MARK};
 use self::log::Log;
 use self::names::Names;
+use self::place::Place;
 use self::settle::Settling;
 use self::store::SqliteStore;
 use super::codec::unsigned;
@@ -109,6 +111,7 @@ struct Shared {
     gate: Mutex<()>,
     settling: Settling,
     log: Log,
+    place: Place,
     /// Held, not read: the lock goes with the last of them.
     _lock: LockFile,
 }
@@ -120,8 +123,13 @@ impl Shared {
     }
 
     /// A connection to the tables whose commits survive the process, and the machine once they were synced.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Displaced`], rather than a new queue in the place of one that was removed.
     fn connect(&self) -> Result<Connection, QueueStoreError> {
+        self.place.check_one(&self.path)?;
         let connection = open_database(&self.path, MIGRATIONS)?;
+        self.place.check_one(&self.path)?;
         set_up(&connection).map_err(QueueStoreError::sqlite("open the queue"))?;
         Ok(connection)
     }
@@ -131,6 +139,8 @@ impl Shared {
     /// # Errors
     /// [`QueueStoreError::Sync`], and from then on always: the next start brings from the journal what is missing.
     fn sync_tables(&self) -> Result<(), QueueStoreError> {
+        // it is logged where they are not; who writes is refused
+        drop(self.place.check());
         self.log.sync().map_err(|source| QueueStoreError::Sync {
             path: self.path.clone(),
             source,
@@ -240,7 +250,11 @@ fn begin(
     let log = Log::open(&path).map_err(|source| unsynced(&path, source))?;
     let salt = tables.query_row("SELECT randomblob(8)", [], |row| row.get(0));
     let salt = u64::from_le_bytes(salt.map_err(sql)?);
+    let files = [path.clone(), log::name(&path)]
+        .into_iter()
+        .chain(journal.clone());
     let (mut journal, batches) = Journal::open(journal, mark, salt, settled)?;
+    let place = Place::of(files).map_err(|source| unsynced(&path, source))?;
     // the log's own name is on the disk, too
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -251,6 +265,7 @@ fn begin(
         gate: Mutex::new(()),
         settling: Settling::new(journal.last()),
         log,
+        place,
         _lock: lock,
     });
     for some in batches.chunks(REPLAY) {

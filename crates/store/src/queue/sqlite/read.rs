@@ -101,6 +101,7 @@ impl SqliteReader {
     ) -> Result<T, QueueStoreError> {
         let shared = Arc::clone(&self.pool.shared);
         self.run(doing, move |connection| {
+            shared.place.check()?;
             let _turn = shared.gate();
             let write = || {
                 let transaction =
@@ -340,6 +341,10 @@ impl ReadSide for SqliteReader {
             sweep::chunks(connection, before)
         })
         .await
+    }
+
+    fn in_place(&self) -> Result<(), QueueStoreError> {
+        self.pool.shared.place.check()
     }
 
     fn commits(&self) -> Option<watch::Receiver<u64>> {
