@@ -22,8 +22,8 @@ mod sweep;
 mod waiting;
 mod write;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -112,8 +112,11 @@ struct Shared {
     settling: Settling,
     log: Log,
     place: Place,
-    /// Held, not read: the lock goes with the last of them.
+    /// Held, not read: the locks go with the last of them.
     _lock: LockFile,
+    /// The database itself: it may have another name, or its lock file be removed. Closing it would take SQLite's own
+    /// locks of this process away, so it is open for longer than any connection.
+    _database: LockFile,
 }
 
 impl Shared {
@@ -192,22 +195,16 @@ fn is_place(path: &Path) -> Result<(), QueueStoreError> {
     Ok(())
 }
 
+fn unusable(path: &Path, source: io::Error) -> QueueStoreError {
+    let path = path.to_owned();
+    QueueStoreError::Lock { path, source }
+}
+
 fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
-    let unusable = |path: &Path, source| QueueStoreError::Lock {
-        path: path.to_owned(),
-        source,
-    };
     is_place(&path)?;
     let names = Names::find(&path);
     let lock = LockFile::take(&names.lock).map_err(|source| unusable(&names.lock, source))?;
     let lock = lock.ok_or(QueueStoreError::InUse(names.lock))?;
-    // made before SQLite does, closed to others: results are their clients'
-    let made = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&path);
-    made.map_err(|source| unusable(&path, source))?;
     let (store, shared) = begin(path, names.journal, lock)?;
     Ok((
         Box::new(store),
@@ -238,6 +235,9 @@ fn begin(
     journal: [PathBuf; 2],
     lock: LockFile,
 ) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
+    // made before SQLite does, closed to others: results are their clients'
+    let database = LockFile::take(&path).map_err(|source| unusable(&path, source))?;
+    let database = database.ok_or_else(|| QueueStoreError::InUse(path.clone()))?;
     let mut tables = open_database(&path, MIGRATIONS)?;
     let sql = QueueStoreError::sqlite("open the queue");
     fold_log(&tables)?;
@@ -267,6 +267,7 @@ fn begin(
         log,
         place,
         _lock: lock,
+        _database: database,
     });
     for some in batches.chunks(REPLAY) {
         let last = some.last().map_or(settled, |(id, _)| *id);

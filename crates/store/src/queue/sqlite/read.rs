@@ -28,8 +28,9 @@ const WITH_BATCH: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Pool {
-    shared: Arc<Shared>,
+    // dropped first: connections end before the file does
     idle: Mutex<Vec<Connection>>,
+    shared: Arc<Shared>,
 }
 
 /// The reading side of one file.
