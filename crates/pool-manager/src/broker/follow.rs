@@ -190,6 +190,8 @@ impl Follower {
         let (mut stdout, mut stderr) = (String::new(), String::new());
         for event in self.events {
             match event {
+                // a newer attempt may have begun between both
+                LogEvent::Text(_, _, mark) if Some(mark.attempt) != self.attempt => {}
                 LogEvent::Text(LogStream::Stdout, text, _) => stdout.push_str(&text),
                 LogEvent::Text(LogStream::Stderr, text, _) => stderr.push_str(&text),
                 LogEvent::Status { .. } | LogEvent::Done { .. } | LogEvent::Broken(_) => {}

@@ -316,3 +316,22 @@ async fn a_long_output_comes_in_pieces_whole_and_in_order() {
         assert!(text == whole && longest <= PIECE, "{name}: {longest}");
     }
 }
+
+#[tokio::test]
+async fn what_was_printed_is_of_one_attempt() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let one = json!({"node_id": node, "stdout": {"from": 0, "text": "of the first\n"}});
+    broker.ok(&format!("/v1/work/{id}/1/logs"), one).await;
+    let lost = json!({"node_id": node, "reason": "gone", "retry": true});
+    broker.ok(&format!("/v1/work/{id}/1/fail"), lost).await;
+    broker.claim(&node).await;
+    let two = json!({"node_id": node, "stderr": {"from": 0, "text": "of the second\n"}});
+    broker.ok(&format!("/v1/work/{id}/2/logs"), two).await;
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}/logs")).await.1,
+        json!({"stdout": "", "stderr": "of the second\n"})
+    );
+}

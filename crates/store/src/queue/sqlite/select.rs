@@ -171,8 +171,12 @@ pub(super) fn log(
     let view = connection.transaction()?;
     let (number, code) = (signed(job.0), stream_code(stream));
     let attempt: Option<i64> = view
-        .prepare_cached("SELECT MAX(attempt) FROM log WHERE job = ?1 AND stream = ?2")?
-        .query_row([number, code], |row| row.get(0))?;
+        .prepare_cached(
+            "SELECT MAX(latest) FROM (
+                 SELECT MAX(attempt) AS latest FROM log WHERE job = ?1 AND stream = 0
+                 UNION ALL SELECT MAX(attempt) FROM log WHERE job = ?1 AND stream = 1)",
+        )?
+        .query_row([number], |row| row.get(0))?;
     let Some(attempt) = attempt else { return Ok(None) };
     // pieces may overlap: what covers `from` can begin a few pieces before it
     let first: Option<i64> = view
