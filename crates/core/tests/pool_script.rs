@@ -710,3 +710,30 @@ fn a_snapshot_of_a_node_keeps_what_it_was_told_and_one_of_old_is_read() {
         assert_eq!(service.pool.node(node), Some((NodeStatus::Draining, 0)));
     });
 }
+
+#[test]
+fn a_silent_node_is_missed_also_where_the_clock_was_set_back() {
+    let mut pool = Pool::new(Settings {
+        policy: Policy::BROKER,
+        ageing_step: 10,
+        node_timeout: Some(40),
+        max_retries: 2,
+    });
+    let spec = NodeSpec {
+        offer: Offer::Unannounced,
+        slots: 1,
+        admitted: true,
+    };
+    let node = NodeNumber(1);
+    let at = |seconds: u64| UnixSeconds(1_000_000 + seconds);
+    pool.apply(at(100_000), Event::Register { node, spec }).unwrap();
+    // back by more than a day
+    pool.apply(at(0), Event::Tick).unwrap();
+    assert_eq!(pool.node(node).unwrap().0, NodeStatus::Up);
+    assert_eq!(pool.nodes().next().unwrap().heard, at(0));
+    pool.apply(at(40), Event::Tick).unwrap();
+    assert_eq!(pool.node(node).unwrap().0, NodeStatus::Up);
+    let out = pool.apply(at(41), Event::Tick).unwrap();
+    assert_eq!(out, [Action::NodeLost { node }]);
+    assert_eq!(pool.sanity_check(), Ok(()));
+}

@@ -108,6 +108,21 @@ impl Pool {
         }
     }
 
+    /// Whoever was heard of later than could be, as the clock was set back since, was heard of now: else nobody would miss
+    /// it until the clock has caught up.
+    pub(super) fn doubt(&mut self, now: UnixSeconds, timeout: u32) {
+        while let Some((heard, node)) = self.heard.last().copied()
+            && heard > now.plus(u64::from(timeout))
+        {
+            self.heard.remove(&(heard, node));
+            if let Some(known) = self.nodes.get_mut(&node) {
+                known.heard = now;
+                self.heard.insert((now, node));
+                self.touch_node(node);
+            }
+        }
+    }
+
     /// Brings the index of free nodes up to date with a node.
     pub(super) fn list(&mut self, node: NodeNumber) {
         let active = self.active(node);
