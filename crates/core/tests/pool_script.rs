@@ -658,7 +658,7 @@ fn extra_places_are_opened_once() {
 }
 
 #[test]
-fn a_drained_node_that_restarts_is_still_drained_and_a_lost_one_is_back() {
+fn a_drained_node_that_restarts_or_was_lost_is_still_drained() {
     each_policy(|policy, service| {
         service.register(1, 1);
         service.feed(Event::Drain { node: NodeNumber(1) });
@@ -669,11 +669,71 @@ fn a_drained_node_that_restarts_is_still_drained_and_a_lost_one_is_back() {
             "{}",
             policy.name
         );
-        service.feed(Event::Lost { node: NodeNumber(1) });
+        let status = |service: &Service| service.pool.node(NodeNumber(1)).map(|(status, _)| status);
+        let lost = Event::Lost { node: NodeNumber(1) };
+        service.feed(lost.clone());
+        service.register(1, 2);
+        assert_eq!(status(service), Some(NodeStatus::Draining));
+        service.feed(lost.clone());
         // nobody brings a lost node back by saying so
         service.feed(Event::Resume { node: NodeNumber(1) });
-        assert_eq!(service.pool.node(NodeNumber(1)), Some((NodeStatus::Lost, 0)));
+        assert_eq!(status(service), Some(NodeStatus::Lost));
         service.register(1, 2);
-        assert_eq!(service.pool.node(NodeNumber(1)), Some((NodeStatus::Up, 0)));
+        assert_eq!(status(service), Some(NodeStatus::Up));
+        // what a lost one is told holds when it is back
+        service.feed(lost);
+        service.feed(Event::Drain { node: NodeNumber(1) });
+        assert_eq!(status(service), Some(NodeStatus::Lost));
+        assert!(service.pool.take_touched().nodes.contains(&NodeNumber(1)));
+        service.register(1, 2);
+        assert_eq!(status(service), Some(NodeStatus::Draining));
     });
+}
+
+#[test]
+fn a_snapshot_of_a_node_keeps_what_it_was_told_and_one_of_old_is_read() {
+    each_policy(|_, service| {
+        let node = NodeNumber(1);
+        service.register(1, 1);
+        service.feed(Event::Drain { node });
+        service.feed(Event::Lost { node });
+        let kept = serde_json::to_string(&service.pool.node_snapshot(node)).unwrap();
+        service.pool.put_node(node, serde_json::from_str(&kept).unwrap());
+        service.register(1, 1);
+        assert_eq!(service.pool.node(node), Some((NodeStatus::Draining, 0)));
+        // of old: nothing but the status
+        let mut old = serde_json::to_value(service.pool.node_snapshot(node)).unwrap();
+        old.as_object_mut().unwrap().remove("drained").unwrap();
+        service.pool.put_node(node, serde_json::from_value(old).unwrap());
+        service.feed(Event::Lost { node });
+        service.register(1, 1);
+        assert_eq!(service.pool.node(node), Some((NodeStatus::Draining, 0)));
+    });
+}
+
+#[test]
+fn a_silent_node_is_missed_also_where_the_clock_was_set_back() {
+    let mut pool = Pool::new(Settings {
+        policy: Policy::BROKER,
+        ageing_step: 10,
+        node_timeout: Some(40),
+        max_retries: 2,
+    });
+    let spec = NodeSpec {
+        offer: Offer::Unannounced,
+        slots: 1,
+        admitted: true,
+    };
+    let node = NodeNumber(1);
+    let at = |seconds: u64| UnixSeconds(1_000_000 + seconds);
+    pool.apply(at(100_000), Event::Register { node, spec }).unwrap();
+    // back by more than a day
+    pool.apply(at(0), Event::Tick).unwrap();
+    assert_eq!(pool.node(node).unwrap().0, NodeStatus::Up);
+    assert_eq!(pool.nodes().next().unwrap().heard, at(0));
+    pool.apply(at(40), Event::Tick).unwrap();
+    assert_eq!(pool.node(node).unwrap().0, NodeStatus::Up);
+    let out = pool.apply(at(41), Event::Tick).unwrap();
+    assert_eq!(out, [Action::NodeLost { node }]);
+    assert_eq!(pool.sanity_check(), Ok(()));
 }

@@ -3,6 +3,7 @@
 //! Owns requests, their limits in time and size, and the meaning of each refusal. Never retries: whoever calls knows
 //! what a retry means.
 
+mod address;
 mod body;
 mod error;
 mod evidence;
@@ -27,6 +28,7 @@ use crate::wire::{
     Stats, Submitted, health_challenge,
 };
 
+pub use address::without_credentials;
 pub use error::ClientError;
 pub use follow::{BegunRun, FollowedRun, SignedReceipt};
 pub use submission::{FileContent, Submission};
@@ -51,7 +53,7 @@ const MAX_WORDS: usize = 2000;
 pub struct ExecutorClient {
     http: reqwest::Client,
     base: Url,
-    /// The address as it was given, which health proofs are bound to.
+    /// The address as it was given, without what it holds for requests alone; health proofs are bound to it.
     endpoint: String,
 }
 
@@ -61,8 +63,9 @@ impl ExecutorClient {
     /// # Errors
     /// [`ClientError::Endpoint`] if that is no HTTP address, [`ClientError::Setup`] if no HTTP client can be made.
     pub fn new(endpoint: &str) -> Result<Self, ClientError> {
+        let shown = without_credentials(endpoint);
         let bad = |why: String| ClientError::Endpoint {
-            endpoint: endpoint.to_owned(),
+            endpoint: shown.clone(),
             why,
         };
         let mut base = Url::parse(endpoint).map_err(|error| bad(error.to_string()))?;
@@ -82,11 +85,11 @@ impl ExecutorClient {
         Ok(Self {
             http,
             base,
-            endpoint: endpoint.to_owned(),
+            endpoint: shown,
         })
     }
 
-    /// The address as it was given.
+    /// The address as it was given, without a name or a password.
     #[must_use]
     pub fn endpoint(&self) -> &str {
         &self.endpoint

@@ -33,7 +33,7 @@ pub mod worker_key;
 
 pub use client::{
     BegunRun, ClientError, ExecutorClient, FileContent, FollowedRun, SignedReceipt, Submission,
-    decode_signature,
+    decode_signature, without_credentials,
 };
 pub use config::{DEFAULT_PORT, ExecutorConfig, Limits};
 pub use environment::is_environment;

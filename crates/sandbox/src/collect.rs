@@ -36,8 +36,8 @@ pub(crate) enum CollectError {
     Io(RunError),
 }
 
-/// Copies what `patterns` allow into `target`. Without a pattern, input files that did not change stay. After an error
-/// `target` is empty: what half a collection takes would only fill a disk that may be full already.
+/// Copies what `patterns` allow into `target`. Input files that did not change stay, but those that a pattern names in
+/// full. After an error `target` is empty: what half a collection takes would only fill a disk that may be full already.
 pub(crate) fn collect(
     work: BorrowedFd<'_>,
     patterns: &OutputPatterns,
@@ -102,7 +102,7 @@ fn copy_all(
         let to = target.join(path.as_str());
         let (size_bytes, sha256) = copy(file, &to, size).map_err(failed)?;
         let unchanged = inputs.get(&path).is_some_and(|input| input.sha256 == sha256);
-        if unchanged && patterns.is_everything() {
+        if unchanged && !patterns.name(&path) {
             fs::remove_file(&to).map_err(failed)?;
         } else {
             collected.files.push(CollectedFile {

@@ -106,14 +106,22 @@ fn local_sockets_timers_and_locks_work() {
 
 #[test]
 fn only_what_matches_leaves_and_inputs_stay_when_unchanged() {
-    let mut job = Job::bash("echo 1 > a.txt; mkdir plots; echo 2 > plots/b.png; echo new >> data.csv\n");
-    job.files.push(("data.csv".into(), b"old\n".to_vec()));
-    job.files.push(("same.csv".into(), b"old\n".to_vec()));
-    assert_eq!(job.run().output_names(), ["a.txt", "data.csv", "plots/b.png"]);
+    let job = || {
+        let mut job = Job::bash("echo 1 > a.txt; mkdir plots; echo 2 > plots/b.png; echo new >> data.csv\n");
+        job.files.push(("data.csv".into(), b"old\n".to_vec()));
+        job.files.push(("same.csv".into(), b"old\n".to_vec()));
+        job
+    };
+    assert_eq!(job().run().output_names(), ["a.txt", "data.csv", "plots/b.png"]);
     assert_eq!(
-        job.outputs(r#"["*.png", "same.csv"]"#).run().output_names(),
+        job().outputs(r#"["*.png", "same.csv"]"#).run().output_names(),
         ["plots/b.png", "same.csv"]
     );
+    assert_eq!(
+        job().outputs(r#"["*"]"#).run().output_names(),
+        ["a.txt", "data.csv", "plots/b.png"]
+    );
+    assert_eq!(job().outputs(r#"["*.csv"]"#).run().output_names(), ["data.csv"]);
 }
 
 #[test]

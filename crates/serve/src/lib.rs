@@ -38,6 +38,8 @@ use counted::Counted;
 use places::Places;
 use timed::{GivenUp, Timed};
 
+/// Bytes of a header, and about as many of an answer, that a connection keeps: a client that reads nothing holds no more.
+const BUFFER: usize = 64 << 10;
 /// Pause after an accept that failed for want of something: file descriptors, memory.
 const WANT: Duration = Duration::from_secs(1);
 
@@ -137,6 +139,7 @@ async fn answer<F>(
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(bounds.header_time)
+        .max_buf_size(BUFFER)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut connection = pin!(connection);

@@ -35,9 +35,13 @@ fn row(node: &Node) -> Vec<String> {
         (Some(active), Some(slots)) => Some(format!("{active}/{slots}")),
         (active, _) => active.map(|it| it.to_string()),
     };
+    let state = node.status.clone().map(|it| match node.draining {
+        Some(true) if it == "lost" => "lost (drained)".to_owned(),
+        Some(_) | None => it,
+    });
     let cells = [
         Some(node.id.clone()),
-        node.status.clone(),
+        state,
         Some(node.endpoint.clone()),
         number("cpu_cores"),
         has("memory_gb")
@@ -98,12 +102,14 @@ mod tests {
             "capabilities": {"cpu_cores": 8, "memory_gb": 15.5, "gpu": false, "interpreters": ["python3"]}
         });
         let bare = json!({"id": "n2"});
-        let nodes = [full, bare].map(|it| serde_json::from_value::<Node>(it).unwrap());
+        let gone = json!({"id": "n3", "status": "lost", "draining": true});
+        let nodes = [full, bare, gone].map(|it| serde_json::from_value::<Node>(it).unwrap());
         let cells = nodes.each_ref().map(|it| row(it).join(" "));
         assert_eq!(
             cells[0],
             "n1 up http://a 8 15872 MiB no 1/4 7 0 2026-01-31 12:00:00"
         );
         assert_eq!(cells[1], "n2 - - - - - - - - -");
+        assert_eq!(cells[2], "n3 lost (drained) - - - - - - - -");
     }
 }

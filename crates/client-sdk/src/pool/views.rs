@@ -251,6 +251,9 @@ pub struct Node {
     /// `up`, `draining` or `lost`; `None` where the service does not say.
     #[serde(default)]
     pub status: Option<String>,
+    /// Whether it was told to take nothing new, also where it is lost now; `None` where the service does not say.
+    #[serde(default)]
+    pub draining: Option<bool>,
     /// What it says that it has, in its own words.
     #[serde(default)]
     pub capabilities: Value,

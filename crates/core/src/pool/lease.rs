@@ -241,6 +241,7 @@ impl Pool {
         let Some(timeout) = self.settings.node_timeout else {
             return;
         };
+        self.doubt(now, timeout);
         while let Some((heard, node)) = self.heard.first().copied()
             && heard.plus(u64::from(timeout)) < now
         {

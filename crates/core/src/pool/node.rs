@@ -33,6 +33,8 @@ pub enum NodeStatus {
 pub(super) struct Node {
     pub(super) spec: NodeSpec,
     pub(super) status: NodeStatus,
+    /// Whether it was told to take nothing new: so it comes back where it is lost.
+    pub(super) drained: bool,
     pub(super) heard: UnixSeconds,
     /// Under how many leases it stands in the index of free nodes.
     pub(super) listed: Option<u32>,

@@ -16,6 +16,8 @@ pub struct NodeView<'a> {
     pub spec: &'a NodeSpec,
     /// How it stands.
     pub status: NodeStatus,
+    /// Whether it was told to take nothing new: so it comes back where it is lost.
+    pub drained: bool,
     /// When it was heard of, up to a quarter of the timeout ago.
     pub heard: UnixSeconds,
     /// How many leases it has.
@@ -45,6 +47,7 @@ impl Pool {
             number: *number,
             spec: &known.spec,
             status: known.status,
+            drained: known.drained,
             heard: known.heard,
             active: self.active(*number),
         })
@@ -61,15 +64,13 @@ impl Pool {
     }
 
     /// Whether something waits that a node could take: whether it would get a lease if it asked now. A lost node that
-    /// asks is back, so it is judged as if it were up.
+    /// asks is back, so it is judged as if it were up, unless it was
+    /// told to take nothing new.
     pub fn has_work_for(&self, node: NodeNumber) -> bool {
         let Some(known) = self.nodes.get(&node) else {
             return false;
         };
-        if self.waiting() == 0
-            || known.status == NodeStatus::Draining
-            || self.active(node) >= known.spec.slots
-        {
+        if self.waiting() == 0 || known.drained || self.active(node) >= known.spec.slots {
             return false;
         }
         let mut waiting = self

@@ -21,6 +21,7 @@ impl Pool {
                 let known = Node {
                     spec,
                     status: NodeStatus::Lost,
+                    drained: false,
                     heard: now,
                     listed: None,
                 };
@@ -46,9 +47,12 @@ impl Pool {
 
     pub(super) fn set_status(&mut self, node: NodeNumber, status: NodeStatus) -> Result<(), Illegal> {
         let known = self.nodes.get_mut(&node).ok_or(Illegal::UnknownNode(node))?;
-        // a lost node comes back by being heard of, not by being told
-        if known.status != NodeStatus::Lost && known.status != status {
-            known.status = status;
+        let drained = status == NodeStatus::Draining;
+        // a lost node comes back by being heard of, not by being told; what it was told holds then
+        let is_lost = known.status == NodeStatus::Lost;
+        let status = if is_lost { NodeStatus::Lost } else { status };
+        if (known.status, known.drained) != (status, drained) {
+            (known.status, known.drained) = (status, drained);
             self.list(node);
             self.touch_node(node);
         }
@@ -70,12 +74,16 @@ impl Pool {
         true
     }
 
-    /// A lost node, or one that has just come, is up.
+    /// A lost node, or one that has just come, is up, or draining where it was told to.
     fn revive(&mut self, now: UnixSeconds, node: NodeNumber) {
         if let Some(known) = self.nodes.get_mut(&node)
             && known.status == NodeStatus::Lost
         {
-            known.status = NodeStatus::Up;
+            known.status = if known.drained {
+                NodeStatus::Draining
+            } else {
+                NodeStatus::Up
+            };
             known.heard = now.max(known.heard);
             self.heard.insert((known.heard, node));
             self.list(node);
@@ -97,6 +105,21 @@ impl Pool {
             known.heard = now;
             self.heard.insert((now, node));
             self.touch_node(node);
+        }
+    }
+
+    /// Whoever was heard of later than could be, as the clock was set back since, was heard of now: else nobody would miss
+    /// it until the clock has caught up.
+    pub(super) fn doubt(&mut self, now: UnixSeconds, timeout: u32) {
+        while let Some((heard, node)) = self.heard.last().copied()
+            && heard > now.plus(u64::from(timeout))
+        {
+            self.heard.remove(&(heard, node));
+            if let Some(known) = self.nodes.get_mut(&node) {
+                known.heard = now;
+                self.heard.insert((now, node));
+                self.touch_node(node);
+            }
         }
     }
 

@@ -102,6 +102,10 @@ pub struct NodeSnapshot {
     pub status: NodeStatus,
     /// When it was heard of.
     pub heard: UnixSeconds,
+    /// Whether it was told to take nothing new. One that is draining was, whatever this says: in snapshots of old there
+    /// is nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drained: bool,
 }
 
 impl Pool {
@@ -140,6 +144,7 @@ impl Pool {
             spec: known.spec.clone(),
             status: known.status,
             heard: known.heard,
+            drained: known.drained,
         })
     }
 
@@ -161,7 +166,12 @@ impl Pool {
 
     /// Takes a node over from a store or another replica, in place of what is here. Does not touch it.
     pub fn put_node(&mut self, node: NodeNumber, snapshot: NodeSnapshot) {
-        let NodeSnapshot { spec, status, heard } = snapshot;
+        let NodeSnapshot {
+            spec,
+            status,
+            heard,
+            drained,
+        } = snapshot;
         let mut listed = None;
         if let Some(known) = self.nodes.get(&node) {
             self.heard.remove(&(known.heard, node));
@@ -173,6 +183,7 @@ impl Pool {
         let known = Node {
             spec,
             status,
+            drained: drained || status == NodeStatus::Draining,
             heard,
             listed,
         };

@@ -8,6 +8,7 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
+use sandrun_executor::without_credentials;
 use sandrun_types::Sha256Hex;
 
 use super::error::BrokerNodeError;
@@ -30,7 +31,7 @@ impl Alone {
                 _listener: Some(listener),
             }),
             Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(BrokerNodeError::Twin {
-                broker: broker.to_owned(),
+                broker: without_credentials(broker),
                 endpoint: endpoint.to_owned(),
             }),
             Err(error) => {

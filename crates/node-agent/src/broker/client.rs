@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use reqwest::{Method, RequestBuilder, Response, Url};
+use sandrun_executor::without_credentials;
 use sandrun_types::Sha256Hex;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -40,7 +41,7 @@ impl BrokerClient {
     /// A client of the broker at `url`. Connects to nothing yet.
     pub(crate) fn new(url: &str) -> Result<Self, BrokerNodeError> {
         let bad = |why: String| BrokerNodeError::BrokerAddress {
-            url: url.to_owned(),
+            url: without_credentials(url),
             why,
         };
         let mut base = Url::parse(url).map_err(|error| bad(error.to_string()))?;

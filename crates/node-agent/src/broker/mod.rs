@@ -38,7 +38,7 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sandrun_executor::ExecutorClient;
+use sandrun_executor::{ExecutorClient, without_credentials};
 use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
@@ -82,7 +82,8 @@ pub async fn run_for_broker(
     let mut found = detect(&config.detection).await;
     found.memory_mib = found.memory_mib.min(config.max_memory_mib.unwrap_or(u32::MAX));
     let offer = offer::offer(&offer::merge(found, config.capabilities.as_ref()));
-    let endpoint = config.endpoint.clone().unwrap_or_else(|| {
+    let endpoint = config.endpoint.as_deref().map(without_credentials);
+    let endpoint = endpoint.unwrap_or_else(|| {
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         offer::endpoint(&config.sandrun_url, hostname.trim())
     });
@@ -129,7 +130,10 @@ async fn settle_in(node: &Node) {
             Err(error) => Err(error.to_string()),
             Ok(()) => match node.register(None).await {
                 Ok(_) => return,
-                Err(error) => Err(format!("{error} ({})", node.config.broker_url)),
+                Err(error) => Err(format!(
+                    "{error} ({})",
+                    without_credentials(&node.config.broker_url)
+                )),
             },
         };
         if let Err(error) = answered {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use sandrun_executor::without_credentials;
 use sandrun_types::{Capabilities, Gpu, InstalledInterpreter, Interpreter};
 use serde_json::{Value, json};
 
@@ -98,6 +99,7 @@ pub(crate) fn offer(capabilities: &Capabilities) -> Offer {
 /// The name that a broker knows a node by: the executor's address, with the machine's name where that address means
 /// another machine everywhere else.
 pub(crate) fn endpoint(sandrun_url: &str, hostname: &str) -> String {
+    let sandrun_url = &without_credentials(sandrun_url);
     let loopback = ["localhost", "127.0.0.1", "[::1]", "0.0.0.0"];
     let Some((scheme, rest)) = sandrun_url.split_once("://") else {
         return sandrun_url.to_owned();
@@ -181,6 +183,8 @@ mod tests {
             ("http://localhost", "http://box"),
             ("http://localhost.example:1", "http://localhost.example:1"),
             ("https://node7.example:8443", "https://node7.example:8443"),
+            ("http://ann:secret@localhost:8443", "http://box:8443"),
+            ("http://ann:secret@node7.example:1/", "http://node7.example:1/"),
             ("nonsense", "nonsense"),
         ] {
             assert_eq!(endpoint(url, "box"), expected);

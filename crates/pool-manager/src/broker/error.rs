@@ -84,7 +84,7 @@ impl From<QueueError> for ApiError {
                             known: look, or try again (a submission under the same Idempotency-Key)";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
             }
-            QueueError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
+            QueueError::Displaced | QueueError::Stopped => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }
@@ -122,6 +122,12 @@ impl From<QueueStoreError> for ApiError {
             return Self {
                 is_database: true,
                 ..Self::from(QueueError::Full)
+            };
+        }
+        if error.is_displaced() {
+            return Self {
+                is_database: true,
+                ..Self::from(QueueError::Displaced)
             };
         }
         if matches!(error, QueueStoreError::Body(_)) {

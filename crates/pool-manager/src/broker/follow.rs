@@ -15,6 +15,14 @@ use super::found::word;
 use super::http::Shared;
 
 const STREAMS: [LogStream; 2] = [LogStream::Stdout, LogStream::Stderr];
+/// Bytes of output that a follower has in memory at once: thousands may follow, and read slowly or never.
+const PIECE: usize = 64 << 10;
+/// Bytes that are enough for any one character.
+const CHARACTER: usize = 4;
+/// Bytes of a log that are read at once where all of it is wanted.
+const READ: usize = 1 << 20;
+/// Followers that look at once: each look may have a whole answer in memory.
+pub(super) const LOOKS: usize = 8;
 
 /// How far a stream has come: whose output, and how many bytes of each. A client that comes back goes on behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -106,6 +114,9 @@ pub(super) struct Follower {
     attempt: Option<Attempt>,
     /// Bytes of each output that were sent.
     sent: [u64; 2],
+    /// Bytes of output that one look takes.
+    piece: usize,
+    /// What the last look found: never more output than that.
     events: VecDeque<LogEvent>,
     /// What an ended job printed that is no UTF-8.
     bytes: [Option<Vec<u8>>; 2],
@@ -121,6 +132,7 @@ impl Follower {
             said: None,
             attempt: None,
             sent: [0; 2],
+            piece: PIECE,
             events: VecDeque::new(),
             bytes: [None, None],
             over: false,
@@ -173,10 +185,13 @@ impl Follower {
 
     /// Both outputs so far, and the bytes of those of an ended job that are no UTF-8.
     pub(super) async fn so_far(mut self) -> Result<([String; 2], [Option<Vec<u8>>; 2]), ApiError> {
+        self.piece = usize::MAX;
         self.look().await?;
         let (mut stdout, mut stderr) = (String::new(), String::new());
         for event in self.events {
             match event {
+                // a newer attempt may have begun between both
+                LogEvent::Text(_, _, mark) if Some(mark.attempt) != self.attempt => {}
                 LogEvent::Text(LogStream::Stdout, text, _) => stdout.push_str(&text),
                 LogEvent::Text(LogStream::Stderr, text, _) => stderr.push_str(&text),
                 LogEvent::Status { .. } | LogEvent::Done { .. } | LogEvent::Broken(_) => {}
@@ -185,27 +200,32 @@ impl Follower {
         Ok(([stdout, stderr], self.bytes))
     }
 
-    /// Looks at the job and its output, and makes events of what is new.
+    /// Looks at the job and its output, and makes events of what is new; of output a piece, and more at the next look.
     async fn look(&mut self) -> Result<(), ApiError> {
+        let app = self.app.clone();
+        // it is never closed
+        let _permit = app.looks.acquire().await.ok();
         let found = self.app.reader.job_with_answer(self.job).await?;
         let (row, answer) = found.ok_or_else(ApiError::unknown_job)?;
         self.say(&row);
         let exit_code = answer.as_ref().and_then(|it| it.exit_code);
-        match answer {
+        let is_all = match answer {
             Some(answer) => {
                 if self.attempt.is_some_and(|it| it != answer.attempt) {
                     self.begin(row.state.word, answer.attempt);
                     self.sent = [0; 2];
                 }
                 self.attempt = Some(answer.attempt);
-                for (at, bytes) in [answer.stdout, answer.stderr].into_iter().enumerate() {
-                    self.conclude(at, bytes);
-                }
+                let mut room = self.piece;
+                let printed = [answer.stdout, answer.stderr].into_iter().enumerate();
+                printed.fold(true, |is_all, (at, bytes)| {
+                    self.conclude(at, bytes, &mut room) && is_all
+                })
             }
-            None if is_untouched(&row) => {}
+            None if is_untouched(&row) => true,
             None => self.read(&row).await?,
-        }
-        if !row.state.open {
+        };
+        if is_all && !row.state.open {
             self.over = true;
             self.events.push_back(LogEvent::Done {
                 word: row.state.word,
@@ -216,8 +236,8 @@ impl Follower {
         Ok(())
     }
 
-    /// Sends what an ended job has printed beyond what was sent.
-    fn conclude(&mut self, at: usize, bytes: Vec<u8>) {
+    /// Sends what an ended job has printed beyond what was sent, as far as there is room; whether that is all.
+    fn conclude(&mut self, at: usize, bytes: Vec<u8>, room: &mut usize) -> bool {
         let is_text = std::str::from_utf8(&bytes).is_ok();
         // nodes log texts, workers bytes: what was sent is counted in those
         let shown = if is_text || !self.app.face.has_nodes {
@@ -226,10 +246,22 @@ impl Follower {
             Cow::Owned(String::from_utf8_lossy(&bytes).into_owned().into_bytes())
         };
         let from = usize::try_from(self.sent[at]).unwrap_or(usize::MAX);
-        let rest = String::from_utf8_lossy(&shown[from.min(shown.len())..]).into_owned();
-        self.sent[at] = shown.len() as u64;
-        self.print(STREAMS[at], rest);
-        self.bytes[at] = (!is_text).then_some(bytes);
+        let from = from.min(shown.len());
+        let rest = &shown[from..];
+        let is_last = rest.len() <= *room;
+        let (text, taken) = if is_last || *room >= CHARACTER {
+            whole_text(&rest[..rest.len().min(*room)], is_last)
+        } else {
+            (String::new(), 0)
+        };
+        // what doesn't fit comes next, before anything else
+        *room = if is_last { *room - taken } else { 0 };
+        self.sent[at] = (from + taken) as u64;
+        self.print(STREAMS[at], text);
+        // who follows has no use for it
+        let is_wanted = !is_text && self.piece > PIECE;
+        self.bytes[at] = is_wanted.then_some(bytes);
+        is_last
     }
 
     fn say(&mut self, row: &JobRow) {
@@ -253,12 +285,16 @@ impl Follower {
         }
     }
 
-    /// Reads what was logged since.
-    async fn read(&mut self, row: &JobRow) -> Result<(), ApiError> {
-        let is_open = row.state.open;
+    /// Reads what was logged since, as far as there is room; whether that is all.
+    async fn read(&mut self, row: &JobRow) -> Result<bool, ApiError> {
+        let mut room = self.piece;
         for (at, stream) in STREAMS.into_iter().enumerate() {
             loop {
-                let piece = self.app.reader.log(self.job, stream, self.sent[at]).await?;
+                if room < CHARACTER {
+                    return Ok(false);
+                }
+                let most = room.min(READ);
+                let piece = self.app.reader.log(self.job, stream, self.sent[at], most).await?;
                 let Some(piece) = piece else { break };
                 if self.attempt != Some(piece.attempt) {
                     let is_newer = self.attempt.is_none_or(|it| it < piece.attempt);
@@ -274,15 +310,17 @@ impl Follower {
                         continue;
                     }
                 }
-                let (text, taken) = whole_text(&piece.bytes, !is_open);
+                let is_cut = piece.bytes.len() >= most;
+                let (text, taken) = whole_text(&piece.bytes, !row.state.open && !is_cut);
                 if taken == 0 {
                     break;
                 }
+                room = room.saturating_sub(taken);
                 self.sent[at] = piece.from + taken as u64;
                 self.print(stream, text);
             }
         }
-        Ok(())
+        Ok(true)
     }
 
     fn print(&mut self, stream: LogStream, text: String) {
@@ -302,11 +340,12 @@ fn is_untouched(row: &JobRow) -> bool {
 /// As much of these bytes as is whole characters, and how many bytes that is; all of it where nothing follows. What is no
 /// UTF-8 becomes U+FFFD.
 fn whole_text(bytes: &[u8], is_last: bool) -> (String, usize) {
-    let taken = match std::str::from_utf8(bytes) {
-        // the end may be half of a character
-        Err(error) if error.error_len().is_none() && !is_last => error.valid_up_to(),
-        // a character that is broken before the end hides what the end is like
-        Err(_) | Ok(_) => bytes.len(),
+    let half = |it: &[u8]| std::str::from_utf8(it).is_err_and(|error| error.error_len().is_none());
+    let end = bytes.utf8_chunks().last().map_or(&[][..], |it| it.invalid());
+    let taken = if !is_last && half(end) {
+        bytes.len() - end.len()
+    } else {
+        bytes.len()
     };
     (String::from_utf8_lossy(&bytes[..taken]).into_owned(), taken)
 }
@@ -335,6 +374,7 @@ mod tests {
         assert_eq!(whole_text(&text[..2], false), ("a".to_owned(), 1));
         assert_eq!(whole_text(&text[..2], true), ("a\u{fffd}".to_owned(), 2));
         assert_eq!(whole_text(b"a\xffb", false), ("a\u{fffd}b".to_owned(), 3));
+        assert_eq!(whole_text(b"a\xffb\xc3", false), ("a\u{fffd}b".to_owned(), 3));
         assert_eq!(whole_text(b"", false), (String::new(), 0));
     }
 }

@@ -61,7 +61,14 @@ async fn database(app: &App) -> Check {
 /// Whether what changes is written.
 fn writes(app: &App) -> Check {
     let name = "writes";
-    if app.queue.stats().is_failing {
+    if app.reader.in_place().is_err() {
+        let todo = "where they were moved, move them back; else end the service, put a backup of all of them back and start it";
+        Check::bad(
+            name,
+            "the queue's files were removed, moved or replaced under the running service",
+            todo,
+        )
+    } else if app.queue.stats().is_failing {
         let todo = "look at the service's log; what was acknowledged is safe, and it goes on by itself";
         Check::bad(name, "the last changes could not be written", todo)
     } else {

@@ -10,6 +10,7 @@ use axum::response::Response;
 use axum::routing::{get, post, put};
 use sandrun_metrics::DiskWatch;
 use sandrun_store::queue::QueueReader;
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower_http::cors::{Any, CorsLayer};
@@ -40,6 +41,8 @@ pub(crate) struct App {
     pub(crate) shutdown: CancellationToken,
     /// Streams that are open.
     pub(super) streams: TaskTracker,
+    /// Those that look at their jobs.
+    pub(super) looks: Semaphore,
     pub(super) face: Face,
     pub(crate) meters: Meters,
     /// Where the queue lies in files of this machine.

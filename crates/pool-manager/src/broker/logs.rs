@@ -20,6 +20,9 @@ use super::follow::{Follower, LogEvent, Mark};
 use super::found::number;
 use super::http::Shared;
 
+/// Most bytes of what a client says on a WebSocket: nothing that matters.
+const HEARD: usize = 4 << 10;
+
 /// `GET /v1/jobs/{id}/logs`.
 pub(super) async fn logs(State(app): State<Shared>, At(id): At<String>) -> Result<Json<Value>, ApiError> {
     let job = number(&app, &id)?;
@@ -51,6 +54,10 @@ pub(super) async fn stream(
     let follower = Follower::new(app.clone(), job).behind(mark.and_then(Mark::parse));
     let follower = follower.begun().await?;
     if let Ok(upgrade) = upgrade {
+        let upgrade = upgrade
+            .read_buffer_size(HEARD)
+            .max_message_size(HEARD)
+            .write_buffer_size(0);
         return Ok(upgrade.on_upgrade(async move |socket| {
             let streams = app.streams.clone();
             streams.track_future(talk(socket, follower)).await;

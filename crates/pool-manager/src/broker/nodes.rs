@@ -7,6 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::response::Response;
 use sandrun_core::pool::{ClaimNumber, JobNumber, NodeStatus};
+use sandrun_executor::without_credentials;
 use sandrun_types::Attempt;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -61,7 +62,8 @@ pub(super) async fn register(
         capabilities: fields.capabilities.unwrap_or_else(|| json!({})),
     };
     let node = Registration {
-        endpoint: fields.endpoint,
+        // whoever asks for the nodes sees it
+        endpoint: without_credentials(&fields.endpoint),
         offer,
         announced,
     };
@@ -204,6 +206,7 @@ pub(super) async fn list(State(app): State<Shared>) -> Result<Json<Value>, ApiEr
             "id": it.id,
             "endpoint": it.endpoint,
             "status": status,
+            "draining": it.drained,
             "capabilities": it.announced.capabilities,
             "protocol": it.announced.protocol,
             "slots": it.announced.slots,

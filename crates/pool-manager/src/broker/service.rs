@@ -8,10 +8,12 @@ use axum::Router;
 use sandrun_serve::Bounds;
 use sandrun_store::queue::{QueueAddress, QueueReader, QueueStoreError, ReplicaId, open_queue};
 use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
 use tokio::time::{Instant, MissedTickBehavior, interval, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use super::follow::LOOKS;
 use super::health::disk_of;
 use super::hot::first;
 use super::http::{App, Face, Shared, router};
@@ -110,6 +112,7 @@ impl Broker {
             reader,
             shutdown: CancellationToken::new(),
             streams: TaskTracker::new(),
+            looks: Semaphore::new(LOOKS),
             face,
             meters: Meters::default(),
             disk,

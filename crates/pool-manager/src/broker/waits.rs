@@ -82,6 +82,7 @@ mod tests {
             completed: 0,
             failed: 0,
             status,
+            drained: status == NodeStatus::Draining,
             active: 0,
             offer: Offer::Announced {
                 capabilities: Box::new(Capabilities::default()),

@@ -254,22 +254,33 @@ pub(super) struct LogFields {
     stderr: Option<PieceFields>,
 }
 
+/// Bytes of a log that are kept in one row: who follows it reads whole rows.
+const LOG_ROW: usize = 128 << 10;
+
 /// `POST /v1/work/{id}/{attempt}/logs`.
 pub(super) async fn logs(
     State(app): State<Shared>,
     At((id, attempt)): At<(String, u32)>,
     JsonBody(fields): JsonBody<LogFields>,
 ) -> Result<Json<Taken>, ApiError> {
-    let piece = |stream, piece: Option<PieceFields>| piece.map(|it| (stream, it.from, it.text.into_bytes()));
-    let pieces = [
-        piece(LogStream::Stdout, fields.stdout),
-        piece(LogStream::Stderr, fields.stderr),
-    ];
+    let mut pieces = Vec::new();
+    for (stream, piece) in [
+        (LogStream::Stdout, fields.stdout),
+        (LogStream::Stderr, fields.stderr),
+    ] {
+        let Some(PieceFields { mut from, text }) = piece else {
+            continue;
+        };
+        for bytes in text.as_bytes().chunks(LOG_ROW) {
+            pieces.push((stream, from, bytes.to_vec()));
+            from = from.saturating_add(bytes.len() as u64);
+        }
+    }
     let printed = Printed {
         node: fields.node_id,
         job: number(&app, &id)?,
         attempt: Attempt(attempt),
-        pieces: pieces.into_iter().flatten().collect(),
+        pieces,
     };
     app.queue.print(printed).await?;
     Ok(ok())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use sandrun_executor::ExecutorClient;
+use sandrun_executor::{ExecutorClient, without_credentials};
 use sandrun_types::WorkerId;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -69,9 +69,10 @@ pub(super) struct StatedHardware {
 }
 
 impl Entry {
-    /// What it is known as. The same key at another address is another entry; only one of them works at a time.
+    /// What it is known as, to everybody. The same key at another address is another entry; only one of them works at a
+    /// time.
     pub(super) fn key(&self) -> String {
-        format!("{}#{}", self.endpoint, self.worker)
+        format!("{}#{}", without_credentials(&self.endpoint), self.worker)
     }
 }
 
@@ -187,6 +188,19 @@ mod tests {
             ["entry 1", "entry 3", "entry 4", "entry 5", "entry 6", "entry 7"]
         );
         assert!(list.disabled[0].contains("worker id"), "{:?}", list.disabled);
+    }
+
+    #[test]
+    fn a_password_for_requests_is_no_part_of_what_a_worker_is_known_as() {
+        let text = format!(
+            r#"[{{"worker_id": "{}", "endpoint": "http://ann:secret@a:1"}}]"#,
+            id(1)
+        );
+        let list = Allowlist::parse(text.as_bytes()).unwrap();
+        assert_eq!(list.entries[0].key(), format!("http://a:1#{}", id(1)));
+        let client = ExecutorClient::new(&list.entries[0].endpoint).unwrap();
+        assert_eq!(client.endpoint(), "http://a:1");
+        assert!(!format!("{:?}", ExecutorClient::new("ftp://ann:secret@c")).contains("secret"));
     }
 
     #[test]

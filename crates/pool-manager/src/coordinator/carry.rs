@@ -303,7 +303,12 @@ async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) -
         match say().await {
             Ok(()) => return true,
             Err(QueueError::Stopped | QueueError::BadSignature) => return false,
-            Err(error @ (QueueError::Full | QueueError::Store(_) | QueueError::Unknown(_))) => {
+            Err(
+                error @ (QueueError::Full
+                | QueueError::Displaced
+                | QueueError::Store(_)
+                | QueueError::Unknown(_)),
+            ) => {
                 tracing::warn!(%error, "an answer could not be written; it is told again");
                 tokio::time::sleep(AGAIN).await;
             }

@@ -1,11 +1,11 @@
 //! From commands to the machine's events, and from its actions to rows and answers. Decides nothing.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sandrun_core::pool::{
-    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
-    NodeStatus, Report, SignatureCheck, Verification,
+    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSnapshot,
+    NodeSpec, NodeStatus, Report, SignatureCheck, Verification,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -44,7 +44,7 @@ impl Memory {
             }
             Command::Claim(claim, reply) => match self.nodes.number(&claim.node) {
                 Ok(node) => {
-                    let until = batch.now.saturating_add(claim.wait);
+                    let until = Instant::now() + Duration::from_millis(claim.wait);
                     self.nodes.hear(node, batch.now);
                     let (max, number) = (claim.max, claim.number);
                     return Some(Waiter {
@@ -99,7 +99,8 @@ impl Memory {
     pub(super) fn serve(&mut self, waiter: Waiter, batch: &mut Batch) -> Option<Waiter> {
         let mut leases = Vec::new();
         // who waits is asked of without a trace, as nothing has come from the node
-        let is_new = waiter.until <= batch.now || self.pool.has_work_for(waiter.node);
+        let is_over = waiter.until <= Instant::now();
+        let is_new = is_over || self.pool.has_work_for(waiter.node);
         while is_new && leases.len() < waiter.max as usize {
             let node = waiter.node;
             match self.pool.apply(batch.seconds(), Event::Claim { node, job: None }) {
@@ -124,7 +125,7 @@ impl Memory {
                 }
             }
         }
-        if leases.is_empty() && waiter.until > batch.now {
+        if leases.is_empty() && !is_over {
             return Some(waiter);
         }
         batch.tally.empty_claims += u64::from(leases.is_empty());
@@ -481,7 +482,7 @@ impl Memory {
     fn node_views(&self) -> Vec<NodeView> {
         let view = |(number, entry): (NodeNumber, &super::nodes::NodeEntry)| {
             let (status, active) = self.pool.node(number)?;
-            let offer = self.pool.node_snapshot(number)?.spec.offer;
+            let NodeSnapshot { spec, drained, .. } = self.pool.node_snapshot(number)?;
             Some(NodeView {
                 number,
                 id: entry.id.clone(),
@@ -491,8 +492,9 @@ impl Memory {
                 completed: entry.completed,
                 failed: entry.failed,
                 status,
+                drained,
                 active,
-                offer,
+                offer: spec.offer,
             })
         };
         self.nodes.iter().filter_map(view).collect()

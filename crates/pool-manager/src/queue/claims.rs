@@ -1,9 +1,9 @@
 //! Claims that wait for work: first come, first served; each until its deadline or until its caller has gone.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use sandrun_core::pool::{ClaimNumber, NodeNumber};
-use sandrun_store::queue::UnixMillis;
 
 use super::command::Reply;
 use super::words::Work;
@@ -13,7 +13,8 @@ use super::words::Work;
 pub(super) struct Waiter {
     pub(super) node: NodeNumber,
     pub(super) max: u32,
-    pub(super) until: UnixMillis,
+    /// By a clock that nobody sets.
+    pub(super) until: Instant,
     /// The node's own number of it.
     pub(super) number: Option<ClaimNumber>,
     pub(super) reply: Reply<Vec<Work>>,
@@ -38,7 +39,7 @@ impl Waiters {
     }
 
     /// When the next one has waited long enough.
-    pub(super) fn next_deadline(&self) -> Option<UnixMillis> {
+    pub(super) fn next_deadline(&self) -> Option<Instant> {
         self.queue.iter().map(|waiter| waiter.until).min()
     }
 

@@ -167,8 +167,10 @@ impl Engine {
         let Some(memory) = &self.memory else { return RELOAD };
         let now = self.clock.now();
         let machine = memory.next_timeout().map(|at| at.0.saturating_mul(1_000));
-        let due = machine.into_iter().chain(self.waiters.next_deadline()).min();
-        due.map_or(IDLE, |at| Duration::from_millis(at.saturating_sub(now)).min(IDLE))
+        let machine = machine.map(|at| Duration::from_millis(at.saturating_sub(now)));
+        let waiter = self.waiters.next_deadline();
+        let waiter = waiter.map(|at| at.saturating_duration_since(Instant::now()));
+        machine.into_iter().chain(waiter).fold(IDLE, Duration::min)
     }
 
     /// One batch.
@@ -275,9 +277,9 @@ impl Engine {
             Some(memory) => memory,
             None => {
                 // what can't be read was not written either
-                let unread = |error: QueueStoreError| match error.is_full() {
-                    true => QueueError::Full,
-                    false => QueueError::Store(error.to_string()),
+                let unread = |error: QueueStoreError| match error.is_unknown() {
+                    true => QueueError::Store(error.to_string()),
+                    false => QueueError::from(&error),
                 };
                 let all = self.store.load().map_err(unread)?;
                 let at_once = UnixSeconds::default();

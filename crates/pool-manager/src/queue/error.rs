@@ -21,6 +21,12 @@ pub enum QueueError {
     /// The disk is full.
     #[error("the service's disk is full; nothing was changed, try again later")]
     Full,
+    /// Its files were removed or moved.
+    #[error(
+        "the files of the service's queue were removed or moved while it ran: it takes nothing until whoever runs it has \
+         put them back, or started it again with a backup; nothing was changed"
+    )]
+    Displaced,
     /// The store failed.
     #[error("the service can't write its queue at the moment ({0}); nothing was changed, try again")]
     Store(String),
@@ -38,6 +44,8 @@ impl From<&QueueStoreError> for QueueError {
     fn from(error: &QueueStoreError) -> Self {
         if error.is_full() {
             Self::Full
+        } else if error.is_displaced() {
+            Self::Displaced
         } else if error.is_unknown() {
             Self::Unknown(error.to_string())
         } else {

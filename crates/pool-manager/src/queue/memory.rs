@@ -216,7 +216,13 @@ impl Memory {
 
     /// Lets time pass.
     pub(super) fn tick(&mut self, batch: &mut Batch) {
-        if batch.seconds() >= self.patient_until
+        let now = batch.seconds();
+        // after a clock was set back it would be patience without an end
+        let longest = now.plus(u64::from(self.settings.node_timeout));
+        if now >= self.patient_until || self.patient_until > longest {
+            self.patient_until = UnixSeconds(0);
+        }
+        if now >= self.patient_until
             && let Ok(actions) = self.pool.apply(batch.seconds(), Event::Tick)
         {
             self.perform(actions, batch);

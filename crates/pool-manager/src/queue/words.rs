@@ -195,6 +195,8 @@ pub struct NodeView {
     pub failed: u64,
     /// How it stands.
     pub status: NodeStatus,
+    /// Whether it was told to take nothing new: so it comes back where it is lost.
+    pub drained: bool,
     /// Leases that it has.
     pub active: u32,
     /// What it offers.

@@ -310,3 +310,14 @@ async fn every_call_of_the_document_is_there() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_password_in_a_nodes_address_is_told_to_nobody() {
+    let broker = Service::start().await;
+    let node = broker.node("http://ann:secret@a:1").await;
+    assert_eq!(broker.node("http://a:1").await, node);
+    for path in ["/nodes", "/v1/nodes"] {
+        let listed = broker.get(path).await.1;
+        assert_eq!(listed["nodes"][0]["endpoint"], "http://a:1", "{listed}");
+    }
+}

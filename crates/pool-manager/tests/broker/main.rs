@@ -7,6 +7,7 @@ mod claims;
 mod classic;
 mod completions;
 mod connections;
+mod displaced;
 mod keys;
 mod life;
 mod ours;

@@ -470,6 +470,33 @@ async fn a_drained_node_ends_what_it_has_and_takes_nothing_new() {
 }
 
 #[tokio::test]
+async fn a_node_that_was_drained_while_lost_comes_back_drained_also_after_a_restart() {
+    let broker = Service::start_with(|it| it.node_timeout = 1).await;
+    let node = broker.node("http://a").await;
+    let listed = async |broker: &Service| broker.get("/v1/nodes").await.1["nodes"][0].clone();
+    while listed(&broker).await["status"] != "lost" {
+        tokio::task::yield_now().await;
+    }
+    broker.ok(&format!("/v1/nodes/{node}/drain"), json!({})).await;
+    let shown = listed(&broker).await;
+    assert_eq!(
+        [&shown["status"], &shown["draining"]],
+        [&json!("lost"), &json!(true)]
+    );
+    let broker = broker.restart().await;
+    assert_eq!(broker.node("http://a").await, node);
+    assert_eq!(listed(&broker).await["status"], "draining");
+    broker.submit(json!({"code": "x"})).await;
+    assert_eq!(
+        broker.ok("/claim", json!({"node_id": node})).await,
+        json!({"job": null})
+    );
+    broker.ok(&format!("/v1/nodes/{node}/resume"), json!({})).await;
+    assert!(broker.claim(&node).await["id"].is_string());
+    assert_eq!(listed(&broker).await["draining"], false);
+}
+
+#[tokio::test]
 async fn a_manifest_among_the_files_says_where_a_job_can_go() {
     let broker = Service::start().await;
     let node = broker.node("http://plain").await;

@@ -37,12 +37,18 @@ async fn events_until(
             .filter_map(event)
             .collect::<Vec<_>>()
     };
-    while !enough(&parse(text)) {
+    // a chunk may end in the midst of a character
+    let mut rest = Vec::new();
+    while !rest.is_empty() || !enough(&parse(text)) {
         let chunk = tokio::time::timeout(PATIENCE, stream.chunk())
             .await
             .unwrap()
             .unwrap();
-        text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+        rest.extend(chunk.unwrap());
+        if let Ok(whole) = std::str::from_utf8(&rest) {
+            text.push_str(whole);
+            rest.clear();
+        }
     }
     parse(text)
 }
@@ -256,4 +262,76 @@ async fn a_client_hears_the_output_that_counts_where_it_followed_another_replica
         .filter_map(|(_, data)| data.as_str())
         .collect();
     assert_eq!(texts, "one\ntwo\n", "{text}");
+}
+
+/// The text of a stream, and the length of its longest piece.
+fn joined(all: &[Event], name: &str) -> (String, usize) {
+    let pieces = all
+        .iter()
+        .filter(|it| it.0 == name)
+        .filter_map(|it| it.1.as_str());
+    let longest = pieces.clone().map(str::len).max().unwrap_or(0);
+    (pieces.collect(), longest)
+}
+
+#[tokio::test]
+async fn a_long_output_comes_in_pieces_whole_and_in_order() {
+    const PIECE: usize = 64 << 10;
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let lines =
+        |word: &str| -> String { (0..60_000).map(|at| format!("{word} {at}: ä€𝄞\n")).collect() };
+    let (out, err) = (lines("out"), lines("err"));
+    let sent =
+        json!({"node_id": node, "stdout": {"from": 0, "text": out}, "stderr": {"from": 0, "text": err}});
+    broker.ok(&format!("/v1/work/{id}/1/logs"), sent).await;
+    let url = broker.url(&format!("/v1/jobs/{id}/logs/stream"));
+    let mut text = String::new();
+    let mut stream = broker.http.get(&url).timeout(PATIENCE).send().await.unwrap();
+    let is_there = |all: &[Event]| joined(all, "stderr").0.len() == err.len();
+    let all = events_until(&mut stream, &mut text, is_there).await;
+    for (name, whole) in [("stdout", &out), ("stderr", &err)] {
+        let (text, longest) = joined(&all, name);
+        assert!(text == *whole && longest <= PIECE, "{name}: {longest}");
+    }
+    let logs = broker.get(&format!("/v1/jobs/{id}/logs")).await.1;
+    assert!(logs["stdout"] == *out && logs["stderr"] == *err);
+
+    // who was in the midst of it goes on there, also when it has ended
+    let ids: Vec<&str> = text.lines().filter_map(|it| it.strip_prefix("id: ")).collect();
+    let last = ids[10];
+    let (_, had) = last.split_once('.').unwrap();
+    let had: usize = had.split('.').next().unwrap().parse().unwrap();
+    let done = json!({"node_id": node, "job_id": id, "exit_code": 0, "output": out, "error": err});
+    broker.ok("/complete", done).await;
+    let stream = broker.http.get(&url).header("Last-Event-ID", last);
+    let mut stream = stream.timeout(PATIENCE).send().await.unwrap();
+    let mut text = String::new();
+    let is_done = |all: &[Event]| all.last().is_some_and(|it| it.0 == "done");
+    let all = events_until(&mut stream, &mut text, is_done).await;
+    for (name, whole) in [("stdout", &out[had..]), ("stderr", &err[..])] {
+        let (text, longest) = joined(&all, name);
+        assert!(text == whole && longest <= PIECE, "{name}: {longest}");
+    }
+}
+
+#[tokio::test]
+async fn what_was_printed_is_of_one_attempt() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let node = broker.node("http://a").await;
+    broker.claim(&node).await;
+    let one = json!({"node_id": node, "stdout": {"from": 0, "text": "of the first\n"}});
+    broker.ok(&format!("/v1/work/{id}/1/logs"), one).await;
+    let lost = json!({"node_id": node, "reason": "gone", "retry": true});
+    broker.ok(&format!("/v1/work/{id}/1/fail"), lost).await;
+    broker.claim(&node).await;
+    let two = json!({"node_id": node, "stderr": {"from": 0, "text": "of the second\n"}});
+    broker.ok(&format!("/v1/work/{id}/2/logs"), two).await;
+    assert_eq!(
+        broker.get(&format!("/v1/jobs/{id}/logs")).await.1,
+        json!({"stdout": "", "stderr": "of the second\n"})
+    );
 }

@@ -79,6 +79,11 @@ impl Service {
         }
     }
 
+    /// Where its queue lies.
+    pub(crate) fn folder(&self) -> &std::path::Path {
+        self.folder.path()
+    }
+
     /// Bytes of the longest file of its queue's journal.
     pub(crate) fn journal_bytes(&self) -> u64 {
         let files = ["queue.db.journal-0", "queue.db.journal-1"];

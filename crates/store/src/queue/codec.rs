@@ -105,22 +105,29 @@ pub(super) fn unpack_outputs(json: &[u8], doing: Doing) -> Result<Vec<OutputRef>
 
 /// Joins the pieces of one attempt's log, in the order of their beginnings, to one that begins at `from` or later.
 #[derive(Debug)]
-pub(super) struct LogJoin(LogPiece);
+pub(super) struct LogJoin {
+    piece: LogPiece,
+    most: usize,
+}
 
 impl LogJoin {
-    pub(super) const fn new(job: JobNumber, attempt: Attempt, stream: LogStream, from: u64) -> Self {
-        Self(LogPiece {
-            job,
-            attempt,
-            stream,
-            from,
-            bytes: Vec::new(),
-        })
+    /// One of at most `most` bytes.
+    pub(super) fn new(job: JobNumber, attempt: Attempt, stream: LogStream, from: u64, most: usize) -> Self {
+        Self {
+            piece: LogPiece {
+                job,
+                attempt,
+                stream,
+                from,
+                bytes: Vec::new(),
+            },
+            most: most.min(LOG_READ),
+        }
     }
 
     /// Adds the piece that begins at `start`; whether another one can follow.
     pub(super) fn add(&mut self, start: u64, bytes: &[u8]) -> bool {
-        let piece = &mut self.0;
+        let piece = &mut self.piece;
         let cursor = piece.from + piece.bytes.len() as u64;
         if start > cursor && !piece.bytes.is_empty() {
             return false;
@@ -130,13 +137,13 @@ impl LogJoin {
         }
         let known = usize::try_from(cursor.saturating_sub(start)).unwrap_or(usize::MAX);
         let fresh = bytes.get(known..).unwrap_or_default();
-        let room = LOG_READ - piece.bytes.len();
+        let room = self.most - piece.bytes.len();
         piece.bytes.extend_from_slice(&fresh[..fresh.len().min(room)]);
-        piece.bytes.len() < LOG_READ
+        piece.bytes.len() < self.most
     }
 
     pub(super) fn end(self) -> LogPiece {
-        self.0
+        self.piece
     }
 }
 
@@ -145,7 +152,7 @@ mod tests {
     use super::*;
 
     fn join(from: u64, pieces: &[(u64, &str)]) -> (u64, String) {
-        let mut join = LogJoin::new(JobNumber(1), Attempt::FIRST, LogStream::Stdout, from);
+        let mut join = LogJoin::new(JobNumber(1), Attempt::FIRST, LogStream::Stdout, from, usize::MAX);
         for (start, text) in pieces {
             if !join.add(*start, text.as_bytes()) {
                 break;

@@ -44,6 +44,13 @@ pub enum QueueStoreError {
         .0.display()
     )]
     InUse(PathBuf),
+    /// A file of the queue is not there any more, or another one is in its place. Nothing was written.
+    #[error(
+        "{} was removed, moved or replaced while the service runs, and nothing is written any more: where it was moved, \
+         move it back; else end the service, put a backup of all its files back and start it again",
+        .0.display()
+    )]
+    Displaced(PathBuf),
     /// The lock file, or the folder of the database.
     #[error("cannot use {}; does its folder exist, and is it writable?", path.display())]
     Lock {
@@ -191,6 +198,14 @@ impl QueueStoreError {
             self,
             Self::Full { .. } | Self::JournalFull { .. } | Self::Unsettled { full: true, .. }
         )
+    }
+
+    /// Whether the queue's files were removed or moved under the running service.
+    pub fn is_displaced(&self) -> bool {
+        if let Self::Undone(error) = self {
+            return error.is_displaced();
+        }
+        matches!(self, Self::Displaced(_))
     }
 
     /// Whether what was to be written may be there nevertheless.

@@ -60,6 +60,7 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError>;
 
     async fn find_blob(&self, hash: BlobHash) -> Result<Option<StoredBlob>, QueueStoreError>;
@@ -94,6 +95,11 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
     async fn disown_blobs(&self, before: UnixMillis) -> Result<u64, QueueStoreError>;
     /// Removes some chunks of bodies that have no name and were begun before `before`; whether there were any.
     async fn sweep_chunks(&self, before: UnixMillis) -> Result<bool, QueueStoreError>;
+
+    /// Whether its files are still there, where it lies in files of this machine.
+    fn in_place(&self) -> Result<(), QueueStoreError> {
+        Ok(())
+    }
 
     /// Counts up with each commit of another replica; `None` where there are no replicas.
     fn commits(&self) -> Option<watch::Receiver<u64>>;
@@ -172,8 +178,8 @@ impl QueueReader {
         self.0.nodes().await
     }
 
-    /// What the job's latest attempt with such a log has written from offset `from` on, at most 1 MiB; `None` where no
-    /// attempt has written any. The piece's own `from` is higher where bytes are missing, its `attempt` another one when a
+    /// What the latest attempt that has printed on either stream has written to this one from offset `from` on, at most
+    /// `most` bytes and 1 MiB; `None` where no attempt has printed. The piece's own `from` is higher where bytes are missing, its `attempt` another one when a
     /// new attempt began (read that one from 0 then), and its bytes empty where there is nothing new: read on at
     /// `from + bytes.len()`.
     ///
@@ -184,8 +190,9 @@ impl QueueReader {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
-        self.0.log(job, stream, from).await
+        self.0.log(job, stream, from, most).await
     }
 
     /// Most bytes of a body that may be handed to the writer with the job that refers to it ([`super::Writes::bodies`])
@@ -320,6 +327,15 @@ impl QueueReader {
         }
         while self.0.sweep_chunks(now.saturating_sub(UPLOAD_TTL)).await? {}
         Ok(total)
+    }
+
+    /// Whether the queue's files are still where they were opened, where it lies in files of this machine: else nothing is
+    /// written any more.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Displaced`].
+    pub fn in_place(&self) -> Result<(), QueueStoreError> {
+        self.0.in_place()
     }
 
     /// News of other replicas' commits; never any where there are no replicas.

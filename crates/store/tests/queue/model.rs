@@ -222,8 +222,13 @@ impl Model {
 
     /// Attempt, beginning and bytes of the whole run that a reader at `from` gets.
     pub(crate) fn log(&self, job: JobNumber, stderr: bool, from: u64) -> Option<(u32, u64, Vec<u8>)> {
-        let mut logs = self.logs.range((job, stderr, 0)..=(job, stderr, u32::MAX));
-        let (key, known) = logs.next_back()?;
+        let latest = |stderr| {
+            let mut logs = self.logs.range((job, stderr, 0)..=(job, stderr, u32::MAX));
+            logs.next_back().map(|(key, _)| key.2)
+        };
+        let key = &(job, stderr, latest(false).max(latest(true))?);
+        let none = BTreeSet::new();
+        let known = self.logs.get(key).unwrap_or(&none);
         let start = known.range(from..).next().copied().unwrap_or(from);
         let run = (start..).take_while(|at| known.contains(at));
         Some((key.2, start, run.map(|at| log_byte(*key, at)).collect()))

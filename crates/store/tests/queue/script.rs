@@ -518,7 +518,10 @@ impl<'a> Stage<'a> {
         );
         for stream in [LogStream::Stdout, LogStream::Stderr] {
             let stderr = stream == LogStream::Stderr;
-            let found = self.runtime.block_on(reader.log(number, stream, from)).unwrap();
+            let found = self
+                .runtime
+                .block_on(reader.log(number, stream, from, usize::MAX))
+                .unwrap();
             let found = found.map(|piece| (piece.attempt.0, piece.from, piece.bytes));
             assert_eq!(
                 found,

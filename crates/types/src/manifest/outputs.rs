@@ -50,6 +50,12 @@ impl OutputPatterns {
         self.texts.is_empty()
     }
 
+    /// Whether a pattern is this file's own name.
+    #[must_use]
+    pub fn name(&self, path: &BundlePath) -> bool {
+        self.texts.iter().any(|text| text == path.as_str())
+    }
+
     /// The patterns as written.
     #[must_use]
     pub fn texts(&self) -> &[String] {

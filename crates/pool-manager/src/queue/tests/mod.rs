@@ -137,6 +137,12 @@ impl World {
         (self.queue, self.reader, self.thread) = (queue, reader, Some(thread));
     }
 
+    /// Sets the clock back.
+    fn set_back(&self, seconds: u64) {
+        self.clock.fetch_sub(seconds * 1_000, Ordering::SeqCst);
+        self.queue.look();
+    }
+
     fn pass(&self, seconds: u64) {
         self.clock.fetch_add(seconds * 1_000, Ordering::SeqCst);
         self.queue.look();

@@ -64,14 +64,16 @@ const BY_OUTPUT_ROOT: &str = "SELECT a.job FROM queue_answer a
 const NODES: &str = "SELECT number, id, endpoint, announced, heard, completed, failed, snapshot FROM queue_node ORDER BY number";
 /// Pieces may overlap: what covers the offset can begin a few pieces before it.
 const LOG: &str = "WITH latest AS (
-        SELECT MAX(attempt) AS attempt FROM queue_log WHERE job = $1 AND stream = $2),
+        SELECT GREATEST((SELECT MAX(attempt) FROM queue_log WHERE job = $1 AND stream = 0),
+            (SELECT MAX(attempt) FROM queue_log WHERE job = $1 AND stream = 1)) AS attempt),
     first AS (
         SELECT COALESCE(MIN(start), $3) AS start FROM (
             SELECT l.start FROM queue_log l, latest
             WHERE l.job = $1 AND l.stream = $2 AND l.attempt = latest.attempt AND l.start <= $3
             ORDER BY l.start DESC LIMIT 8) AS near)
-    SELECT l.attempt, l.start, l.bytes FROM queue_log l, latest, first
-    WHERE l.job = $1 AND l.stream = $2 AND l.attempt = latest.attempt AND l.start >= first.start
+    SELECT latest.attempt, l.start, l.bytes FROM latest CROSS JOIN first LEFT JOIN queue_log l
+        ON l.job = $1 AND l.stream = $2 AND l.attempt = latest.attempt AND l.start >= first.start
+    WHERE latest.attempt IS NOT NULL
     ORDER BY l.start LIMIT 64";
 const FIND_BLOB: &str = "SELECT id, size FROM queue_blob WHERE hash = $1";
 const CHUNK: &str = "SELECT data FROM queue_chunk WHERE blob = $1 AND number = $2";
@@ -299,6 +301,7 @@ impl ReadSide for PostgresReader {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         const DOING: Doing = "read a job's log";
         let values: [Value<'_>; 3] = [&signed(job.0), &stream_code(stream), &signed(from)];
@@ -307,9 +310,13 @@ impl ReadSide for PostgresReader {
             return Ok(None);
         };
         let attempt = Attempt(narrow(get(first, 0, DOING)?));
-        let mut join = LogJoin::new(job, attempt, stream, from);
+        let mut join = LogJoin::new(job, attempt, stream, from, most);
         for row in &rows {
-            if !join.add(unsigned(get(row, 1, DOING)?), get(row, 2, DOING)?) {
+            // none where it has printed on the other stream alone
+            let Some(start) = get::<Option<i64>>(row, 1, DOING)? else {
+                break;
+            };
+            if !join.add(unsigned(start), get(row, 2, DOING)?) {
                 break;
             }
         }

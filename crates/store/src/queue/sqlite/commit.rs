@@ -6,6 +6,7 @@
 //! and so are those behind it. After one that could not be written or synced all later ones are refused too, for they
 //! were decided upon it, until the queue is loaded anew.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -285,11 +286,17 @@ impl Common {
         if unsynced.iter().any(|(batch, _)| batch.is_some()) {
             let (file, kept) = self.state().journal.unsynced();
             let synced = file.sync_data();
+            let place = self.shared.place.check();
             let mut state = self.state();
-            match synced {
-                Ok(()) => state.journal.synced(kept),
-                Err(error) => {
+            match (synced, place) {
+                (Ok(()), Ok(())) => state.journal.synced(kept),
+                (Err(error), _) => {
                     let error = state.journal.take_back(error);
+                    self.note(&mut state, error);
+                }
+                // it is in a file that no start finds
+                (Ok(()), Err(error)) => {
+                    state.journal.take_back(io::Error::other("displaced"));
                     self.note(&mut state, error);
                 }
             }

@@ -2,7 +2,7 @@
 
 use std::fs::File;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The log of the tables, open for as long as the queue is: the kernel tells of a page that it could not write once for
@@ -14,15 +14,20 @@ pub(super) struct Log {
     has_failed: AtomicBool,
 }
 
+/// The name of the log of the tables at `path`.
+pub(super) fn name(path: &Path) -> PathBuf {
+    let mut log = path.to_owned().into_os_string();
+    log.push("-wal");
+    log.into()
+}
+
 impl Log {
     /// Opens the log of the tables at `path`, which a connection to them has made.
     ///
     /// # Errors
     /// There is none, or it can't be read.
     pub(super) fn open(path: &Path) -> io::Result<Self> {
-        let mut log = path.to_owned().into_os_string();
-        log.push("-wal");
-        Ok(Self::of(File::open(log)?))
+        Ok(Self::of(File::open(name(path))?))
     }
 
     const fn of(file: File) -> Self {

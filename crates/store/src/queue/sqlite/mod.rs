@@ -11,6 +11,7 @@ mod later;
 mod latest;
 mod log;
 mod names;
+mod place;
 mod read;
 mod recent;
 mod replay;
@@ -21,8 +22,8 @@ mod sweep;
 mod waiting;
 mod write;
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::fs::File;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -32,6 +33,7 @@ use rusqlite::config::DbConfig;
 use self::journal::{Journal, MARK};
 use self::log::Log;
 use self::names::Names;
+use self::place::Place;
 use self::settle::Settling;
 use self::store::SqliteStore;
 use super::codec::unsigned;
@@ -109,8 +111,12 @@ struct Shared {
     gate: Mutex<()>,
     settling: Settling,
     log: Log,
-    /// Held, not read: the lock goes with the last of them.
+    place: Place,
+    /// Held, not read: the locks go with the last of them.
     _lock: LockFile,
+    /// The database itself: it may have another name, or its lock file be removed. Closing it would take SQLite's own
+    /// locks of this process away, so it is open for longer than any connection.
+    _database: LockFile,
 }
 
 impl Shared {
@@ -120,8 +126,13 @@ impl Shared {
     }
 
     /// A connection to the tables whose commits survive the process, and the machine once they were synced.
+    ///
+    /// # Errors
+    /// [`QueueStoreError::Displaced`], rather than a new queue in the place of one that was removed.
     fn connect(&self) -> Result<Connection, QueueStoreError> {
+        self.place.check_one(&self.path)?;
         let connection = open_database(&self.path, MIGRATIONS)?;
+        self.place.check_one(&self.path)?;
         set_up(&connection).map_err(QueueStoreError::sqlite("open the queue"))?;
         Ok(connection)
     }
@@ -131,6 +142,8 @@ impl Shared {
     /// # Errors
     /// [`QueueStoreError::Sync`], and from then on always: the next start brings from the journal what is missing.
     fn sync_tables(&self) -> Result<(), QueueStoreError> {
+        // it is logged where they are not; who writes is refused
+        drop(self.place.check());
         self.log.sync().map_err(|source| QueueStoreError::Sync {
             path: self.path.clone(),
             source,
@@ -182,22 +195,16 @@ fn is_place(path: &Path) -> Result<(), QueueStoreError> {
     Ok(())
 }
 
+fn unusable(path: &Path, source: io::Error) -> QueueStoreError {
+    let path = path.to_owned();
+    QueueStoreError::Lock { path, source }
+}
+
 fn open_now(path: PathBuf) -> Result<(Box<dyn QueueStore>, QueueReader), QueueStoreError> {
-    let unusable = |path: &Path, source| QueueStoreError::Lock {
-        path: path.to_owned(),
-        source,
-    };
     is_place(&path)?;
     let names = Names::find(&path);
     let lock = LockFile::take(&names.lock).map_err(|source| unusable(&names.lock, source))?;
     let lock = lock.ok_or(QueueStoreError::InUse(names.lock))?;
-    // made before SQLite does, closed to others: results are their clients'
-    let made = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o600)
-        .open(&path);
-    made.map_err(|source| unusable(&path, source))?;
     let (store, shared) = begin(path, names.journal, lock)?;
     Ok((
         Box::new(store),
@@ -228,6 +235,9 @@ fn begin(
     journal: [PathBuf; 2],
     lock: LockFile,
 ) -> Result<(SqliteStore, Arc<Shared>), QueueStoreError> {
+    // made before SQLite does, closed to others: results are their clients'
+    let database = LockFile::take(&path).map_err(|source| unusable(&path, source))?;
+    let database = database.ok_or_else(|| QueueStoreError::InUse(path.clone()))?;
     let mut tables = open_database(&path, MIGRATIONS)?;
     let sql = QueueStoreError::sqlite("open the queue");
     fold_log(&tables)?;
@@ -240,7 +250,11 @@ fn begin(
     let log = Log::open(&path).map_err(|source| unsynced(&path, source))?;
     let salt = tables.query_row("SELECT randomblob(8)", [], |row| row.get(0));
     let salt = u64::from_le_bytes(salt.map_err(sql)?);
+    let files = [path.clone(), log::name(&path)]
+        .into_iter()
+        .chain(journal.clone());
     let (mut journal, batches) = Journal::open(journal, mark, salt, settled)?;
+    let place = Place::of(files).map_err(|source| unsynced(&path, source))?;
     // the log's own name is on the disk, too
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     let folder = folder.unwrap_or(Path::new("."));
@@ -251,7 +265,9 @@ fn begin(
         gate: Mutex::new(()),
         settling: Settling::new(journal.last()),
         log,
+        place,
         _lock: lock,
+        _database: database,
     });
     for some in batches.chunks(REPLAY) {
         let last = some.last().map_or(settled, |(id, _)| *id);

@@ -28,8 +28,9 @@ const WITH_BATCH: usize = 64 << 10;
 
 #[derive(Debug)]
 struct Pool {
-    shared: Arc<Shared>,
+    // dropped first: connections end before the file does
     idle: Mutex<Vec<Connection>>,
+    shared: Arc<Shared>,
 }
 
 /// The reading side of one file.
@@ -101,6 +102,7 @@ impl SqliteReader {
     ) -> Result<T, QueueStoreError> {
         let shared = Arc::clone(&self.pool.shared);
         self.run(doing, move |connection| {
+            shared.place.check()?;
             let _turn = shared.gate();
             let write = || {
                 let transaction =
@@ -203,12 +205,13 @@ impl ReadSide for SqliteReader {
         job: JobNumber,
         stream: LogStream,
         from: u64,
+        most: usize,
     ) -> Result<Option<LogPiece>, QueueStoreError> {
         const DOING: Doing = "read a job's log";
         let shared = Arc::clone(&self.pool.shared);
         self.run(DOING, move |connection| {
             shared.settling.settle_job(job, DOING)?;
-            log(connection, job, stream, from).map_err(QueueStoreError::sqlite(DOING))
+            log(connection, job, stream, from, most).map_err(QueueStoreError::sqlite(DOING))
         })
         .await
     }
@@ -339,6 +342,10 @@ impl ReadSide for SqliteReader {
             sweep::chunks(connection, before)
         })
         .await
+    }
+
+    fn in_place(&self) -> Result<(), QueueStoreError> {
+        self.pool.shared.place.check()
     }
 
     fn commits(&self) -> Option<watch::Receiver<u64>> {

@@ -165,13 +165,18 @@ pub(super) fn log(
     job: JobNumber,
     stream: LogStream,
     from: u64,
+    most: usize,
 ) -> rusqlite::Result<Option<LogPiece>> {
     // one view of the table over all three statements
     let view = connection.transaction()?;
     let (number, code) = (signed(job.0), stream_code(stream));
     let attempt: Option<i64> = view
-        .prepare_cached("SELECT MAX(attempt) FROM log WHERE job = ?1 AND stream = ?2")?
-        .query_row([number, code], |row| row.get(0))?;
+        .prepare_cached(
+            "SELECT MAX(latest) FROM (
+                 SELECT MAX(attempt) AS latest FROM log WHERE job = ?1 AND stream = 0
+                 UNION ALL SELECT MAX(attempt) FROM log WHERE job = ?1 AND stream = 1)",
+        )?
+        .query_row([number], |row| row.get(0))?;
     let Some(attempt) = attempt else { return Ok(None) };
     // pieces may overlap: what covers `from` can begin a few pieces before it
     let first: Option<i64> = view
@@ -180,7 +185,7 @@ pub(super) fn log(
                  ORDER BY start DESC LIMIT 8)",
         )?
         .query_row([number, code, attempt, signed(from)], |row| row.get(0))?;
-    let mut join = LogJoin::new(job, Attempt(narrow(attempt)), stream, from);
+    let mut join = LogJoin::new(job, Attempt(narrow(attempt)), stream, from, most);
     let mut statement = view.prepare_cached(
         "SELECT start, bytes FROM log WHERE job = ?1 AND stream = ?2 AND attempt = ?3 AND start >= ?4 ORDER BY start",
     )?;

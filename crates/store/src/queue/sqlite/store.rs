@@ -210,6 +210,7 @@ impl QueueStore for SqliteStore {
         if writes.is_empty() {
             return Ok(());
         }
+        self.shared.place.check_now_and_then()?;
         let id = self.next;
         let record = Record::of(&writes)?;
         self.count(&writes);

@@ -198,6 +198,13 @@ async fn one_process_has_it_and_its_files_are_closed_to_others() {
         matches!(open(&path).await, Err(QueueStoreError::InUse(_))),
         "a reader can write bodies"
     );
+    // by another name, or without its lock file, it is the same queue
+    let link = folder.path().join("link.sqlite");
+    std::fs::hard_link(&path, &link).unwrap();
+    assert!(matches!(open(&link).await, Err(QueueStoreError::InUse(_))));
+    std::fs::remove_file(Names::fresh(&path).lock).unwrap();
+    assert!(matches!(open(&path).await, Err(QueueStoreError::InUse(_))));
+    std::fs::remove_file(link).unwrap();
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
     for entry in std::fs::read_dir(path.parent().unwrap()).unwrap() {
         let path = entry.unwrap().path();
