@@ -390,12 +390,17 @@ impl JobFields {
     }
 }
 
-/// Refuses an idempotency key that is too short or too long.
+/// Refuses an idempotency key that is too short or too long, or holds what a batch's own keys are told apart by.
 pub(super) fn check_key(key: &str) -> Result<(), ApiError> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(bad(format!(
             "the idempotency key has to be 1 to {MAX_KEY} bytes long"
         )));
+    }
+    if key.chars().any(char::is_control) {
+        return Err(bad(
+            "the idempotency key has to be without control characters, such as line breaks",
+        ));
     }
     Ok(())
 }
@@ -447,6 +452,7 @@ fn check_folders(names: &BTreeSet<BundlePath>, after: &[After]) -> Result<(), Ap
 
 /// Whether an executor unpacks a file of this name.
 fn is_archive(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
     [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }
 

@@ -231,6 +231,7 @@ impl Memory {
             return Ok(Accepted {
                 job: *known,
                 is_known: true,
+                has_failed: false,
             });
         }
         let number = JobNumber(self.last_job + 1);
@@ -247,6 +248,9 @@ impl Memory {
         let actions = self
             .pool
             .apply(batch.seconds(), Event::Submit { job: number, spec })?;
+        let has_failed = actions
+            .iter()
+            .any(|it| matches!(it, Action::End { job, .. } if *job == number));
         self.last_job = number.0;
         self.say_accepted(number);
         self.perform(actions, batch);
@@ -272,6 +276,7 @@ impl Memory {
         Ok(Accepted {
             job: number,
             is_known: false,
+            has_failed,
         })
     }
 
