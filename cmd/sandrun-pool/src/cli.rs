@@ -5,6 +5,7 @@ use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use clap::error::{ContextKind, ContextValue};
 use clap::{ArgAction, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 use crate::commands;
@@ -230,13 +231,29 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Cli, Early> {
         command = command.term_width(0);
     }
     let (command, file) = crate::config::apply(command, arguments).map_err(Early::Config)?;
-    let wrong = |error: clap::Error| {
+    let wrong = |mut error: clap::Error| {
         let remark = file.as_ref().and_then(|file| file.blame(&error));
+        plain_usage(&mut error, arguments);
         Early::Clap(error, remark)
     };
     let matches = command.try_get_matches_from(arguments).map_err(wrong)?;
     crate::remote::check(&matches).map_err(wrong)?;
     Cli::from_arg_matches(&matches).map_err(wrong)
+}
+
+/// Puts a command's own usage into an error: clap's names what is in the environment as if it had to be given.
+fn plain_usage(error: &mut clap::Error, arguments: &[OsString]) {
+    if error.get(ContextKind::Usage).is_none() {
+        return;
+    }
+    let mut command = Cli::command();
+    command.build();
+    let mut at = &command;
+    for word in arguments.iter().skip(1).filter_map(|word| word.to_str()) {
+        at = at.find_subcommand(word).unwrap_or(at);
+    }
+    let usage = at.clone().render_usage();
+    error.insert(ContextKind::Usage, ContextValue::StyledStr(usage));
 }
 
 #[cfg(test)]
@@ -246,5 +263,30 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn usage_names_nothing_that_need_not_be_given() {
+        let words = |line: &str| {
+            let line: Vec<OsString> = line.split(' ').map(Into::into).collect();
+            let command = Cli::command().mut_subcommand("job", |job| {
+                // a variable that everybody has
+                job.mut_arg("blockchain_rpc", |it| it.env("PATH"))
+            });
+            let mut error = command.try_get_matches_from(&line).unwrap_err();
+            plain_usage(&mut error, &line);
+            error.to_string()
+        };
+        let missing = words("sandrun-pool job --why");
+        assert!(
+            missing.contains("Usage: sandrun-pool job [OPTIONS] <JOB>"),
+            "{missing}"
+        );
+        let nested = words("sandrun-pool env lock");
+        assert!(
+            nested.contains("Usage: sandrun-pool env lock [OPTIONS]"),
+            "{nested}"
+        );
+        assert!(words("sandrun-pool --help").contains("Commands:"));
     }
 }

@@ -72,6 +72,25 @@ impl Broker {
         job.0
     }
 
+    fn replicated(&mut self, replicas: u8) -> u64 {
+        let job = JobNumber(self.next);
+        self.next += 1;
+        let spec = JobSpec {
+            client: ClientNumber(1),
+            priority: Priority(4),
+            needs: Needs::default(),
+            replicas,
+            quorum: replicas,
+            lease_seconds: 60,
+            retries: None,
+            parents: BTreeSet::new(),
+        };
+        self.pool
+            .apply(UnixSeconds(self.now), Event::Submit { job, spec })
+            .unwrap();
+        job.0
+    }
+
     fn plain(&mut self, client: u32, priority: u8) -> u64 {
         self.submit(client, priority, Needs::default())
     }
@@ -149,6 +168,47 @@ fn a_newcomer_saves_up_no_turns_and_waits_for_none() {
         order.windows(3).all(|three| three.iter().any(|job| *job < 100)),
         "{order:?}"
     );
+}
+
+#[test]
+fn a_client_that_comes_later_waits_for_no_backlog_however_old() {
+    let mut broker = Broker::new();
+    // of other needs, too: a backlog is none the better for those
+    let old = |broker: &mut Broker, at: u64| broker.submit(1, 4, needs(at % 3));
+    let backlog: Vec<u64> = (0..300).map(|at| old(&mut broker, at)).collect();
+    let late_urgent = broker.plain(1, 9);
+    broker.register(1, u32::MAX, full_offer());
+    broker.now += 30 * u64::from(STEP);
+    let (second, third) = (broker.plain(2, 4), broker.plain(3, 4));
+    let order = broker.claims(5);
+    assert_eq!(order[0], late_urgent);
+    assert!(
+        order[1..4].contains(&second) && order[1..4].contains(&third),
+        "{order:?}"
+    );
+    assert!(order.contains(&backlog[0]), "{order:?}");
+    broker.pool.sanity_check().unwrap();
+}
+
+#[test]
+fn jobs_that_wait_for_another_node_are_not_looked_at_for_those_that_have_a_part() {
+    let mut broker = Broker::new();
+    let parted = 20_000;
+    for _ in 0..parted {
+        broker.replicated(2);
+    }
+    assert_eq!(broker.claims(parted).len(), parted);
+    let next: Vec<u64> = (0..parted).map(|_| broker.plain(1, 0)).collect();
+    #[expect(clippy::disallowed_methods, reason = "a test measures the core from outside")]
+    let begin = std::time::Instant::now();
+    assert_eq!(broker.claims(parted), next);
+    let passed = begin.elapsed();
+    assert!(!broker.pool.has_work_for(NodeNumber(1)));
+    // a look at each of them for each claim would take minutes
+    assert!(passed < Duration::from_secs(20), "{passed:?}");
+    broker.register(2, u32::MAX, Offer::Unannounced);
+    assert_eq!(broker.claim_as(2).map(|(job, _)| job.0), Some(0));
+    broker.pool.sanity_check().unwrap();
 }
 
 #[test]
@@ -230,6 +290,17 @@ fn a_node_that_has_a_part_in_the_first_job_gets_the_next() {
     assert_eq!(broker.claims(3), [0, next]);
     broker.register(2, 9, Offer::Unannounced);
     assert_eq!(broker.claim_as(2).map(|(job, _)| job.0), Some(0));
+}
+
+fn full_offer() -> Offer {
+    let capabilities = sandrun_types::Capabilities {
+        memory_mib: 16_384,
+        ..Default::default()
+    };
+    Offer::Announced {
+        capabilities: Box::new(capabilities),
+        features: Default::default(),
+    }
 }
 
 fn needs(set: u64) -> Needs {

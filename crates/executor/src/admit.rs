@@ -21,7 +21,6 @@ const MIB: u64 = 1024 * 1024;
 /// What the executor offers.
 #[derive(Clone, Debug)]
 pub(crate) struct Offer {
-    pub(crate) classes: Vec<(Class, ClassId)>,
     pub(crate) limits: Limits,
     pub(crate) interpreters: Vec<Interpreter>,
 }
@@ -73,19 +72,18 @@ impl Offer {
         self.bounds(manifest)
     }
 
-    /// The class that a job runs under: what the submission asks for, which has to be one that the manifest accepts;
+    /// The class that a job runs under, of those that are `offered`: what the submission asks for, which has to be one that the manifest accepts;
     /// what the manifest asks for; `native` where nobody asks.
     pub(crate) fn class(
-        &self,
+        offered: &[(Class, ClassId)],
         asked: Option<ClassRequest>,
         manifest: &Manifest,
     ) -> Result<(Class, ClassId), Refusal> {
         let wanted = [asked, manifest.class];
         let accepts = |id: ClassId| wanted.into_iter().flatten().all(|request| request.accepts(id));
-        let found = self.classes.iter().copied().find(|(_, id)| accepts(*id));
+        let found = offered.iter().copied().find(|(_, id)| accepts(*id));
         found.ok_or_else(|| {
-            let words = self
-                .classes
+            let words = offered
                 .iter()
                 .map(|(class, id)| format!("{class} ({})", hex::encode(id.0)));
             Refusal::Class {
@@ -133,7 +131,6 @@ mod tests {
 
     fn admit(manifest: &str) -> Result<sandrun_sandbox::Limits, Refusal> {
         let offer = Offer {
-            classes: vec![(Class::Native, ClassId([0; 32]))],
             limits: Limits::default(),
             interpreters: vec![Interpreter::Bash],
         };
@@ -151,7 +148,7 @@ mod tests {
             entrypoint: BundlePath::parse("run.sh").unwrap(),
             interpreter,
         };
-        offer.class(None, &manifest)?;
+        Offer::class(&[(Class::Native, ClassId([0; 32]))], None, &manifest)?;
         offer.admit(
             &Assembled {
                 manifest,
@@ -176,14 +173,11 @@ mod tests {
     #[test]
     fn the_first_class_that_everybody_accepts_is_taken() {
         let id = |kind: u8| ClassId([kind; 32]);
-        let offer = Offer {
-            classes: vec![(Class::Native, id(0)), (Class::Det, id(1))],
-            limits: Limits::default(),
-            interpreters: Vec::new(),
-        };
+        let offered = [(Class::Native, id(0)), (Class::Det, id(1))];
         let class = |asked: Option<ClassRequest>, manifest: &str| {
             let manifest = Manifest::parse(manifest.as_bytes()).unwrap();
-            offer.class(asked, &manifest).ok().map(|(class, _)| class)
+            let found = Offer::class(&offered, asked, &manifest);
+            found.ok().map(|(class, _)| class)
         };
         assert_eq!(class(None, "{}"), Some(Class::Native));
         assert_eq!(class(None, r#"{"class":"det"}"#), Some(Class::Det));

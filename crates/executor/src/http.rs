@@ -6,6 +6,7 @@ mod environments;
 mod error;
 mod follow;
 mod info;
+mod machine;
 mod metrics;
 mod outputs;
 mod path;
@@ -26,6 +27,7 @@ use axum::http::header::{CACHE_CONTROL, X_CONTENT_TYPE_OPTIONS};
 use axum::response::Response;
 use axum::routing::{delete, get, post};
 use sandrun_metrics::DiskWatch;
+use sandrun_sandbox::Sandbox;
 use sandrun_types::Sha256Hex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -45,6 +47,8 @@ pub(crate) use slots::Slots;
 pub(crate) struct App {
     pub(crate) service: Service,
     pub(crate) offer: Offer,
+    /// Which classes hold, as far as is known.
+    pub(crate) sandbox: Arc<Sandbox>,
     pub(crate) environments: sandrun_environment::Environments,
     pub(crate) key: Option<WorkerKey>,
     /// Names of the layers that held at start.

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use sandrun_environment::{CacheError, Environments};
 use sandrun_metrics::DiskWatch;
@@ -17,7 +18,7 @@ use sandrun_types::{Manifest, Sha256Hex};
 use thiserror::Error;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -76,7 +77,7 @@ pub struct Executor {
     app: Arc<App>,
     service: JoinHandle<()>,
     shutdown: CancellationToken,
-    grace: std::time::Duration,
+    grace: Duration,
     jobs: PathBuf,
     /// Held for as long as the service works in its data folder.
     _lock: LockFile,
@@ -113,14 +114,14 @@ impl Executor {
         let sandbox = tokio::task::spawn_blocking(move || {
             let sandbox = Sandbox::start(sandbox_config)?;
             // looks at all of the system's files, so not where requests are served
-            let classes = sandbox.classes().to_vec();
-            Ok::<_, ServeError>((Arc::new(sandbox), classes))
+            let _ = sandbox.classes();
+            Ok::<_, ServeError>(Arc::new(sandbox))
         });
-        let (sandbox, classes) = sandbox.await??;
+        let sandbox = sandbox.await??;
         let shutdown = CancellationToken::new();
         let jobs = jobs_dir(&config.data_dir);
         let rules = rules(&config, &jobs);
-        let meters = Arc::new(Meters::new(classes.iter().map(|(class, _)| class)));
+        let meters = Arc::new(Meters::new(sandbox.classes().iter().map(|(class, _)| class)));
         let tools = Tools {
             meters: Arc::clone(&meters),
             sandbox: Arc::clone(&sandbox),
@@ -131,7 +132,6 @@ impl Executor {
         let app = App {
             service,
             offer: Offer {
-                classes,
                 limits: config.limits.clone(),
                 interpreters: sandbox
                     .interpreters()
@@ -143,6 +143,7 @@ impl Executor {
             key,
             isolation: sandbox.layers().names(),
             class: Sha256Hex(sandbox.class().0),
+            sandbox: Arc::clone(&sandbox),
             parallel: config.parallel.get(),
             limits_line: limits_line(&config),
             cpu_quota: config.quota.map(|quota| quota.cpu_per_minute.as_secs_f64()),
@@ -156,6 +157,11 @@ impl Executor {
             streams: TaskTracker::new(),
         };
         let app = Arc::new(app);
+        tokio::spawn(watch_system(
+            sandbox,
+            config.sandbox.system_check,
+            shutdown.clone(),
+        ));
         Ok(Self {
             listener,
             address,
@@ -203,6 +209,20 @@ impl Executor {
         let jobs = self.jobs;
         tokio::task::spawn_blocking(move || empty(&jobs)).await?;
         Ok(())
+    }
+}
+
+/// Lets the sandbox look at the system's files now and then, jobs or not: a class that holds no more is no longer offered.
+async fn watch_system(sandbox: Arc<Sandbox>, every: Duration, shutdown: CancellationToken) {
+    const SHORTEST: Duration = Duration::from_secs(1);
+    while timeout(every.max(SHORTEST), shutdown.cancelled()).await.is_err() {
+        let sandbox = Arc::clone(&sandbox);
+        if tokio::task::spawn_blocking(move || sandbox.look_again())
+            .await
+            .is_err()
+        {
+            return;
+        }
     }
 }
 

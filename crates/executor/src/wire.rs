@@ -30,6 +30,18 @@ pub struct Health {
     /// Jobs that it runs at once; `None` from a service of old, which never says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_concurrent_jobs: Option<u32>,
+    /// What the machine has; `None` from a service of old, which never says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hardware: Option<Hardware>,
+}
+
+/// What an executor's machine has for jobs. No executor gives jobs a GPU.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hardware {
+    /// Processors, as affinity and control groups leave them.
+    pub cpu_cores: u16,
+    /// Main memory in MiB, as control groups leave it.
+    pub memory_mib: u32,
 }
 
 /// `GET /environments`.

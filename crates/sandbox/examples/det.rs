@@ -1,5 +1,6 @@
 //! Runs a program in class `det` and prints what it printed: `det SUPERVISOR CLASS RUNS DIR ENTRYPOINT [ARGUMENT…]`.
-//! With `DET_TRACES=DIRECTORY` one trace of each different answer is kept there.
+//! With `DET_TRACES=DIRECTORY` one trace of each different answer is kept there; with `DET_OUTPUTS=PATTERN` only such files
+//! are handed out.
 
 #![allow(clippy::print_stdout)]
 
@@ -9,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use sandrun_sandbox::{CancelHandle, Class, Limits, RunRequest, Sandbox, SandboxConfig};
-use sandrun_types::{BundlePath, Entry, Interpreter, OutputPatterns};
+use sandrun_types::{BundlePath, Entry, Interpreter, Manifest, OutputPatterns};
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -35,6 +36,10 @@ fn main() -> anyhow::Result<()> {
     let wall = wall.map_or(Limits::default().wall, Duration::from_secs);
     let mut seen: BTreeMap<Vec<u8>, u32> = BTreeMap::new();
     let kept = std::env::var_os("DET_TRACES").map(PathBuf::from);
+    let patterns = match std::env::var("DET_OUTPUTS") {
+        Ok(pattern) => Manifest::parse(format!(r#"{{"outputs":[{pattern:?}]}}"#).as_bytes())?.outputs,
+        Err(_) => OutputPatterns::default(),
+    };
     for _ in 0..runs {
         let outputs = tempfile::tempdir()?;
         let trace = kept.as_ref().map(|_| outputs.path().with_extension("trace"));
@@ -52,7 +57,7 @@ fn main() -> anyhow::Result<()> {
                 wall,
                 ..Limits::default()
             },
-            outputs: OutputPatterns::default(),
+            outputs: patterns.clone(),
             class,
             environment: None,
             trace: trace.clone(),

@@ -83,6 +83,20 @@ impl Sandbox {
         self.known().ids()
     }
 
+    /// Those of them whose ids held when the system's files were looked at last: before a job of a class with a tracer, or
+    /// by [`Self::look_again`]. Never waits for such a look, but for the first one.
+    #[must_use]
+    pub fn offered(&self) -> Vec<(Class, ClassId)> {
+        self.known().held()
+    }
+
+    /// Looks at the system's files again if the last look is older than [`SandboxConfig::system_check`], and says so in the
+    /// log where the ids hold no more. Blocking.
+    pub fn look_again(&self) {
+        let older = self.config.system_check;
+        self.on_ground(|ground| self.known().hold(ground, older));
+    }
+
     fn known(&self) -> &Known {
         self.classes.get_or_init(|| {
             let started = Instant::now();

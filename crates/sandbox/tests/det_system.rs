@@ -73,12 +73,56 @@ fn a_machine_that_is_changed_meanwhile_runs_no_job_of_its_former_class() {
     std::fs::write(&library, "one").unwrap();
     assert_eq!(runs().unwrap(), "ran\n");
     std::fs::write(&library, "two").unwrap();
+    assert_eq!(sandbox.offered(), sandbox.classes());
     for _ in 0..2 {
         assert!(matches!(runs(), Err(RunError::Changed(class)) if class == job.class));
+        assert_eq!(sandbox.offered(), [(Class::Native, sandbox.class())]);
     }
     assert_eq!(native.run_in(&sandbox).unwrap().stdout(), "ran\n");
     std::fs::write(&library, "one").unwrap();
+    sandbox.look_again();
+    assert_eq!(sandbox.offered(), sandbox.classes());
     assert_eq!(runs().unwrap(), "ran\n");
+}
+
+#[test]
+fn which_files_of_the_system_are_links_of_each_other_is_not_told() {
+    // not where a job has files of its own
+    let folder = tempfile::tempdir_in("/var/tmp").unwrap();
+    let _ = SANDBOX.classes();
+    let cache = tempfile::tempdir().unwrap();
+    if let Some(known) = SandboxConfig::new(Vec::new()).cache_dir {
+        let _ = std::fs::copy(known.join("system-files"), cache.path().join("system-files"));
+    }
+    let dir = folder.path().canonicalize().unwrap().join("lib");
+    std::fs::create_dir(&dir).unwrap();
+    for name in ["a", "c"] {
+        std::fs::write(dir.join(name), vec![b'x'; 5000]).unwrap();
+    }
+    std::fs::hard_link(dir.join("a"), dir.join("b")).unwrap();
+    let text = "import mmap, os, sys\nos.chdir(sys.argv[1])\n\
+                print(*[os.stat(name).st_ino for name in 'abcab'])\nfiles = [open(name) for name in 'cba']\n\
+                print(*[os.fstat(f.fileno()).st_ino for f in files])\n\
+                kept = [mmap.mmap(f.fileno(), 0, prot=mmap.PROT_READ) for f in files]\n\
+                print(*[line for line in open('/proc/self/maps') if sys.argv[1] in line], os.listdir())\n\
+                print(os.stat('/work').st_ino)\n";
+    let mut job = Job::python(text).class(Class::Det);
+    job.args = vec![dir.to_str().unwrap().to_owned()];
+    let run = || {
+        let sandbox = with(&dir, cache.path());
+        let done = job.run_in(&sandbox).unwrap();
+        let output = format!("{}{}", done.stdout(), done.stderr());
+        (sandbox.class_of(job.class), output, done.report.trace_root)
+    };
+    let linked = run();
+    std::fs::remove_file(dir.join("b")).unwrap();
+    std::fs::copy(dir.join("a"), dir.join("b")).unwrap();
+    assert_eq!(run(), linked);
+    let lines: Vec<&str> = linked.1.lines().collect();
+    let numbers: Vec<&str> = lines[0].split(' ').collect();
+    assert_eq!((numbers[0], numbers[1]), (numbers[3], numbers[4]), "{}", linked.1);
+    assert!(numbers[0] != numbers[1] && lines[1] == format!("{} {} {}", numbers[2], numbers[1], numbers[0]));
+    assert_eq!(linked.1.matches(" 08:01 ").count(), 3, "{}", linked.1);
 }
 
 #[test]

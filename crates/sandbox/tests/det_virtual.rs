@@ -469,3 +469,18 @@ fn readings_of_libraries_are_the_same_as_those_of_calls() {
             .any(|name| name.contains("seccomp"))
     );
 }
+
+#[test]
+fn a_file_that_is_made_for_a_job_says_how_it_was_opened_as_the_kernels_own_does() {
+    let text = "import os\nfrom fcntl import *\n\
+                for name in ['self/status', 'uptime', 'self/maps']:\n    \
+                for flags in [0, os.O_NONBLOCK, os.O_APPEND | os.O_CLOEXEC, os.O_NOFOLLOW, os.O_SYNC]:\n        \
+                f = os.open('/proc/' + name, flags)\n        \
+                said = [oct(fcntl(f, F_GETFL)), fcntl(f, F_SETFL, os.O_NONBLOCK), oct(fcntl(f, F_GETFL))]\n        \
+                told = open(f'/proc/self/fdinfo/{f}').read().split()\n        \
+                print(name, flags, *said, told[2:4])\n        os.close(f)\n\
+                print(oct(fcntl(0, F_GETFL)))\n";
+    let (native, det) = (Job::python(text).run(), det(Job::python(text)).run());
+    assert_eq!(self::text(&det), self::text(&native));
+    assert_eq!(det.stdout().lines().count(), 16, "{}", self::text(&det));
+}

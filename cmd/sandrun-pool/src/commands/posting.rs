@@ -4,7 +4,7 @@
 use std::path::PathBuf;
 
 use client_sdk::{Client, ClientError, Posted, PreparedJob, Wish};
-use sandrun_chain::Key;
+use sandrun_chain::{Key, SendError};
 use sandrun_types::{JobId, Order, Token};
 use serde::Serialize;
 use serde_json::json;
@@ -53,7 +53,7 @@ impl Posting<'_> {
         let progress = Progress::new(output);
         progress.say("storing the bundle and posting the job");
         let order = self.client.order(self.job, self.wish).await;
-        let order = order.map_err(|error| self.failed(&error))?;
+        let order = order.map_err(|error| self.failed(&error, ""))?;
         let id = order.job_id(self.client.reader().deployment().escrow_ref());
         let mut signals = Signals::watch();
         let posted = tokio::select! {
@@ -80,8 +80,16 @@ impl Posting<'_> {
     async fn post(&self, order: Order, progress: &Progress, output: &Output) -> anyhow::Result<Posted> {
         let packed = Packed::of(self.job);
         tracing::info!(?packed, "the code is packed");
+        let id = order.job_id(self.client.reader().deployment().escrow_ref());
         let posted = self.client.post(self.key, self.job, order).await;
-        let posted = posted.map_err(|error| self.failed(&error))?;
+        let posted = posted.map_err(|error| {
+            let more = if may_be_posted(&error) {
+                format!("; job {id} may be posted all the same: `sandrun-pool job {id}` says whether it is")
+            } else {
+                String::new()
+            };
+            self.failed(&error, &more)
+        })?;
         let job = posted.job;
         progress.above(|| {
             let document = json!({ "posted": job, "packed": packed });
@@ -91,15 +99,16 @@ impl Posting<'_> {
         Ok(posted)
     }
 
-    /// The error with its exit code; a token by its symbol.
-    fn failed(&self, error: &ClientError) -> anyhow::Error {
+    /// The error with its exit code, and what more there is to say of it; a token by its symbol.
+    fn failed(&self, error: &ClientError, more: &str) -> anyhow::Error {
         use ClientError as E;
         let status = match error {
             E::Plan(_) | E::Overflow | E::UnknownJob(_) | E::Environment { .. } => Status::BadInput,
+            E::Send(SendError::Rpc { .. }) => Status::Unreachable,
             E::Balance { .. } | E::Send(_) => Status::Refused,
             E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
         };
-        let text = error.to_string();
+        let text = format!("{error}{more}");
         let known = &self.client.reader().deployment().tokens;
         match self.wish.token {
             Token::Erc20(address) => match symbol(known, address) {
@@ -143,6 +152,14 @@ impl Posting<'_> {
     }
 }
 
+/// Whether the order may have been sent, or may be mined later, although posting it failed.
+fn may_be_posted(error: &ClientError) -> bool {
+    matches!(
+        error,
+        ClientError::Send(SendError::Dropped { .. } | SendError::Rpc { .. })
+    )
+}
+
 /// Says what becomes of a job whose `submit` ends before it; said even with --quiet: nobody knows the id otherwise.
 fn interrupted(output: &Output, job: JobId, goes_on: &str) {
     let text = format!(
@@ -154,8 +171,31 @@ fn interrupted(output: &Output, job: JobId, goes_on: &str) {
 
 #[cfg(test)]
 mod tests {
+    use client_sdk::ClientError;
     use node_agent::AgentConfig;
-    use sandrun_chain::Key;
+    use sandrun_chain::{Key, SendError};
+    use sandrun_types::Address;
+
+    use super::may_be_posted;
+
+    #[test]
+    fn what_was_sent_and_not_mined_may_still_be_a_job() {
+        let what = || "post the job".to_owned();
+        let dropped = SendError::Dropped {
+            what: what(),
+            hash: sandrun_chain::TxHash(sandrun_types::B256::ZERO),
+            nonce: 1,
+            blocks: 60,
+        };
+        assert!(may_be_posted(&ClientError::Send(dropped)));
+        let poor = SendError::NotEnoughCoin {
+            what: what(),
+            from: Address::ZERO,
+            balance: sandrun_types::Amount::ZERO,
+            value: sandrun_types::Amount::ZERO,
+        };
+        assert!(!may_be_posted(&ClientError::Send(poor)));
+    }
 
     /// A bundle that is posted has to be one that agents fetch.
     #[test]

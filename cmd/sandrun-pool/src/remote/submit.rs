@@ -302,8 +302,11 @@ pub(super) fn check_empty(out: &Path) -> anyhow::Result<()> {
     }
 }
 
-/// A job's stages in one line, those that are reached marked.
+/// A job's stages in one line, those that are reached marked, or what it waits for; its id was said before.
 fn line(job: &Job) -> String {
+    if let Some(waits) = job.reason.as_ref().filter(|_| !job.status.has_ended()) {
+        return format!("{}: {waits}", job.status);
+    }
     let stages = [
         ("queued", JobStatus::Pending),
         ("assigned", JobStatus::Assigned),
@@ -319,9 +322,7 @@ fn line(job: &Job) -> String {
     });
     let node = job.node.as_ref().filter(|_| job.status != JobStatus::Pending);
     let node = node.map_or_else(String::new, |it| format!("  [node {it}]"));
-    let waits = job.reason.as_ref().filter(|_| !job.status.has_ended());
-    let waits = waits.map_or_else(String::new, |it| format!("  ({it})"));
-    format!("job {}: {}{node}{waits}", job.id, marks.join(" → "))
+    format!("{}{node}", marks.join(" → "))
 }
 
 /// Gets what an ended job has printed and left.
@@ -392,12 +393,16 @@ mod tests {
     fn stages_are_marked_as_they_are_reached() {
         assert_eq!(
             line(&job("pending", None)),
-            "job a: queued ✓ → assigned → running → done"
+            "queued ✓ → assigned → running → done"
         );
         assert_eq!(
             line(&job("running", None)),
-            "job a: queued ✓ → assigned ✓ → running ✓ → done  [node n]"
+            "queued ✓ → assigned ✓ → running ✓ → done  [node n]"
         );
+        // a line is cut at the terminal's width: what it waits for is not behind all else
+        let mut waits = job("pending", None);
+        waits.reason = Some("no node is up".to_owned());
+        assert_eq!(line(&waits), "pending: no node is up");
     }
 
     #[test]

@@ -3,8 +3,10 @@
 use sandrun_types::{Attempt, UnixSeconds};
 
 use super::job::{Job, Lease, Open};
-use super::queue::NeedsId;
-use super::{Action, Assignment, Illegal, JobNumber, LeaseStep, NodeNumber, NodeStatus, Pool, TieBreak};
+use super::queue::{NeedsId, Place};
+use super::{
+    Action, Assignment, Illegal, JobNumber, LeaseStep, Needs, NodeNumber, NodeStatus, Pool, TieBreak,
+};
 
 impl Pool {
     /// A node asks for work.
@@ -54,17 +56,21 @@ impl Pool {
     fn next_for(&mut self, node: NodeNumber) -> Option<JobNumber> {
         let Self { nodes, queue, .. } = self;
         let known = nodes.get(&node).filter(|it| it.listed.is_some())?;
-        let heads = queue.heads(|needs| known.spec.offer.meets(needs));
-        if let Some((first, _)) = heads.first()
-            && self.may_have(first.job, node)
-        {
-            return Some(first.job);
+        let fits = |needs: &Needs, involved: &[NodeNumber]| {
+            !involved.contains(&node) && known.spec.offer.meets(needs)
+        };
+        let first = queue.first(fits)?;
+        if self.may_have(first, node) {
+            return Some(first);
         }
-        // the first one is not for this node: the next in each set, the most urgent of them
-        let next = heads
+        // it has given that one back
+        let Self { nodes, queue, .. } = self;
+        let known = nodes.get(&node)?;
+        let places =
+            queue.places(|needs, involved| !involved.contains(&node) && known.spec.offer.meets(needs));
+        places
             .iter()
-            .filter_map(|(_, id)| self.queue.in_order(*id).find(|job| self.may_have(*job, node)));
-        next.min_by_key(|job| self.jobs.get(job).and_then(Job::open).map(|it| (it.level, *job)))
+            .find_map(|place| self.queue.in_order(place).find(|job| self.may_have(*job, node)))
     }
 
     /// Whether one of a job's places may be this node's: each place is another node's, and who gave it back is asked again
@@ -103,18 +109,19 @@ impl Pool {
         let Self {
             nodes, queue, free, ..
         } = self;
-        let some_node_fits = |needs: &super::Needs| {
-            free.iter()
-                .any(|(_, node)| nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs)))
+        let some_node_fits = |needs: &Needs, involved: &[NodeNumber]| {
+            free.iter().any(|(_, node)| {
+                !involved.contains(node) && nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs))
+            })
         };
-        let heads = queue.heads(some_node_fits);
-        heads.iter().find_map(|(_, id)| self.pair_in_set(*id, tie))
+        let places = queue.places(some_node_fits);
+        places.iter().find_map(|place| self.pair_in(place, tie))
     }
 
-    fn pair_in_set(&self, id: NeedsId, tie: TieBreak) -> Option<(JobNumber, NodeNumber)> {
+    fn pair_in(&self, place: &Place, tie: TieBreak) -> Option<(JobNumber, NodeNumber)> {
         self.queue
-            .in_order(id)
-            .find_map(|job| self.node_for(job, id, tie).map(|node| (job, node)))
+            .in_order(place)
+            .find_map(|job| self.node_for(job, place.set, tie).map(|node| (job, node)))
     }
 
     /// The least busy node that can do the job and has no part in it yet.
@@ -141,7 +148,6 @@ impl Pool {
         };
         let client = known.client;
         let Some(open) = known.open_mut() else { return };
-        let (needs, level) = (open.needs, open.level);
         let attempt = open.last_attempt.map_or(Attempt::FIRST, Attempt::next);
         let until = now.plus(u64::from(open.lease_seconds));
         open.last_attempt = Some(attempt);
@@ -153,10 +159,12 @@ impl Pool {
             step: LeaseStep::Given,
             claim: None,
         });
-        let is_full = open.waiting == 0;
+        let entry = open.entry(client, job);
+        let involved = (open.waiting > 0).then(|| open.involved());
         self.queue.charge(client);
-        if is_full {
-            self.queue.remove(needs, level, client, job);
+        match involved {
+            Some(involved) => self.queue.insert(entry, involved),
+            None => self.queue.remove(entry),
         }
         self.expiries.insert((until, job, attempt, node));
         self.held.entry(node).or_default().insert((job, attempt));

@@ -58,7 +58,8 @@ impl Pool {
             let Life::Open(open) = &job.life else {
                 continue;
             };
-            let is_queued = self.queue.contains(open.needs, open.level, job.client, *number);
+            let entry = open.entry(job.client, *number);
+            let is_queued = self.queue.contains(entry, &open.involved());
             if is_queued != (open.waiting > 0 && !self.dag.is_blocked(*number)) {
                 return Err(Inconsistency::Waiting(*number));
             }

@@ -64,7 +64,7 @@ impl Pool {
         };
         let client = known.client;
         let Some(open) = known.open_mut() else { return };
-        let (quorum, needs, level) = (usize::from(open.quorum), open.needs, open.level);
+        let quorum = usize::from(open.quorum);
         let digests = || open.answers.iter().map(|it| it.digest);
         let extra = usize::from(open.extra_places);
         match tally(digests(), open.to_come(), quorum) {
@@ -79,7 +79,7 @@ impl Pool {
                 let places = open.extra_places;
                 open.waiting = open.waiting.saturating_add(places);
                 open.extra_places = 0;
-                self.queue.insert(needs, level, client, job);
+                self.queue.insert(open.entry(client, job), open.involved());
                 self.touch(job);
                 out.push(Action::ExtraPlaces { job, places });
             }

@@ -160,7 +160,7 @@ impl Pool {
             && may_start
             && open.waiting > 0
         {
-            self.queue.insert(open.needs, open.level, client, job);
+            self.queue.insert(open.entry(client, job), open.involved());
         }
         self.touch(job);
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use sandrun_types::{Attempt, ResultDigest, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
-use super::queue::NeedsId;
+use super::queue::{Entry, Involved, NeedsId};
 use super::{ClaimNumber, ClientNumber, JobNumber, Level, Needs, NodeNumber, Priority};
 
 /// What a client asks for.
@@ -197,6 +197,7 @@ pub(super) enum Life {
 pub(super) struct Open {
     pub(super) needs: NeedsId,
     pub(super) level: Level,
+    pub(super) priority: Priority,
     pub(super) quorum: u8,
     pub(super) lease_seconds: u32,
     pub(super) last_attempt: Option<Attempt>,
@@ -212,6 +213,26 @@ pub(super) struct Open {
 }
 
 impl Open {
+    /// It as the queue knows it.
+    pub(super) const fn entry(&self, client: ClientNumber, job: JobNumber) -> Entry {
+        Entry {
+            set: self.needs,
+            priority: self.priority,
+            level: self.level,
+            client,
+            job,
+        }
+    }
+
+    /// Nodes that work on it or have answered.
+    pub(super) fn involved(&self) -> Involved {
+        let leases = self.leases.iter().map(|it| it.node);
+        let mut all: Involved = leases.chain(self.answers.iter().map(|it| it.node)).collect();
+        all.sort_unstable();
+        all.dedup();
+        all
+    }
+
     /// Whether `node` works on it or has answered: each place is another node's.
     pub(super) fn involves(&self, node: NodeNumber) -> bool {
         self.leases.iter().any(|lease| lease.node == node) || self.answers.iter().any(|it| it.node == node)

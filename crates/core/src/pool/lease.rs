@@ -274,7 +274,6 @@ impl Pool {
         };
         let client = known.client;
         let Some(open) = known.open_mut() else { return };
-        let (needs, level) = (open.needs, open.level);
         open.last_failure = Some(reason);
         if reason == FailReason::Attempt && !open.given_back.contains(&node) {
             open.given_back.push(node);
@@ -282,10 +281,13 @@ impl Pool {
         if retry && (is_free || open.retries_left > 0) {
             open.retries_left -= u8::from(!is_free);
             open.waiting += 1;
-            self.queue.insert(needs, level, client, job);
+            self.queue.insert(open.entry(client, job), open.involved());
             self.touch(job);
             out.push(Action::Retry { job, attempt, reason });
         } else {
+            if open.waiting > 0 {
+                self.queue.insert(open.entry(client, job), open.involved());
+            }
             self.touch(job);
             self.settle(job, out);
         }
@@ -310,7 +312,7 @@ impl Pool {
         let client = known.client;
         if let Some(open) = known.open_mut() {
             open.waiting = 0;
-            self.queue.remove(open.needs, open.level, client, job);
+            self.queue.remove(open.entry(client, job));
         }
     }
 

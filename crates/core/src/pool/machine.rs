@@ -146,9 +146,8 @@ impl Pool {
             return Ok(());
         }
         let open = self.new_open(now, spec);
-        let (needs, level) = (open.needs, open.level);
         if awaited.is_empty() {
-            self.queue.insert(needs, level, client, job);
+            self.queue.insert(open.entry(client, job), open.involved());
         }
         self.dag.join(job, awaited);
         self.add(job, client, Life::Open(open));
@@ -161,6 +160,7 @@ impl Pool {
         Open {
             needs: self.queue.join_set(spec.needs),
             level: Level::of(now, spec.priority, self.settings.ageing_step),
+            priority: spec.priority,
             quorum: spec.quorum,
             lease_seconds: spec.lease_seconds,
             last_attempt: None,

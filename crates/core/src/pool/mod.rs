@@ -31,6 +31,7 @@ mod read;
 mod registry;
 mod snapshot;
 mod touch;
+mod turns;
 mod words;
 
 pub use check::Inconsistency;

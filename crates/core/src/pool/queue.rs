@@ -1,24 +1,31 @@
-//! The queue: places that wait for nodes, by needs, then by urgency, then by whose turn it is.
+//! The queue: places that wait for nodes, by needs, then by priority, then by whose turn it is.
 //!
-//! Urgency is a level that is fixed at submission: the time in steps less the priority. So a job ages by itself: one
-//! of a lower priority comes before those that are submitted that many steps later. Within a level clients take turns
-//! by what they were given so far. Taking the next job is O(sets × log jobs).
+//! Within a priority clients take turns, however long the jobs of each have waited. Between priorities the job decides
+//! whose turn it is in each: the one with the lowest level, which is the time of its submission in steps of ageing less
+//! its priority. So a job of a lower priority comes before those that are submitted that many steps later. Taking the
+//! next job is O(sets × priorities × log jobs).
+//!
+//! A job in which some nodes have a part already, and that waits for another, stands in a group of its own within its
+//! set, so that those nodes look at none of them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
 
 use sandrun_types::UnixSeconds;
 use serde::{Deserialize, Serialize};
 
-use super::{ClientNumber, JobNumber, Needs, Priority};
+use super::turns::{Share, Turn, Turns};
+use super::{ClientNumber, JobNumber, Needs, NodeNumber, Priority};
 
 /// A set of equal needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct NeedsId(u32);
 
-/// How soon a job's turn comes: less is sooner. The time of its submission in steps of ageing, less its priority.
+/// How soon a job's turn comes before jobs of other priorities: less is sooner. The time of its submission in steps of
+/// ageing, less its priority.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
-pub struct Level(i64);
+pub struct Level(pub(super) i64);
 
 impl Level {
     pub(super) fn of(submitted: UnixSeconds, priority: Priority, ageing_step: u32) -> Self {
@@ -31,14 +38,16 @@ impl Level {
     }
 }
 
-/// How much a client was given so far: less is sooner.
-type Share = u64;
+/// Nodes that have a part in a job, in their order.
+pub(super) type Involved = Vec<NodeNumber>;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Queue {
     sets: BTreeMap<NeedsId, Set>,
     names: BTreeMap<Needs, NeedsId>,
     next_set: u32,
+    /// Waiting jobs that some nodes have a part in.
+    parted: BTreeMap<JobNumber, Involved>,
     shares: BTreeMap<ClientNumber, Share>,
     /// The share of whoever was served last: newcomers start there, so that nobody saves up turns.
     now_serving: Share,
@@ -51,26 +60,54 @@ struct Set {
     needs: Needs,
     /// Open jobs with these needs, waiting or not.
     jobs: usize,
-    levels: BTreeMap<Level, Turns>,
+    groups: BTreeMap<Involved, BTreeMap<Priority, Turns>>,
 }
 
-/// One level's jobs by client, and whose turn it is. A share in `order` may lag behind the client's own: it is brought
-/// up to date when its turn comes. Flat sets, so that a client with one job costs little more than the job.
-#[derive(Debug, Clone, Default)]
-struct Turns {
-    /// With each client's first job: to find it among all of them for every set and claim would cost more than the rest.
-    order: BTreeMap<(Share, ClientNumber), JobNumber>,
-    /// The same, the other way round.
-    shares: BTreeMap<ClientNumber, Share>,
-    jobs: BTreeSet<(ClientNumber, JobNumber)>,
-}
-
-/// A waiting job and when its turn comes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Turn {
+/// A job as the queue knows it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) set: NeedsId,
+    pub(super) priority: Priority,
     pub(super) level: Level,
-    pub(super) share: Share,
+    pub(super) client: ClientNumber,
     pub(super) job: JobNumber,
+}
+
+/// Waiting jobs among which turns alone decide.
+#[derive(Debug, Clone)]
+pub(super) struct Place {
+    pub(super) set: NeedsId,
+    involved: Involved,
+    priority: Priority,
+}
+
+/// The head of each priority so far.
+#[derive(Debug)]
+struct Winners(Vec<(Priority, Turn)>);
+
+impl Winners {
+    fn new() -> Self {
+        // as many as services know
+        Self(Vec::with_capacity(10))
+    }
+
+    fn take_in(&mut self, priority: Priority, turn: Turn) {
+        match self.0.iter_mut().find(|(of, _)| *of == priority) {
+            Some((_, best)) if (turn.share, turn.job) < (best.share, best.job) => *best = turn,
+            Some(_) => {}
+            None => self.0.push((priority, turn)),
+        }
+    }
+
+    /// When a priority's turn comes.
+    fn rank(of: &(Priority, Turn)) -> (Level, Share, Reverse<Priority>) {
+        let (priority, turn) = of;
+        (turn.level, turn.share, Reverse(*priority))
+    }
+
+    fn rank_of(&self, priority: Priority) -> Option<(Level, Share, Reverse<Priority>)> {
+        self.0.iter().find(|(of, _)| *of == priority).map(Self::rank)
+    }
 }
 
 impl Queue {
@@ -82,14 +119,13 @@ impl Queue {
                 let id = NeedsId(self.next_set);
                 self.next_set = self.next_set.wrapping_add(1);
                 self.names.insert(needs.clone(), id);
-                self.sets.insert(
-                    id,
-                    Set {
-                        needs,
-                        jobs: 0,
-                        levels: BTreeMap::new(),
-                    },
-                );
+                let groups = BTreeMap::new();
+                let set = Set {
+                    needs,
+                    jobs: 0,
+                    groups,
+                };
+                self.sets.insert(id, set);
                 id
             }
         };
@@ -110,27 +146,45 @@ impl Queue {
         }
     }
 
-    /// Puts a job in; one that is there stays once.
-    pub(super) fn insert(&mut self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) {
-        let share = self.share(client);
-        let Some(set) = self.sets.get_mut(&id) else { return };
-        let turns = set.levels.entry(level).or_default();
-        if turns.insert(client, share, job) {
+    /// Puts a job in that these nodes have a part in; one that is there stays once, and goes to where it belongs now.
+    pub(super) fn insert(&mut self, entry: Entry, involved: Involved) {
+        if self.parted.get(&entry.job).map_or(&[][..], Vec::as_slice) != involved {
+            self.remove(entry);
+        }
+        let share = self.share(entry.client);
+        let Some(set) = self.sets.get_mut(&entry.set) else {
+            return;
+        };
+        if !involved.is_empty() {
+            self.parted.insert(entry.job, involved.clone());
+        }
+        let priorities = set.groups.entry(involved).or_default();
+        let turns = priorities.entry(entry.priority).or_default();
+        if turns.insert(entry.client, share, entry.job, entry.level) {
             self.len += 1;
         }
     }
 
     /// Takes a job out, if it is there.
-    pub(super) fn remove(&mut self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) {
-        let Some(set) = self.sets.get_mut(&id) else { return };
-        let Some(turns) = set.levels.get_mut(&level) else {
+    pub(super) fn remove(&mut self, entry: Entry) {
+        let involved = self.parted.remove(&entry.job).unwrap_or_default();
+        let Some(set) = self.sets.get_mut(&entry.set) else {
             return;
         };
-        if turns.remove(client, job) {
+        let Some(priorities) = set.groups.get_mut(&involved) else {
+            return;
+        };
+        let Some(turns) = priorities.get_mut(&entry.priority) else {
+            return;
+        };
+        if turns.remove(entry.client, entry.job) {
             self.len -= 1;
         }
-        if turns.jobs.is_empty() {
-            set.levels.remove(&level);
+        if turns.is_empty() {
+            priorities.remove(&entry.priority);
+        }
+        if priorities.is_empty() {
+            set.groups.remove(&involved);
         }
     }
 
@@ -155,49 +209,76 @@ impl Queue {
             .max(self.now_serving)
     }
 
-    /// Sets with waiting jobs whose needs `fits` accepts, the one whose turn it is first.
-    pub(super) fn heads(&mut self, fits: impl Fn(&Needs) -> bool) -> Vec<(Turn, NeedsId)> {
-        let ids: Vec<NeedsId> = self
-            .sets
-            .iter()
-            .filter(|(_, set)| fits(&set.needs))
-            .map(|(id, _)| *id)
-            .collect();
-        let mut heads: Vec<(Turn, NeedsId)> = ids
-            .into_iter()
-            .filter_map(|id| self.head(id).map(|turn| (turn, id)))
-            .collect();
-        heads.sort_unstable();
-        heads
-    }
-
-    fn head(&mut self, id: NeedsId) -> Option<Turn> {
+    /// Brings the turns up to date where `fits` accepts needs and the nodes that have a part already; the first job of
+    /// each such place goes to `take`.
+    fn each_head(
+        &mut self,
+        fits: impl Fn(&Needs, &[NodeNumber]) -> bool,
+        mut take: impl FnMut(NeedsId, &Involved, Priority, Turn),
+    ) {
         let Self { sets, shares, .. } = self;
-        let (level, turns) = sets.get_mut(&id)?.levels.iter_mut().next()?;
-        let (share, job) = turns.freshen(shares)?;
-        Some(Turn {
-            level: *level,
-            share,
-            job,
-        })
+        for (id, Set { needs, groups, .. }) in sets {
+            for (involved, priorities) in groups {
+                if !fits(needs, involved) {
+                    continue;
+                }
+                for (priority, turns) in priorities {
+                    if let Some(turn) = turns.freshen(shares) {
+                        take(*id, involved, *priority, turn);
+                    }
+                }
+            }
+        }
     }
 
-    /// Waiting jobs of a set in the order of their turns, from the first on; what the shares do not say any more is
-    /// taken as it stands. For nodes that are already involved in the first ones.
-    pub(super) fn in_order(&self, id: NeedsId) -> impl Iterator<Item = JobNumber> + '_ {
-        self.sets
-            .get(&id)
-            .into_iter()
-            .flat_map(|set| set.levels.values())
-            .flat_map(|turns| turns.order.keys().flat_map(|(_, client)| turns.of(*client)))
+    /// The job whose turn it is where `fits` accepts.
+    pub(super) fn first(&mut self, fits: impl Fn(&Needs, &[NodeNumber]) -> bool) -> Option<JobNumber> {
+        let mut winners = Winners::new();
+        self.each_head(fits, |_, _, priority, turn| winners.take_in(priority, turn));
+        let first = winners.0.iter().min_by_key(|it| Winners::rank(it));
+        first.map(|(_, turn)| turn.job)
     }
 
-    /// Sets with waiting jobs whose needs `fits` accepts.
-    pub(super) fn waiting_sets(&self, fits: impl Fn(&Needs) -> bool) -> impl Iterator<Item = NeedsId> {
-        let waiting = self.sets.iter().filter(|(_, set)| !set.levels.is_empty());
-        waiting
-            .filter(move |(_, set)| fits(&set.needs))
-            .map(|(id, _)| *id)
+    /// Places with waiting jobs where `fits` accepts, the one whose turn it is first.
+    pub(super) fn places(&mut self, fits: impl Fn(&Needs, &[NodeNumber]) -> bool) -> Vec<Place> {
+        let (mut winners, mut heads) = (Winners::new(), Vec::new());
+        self.each_head(fits, |set, involved, priority, turn| {
+            winners.take_in(priority, turn);
+            let involved = involved.clone();
+            let place = Place {
+                set,
+                involved,
+                priority,
+            };
+            heads.push((place, turn));
+        });
+        heads.sort_by_key(|(place, turn)| (winners.rank_of(place.priority), turn.share, turn.job));
+        heads.into_iter().map(|(place, _)| place).collect()
+    }
+
+    /// Waiting jobs of a place in the order of their turns. For nodes that can't have the first ones.
+    pub(super) fn in_order(&self, place: &Place) -> impl Iterator<Item = JobNumber> + '_ {
+        let priorities = self
+            .sets
+            .get(&place.set)
+            .and_then(|set| set.groups.get(&place.involved));
+        let turns = priorities.and_then(|priorities| priorities.get(&place.priority));
+        turns.into_iter().flat_map(Turns::in_order)
+    }
+
+    /// Waiting jobs where `fits` accepts, in no order that means something.
+    pub(super) fn waiting(
+        &self,
+        fits: impl Fn(&Needs, &[NodeNumber]) -> bool,
+    ) -> impl Iterator<Item = JobNumber> {
+        let groups = self.sets.values().flat_map(|set| {
+            set.groups
+                .iter()
+                .map(|(involved, turns)| (&set.needs, involved, turns))
+        });
+        groups
+            .filter(move |(needs, involved, _)| fits(needs, involved))
+            .flat_map(|(_, _, priorities)| priorities.values().flat_map(Turns::in_order))
     }
 
     /// The needs of a set.
@@ -205,96 +286,39 @@ impl Queue {
         self.sets.get(&id).map(|set| &set.needs)
     }
 
-    pub(super) fn contains(&self, id: NeedsId, level: Level, client: ClientNumber, job: JobNumber) -> bool {
-        let turns = self.sets.get(&id).and_then(|set| set.levels.get(&level));
-        turns.is_some_and(|turns| turns.jobs.contains(&(client, job)))
+    /// Whether a job waits, where it belongs.
+    pub(super) fn contains(&self, entry: Entry, involved: &Involved) -> bool {
+        let group = self.sets.get(&entry.set).and_then(|set| set.groups.get(involved));
+        let turns = group.and_then(|priorities| priorities.get(&entry.priority));
+        turns.is_some_and(|turns| turns.contains(entry.client, entry.job))
     }
 
     /// Whether indexes and counts agree with each other.
     pub(super) fn is_consistent(&self) -> bool {
-        let mut len = 0;
+        let (mut len, mut parted) = (0, 0);
         let sets = self.sets.values().all(|set| {
             set.jobs > 0
-                && set.levels.values().all(|turns| {
-                    len += turns.jobs.len();
-                    !turns.jobs.is_empty() && turns.is_consistent()
+                && set.groups.iter().all(|(involved, priorities)| {
+                    !priorities.is_empty()
+                        && priorities.values().all(|turns| {
+                            len += turns.len();
+                            parted += if involved.is_empty() { 0 } else { turns.len() };
+                            let mut jobs = turns.in_order();
+                            !turns.is_empty()
+                                && turns.is_consistent()
+                                && jobs.all(|job| {
+                                    self.parted.get(&job).map_or(&[][..], Vec::as_slice)
+                                        == involved.as_slice()
+                                })
+                        })
                 })
         });
         let names = self.names.len() == self.sets.len();
         sets && names
-            && len == self.len
+            && (len, parted) == (self.len, self.parted.len())
             && self
                 .names
                 .iter()
                 .all(|(needs, id)| self.needs(*id) == Some(needs))
-    }
-}
-
-impl Turns {
-    /// Puts a client's job in; whether it was not there.
-    fn insert(&mut self, client: ClientNumber, share: Share, job: JobNumber) -> bool {
-        let share = *self.shares.entry(client).or_insert(share);
-        let first = self.order.entry((share, client)).or_insert(job);
-        *first = job.min(*first);
-        self.jobs.insert((client, job))
-    }
-
-    /// Takes a client's job out; whether it was there.
-    fn remove(&mut self, client: ClientNumber, job: JobNumber) -> bool {
-        let was_there = self.jobs.remove(&(client, job));
-        let Some(share) = self.shares.get(&client).copied() else {
-            return was_there;
-        };
-        if self.order.get(&(share, client)) == Some(&job) {
-            match self.first_of(client) {
-                Some(next) => {
-                    self.order.insert((share, client), next);
-                }
-                None => {
-                    self.order.remove(&(share, client));
-                    self.shares.remove(&client);
-                }
-            }
-        }
-        was_there
-    }
-
-    /// A client's jobs.
-    fn of(&self, client: ClientNumber) -> impl Iterator<Item = JobNumber> {
-        let all = (client, JobNumber(0))..=(client, JobNumber(u64::MAX));
-        self.jobs.range(all).map(|(_, job)| *job)
-    }
-
-    fn first_of(&self, client: ClientNumber) -> Option<JobNumber> {
-        let mut from = self.jobs.range((client, JobNumber(0))..);
-        from.next().filter(|(of, _)| *of == client).map(|(_, job)| *job)
-    }
-
-    fn is_consistent(&self) -> bool {
-        let mut shares = self.shares.iter();
-        self.order.len() == self.shares.len()
-            && shares.all(|(client, share)| {
-                let first = self.order.get(&(*share, *client)).copied();
-                first.is_some() && first == self.first_of(*client)
-            })
-            && self
-                .jobs
-                .iter()
-                .all(|(client, _)| self.shares.contains_key(client))
-    }
-
-    /// Brings the first turns up to date until the first one is; its share and job.
-    fn freshen(&mut self, shares: &BTreeMap<ClientNumber, Share>) -> Option<(Share, JobNumber)> {
-        loop {
-            let first = self.order.first_entry()?;
-            let (share, client) = *first.key();
-            let current = shares.get(&client).copied().unwrap_or(0);
-            if current <= share {
-                return Some((share, *first.get()));
-            }
-            let job = first.remove();
-            self.order.insert((current, client), job);
-            self.shares.insert(client, current);
-        }
     }
 }

@@ -73,8 +73,10 @@ impl Pool {
         if self.waiting() == 0 || known.drained || self.active(node) >= known.spec.slots {
             return false;
         }
-        let mut sets = self.queue.waiting_sets(|needs| known.spec.offer.meets(needs));
-        sets.any(|set| self.queue.in_order(set).any(|job| self.may_have(job, node)))
+        let mut waiting = self
+            .queue
+            .waiting(|needs, involved| !involved.contains(&node) && known.spec.offer.meets(needs));
+        waiting.any(|job| self.may_have(job, node))
     }
 
     /// Jobs with a place that waits for a node.

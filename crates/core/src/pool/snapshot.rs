@@ -13,8 +13,20 @@ use super::job::{Life, Open, as_parent};
 use super::node::Node;
 use super::{
     Answered, ClientNumber, FailReason, JobEnd, JobNumber, Lease, Level, Needs, NodeNumber, NodeSpec,
-    NodeStatus, Pool,
+    NodeStatus, Pool, Priority,
 };
+
+/// What most jobs have: it is left out, and jobs from before priorities were kept count as such.
+const USUAL: Priority = Priority(4);
+
+const fn usual() -> Priority {
+    USUAL
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+fn is_usual(priority: &Priority) -> bool {
+    *priority == USUAL
+}
 
 /// All that the machine keeps of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +60,9 @@ pub struct OpenJob {
     pub needs: Needs,
     /// When its turn comes.
     pub level: Level,
+    /// Among which jobs clients take turns.
+    #[serde(default = "usual", skip_serializing_if = "is_usual")]
+    pub priority: Priority,
     /// How many have to agree.
     pub quorum: u8,
     /// Seconds that a lease lasts.
@@ -101,6 +116,7 @@ impl Pool {
             Life::Open(open) => JobLife::Open(Box::new(OpenJob {
                 needs: self.queue.needs(open.needs).cloned().unwrap_or_default(),
                 level: open.level,
+                priority: open.priority,
                 quorum: open.quorum,
                 lease_seconds: open.lease_seconds,
                 last_attempt: open.last_attempt,
@@ -195,7 +211,7 @@ impl Pool {
         let Some(known) = self.take_out(job) else { return };
         let Life::Open(open) = known.life else { return };
         self.dag.leave(job);
-        self.queue.remove(open.needs, open.level, known.client, job);
+        self.queue.remove(open.entry(known.client, job));
         self.queue.leave_set(open.needs);
         for Lease {
             node, attempt, until, ..
@@ -217,14 +233,12 @@ impl Pool {
             self.held.entry(*node).or_default().insert((job, *attempt));
             self.list(*node);
         }
-        if open.parents.is_empty() && open.waiting > 0 {
-            self.queue.insert(needs, open.level, client, job);
-        }
         let parents = open.parents.clone();
         self.dag.join(job, open.parents);
-        let life = Life::Open(Open {
+        let open = Open {
             needs,
             level: open.level,
+            priority: open.priority,
             quorum: open.quorum,
             lease_seconds: open.lease_seconds,
             last_attempt: open.last_attempt,
@@ -235,8 +249,11 @@ impl Pool {
             extra_places: open.extra_places,
             last_failure: open.last_failure,
             given_back: open.given_back,
-        });
-        self.add(job, client, life);
+        };
+        if parents.is_empty() && open.waiting > 0 {
+            self.queue.insert(open.entry(client, job), open.involved());
+        }
+        self.add(job, client, Life::Open(open));
         self.dag.note_open(job);
         for parent in parents {
             // it has ended here already and does not say so again

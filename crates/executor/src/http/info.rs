@@ -89,13 +89,14 @@ pub(super) async fn health(
         proof,
         class: Some(app.class),
         classes: app
-            .offer
-            .classes
-            .iter()
+            .sandbox
+            .offered()
+            .into_iter()
             .map(|(class, id)| (class.to_string(), sandrun_types::Sha256Hex(id.0)))
             .collect(),
         isolation: app.isolation.clone(),
         max_concurrent_jobs: Some(app.parallel),
+        hardware: Some(super::machine::hardware()),
     };
     let checks = readiness.checks;
     Ok((code, Json(HealthAnswer { health, checks })))

@@ -16,6 +16,7 @@ use serde::Deserialize;
 
 use super::slots::Slot;
 use super::{ApiError, App, Shared, environments, follow};
+use crate::admit::Offer;
 use crate::id::RunId;
 use crate::job::{Job, JobFolder};
 use crate::origin::Origin;
@@ -208,7 +209,7 @@ async fn prepare(
             .map_err(|error| ApiError::internal("a job's folder could not be made", &error))?;
         let inputs = upload::assemble(received, &folder.bundle(), limits)?;
         let bounds = app.offer.admit(&inputs, &folder.bundle())?;
-        let class = app.offer.class(class, &inputs.manifest)?;
+        let class = Offer::class(&app.sandbox.offered(), class, &inputs.manifest)?;
         Job::new(id, folder, inputs, bounds, class)
             .map_err(|error| ApiError::internal("a job could not be prepared", &error))
     })

@@ -1,8 +1,11 @@
 //! What the service says of itself to its operator.
 
+use std::time::Duration;
+
+use sandrun_executor::wire::JobState;
 use serde_json::json;
 
-use crate::support::Service;
+use crate::support::{PATIENCE, Service, form};
 
 async fn text(service: &Service) -> String {
     let answer = service.http.get(service.url("/metrics")).send().await.unwrap();
@@ -48,6 +51,52 @@ async fn runs_are_counted_by_class_and_outcome() {
     let heads: Vec<&str> = text.lines().filter(|it| it.starts_with("# HELP ")).collect();
     let types = text.lines().filter(|it| it.starts_with("# TYPE ")).count();
     assert_eq!(heads.len(), types);
+    service.stop().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_class_that_holds_no_more_is_withdrawn() {
+    let system = tempfile::tempdir().unwrap();
+    let library = system.path().join("libm.so");
+    std::fs::write(&library, "one").unwrap();
+    let service = Service::start_with(|config| {
+        let sandbox = &mut config.sandbox;
+        // what is read is remembered beside what others know
+        let cache = system.path().with_extension("cache");
+        std::fs::create_dir(&cache).unwrap();
+        if let Some(known) = sandbox.cache_dir.replace(cache.clone()) {
+            let _ = std::fs::copy(known.join("system-files"), cache.join("system-files"));
+        }
+        sandbox.extra_dirs = vec![system.path().to_owned()];
+        sandbox.system_check = Duration::ZERO;
+    })
+    .await;
+    let offered = async |count: usize| {
+        while service.get("/health").await.1["classes"]
+            .as_object()
+            .unwrap()
+            .len()
+            != count
+        {
+            tokio::task::yield_now().await;
+        }
+    };
+    let all = service.get("/health").await.1["classes"]
+        .as_object()
+        .unwrap()
+        .len();
+    std::fs::write(&library, "two").unwrap();
+    tokio::time::timeout(PATIENCE, offered(1)).await.unwrap();
+    let manifest = r#"{"class":"det-soft"}"#;
+    let (status, refusal) = service.post(form(manifest, &[("run.sh", "echo ran")])).await;
+    assert_eq!(status, 400, "{refusal}");
+    let native = service.run("{}", &[("run.sh", "echo ran")]).await;
+    assert_eq!(native.status, JobState::Completed, "{native:?}");
+    std::fs::write(&library, "one").unwrap();
+    tokio::time::timeout(PATIENCE, offered(all)).await.unwrap();
+    let again = service.run(manifest, &[("run.sh", "echo ran")]).await;
+    assert_eq!(again.status, JobState::Completed, "{again:?}");
+    std::fs::remove_dir_all(system.path().with_extension("cache")).unwrap();
     service.stop().await.unwrap();
 }
 

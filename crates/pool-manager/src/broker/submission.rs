@@ -194,13 +194,13 @@ impl JobFields {
         let idempotency = self.idempotency_key.clone();
         idempotency.as_deref().map(check_key).transpose()?;
         let (parents, after) = self.parents(context.ids)?;
-        let timeout = self.timeout(context.settings)?;
+        let timeout = self.timeout()?;
         let mut needs = self.needs();
         let blobs = files.iter().map(|it| it.blob).collect();
         let (program, timeout) = match self.code {
             Some(_) => (
                 self.plain(&mut needs)?,
-                timeout.unwrap_or(context.settings.job_timeout),
+                timeout.unwrap_or(context.settings.default_timeout()),
             ),
             None => self.bundle(files, &after, timeout, context.settings, &mut needs)?,
         };
@@ -256,8 +256,8 @@ impl JobFields {
         Ok((numbers.into_iter().collect(), after))
     }
 
-    fn timeout(&self, settings: &QueueSettings) -> Result<Option<u32>, ApiError> {
-        let most = Manifest::MAX_TIMEOUT.max(settings.job_timeout);
+    fn timeout(&self) -> Result<Option<u32>, ApiError> {
+        let most = Manifest::MAX_TIMEOUT;
         let Some(seconds) = self.timeout else {
             return Ok(None);
         };
@@ -334,7 +334,8 @@ impl JobFields {
         let manifest = self.merged(timeout)?;
         let is_sent = has_manifest || manifest != Manifest::default();
         let own = own.filter(|_| !is_sent).transpose()?;
-        let is_read = is_sent || own.is_some() || !names.iter().any(|it| it.as_str() == OWN_MANIFEST);
+        let has_own = own.is_some();
+        let is_read = is_sent || has_own || !names.iter().any(|it| it.as_str() == OWN_MANIFEST);
         let manifest = own.unwrap_or(manifest);
         needs.features.extend(["bundle".to_owned(), "outputs".to_owned()]);
         needs.features.extend(manifest.features());
@@ -346,14 +347,31 @@ impl JobFields {
             let vram = gpu.min_vram_gb.unwrap_or(0).saturating_mul(1_024);
             needs.hardware.vram_mib = needs.hardware.vram_mib.max(vram);
         }
-        // an archive's files, and what parents leave, are not known here: the executor checks these
+        // an archive's files, and what parents leave, are not known here: the executor checks these, and may find a
+        // manifest among them
         let is_known = !has_parents && !names.iter().any(|it| is_archive(it.as_str()));
+        let is_open = !(is_sent || has_own || is_known && is_read);
         needs.interpreter = manifest.interpreter;
         if is_known && is_read {
             let entry = manifest.entry(&names).map_err(|error| bad(error.to_string()))?;
             needs.interpreter = Some(entry.interpreter);
         }
-        let timeout = manifest.timeout.unwrap_or(settings.job_timeout);
+        if is_open {
+            return Ok((
+                Program::Bundle {
+                    manifest: None,
+                    files,
+                },
+                Manifest::MAX_TIMEOUT,
+            ));
+        }
+        // it is for the service to say how long a job runs that does not say, and not for whoever runs it
+        let is_sent = is_sent || manifest.timeout.is_none();
+        let timeout = manifest.timeout.unwrap_or(settings.default_timeout());
+        let manifest = Manifest {
+            timeout: Some(timeout),
+            ..manifest
+        };
         let manifest = is_sent
             .then(|| serde_json::from_slice(&manifest.canonical_bytes()).ok())
             .flatten();

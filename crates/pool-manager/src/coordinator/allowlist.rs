@@ -11,7 +11,14 @@ use serde_json::Value;
 const MAX_JOBS: u32 = 10_000;
 
 /// The fields of an entry.
-const FIELDS: [&str; 5] = ["worker_id", "endpoint", "max_concurrent_jobs", "region", "labels"];
+const FIELDS: [&str; 6] = [
+    "worker_id",
+    "endpoint",
+    "max_concurrent_jobs",
+    "region",
+    "labels",
+    "hardware",
+];
 
 /// A worker that may work here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,10 +42,34 @@ pub(super) struct Place {
     /// Anything else.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) labels: BTreeMap<String, String>,
+    /// What its machine has: each wins over what the worker says itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) hardware: Option<StatedHardware>,
+}
+
+/// What the operator says about a worker's machine, in the words of jobs' requirements.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct StatedHardware {
+    /// Processors.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) cpu_cores: Option<u16>,
+    /// Main memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) memory_mib: Option<u32>,
+    /// Whether it has a graphics card that computes.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub(super) gpu: bool,
+    /// The card's memory; there is one where this is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) vram_mib: Option<u32>,
+    /// The card's CUDA compute capability times ten; there is one where this is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) compute_capability_x10: Option<u16>,
 }
 
 impl Entry {
-    /// What it is known as, to everybody: the same key at another address is another worker.
+    /// What it is known as, to everybody. The same key at another address is another entry; only one of them works at a time.
     pub(super) fn key(&self) -> String {
         format!("{}#{}", without_credentials(&self.endpoint), self.worker)
     }
@@ -186,6 +217,10 @@ mod tests {
         assert_eq!(place.region.as_deref(), Some("eu"));
         assert_eq!(place.labels["disk"], "fast");
         assert!(list.unknown.is_empty(), "{:?}", list.unknown);
+        let list = entry(r#", "hardware": {"vram_mib": 24000, "cpu_cores": 8}"#);
+        let hardware = list.entries[0].place.hardware.unwrap();
+        assert_eq!((hardware.vram_mib, hardware.cpu_cores), (Some(24_000), Some(8)));
+        assert!(list.unknown.is_empty(), "{:?}", list.unknown);
         let list = entry(r#", "max_jobs": 4"#);
         assert_eq!((list.entries.len(), list.unknown.len()), (1, 1));
         assert!(
@@ -197,6 +232,7 @@ mod tests {
             r#", "region": 7"#,
             r#", "labels": ["fast"]"#,
             r#", "labels": {"disk": 1}"#,
+            r#", "hardware": {"vram_gb": 24}"#,
         ] {
             let list = entry(bad);
             assert_eq!((list.entries.len(), list.disabled.len()), (0, 1), "{bad}");

@@ -136,6 +136,7 @@ impl Trip {
         let submission = submission.idempotency_key(ids.attempt_key(job, attempt));
         let submission = submission.origin(ids.job_id(job), attempt, self.assignment.node.clone());
         let began = Instant::now();
+        self.load.set_submitted();
         loop {
             let sent = self.worker.client.submit_and_follow(submission.clone(), SOON);
             match sent.await {
@@ -284,6 +285,7 @@ impl Trip {
             run,
             job_hash,
             manifest,
+            streams: [&stdout, &stderr],
         };
         let verdict = judge(signed.as_ref(), expected);
         let check = verdict.signature();
@@ -415,12 +417,16 @@ struct Live {
 
 /// The exit code; a run that failed by a limit and not by its program has none of its own.
 fn exit_code(receipt: Option<&Receipt>, status: &JobStatus) -> i32 {
-    let stated = receipt
-        .map(|it| it.exit_code)
-        .or(status.execution_metadata.exit_code);
-    match (status.status, stated) {
-        (JobState::Failed, Some(0) | None) => 1,
+    let (has_failed, stated) = match receipt {
+        Some(it) => (it.status != JobState::Completed.name(), Some(it.exit_code)),
+        None => (
+            status.status == JobState::Failed,
+            status.execution_metadata.exit_code,
+        ),
+    };
+    match (has_failed, stated) {
+        (true, Some(0) | None) => 1,
         (_, Some(code)) => code,
-        (JobState::Completed | JobState::Queued | JobState::Running, None) => 0,
+        (false, None) => 0,
     }
 }

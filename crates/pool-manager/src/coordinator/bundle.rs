@@ -12,10 +12,14 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt as _;
 
+use super::pack::pack;
 use crate::broker::{ApiError, App, Program, StoredRequest, main_file, parents};
 
 /// Files up to this many bytes are kept in memory on their way; longer ones go by a file.
 const SMALL: u64 = 256 << 10;
+
+/// The archive in which archives travel that are to stay what they are; no file of this name arrives.
+const PACKED: &str = "parents.tar.gz";
 
 /// A job that is ready to be sent.
 #[derive(Debug)]
@@ -63,11 +67,18 @@ struct Loaded {
     fact: InputFile,
 }
 
+fn loaded(name: &str, content: FileContent, fact: InputFile) -> Result<Loaded, Unsendable> {
+    let name = BundlePath::parse(name).map_err(|error| Unsendable::Bad(error.to_string()))?;
+    Ok(Loaded { name, content, fact })
+}
+
 /// Makes a job ready.
 pub(super) async fn bundle(app: &App, request: &StoredRequest) -> Result<Bundle, Unsendable> {
     let mut loader = Loader {
         app,
         files: Vec::new(),
+        packed: Vec::new(),
+        spooled: 0,
         folder: None,
     };
     let manifest = match &request.program {
@@ -79,9 +90,9 @@ pub(super) async fn bundle(app: &App, request: &StoredRequest) -> Result<Bundle,
             let known = Interpreter::parse(interpreter).unwrap_or(Interpreter::Python3);
             let name = main_file(known);
             loader.text(name, code)?;
-            Some(json!({
-                "entrypoint": name, "interpreter": interpreter, "args": args, "timeout": request.timeout,
-            }))
+            // one that an earlier version has stored may be longer
+            let timeout = request.timeout.clamp(1, Manifest::MAX_TIMEOUT);
+            Some(json!({"entrypoint": name, "interpreter": interpreter, "args": args, "timeout": timeout}))
         }
         Program::Bundle { manifest, files } => {
             for file in files {
@@ -96,7 +107,12 @@ pub(super) async fn bundle(app: &App, request: &StoredRequest) -> Result<Bundle,
                 "" => file.path.clone(),
                 into => format!("{into}/{}", file.path),
             };
-            loader.stored(&name, file.blob, file.size).await?;
+            // what parents leave stays as it is; only the client's own archives are unpacked
+            if is_archive(&name) {
+                loader.packed(&name, file.blob, file.size).await?;
+            } else {
+                loader.stored(&name, file.blob, file.size).await?;
+            }
         }
     }
     loader.finish(manifest.as_ref().map(Value::to_string)).await
@@ -105,31 +121,43 @@ pub(super) async fn bundle(app: &App, request: &StoredRequest) -> Result<Bundle,
 struct Loader<'a> {
     app: &'a App,
     files: Vec<Loaded>,
+    /// Archives that are to arrive as files.
+    packed: Vec<Loaded>,
+    /// Files in the folder.
+    spooled: usize,
     folder: Option<TempDir>,
 }
 
 impl Loader<'_> {
-    fn add(&mut self, name: &str, content: FileContent, fact: InputFile) -> Result<(), Unsendable> {
-        let name = BundlePath::parse(name).map_err(|error| Unsendable::Bad(error.to_string()))?;
-        self.files.push(Loaded { name, content, fact });
-        Ok(())
-    }
-
     fn text(&mut self, name: &str, text: &str) -> Result<(), Unsendable> {
         let fact = InputFile {
             sha256: Sha256Hex::of(text.as_bytes()),
             size_bytes: text.len() as u64,
         };
-        self.add(name, FileContent::Bytes(text.as_bytes().to_vec()), fact)
+        let content = FileContent::Bytes(text.as_bytes().to_vec());
+        self.files.push(loaded(name, content, fact)?);
+        Ok(())
     }
 
     async fn stored(&mut self, name: &str, blob: BlobHash, size: u64) -> Result<(), Unsendable> {
+        let file = self.load(name, blob, size).await?;
+        self.files.push(file);
+        Ok(())
+    }
+
+    async fn packed(&mut self, name: &str, blob: BlobHash, size: u64) -> Result<(), Unsendable> {
+        let file = self.load(name, blob, size).await?;
+        self.packed.push(file);
+        Ok(())
+    }
+
+    async fn load(&mut self, name: &str, blob: BlobHash, size: u64) -> Result<Loaded, Unsendable> {
         let fact = InputFile {
             sha256: Sha256Hex(blob.0),
             size_bytes: size,
         };
         if let Some(bytes) = self.app.recent.get(blob) {
-            return self.add(name, FileContent::Bytes(bytes.to_vec()), fact);
+            return loaded(name, FileContent::Bytes(bytes.to_vec()), fact);
         }
         let found = self.app.reader.get_blob(blob).await?;
         let (_, mut body) =
@@ -137,7 +165,8 @@ impl Loader<'_> {
         let mut file = None;
         let mut bytes = Vec::new();
         if size > SMALL {
-            let at = self.folder()?.join(self.files.len().to_string());
+            let at = self.folder()?.join(self.spooled.to_string());
+            self.spooled += 1;
             let open = tokio::fs::File::create_new(&at).await.map_err(disk)?;
             file = Some((open, at));
         }
@@ -154,7 +183,30 @@ impl Loader<'_> {
             }
             None => FileContent::Bytes(bytes),
         };
-        self.add(name, content, fact)
+        loaded(name, content, fact)
+    }
+
+    /// Puts the archives that are to arrive as files into one that is unpacked.
+    async fn pack(&mut self) -> Result<(), Unsendable> {
+        let packed: Vec<(BundlePath, FileContent, u64)> = std::mem::take(&mut self.packed)
+            .into_iter()
+            .map(|file| (file.name, file.content, file.fact.size_bytes))
+            .collect();
+        if packed.is_empty() {
+            return Ok(());
+        }
+        let at = self.folder()?.join(PACKED);
+        let content = FileContent::Path(at.clone());
+        let done = tokio::task::spawn_blocking(move || pack(&at, &packed)).await;
+        done.map_err(|error| Unsendable::Later(error.to_string()))?
+            .map_err(disk)?;
+        // of what is unpacked only the files in it count
+        let fact = InputFile {
+            sha256: Sha256Hex::of(b""),
+            size_bytes: 0,
+        };
+        self.files.push(loaded(PACKED, content, fact)?);
+        Ok(())
     }
 
     fn folder(&mut self) -> Result<std::path::PathBuf, Unsendable> {
@@ -168,6 +220,7 @@ impl Loader<'_> {
     }
 
     async fn finish(mut self, manifest: Option<String>) -> Result<Bundle, Unsendable> {
+        self.pack().await?;
         let unpacks = self.files.iter().any(|file| is_archive(file.name.as_str()))
             || manifest.is_none() && self.files.iter().any(|file| file.name.as_str() == "job.json");
         let Commitment {

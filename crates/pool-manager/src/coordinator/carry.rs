@@ -1,12 +1,15 @@
 //! Leases on their way: each is carried to its worker by a task of its own, until it is answered or nobody needs it.
 
 use std::collections::{BTreeSet, HashMap};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use sandrun_core::pool::JobNumber;
 use sandrun_types::Attempt;
 use serde_json::Value;
+use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -19,6 +22,9 @@ use crate::queue::{Assignment, Completion, Failure, Push, QueueError};
 
 /// Longest wait for a worker to end a run that nobody needs any more.
 const CANCEL: Duration = Duration::from_secs(5);
+/// Longest wait for the id of a run that was just submitted and is to be ended. An upload that is still under way by then
+/// is cut off: its executor begins nothing.
+const BEGINNING: Duration = Duration::from_secs(30);
 /// Pause before an answer is told to the queue again that could not be written.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -31,12 +37,20 @@ pub(super) struct Load {
     /// Another replica carries it from now on.
     left: CancellationToken,
     run: Mutex<Option<String>>,
+    /// It is being submitted: the worker may have begun a run whose id it has not said yet.
+    is_submitted: AtomicBool,
+    begun: Notify,
     status: Mutex<Option<Value>>,
 }
 
 impl Load {
     pub(super) fn set_run(&self, run: &str) {
         *self.run.lock().unwrap_or_else(PoisonError::into_inner) = Some(run.to_owned());
+        self.begun.notify_one();
+    }
+
+    pub(super) fn set_submitted(&self) {
+        self.is_submitted.store(true, Ordering::Relaxed);
     }
 
     fn run(&self) -> Option<String> {
@@ -69,6 +83,8 @@ impl Carried {
             over: CancellationToken::new(),
             left: CancellationToken::new(),
             run: Mutex::new(assignment.run.clone()),
+            is_submitted: AtomicBool::new(false),
+            begun: Notify::new(),
             status: Mutex::new(None),
         });
         loads.insert(key, Arc::clone(&load));
@@ -189,13 +205,28 @@ async fn to(fleet: &Arc<Fleet>, worker: &Arc<Worker>, assignment: Assignment, lo
         assignment,
         load: Arc::clone(load),
     };
+    let mut going = pin!(async { report(&trip, trip.go().await).await });
     tokio::select! {
-        () = async { report(&trip, trip.go().await).await } => {}
+        () = &mut going => return,
         // the run goes on: the next start finds it
-        () = fleet.app.shutdown.cancelled() => {}
-        () = load.left.cancelled() => {}
-        () = load.over.cancelled() => cancel(worker, load).await,
-        () = tokio::time::sleep(Duration::from_millis(left)) => cancel(worker, load).await,
+        () = fleet.app.shutdown.cancelled() => return,
+        () = load.left.cancelled() => return,
+        () = load.over.cancelled() => {}
+        () = tokio::time::sleep(Duration::from_millis(left)) => {}
+    }
+    await_run(load, going).await;
+    cancel(worker, load).await;
+}
+
+/// Waits until the worker has said under which id it runs what it was sent: without it nobody can end the run.
+async fn await_run(load: &Load, going: Pin<&mut impl Future<Output = ()>>) {
+    if load.run().is_some() || !load.is_submitted.load(Ordering::Relaxed) {
+        return;
+    }
+    tokio::select! {
+        () = going => {}
+        () = load.begun.notified() => {}
+        () = tokio::time::sleep(BEGINNING) => tracing::debug!("a job's upload is cut off, nobody needs it any more"),
     }
 }
 
@@ -233,7 +264,9 @@ async fn report(trip: &Trip, result: Result<Completion, Trouble>) {
             }
         }
         Err(Trouble::Again { words, wish }) => again(trip, words, wish).await,
-        Err(Trouble::Refused(words)) => fail(trip, words, false).await,
+        Err(Trouble::Refused(words)) => {
+            fail(trip, words, false).await;
+        }
     }
 }
 
@@ -242,10 +275,14 @@ async fn again(trip: &Trip, words: String, wish: Option<Duration>) {
     let attempt = trip.assignment.attempt;
     tracing::warn!(worker = trip.worker.key, words, "an attempt came to nothing");
     tokio::time::sleep(after_refusal(attempt.0, wish)).await;
-    fail(trip, words, true).await;
+    if fail(trip, words, true).await {
+        // it begins anew, perhaps elsewhere, and does not go on here
+        cancel(&trip.worker, &trip.load).await;
+    }
 }
 
-async fn fail(trip: &Trip, words: String, retry: bool) {
+/// Whether it was this replica's to say.
+async fn fail(trip: &Trip, words: String, retry: bool) -> bool {
     let failure = || Failure {
         node: trip.assignment.node.clone(),
         job: trip.assignment.job,
@@ -253,18 +290,19 @@ async fn fail(trip: &Trip, words: String, retry: bool) {
         retry,
         words: words.chars().take(1_000).collect(),
     };
-    tell(|| trip.fleet.app.queue.fail(failure())).await;
+    tell(|| trip.fleet.app.queue.fail(failure())).await
 }
 
 async fn complete(trip: &Trip, completion: Completion) {
     tell(|| trip.fleet.app.queue.complete(completion.clone())).await;
 }
 
-/// Tells the queue until it is written, or refused.
-async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) {
+/// Tells the queue until it is written, or refused. Whether it was written.
+async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) -> bool {
     loop {
         match say().await {
-            Ok(()) | Err(QueueError::Stopped | QueueError::BadSignature) => return,
+            Ok(()) => return true,
+            Err(QueueError::Stopped | QueueError::BadSignature) => return false,
             Err(
                 error @ (QueueError::Full
                 | QueueError::Displaced
@@ -276,7 +314,7 @@ async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) {
             }
             Err(error @ (QueueError::Illegal(_) | QueueError::UnknownNode(_) | QueueError::HoldsNone)) => {
                 tracing::info!(%error, "an answer comes too late");
-                return;
+                return false;
             }
         }
     }

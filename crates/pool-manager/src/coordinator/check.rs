@@ -1,12 +1,21 @@
 //! Whether a worker's answer is believed. Pure.
 
+use std::collections::BTreeMap;
+
 use sandrun_core::pool::SignatureCheck;
 use sandrun_executor::{SignedReceipt, is_environment};
-use sandrun_types::{ClassId, ClassRequest, Manifest, Receipt, Sha256Hex, WorkerId};
+use sandrun_types::{
+    BundlePath, ClassId, ClassRequest, InputFile, Manifest, OutputRoot, Receipt, Sha256Hex, WorkerId,
+    output_root,
+};
+
+use crate::queue::states_output;
 
 /// What a receipt has to say.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected<'a> {
+    /// What the worker gave as standard output and standard error.
+    pub(super) streams: [&'a [u8]; 2],
     /// Who made it.
     pub(super) worker: WorkerId,
     /// The executor's id of the run.
@@ -49,7 +58,9 @@ pub(super) fn judge(receipt: Option<&SignedReceipt>, expected: Expected<'_>) -> 
             "the receipt is about other files or another manifest than were sent ({}, not {})",
             receipt.job_hash, expected.job_hash
         )),
-        Ok(receipt) => match other_way(&receipt, expected.manifest) {
+        Ok(receipt) => match other_way(&receipt, expected.manifest)
+            .or_else(|| other_output(&receipt, expected.streams))
+        {
             Some(why) => Verdict::Forged(why),
             None => Verdict::Believed(Box::new(receipt)),
         },
@@ -69,6 +80,28 @@ fn other_way(receipt: &Receipt, manifest: &Manifest) -> Option<String> {
     (!is_environment(asked, ran)).then(|| {
         let wanted = asked.unwrap_or("none");
         format!("the receipt is about a run with environment {ran:?}, not with {wanted}")
+    })
+}
+
+/// Why what came is not what the receipt states, if it is not. The files' own bytes are hashed where they are fetched.
+fn other_output(receipt: &Receipt, [stdout, stderr]: [&[u8]; 2]) -> Option<String> {
+    if !states_output(receipt.outcome) {
+        return None;
+    }
+    let file = |(path, file): (&BundlePath, &sandrun_types::OutputFile)| {
+        let fact = InputFile {
+            sha256: file.sha256,
+            size_bytes: file.size_bytes,
+        };
+        (path.clone(), fact)
+    };
+    let files: BTreeMap<BundlePath, InputFile> = receipt.output_files.iter().map(file).collect();
+    let OutputRoot(came) = output_root(stdout, stderr, &files);
+    let stated = receipt.output_root;
+    (stated != Some(Sha256Hex(came))).then(|| {
+        let stated = stated.map_or("none".to_owned(), |it| it.to_string());
+        let came = Sha256Hex(came);
+        format!("what the worker says was printed and left has the root {came}, its receipt states {stated}")
     })
 }
 
@@ -100,5 +133,30 @@ mod tests {
             assert!(other_way(&receipt(&ran, with), &exact).is_some(), "{ran} {with}");
         }
         assert!(other_way(&receipt(&class("00"), image), &manifest("{}")).is_some());
+    }
+    #[test]
+    fn output_that_the_receipt_does_not_state_is_not_the_run_s() {
+        let zeros = Sha256Hex([0; 32]);
+        let receipt = |outcome: &str, root: Option<Sha256Hex>| -> Receipt {
+            serde_json::from_value(json!({
+                "class": zeros, "cpu_time_us": 0, "environment": "", "explanation": "", "exit_code": 0,
+                "format": sandrun_types::RECEIPT_FORMAT, "interpreter": "bash", "isolation": [], "job_hash": zeros,
+                "job_id": "run-1", "manifest_sha256": zeros, "memory_peak_bytes": 0, "outcome": outcome,
+                "output_files": {}, "output_root": root, "status": "completed", "trace_root": null,
+                "wall_time_ms": 0, "worker_id": null,
+            }))
+            .unwrap()
+        };
+        let root = Some(Sha256Hex(output_root(b"out", b"err", &BTreeMap::new()).0));
+        let exited = receipt("exited", root);
+        assert_eq!(other_output(&exited, [b"out", b"err"]), None);
+        for other in [[&b"lie"[..], b"err"], [b"out", b""], [b"err", b"out"]] {
+            assert!(other_output(&exited, other).is_some(), "{other:?}");
+        }
+        assert!(other_output(&receipt("exited", None), [b"", b""]).is_some());
+        // what was printed until it was cut off is no part of any result
+        let nothing = Some(Sha256Hex(output_root(b"", b"", &BTreeMap::new()).0));
+        assert_eq!(other_output(&receipt("timeout", nothing), [b"some", b""]), None);
+        assert_eq!(other_output(&receipt("refused", None), [b"", b""]), None);
     }
 }

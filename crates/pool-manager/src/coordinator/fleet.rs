@@ -4,14 +4,14 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use sandrun_core::pool::{NodeStatus, Offer};
-use sandrun_types::{Capabilities, Cpu, Gpu, GpuVendor, InstalledInterpreter, Interpreter};
+use sandrun_core::pool::NodeStatus;
 use serde_json::json;
 use tokio_util::task::TaskTracker;
 
 use super::allowlist::Allowlist;
 use super::carry::Carried;
-use super::worker::{Found, Given, Worker};
+use super::offer::offer;
+use super::worker::{Found, Worker};
 use crate::broker::Shared;
 use crate::queue::{Announced, QueueError, Registration};
 
@@ -190,20 +190,41 @@ impl Fleet {
         }
     }
 
+    /// Takes a worker for healthy, unless it is so at another address: a machine that is on the list twice has no more
+    /// slots for it, and is no second witness of anything. Whether it was healthy before, or why it is not.
+    fn claim(&self, worker: &Worker) -> Result<bool, String> {
+        // held until it is written down: two addresses may be asked at once
+        let workers = self.lock();
+        let other = workers
+            .iter()
+            .filter(|it| it.id == worker.id && it.key != worker.key);
+        for other in other {
+            let standing = other.standing();
+            if standing.health == Some(true) && !standing.is_retired {
+                return Err(format!(
+                    "it is the worker at {}, which works already: one key is one worker; list it once",
+                    other.client.endpoint()
+                ));
+            }
+        }
+        Ok(worker.standing().health.replace(true) == Some(true))
+    }
+
     /// A healthy worker takes jobs.
     async fn admit(&self, worker: &Arc<Worker>, found: Found) -> Result<(), QueueError> {
-        let (was_healthy, is_given, wanted, node) = {
+        // before the queue knows: its first jobs come with the answer
+        let was_healthy = match self.claim(worker) {
+            Ok(was_healthy) => was_healthy,
+            Err(why) => return self.dismiss(worker, &why).await,
+        };
+        let (is_given, wanted, node) = {
             let mut standing = worker.standing();
             standing.slots = found.slots;
             standing.features = found.features;
+            standing.hardware = found.hardware;
             let wanted = if standing.is_retired { 0 } else { found.slots };
             let is_given = standing.given.as_ref() == Some(&standing.to_give(wanted));
-            (
-                standing.health == Some(true),
-                is_given,
-                wanted,
-                standing.node.clone(),
-            )
+            (is_given, wanted, standing.node.clone())
         };
         if let (true, Some(node)) = (was_healthy && is_given, node) {
             return self.app.queue.heartbeat(node, Vec::new()).await.map(drop);
@@ -211,8 +232,6 @@ impl Fleet {
         if !was_healthy {
             tracing::info!(worker = worker.key, slots = wanted, "healthy");
         }
-        // before the queue knows: its first jobs come with the answer
-        worker.standing().health = Some(true);
         let node = self.register(worker, wanted).await;
         if node.is_err() {
             worker.standing().health = Some(was_healthy);
@@ -224,7 +243,7 @@ impl Fleet {
         let given = worker.standing().to_give(slots);
         let registration = Registration {
             endpoint: worker.key.clone(),
-            offer: anything(&given),
+            offer: offer(&given),
             announced: Announced {
                 protocol: 1,
                 slots: Some(slots),
@@ -279,39 +298,5 @@ impl Fleet {
         self.lock().retain(|it| it.key != worker.key);
         worker.gone.cancel();
         tracing::info!(worker = worker.key, "gone");
-    }
-}
-
-/// What a worker offers: region and labels are what the list says, classes and environments what it says itself; of
-/// hardware and programs it says nothing, so it gets whatever is asked for, and refuses what it can't do.
-fn anything(given: &Given) -> Offer {
-    let installed = |interpreter| InstalledInterpreter {
-        interpreter,
-        version: String::new(),
-    };
-    Offer::Announced {
-        capabilities: Box::new(Capabilities {
-            environments: true,
-            cpu: Cpu {
-                cores: u16::MAX,
-                model: String::new(),
-            },
-            memory_mib: u32::MAX,
-            gpus: vec![Gpu {
-                vendor: GpuVendor::Nvidia,
-                model: String::new(),
-                memory_mib: Some(u32::MAX),
-                compute_capability_x10: Some(u16::MAX),
-                count: 1,
-            }],
-            interpreters: Interpreter::PROGRAMS.into_iter().map(installed).collect(),
-            region: given.place.region.clone(),
-            labels: given.place.labels.clone(),
-        }),
-        features: ["bundle", "logs", "outputs"]
-            .map(str::to_owned)
-            .into_iter()
-            .chain(given.features.iter().cloned())
-            .collect(),
     }
 }

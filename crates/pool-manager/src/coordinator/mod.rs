@@ -12,7 +12,9 @@ mod check;
 mod ended;
 mod fleet;
 mod http;
+mod offer;
 mod pace;
+mod pack;
 mod service;
 mod worker;
 

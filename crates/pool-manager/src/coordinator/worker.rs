@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use sandrun_executor::wire::Hardware;
 use sandrun_executor::{ClientError, ExecutorClient};
 use sandrun_store::queue::UnixMillis;
 use sandrun_types::{ClassId, WorkerId, node_features};
@@ -34,6 +35,8 @@ pub(super) struct Standing {
     pub(super) slots: u32,
     /// Classes that it was found to run, and environments, in the queue's words.
     pub(super) features: BTreeSet<String>,
+    /// What it says that its machine has; workers of old say nothing.
+    pub(super) hardware: Option<Hardware>,
     /// What the queue was told of the worker.
     pub(super) given: Option<Given>,
     /// Whether it is on the list no more.
@@ -47,6 +50,7 @@ pub(super) struct Given {
     pub(super) slots: u32,
     pub(super) place: Place,
     pub(super) features: BTreeSet<String>,
+    pub(super) hardware: Option<Hardware>,
 }
 
 /// What a healthy worker says.
@@ -54,6 +58,7 @@ pub(super) struct Given {
 pub(super) struct Found {
     pub(super) slots: u32,
     pub(super) features: BTreeSet<String>,
+    pub(super) hardware: Option<Hardware>,
 }
 
 /// One worker.
@@ -78,6 +83,7 @@ impl Standing {
             slots,
             place: self.place.clone(),
             features: self.features.clone(),
+            hardware: self.hardware,
         }
     }
 }
@@ -138,6 +144,7 @@ impl Worker {
         Ok(Found {
             slots: listed.or(health.max_concurrent_jobs).unwrap_or(SLOTS).max(1),
             features: node_features(classes.map(|id| ClassId(id.0)), environments),
+            hardware: health.hardware,
         })
     }
 }

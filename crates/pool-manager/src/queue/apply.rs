@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sandrun_core::pool::{
-    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSnapshot,
-    NodeSpec, NodeStatus, Report, SignatureCheck,
+    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
+    NodeStatus, Report, SignatureCheck, Verification,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -16,7 +16,7 @@ use super::command::{Command, stage, stage_work};
 use super::digest::{digest, is_success, output_root};
 use super::error::QueueError;
 use super::memory::Memory;
-use super::words::{Accepted, Completion, Failure, NodeView, Orders, Printed, Registration, Submission};
+use super::words::{Accepted, Completion, Failure, Orders, Printed, Registration, Submission};
 
 /// Bytes of one output of one attempt that are kept while it runs.
 const LOG_BYTES: u64 = 16 << 20;
@@ -389,7 +389,13 @@ impl Memory {
             // what was accepted before is said again
             return Ok(());
         }
-        if completion.check == SignatureCheck::Invalid {
+        let is_believed = match (completion.check, self.settings.policy.verification) {
+            (SignatureCheck::Valid, _) => true,
+            (SignatureCheck::Absent, Verification::CommitReveal | Verification::Replicas) => true,
+            (SignatureCheck::Absent, Verification::Signature) | (SignatureCheck::Invalid, _) => false,
+        };
+        if !is_believed {
+            self.nodes.count(node, false);
             return Err(QueueError::BadSignature);
         }
         self.nodes.count(node, is_success(digest));
@@ -466,36 +472,5 @@ impl Memory {
             }
         }
         Ok(())
-    }
-
-    fn set_draining(&mut self, node: &str, draining: bool, batch: &mut Batch) -> Result<(), QueueError> {
-        let node = self.nodes.number(node)?;
-        let event = if draining {
-            Event::Drain { node }
-        } else {
-            Event::Resume { node }
-        };
-        self.apply(event, batch)
-    }
-
-    fn node_views(&self) -> Vec<NodeView> {
-        let view = |(number, entry): (NodeNumber, &super::nodes::NodeEntry)| {
-            let (status, active) = self.pool.node(number)?;
-            let NodeSnapshot { spec, drained, .. } = self.pool.node_snapshot(number)?;
-            Some(NodeView {
-                number,
-                id: entry.id.clone(),
-                endpoint: entry.endpoint.clone(),
-                announced: entry.announced.clone(),
-                heard: entry.heard,
-                completed: entry.completed,
-                failed: entry.failed,
-                status,
-                drained,
-                active,
-                offer: spec.offer,
-            })
-        };
-        self.nodes.iter().filter_map(view).collect()
     }
 }

@@ -3,14 +3,14 @@
 use std::collections::BTreeMap;
 
 use sandrun_store::queue::OutputRef;
-use sandrun_types::{BundlePath, InputFile, OutputRoot, Receipt, ResultDigest, Sha256Hex};
+use sandrun_types::{BundlePath, InputFile, OutputRoot, Receipt, ResultDigest, RunOutcome, Sha256Hex};
 use sha2::{Digest as _, Sha256};
 
 use super::words::Completion;
 
 /// The digest of an answer. Its last bit says whether the program ended with 0, so that nobody has to remember it; the
 /// other 255 are those of a SHA-256 over the class and the environment that its receipt states, exit code, both outputs
-/// and all files, sorted by name: two that ran in different ones never count as one answer, whatever came out.
+/// and all files, sorted by name; of a run that was cut off, what it printed until then is chance and no part of it. Two that ran in different ones never count as one answer, whatever came out.
 pub(super) fn digest(answer: &Completion) -> ResultDigest {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -23,13 +23,15 @@ pub(super) fn digest(answer: &Completion) -> ResultDigest {
         .receipt
         .as_deref()
         .and_then(|bytes| Receipt::parse(bytes).ok());
-    if let Some(receipt) = receipt {
+    if let Some(receipt) = &receipt {
         part(&receipt.class.0);
         part(receipt.environment.as_bytes());
     }
     part(&answer.exit_code.to_be_bytes());
-    part(&answer.stdout);
-    part(&answer.stderr);
+    if receipt.is_none_or(|it| states_output(it.outcome)) {
+        part(&answer.stdout);
+        part(&answer.stderr);
+    }
     let mut outputs: Vec<&OutputRef> = answer.outputs.iter().collect();
     outputs.sort_unstable_by(|a, b| a.path.cmp(&b.path));
     for output in outputs {
@@ -39,6 +41,19 @@ pub(super) fn digest(answer: &Completion) -> ResultDigest {
     let mut hash: [u8; 32] = hasher.finalize().into();
     hash[31] = hash[31] & 0xfe | u8::from(answer.exit_code == 0);
     ResultDigest(hash)
+}
+
+/// Whether what a run printed and left is part of its result. What one that was cut off printed until then is chance, and
+/// its receipt says nothing about it.
+pub(crate) const fn states_output(outcome: RunOutcome) -> bool {
+    match outcome {
+        RunOutcome::Exited | RunOutcome::Signalled | RunOutcome::Budget => true,
+        RunOutcome::Timeout
+        | RunOutcome::Memory
+        | RunOutcome::OutputLimit
+        | RunOutcome::Refused
+        | RunOutcome::Internal => false,
+    }
 }
 
 /// What an answer's files are found by: the root over what it printed and left, as in its receipt. `None` where it left
@@ -116,5 +131,20 @@ mod tests {
         assert_eq!(digests.len(), all.len());
         assert_eq!(digest(&all[1]), digest(&answer("01", "")));
         assert!(all.iter().all(|it| is_success(digest(it))));
+    }
+
+    #[test]
+    fn what_a_run_printed_until_it_was_cut_off_makes_no_other_answer() {
+        let cut = |stdout: &[u8]| {
+            let mut answer = answer("00", "");
+            let text = String::from_utf8(answer.receipt.take().unwrap()).unwrap();
+            answer.receipt = Some(text.replace("\"exited\"", "\"timeout\"").into_bytes());
+            answer.exit_code = -1;
+            answer.stdout = stdout.to_vec();
+            answer
+        };
+        assert_eq!(digest(&cut(b"1 2")), digest(&cut(b"1 2 3")));
+        assert_ne!(digest(&cut(b"1 2")), digest(&answer("00", "")));
+        assert!(!is_success(digest(&cut(b""))));
     }
 }

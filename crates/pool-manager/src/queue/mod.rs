@@ -25,8 +25,10 @@ mod push;
 mod runs;
 mod settings;
 mod stats;
+mod views;
 mod words;
 
+pub(crate) use digest::states_output;
 pub use error::QueueError;
 pub use handle::{Queue, QueueThread};
 pub use ids::IdKey;

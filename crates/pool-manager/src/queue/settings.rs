@@ -5,6 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use sandrun_core::pool::{Policy, Settings};
 use sandrun_store::queue::UnixMillis;
+use sandrun_types::Manifest;
 
 /// Seconds beyond a job's own time that its lease lasts: for the way there, the files and the way back.
 const LEASE_MARGIN: u32 = 60;
@@ -21,7 +22,7 @@ pub struct QueueSettings {
     pub policy: Policy,
     /// What job ids begin with.
     pub id_prefix: &'static str,
-    /// `JOB_TIMEOUT`: seconds that a job runs where it does not say, and the least that a lease lasts.
+    /// `JOB_TIMEOUT`: seconds that a job runs where it does not say, as far as any may, and the least that a lease lasts.
     pub job_timeout: u32,
     /// `RESULT_TTL`: seconds that an ended job is kept.
     pub result_ttl: u32,
@@ -51,6 +52,12 @@ impl QueueSettings {
         node_timeout: 120,
         max_retries: 3,
     };
+
+    /// Seconds that a job runs which does not say: no longer than any job may.
+    #[must_use]
+    pub fn default_timeout(&self) -> u32 {
+        self.job_timeout.min(Manifest::MAX_TIMEOUT)
+    }
 
     /// Seconds that a lease lasts for a job which runs at most `timeout` seconds.
     #[must_use]

@@ -46,7 +46,8 @@ async fn a_bundle_goes_to_a_node_that_can_and_its_outputs_come_back() {
     );
     assert_eq!(
         work["manifest"],
-        json!({"entrypoint": "src/main.py", "outputs": ["out/"]})
+        json!({"entrypoint": "src/main.py", "outputs": ["out/"], "timeout": 300}),
+        "with what the service says about time"
     );
     let file = work["files"]
         .as_array()

@@ -110,8 +110,8 @@ async fn what_fails_says_why() {
         service.ok(&format!("/v1/jobs/{job}/logs")).await["stderr"],
         "no\n"
     );
-    // the worker refuses: nobody tries again
-    let manifest = ("manifest", r#"{"entrypoint": "run.sh", "memory_mb": 1000000}"#);
+    // the worker refuses, though its machine has as much: nobody tries again
+    let manifest = ("manifest", r#"{"entrypoint": "run.sh", "memory_mb": 2100}"#);
     let (_, answer) = service.form(&[("run.sh", b"true")], &[manifest]).await;
     let status = service.ended(answer["job_id"].as_str().unwrap()).await;
     assert_eq!(status["pool_status"], "failed", "{status}");
@@ -137,6 +137,29 @@ async fn every_call_of_the_document_is_there() {
             assert!(!text.contains("no such call"), "{method} {path}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn archives_that_parents_leave_stay_what_they_are() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    // the second one is long
+    let script = "echo x > a; tar czf r.tar.gz a; rm a; head -c 600000 /dev/zero > b.zip; printf 42 > c.TGZ";
+    let parent = service.submit(script).await;
+    let after = json!([{"job": parent, "into": "in"}, {"job": parent}]);
+    let options = json!({"after": after}).to_string();
+    let parts = [
+        ("manifest", r#"{"entrypoint": "run.sh"}"#),
+        ("options", options.as_str()),
+    ];
+    let script = b"tar tzf in/r.tar.gz; tar tzf r.tar.gz; wc -c < in/b.zip; cat in/c.TGZ; ls r.tar.gz in";
+    let (status, answer) = service.form(&[("run.sh", script)], &parts).await;
+    assert_eq!(status, StatusCode::OK, "{answer}");
+    let child = answer["job_id"].as_str().unwrap();
+    service.ended(child).await;
+    let logs = service.ok(&format!("/v1/jobs/{child}/logs")).await;
+    let expected = "a\na\n600000\n42r.tar.gz\n\nin:\nb.zip\nc.TGZ\nr.tar.gz\n";
+    assert_eq!(logs["stdout"], expected, "{logs}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

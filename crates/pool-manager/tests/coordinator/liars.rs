@@ -13,6 +13,7 @@ use sandrun_executor::worker_key::WorkerKey;
 use sandrun_types::{Receipt, Sha256Hex};
 use serde_json::{Value, json};
 
+use crate::between::Between;
 use crate::support::{Listed, Service, Worker};
 
 async fn serve(router: Router) -> String {
@@ -160,4 +161,95 @@ async fn a_receipt_about_something_else_is_not_believed() {
         service.ok(&format!("/v1/jobs/{job}/logs")).await["stdout"],
         "truth\n"
     );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_at_two_addresses_is_one_witness() {
+    let (one, two) = (Worker::start().await, Worker::start().await);
+    let again = Listed::new(
+        one.listed.id,
+        one.listed.endpoint.replace("127.0.0.1", "localhost"),
+    );
+    let service = Service::start(&[&one.listed, &again]).await;
+    let checked = |it: &Value| {
+        let workers = it["workers"].as_array().unwrap();
+        workers.iter().all(|it| it["last_health_check"].is_f64())
+    };
+    service
+        .until("/pool", |it| checked(it) && it["healthy_workers"] == 1)
+        .await;
+    let body = json!({"code": "true", "interpreter": "bash", "replicas": 2, "quorum": 2});
+    let url = format!("{}/submit", service.base);
+    let answer = service.http.post(url).json(&body).send().await.unwrap();
+    let answer: Value = answer.error_for_status().unwrap().json().await.unwrap();
+    let job = answer["job_id"].as_str().unwrap();
+    // one answer is here, and stays alone
+    service
+        .until(&format!("/v1/jobs/{job}"), |_| one.runs() >= 1)
+        .await;
+    let next = service.submit("true").await;
+    assert_eq!(service.ended(&next).await["pool_status"], "completed");
+    let status = service.ok(&format!("/status/{job}")).await;
+    assert_ne!(status["pool_status"], "completed", "{status}");
+    service.list(&[&one.listed, &again, &two.listed]);
+    let status = service.ended(job).await;
+    assert_eq!(status["pool_status"], "completed", "{status}");
+    assert!(two.runs() >= 1, "another machine has agreed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_nobody_signed_are_failures_of_their_worker() {
+    let silent = Arc::new(Forger {
+        key: WorkerKey::from_seed(&[6; 32]),
+        submitted: AtomicU32::new(0),
+    });
+    // a service of old: it knows no receipts
+    let router = Router::new()
+        .route("/health", get(Forger::health))
+        .route("/submit", post(Forger::submit))
+        .route("/status/{id}", get(Forger::status))
+        .route(
+            "/logs/{id}",
+            get(async || Json(json!({"stdout": "", "stderr": ""}))),
+        )
+        .with_state(Arc::clone(&silent));
+    let worker = Listed::new(silent.key.worker_id(), serve(router).await);
+    let service = Service::start_with(&[&worker], |config| config.settings.max_retries = 1).await;
+    let job = service.submit("true").await;
+    let status = service.ended(&job).await;
+    assert_eq!(status["pool_status"], "failed", "{status}");
+    let nodes = service.ok("/v1/nodes").await;
+    let node = &nodes["nodes"][0];
+    let counts = (&node["jobs_completed"], &node["jobs_failed"]);
+    assert_eq!(counts, (&json!(0), &json!(2)), "{nodes}");
+}
+
+/// Changes what was printed, wherever it is said.
+fn other_output(path: &str, answer: &mut Value) {
+    if path == "/submit" && answer["followed"].is_object() {
+        answer["followed"]["stdout"] = json!(STANDARD.encode("lies\n"));
+    } else if path.starts_with("/logs/") {
+        answer["stdout"] = json!("lies\n");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn output_that_the_worker_did_not_sign_is_not_believed() {
+    // soon over, with the answer to its submission; and asked for later
+    for script in ["echo truth", "echo truth; sleep 1"] {
+        let (one, two) = (Worker::start().await, Worker::start().await);
+        let bent = Between::start(&one, other_output, 100).await;
+        let service = Service::start(&[&bent.listed]).await;
+        service.until_healthy(1).await;
+        service.list(&[&bent.listed, &two.listed]);
+        service.until_healthy(2).await;
+        // the older one is asked first
+        let job = service.submit(script).await;
+        let status = service.ended(&job).await;
+        assert_eq!(status["pool_status"], "completed", "{status}");
+        assert_eq!(status["worker_id"], json!(two.listed.id));
+        assert_eq!(one.runs(), 1, "it was asked");
+        let logs = service.ok(&format!("/v1/jobs/{job}/logs")).await;
+        assert_eq!(logs["stdout"], "truth\n");
+    }
 }

@@ -1,7 +1,8 @@
 //! Workers and coordinators come and go.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::between::Between;
 use crate::support::{Mortal, Service, Worker};
 
 /// Long enough to be found running, short enough to be run twice.
@@ -108,6 +109,50 @@ async fn a_cancelled_job_is_ended_at_its_worker() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_is_cancelled_while_its_worker_takes_it_is_ended_there() {
+    let worker = Worker::start().await;
+    // the worker runs it, and what it says about that is on its way
+    let mut between = Between::start(&worker, |_, _| (), 0).await;
+    let service = Service::start(&[&between.listed]).await;
+    let job = service.submit("sleep 600").await;
+    let run = between.runs.recv().await.unwrap();
+    let url = format!("{}/v1/jobs/{job}", service.base);
+    let answer = service.http.delete(url).send().await.unwrap();
+    answer.error_for_status().unwrap();
+    assert_eq!(service.ended(&job).await["pool_status"], "failed");
+    between.gate.add_permits(1);
+    let client = sandrun_executor::ExecutorClient::new(&worker.listed.endpoint).unwrap();
+    let patience = std::time::Duration::from_millis(5);
+    let ended = tokio::time::timeout(crate::support::PATIENCE, client.wait(&run, patience)).await;
+    // its data may have gone with it
+    let state = ended.unwrap().map(|it| it.status.name());
+    assert!(matches!(state, Ok("failed") | Err(_)), "{state:?}");
+}
+
+/// Says nothing that can be understood about a run.
+fn no_status(path: &str, answer: &mut Value) {
+    if path.starts_with("/status/") {
+        *answer = Value::Null;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_given_up_does_not_go_on() {
+    let worker = Worker::start().await;
+    let mut between = Between::start(&worker, no_status, 100).await;
+    let service = Service::start_with(&[&between.listed], |config| config.settings.max_retries = 0).await;
+    let job = service.submit("sleep 600").await;
+    let run = between.runs.recv().await.unwrap();
+    assert_eq!(service.ended(&job).await["pool_status"], "failed");
+    let client = sandrun_executor::ExecutorClient::new(&worker.listed.endpoint).unwrap();
+    let patience = std::time::Duration::from_millis(5);
+    let ended = tokio::time::timeout(crate::support::PATIENCE, client.wait(&run, patience)).await;
+    // its data may have gone with it
+    let state = ended.unwrap().map(|it| it.status.name());
+    assert!(matches!(state, Ok("failed") | Err(_)), "{state:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_job_prints_is_heard_while_it_runs() {
     let worker = Worker::start().await;
     let service = Service::start(&[&worker.listed]).await;
@@ -161,6 +206,36 @@ async fn a_job_goes_where_region_and_labels_fit() {
     moved.region = Some("moon");
     service.list(&[&moved, &listed]);
     assert_eq!(service.ended(&job).await["worker_id"], json!(near.listed.id));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_goes_where_its_hardware_is() {
+    let worker = Worker::start().await;
+    let service = Service::start(&[&worker.listed]).await;
+    service.until_healthy(1).await;
+    let submit = async |needs: serde_json::Value| {
+        let body = json!({"code": "true", "interpreter": "bash", "requirements": needs});
+        let url = format!("{}/submit", service.base);
+        let answer = service.http.post(url).json(&body).send().await.unwrap();
+        let answer: serde_json::Value = answer.error_for_status().unwrap().json().await.unwrap();
+        answer["job_id"].as_str().unwrap().to_owned()
+    };
+    let large = submit(json!({"gpu": true, "vram_mib": 80_000})).await;
+    let many = submit(json!({"cpu_cores": 60_000})).await;
+    // the worker says what it has
+    let small = submit(json!({"cpu_cores": 1, "memory_mib": 64})).await;
+    assert_eq!(service.ended(&small).await["pool_status"], "completed");
+    for job in [&large, &many] {
+        let status = service.ok(&format!("/status/{job}")).await;
+        assert_eq!(status["pool_status"], "queued", "{status}");
+    }
+    // its operator says more
+    let mut listed = worker.listed.clone();
+    listed.hardware = Some(r#"{"vram_mib": 81920}"#);
+    service.list(&[&listed]);
+    assert_eq!(service.ended(&large).await["pool_status"], "completed");
+    let status = service.ok(&format!("/status/{many}")).await;
+    assert_eq!(status["pool_status"], "queued", "{status}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

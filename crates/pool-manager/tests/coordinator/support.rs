@@ -33,6 +33,8 @@ pub(crate) struct Listed {
     pub(crate) endpoint: String,
     pub(crate) slots: Option<u32>,
     pub(crate) region: Option<&'static str>,
+    /// In JSON.
+    pub(crate) hardware: Option<&'static str>,
 }
 
 impl Listed {
@@ -43,6 +45,7 @@ impl Listed {
             endpoint,
             slots,
             region: None,
+            hardware: None,
         }
     }
 }
@@ -152,6 +155,9 @@ pub(crate) fn write_list(folder: &Path, workers: &[&Listed]) -> PathBuf {
         if let Some(region) = it.region {
             entry["region"] = Value::from(region);
             entry["labels"] = json!({"disk": "fast"});
+        }
+        if let Some(hardware) = it.hardware {
+            entry["hardware"] = serde_json::from_str(hardware).unwrap();
         }
         entry
     };

@@ -13,7 +13,7 @@ use crate::{environment, sys};
 /// What the ids of both classes begin with: the kind `det`.
 const KIND: u8 = 1;
 /// Version of the tracer: raised by whatever makes a program see or do something else than before.
-const TRACER_VERSION: u32 = 4;
+const TRACER_VERSION: u32 = 5;
 
 /// Whether a class shows every program the same processor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -120,6 +120,78 @@ fn a_manifest_among_the_files_says_what_is_needed_unless_another_is_sent() {
 }
 
 #[test]
+fn a_job_runs_as_long_as_its_lease_reckons_with() {
+    let with = |job_timeout: u32, fields: Value, names: &[&str], own: Option<&[u8]>| {
+        let mut fields: JobFields = serde_json::from_value(fields).unwrap();
+        let mut files = files(names);
+        if let Some((name, _)) = fields.code_file() {
+            files.extend(self::files(&[name.as_str()]));
+        }
+        if let Some(own) = own {
+            fields.set_own_manifest(Ok(own.to_vec()));
+        }
+        let settings = QueueSettings {
+            job_timeout,
+            ..QueueSettings::COORDINATOR
+        };
+        let context = Context {
+            client: "c",
+            settings: &settings,
+            ids: &KEY,
+            now: 0,
+        };
+        let job = fields.check(files, context).unwrap();
+        let stored = stored(&job);
+        let sent = stored.get("manifest").and_then(|it| it["timeout"].as_u64());
+        assert_eq!(stored["timeout"], job.timeout);
+        (job.timeout, sent)
+    };
+    // who does not say gets what the service says, wherever the manifest comes from
+    let env = json!({"code": "x", "env": {"A": "b"}});
+    let manifest = json!({"manifest": {"entrypoint": "a.sh"}});
+    for (fields, names, own) in [
+        (env.clone(), vec![], None),
+        (manifest, vec!["a.sh"], None),
+        (json!({}), vec!["main.py"], None),
+        (
+            json!({}),
+            vec!["a.rb", "job.json"],
+            Some(&br#"{"entrypoint": "a.rb"}"#[..]),
+        ),
+    ] {
+        assert_eq!(with(40, fields, &names, own), (40, Some(40)), "{names:?}");
+    }
+    let stated = Some(&br#"{"entrypoint": "a.rb", "timeout": 9}"#[..]);
+    assert_eq!(with(40, json!({}), &["a.rb", "job.json"], stated), (9, None));
+    // a manifest may lie where nobody looks
+    for name in ["a.tar.gz", "A.ZIP"] {
+        assert_eq!(
+            with(40, json!({}), &[name], None),
+            (Manifest::MAX_TIMEOUT, None),
+            "{name}"
+        );
+    }
+    let sent = json!({"manifest": {"entrypoint": "a.sh"}});
+    assert_eq!(with(40, sent, &["a.tar.gz"], None), (40, Some(40)));
+    // nobody runs longer than a manifest may say
+    assert_eq!(with(7_200, env, &[], None), (3_600, Some(3_600)));
+    assert_eq!(with(7_200, json!({"code": "x"}), &[], None), (3_600, None));
+}
+
+#[test]
+fn a_timeout_that_is_too_long_is_refused_however_it_is_sent() {
+    for more in [json!({}), json!({"env": {"A": "b"}})] {
+        let mut fields = json!({"code": "x", "timeout": 7_200});
+        fields
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let refused = check(fields, &[]).unwrap_err();
+        assert!(refused.message.contains("3600 seconds"), "{}", refused.message);
+    }
+}
+
+#[test]
 fn a_file_of_a_manifests_name_is_one_only_where_no_other_is_sent() {
     let with_data = |fields: Value| {
         let mut fields: JobFields = serde_json::from_value(fields).unwrap();

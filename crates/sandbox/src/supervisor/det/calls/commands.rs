@@ -17,11 +17,10 @@ use crate::sys::room;
 pub(super) const RULES: &[Rule] = &[Rule(libc::SYS_fcntl, When::Always, fcntl)];
 
 /// Those that need no look.
-const KNOWN: [i32; 11] = [
+const KNOWN: [i32; 10] = [
     libc::F_DUPFD,
     libc::F_GETFD,
     libc::F_SETFD,
-    libc::F_GETFL,
     libc::F_SETOWN,
     libc::F_GETOWN,
     F_SETOWN_EX,
@@ -46,6 +45,7 @@ fn fcntl(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         | libc::F_OFD_SETLKW
         | libc::F_OFD_GETLK => locks::record(world, task),
         libc::F_SETFL => set_flags(world, task),
+        libc::F_GETFL => flags(world, task),
         libc::F_GETPIPE_SZ if outer::is_outer(world, task, task.int(0)) => {
             Ok(Entry::Done(i64::try_from(room::PIPE).unwrap_or(0)))
         }
@@ -63,6 +63,18 @@ fn set_pipe_size(world: &mut World, task: &mut Task) -> io::Result<Entry> {
         return Err(error(libc::EPERM));
     }
     Ok(Entry::Pass)
+}
+
+/// A file that was made for the job is told as it has opened it.
+fn flags(world: &mut World, task: &mut Task) -> io::Result<Entry> {
+    if !world.has_made() {
+        return Ok(Entry::Pass);
+    }
+    let file = world.file(task, task.int(0))?;
+    let flags = fcntl_getfl(&file)?.bits().cast_signed();
+    let inode = world.look_at(task, &file)?.0.inode;
+    let told = world.made_flags(inode, flags);
+    Ok(told.map_or(Entry::Pass, |flags| Entry::Done(flags.into())))
 }
 
 fn set_flags(world: &mut World, task: &mut Task) -> io::Result<Entry> {

@@ -4,6 +4,7 @@ use std::io;
 
 use super::constants;
 use super::inodes::Stamp;
+use super::named::Named;
 use super::stat::{self, Place, Real, STAT_BYTES, STATFS_BYTES, STATX_BYTES};
 use super::walk::{self, Manner};
 use super::{names, paths};
@@ -75,10 +76,13 @@ fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> 
     if place == Place::Job && real.mode & libc::S_IFMT == libc::S_IFREG {
         world.held.keep(task.process, fd, &file);
     }
-    let is_source = place == Place::System
-        && real.mode & libc::S_IFMT == libc::S_IFREG
-        && stat::keeps_time(&paths::of_file(world, task, fd)?);
-    world.tell(task, &file, &real, is_source)
+    let named = if place == Place::System && real.mode & libc::S_IFMT == libc::S_IFREG {
+        let path = paths::of_file(world, task, fd)?;
+        world.named(&real, &path)
+    } else {
+        Named::default()
+    };
+    world.tell(task, &file, &real, named)
 }
 
 /// Puts what the job is told over what the kernel has said.
@@ -108,19 +112,19 @@ fn seen(world: &mut World, task: &mut Task) -> io::Result<()> {
         .read_text(task.argument(path), paths::MAX)
         .unwrap_or_default();
     let follow = flags & libc::AT_SYMLINK_NOFOLLOW == 0;
-    let is_source = stat::may_keep_time(&path)
-        && walk::canonical(
-            world,
-            task,
-            dir,
-            &path,
-            Manner {
-                follow,
-                in_root: false,
-            },
-        )
-        .is_ok_and(|path| stat::keeps_time(&path));
-    let (told, stamp) = world.tell_real(task, &real, is_source)?;
+    let is_linked = real.has_names() && world.places(task)?.of(&real) == Place::System;
+    let manner = Manner {
+        follow,
+        in_root: false,
+    };
+    let named = if (is_linked || stat::may_keep_time(&path))
+        && let Ok(path) = walk::canonical(world, task, dir, &path, manner)
+    {
+        world.named(&real, &path)
+    } else {
+        Named::default()
+    };
+    let (told, stamp) = world.tell_real(task, &real, named)?;
     if stamp == Stamp::Set {
         world.notice_path(task, dir, &path, follow, real.inode);
     }

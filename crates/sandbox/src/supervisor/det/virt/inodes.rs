@@ -8,6 +8,7 @@
 //! included), and the next look sees that it differs, gives the file the virtual time of that look, and sets
 //! [`UNTOUCHED`] again. A job cannot set that real time: its own calls for it end here, in the table.
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 
 use sandrun_types::FileHash;
@@ -71,6 +72,8 @@ struct Record {
 #[derive(Debug)]
 pub(in super::super) struct Inodes {
     records: Numbered<Inode, Record>,
+    /// Names of files of the system that have several.
+    names: BTreeMap<Vec<u8>, u64>,
     next: u64,
     start: FileTime,
     /// Bytes of all records' paths, at most.
@@ -84,6 +87,7 @@ impl Inodes {
     pub(in super::super) fn new(start: FileTime) -> Self {
         Self {
             records: Numbered::default(),
+            names: BTreeMap::new(),
             next: FIRST,
             start,
             paths: 0,
@@ -99,6 +103,21 @@ impl Inodes {
     /// The virtual number of an inode: they are given in the order of the first look.
     pub(in super::super) fn number(&mut self, inode: Inode) -> u64 {
         self.record(inode).number
+    }
+
+    /// What a file of the system is numbered by that has several names, this among them.
+    pub(in super::super) fn key_of(&mut self, name: &[u8]) -> Inode {
+        /// No file system has it.
+        const BY_NAME: u64 = u64::MAX;
+        let new = u64::try_from(self.names.len()).unwrap_or(u64::MAX);
+        let number = match self.names.get(name) {
+            Some(number) => *number,
+            None => *self.names.entry(name.to_vec()).or_insert(new),
+        };
+        Inode {
+            device: BY_NAME,
+            number,
+        }
     }
 
     /// A look at a file of the job whose real time of change is `real`: its virtual times. The caller sets the real

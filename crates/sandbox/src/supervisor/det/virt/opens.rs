@@ -8,6 +8,7 @@ use std::io;
 use rustix::fs::{AtFlags, Mode, OFlags, SealFlags, SeekFrom, fcntl_add_seals, openat, seek, statat};
 use sandrun_types::EntropySource;
 
+use super::inodes::Inode;
 use super::process_files::{self, Form};
 use super::stat::{Place, Real};
 use super::walk::{self, Manner};
@@ -361,7 +362,13 @@ fn content(world: &mut World, task: &Task, target: &Target) -> io::Result<Option
         }
         Target::OpenFile(path) => {
             let text = real(world, path)?;
-            Some(process_files::open_file(&String::from_utf8_lossy(&text)).into_bytes())
+            let file = statat(&world.proc, path.replacen("fdinfo", "fd", 1), AtFlags::empty());
+            let told = |flags| {
+                let stat = file.as_ref().ok()?;
+                let (device, number) = (stat.st_dev, stat.st_ino);
+                world.made_flags(Inode { device, number }, flags)
+            };
+            Some(process_files::open_file(&String::from_utf8_lossy(&text), told).into_bytes())
         }
         Target::Process(directory, name) => process_file(world, task, directory, name)?,
     })
@@ -397,7 +404,8 @@ fn process_file(world: &mut World, task: &Task, directory: &str, name: &str) -> 
             let text = real(world, &format!("{directory}/maps"))?;
             let job = world.places(task)?.job;
             let text = String::from_utf8_lossy(&text);
-            process_files::mappings(&text, sizes, job, &mut world.virt.inodes).into_bytes()
+            let named = world.named_in(task, &text);
+            process_files::mappings(&text, sizes, job, &named, &mut world.virt.inodes).into_bytes()
         }
     };
     Ok(Some(if is_first {
@@ -428,7 +436,8 @@ fn opened(world: &mut World, task: &mut Task) -> io::Result<()> {
         &file,
         SealFlags::WRITE | SealFlags::GROW | SealFlags::SHRINK | SealFlags::SEAL,
     )?;
-    Ok(())
+    let asked = asked(task, task.call_at_entry())?;
+    world.note_made(&file, asked.flags)
 }
 
 #[cfg(test)]

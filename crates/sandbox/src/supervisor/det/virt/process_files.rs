@@ -3,6 +3,8 @@
 //!
 //! Owns the names and the forms. Never opens a file: the kernel's text is an argument.
 
+use std::collections::BTreeMap;
+
 use super::auxiliary;
 use super::inodes::{Inode, Inodes};
 
@@ -215,7 +217,13 @@ fn limits(text: &str) -> String {
 
 /// `/proc/<id>/maps`, or `smaps` where `sizes` is set, from the kernel's `maps`: without the kernel's own pages, whose
 /// number differs from one kernel to the next, and with virtual devices and inode numbers.
-pub(in super::super) fn mappings(text: &str, sizes: bool, job: u64, inodes: &mut Inodes) -> String {
+pub(in super::super) fn mappings(
+    text: &str,
+    sizes: bool,
+    job: u64,
+    named: &BTreeMap<String, Inode>,
+    inodes: &mut Inodes,
+) -> String {
     let mut out = String::new();
     for line in text.lines() {
         let mut fields = line.splitn(6, ' ');
@@ -237,7 +245,8 @@ pub(in super::super) fn mappings(text: &str, sizes: bool, job: u64, inodes: &mut
         let (device, number) = match real_device(device).filter(|_| number != 0) {
             Some(device) => {
                 let told = if device == job { "00:15" } else { "08:01" };
-                (told, inodes.number(Inode { device, number }))
+                let key = named.get(name).copied();
+                (told, inodes.number(key.unwrap_or(Inode { device, number })))
             }
             None => ("00:00", 0),
         };
@@ -289,12 +298,19 @@ pub(in super::super) fn link(text: &[u8], job: u64, inodes: &mut Inodes) -> Opti
 }
 
 /// `/proc/<id>/fdinfo/<n>` without the numbers of mount and inode, nor those of locks, events and watched files.
-pub(in super::super) fn open_file(text: &str) -> String {
+pub(in super::super) fn open_file(text: &str, told: impl Fn(i32) -> Option<i32>) -> String {
+    let flags = |octal: &str| {
+        Some(format!(
+            "flags:\t0{:o}\n",
+            told(i32::from_str_radix(octal.trim(), 8).ok()?)?
+        ))
+    };
     text.lines()
         .filter_map(|line| match line.split_once(':')? {
+            ("flags", octal) => Some(flags(octal).unwrap_or_else(|| format!("{line}\n"))),
             ("mnt_id", _) => Some("mnt_id:\t20\n".to_owned()),
             ("ino", _) => Some("ino:\t0\n".to_owned()),
-            ("pos" | "flags" | "eventfd-count" | "sigmask" | "Pid" | "NSpid", _) => Some(format!("{line}\n")),
+            ("pos" | "eventfd-count" | "sigmask" | "Pid" | "NSpid", _) => Some(format!("{line}\n")),
             _ => None,
         })
         .collect()

@@ -3,6 +3,7 @@
 //! Owns the kernel's structures as bytes and what is put in each field. Never makes a call.
 
 use super::inodes::{FileTime, Inode, Inodes, Stamp, Times};
+use super::named::Named;
 use crate::supervisor::identity::INSIDE;
 
 /// Bytes of `struct stat` on x86-64.
@@ -92,20 +93,13 @@ pub(in super::super) struct Told {
     times: Times,
 }
 
-/// How a file is looked at. `keeps_time` is for files of the system whose own time of change, in seconds, is told: that
-/// of a Python source, which its compiled form names.
+/// How a file is looked at, and what its name says if it is one of the system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in super::super) enum Seen {
     /// Through an open file.
-    Open {
-        /// See above.
-        keeps_time: bool,
-    },
+    Open(Named),
     /// By a name.
-    ByName {
-        /// See above.
-        keeps_time: bool,
-    },
+    ByName(Named),
 }
 
 /// What a job is told of a file, and what is to be done to it.
@@ -116,7 +110,7 @@ pub(in super::super) fn tell(
     now: impl FnOnce() -> FileTime,
     seen: Seen,
 ) -> (Told, Stamp) {
-    let (Seen::Open { keeps_time } | Seen::ByName { keeps_time }) = seen;
+    let (Seen::Open(named) | Seen::ByName(named)) = seen;
     let place = places.of(real);
     let kind = real.mode & libc::S_IFMT;
     let key = match place {
@@ -125,17 +119,20 @@ pub(in super::super) fn tell(
             device: 0,
             number: real.inode.number,
         },
-        Place::Job | Place::Proc | Place::Memory | Place::System => real.inode,
+        Place::System => named.key.unwrap_or(real.inode),
+        Place::Job | Place::Proc | Place::Memory => real.inode,
     };
     let (times, stamp) = match place {
         Place::Job => {
             let state = (real.modified, real.is_empty());
             match seen {
-                Seen::Open { .. } => inodes.look_open(key, state, now),
-                Seen::ByName { .. } => inodes.look(key, state, now),
+                Seen::Open(_) => inodes.look_open(key, state, now),
+                Seen::ByName(_) => inodes.look(key, state, now),
             }
         }
-        Place::System if keeps_time && kind == libc::S_IFREG => (fixed(whole(real.modified)), Stamp::Keep),
+        Place::System if named.keeps_time && kind == libc::S_IFREG => {
+            (fixed(whole(real.modified)), Stamp::Keep)
+        }
         Place::Proc | Place::Memory | Place::Nowhere | Place::System => (fixed(inodes.start()), Stamp::Keep),
     };
     let size = match kind {

@@ -15,6 +15,8 @@ use super::entropy::Entropy;
 use super::inodes::{FileTime, Inode, Inodes, Stamp, UNTOUCHED};
 use super::links::Link;
 use super::listing::Listings;
+use super::made::Made;
+use super::named::Named;
 use super::paths;
 use super::stat::{self, Place, Places, Real, Seen, Told};
 use crate::supervisor::det::clock::{Clock, SECOND};
@@ -43,8 +45,10 @@ pub(in crate::supervisor) struct State {
     pub(super) niceness: BTreeMap<TaskId, i32>,
     /// What the files that tasks are opening will hold.
     pub(super) opening: BTreeMap<TaskId, Vec<u8>>,
+    /// Such files.
+    pub(super) made: Made,
     /// Bytes of all such files so far.
-    made: u64,
+    made_bytes: u64,
 }
 
 /// Most bytes of files that are made for a job in all, each in whole pages. Nothing tells when the last copy or mapping
@@ -68,7 +72,8 @@ impl Default for State {
             link: None,
             niceness: BTreeMap::new(),
             opening: BTreeMap::new(),
-            made: 0,
+            made: Made::default(),
+            made_bytes: 0,
         }
     }
 }
@@ -120,8 +125,8 @@ impl State {
     /// Whether one more file of this length may be made, which then counts.
     pub(super) fn may_make(&mut self, length: usize) -> bool {
         let pages = u64::try_from(length).unwrap_or(u64::MAX).div_ceil(PAGE).max(1);
-        self.made = self.made.saturating_add(pages.saturating_mul(PAGE));
-        self.made <= MOST_MADE
+        self.made_bytes = self.made_bytes.saturating_add(pages.saturating_mul(PAGE));
+        self.made_bytes <= MOST_MADE
     }
 
     /// Keeps the path of a file with one name.
@@ -204,12 +209,12 @@ impl World {
         task: &Task,
         file: impl AsFd,
         real: &Real,
-        keeps_time: bool,
+        named: Named,
     ) -> io::Result<Told> {
         let places = self.places(task)?;
         let clock = &mut self.clock;
         let now = || file_time(clock);
-        let seen = Seen::Open { keeps_time };
+        let seen = Seen::Open(named);
         let (told, stamp) = stat::tell(real, &places, &mut self.virt.inodes, now, seen);
         if stamp == Stamp::Set {
             set_untouched(file)?;
@@ -218,16 +223,11 @@ impl World {
     }
 
     /// The same for what the kernel has said.
-    pub(super) fn tell_real(
-        &mut self,
-        task: &Task,
-        real: &Real,
-        keeps_time: bool,
-    ) -> io::Result<(Told, Stamp)> {
+    pub(super) fn tell_real(&mut self, task: &Task, real: &Real, named: Named) -> io::Result<(Told, Stamp)> {
         let places = self.places(task)?;
         let clock = &mut self.clock;
         let now = || file_time(clock);
-        let seen = Seen::ByName { keeps_time };
+        let seen = Seen::ByName(named);
         Ok(stat::tell(real, &places, &mut self.virt.inodes, now, seen))
     }
 

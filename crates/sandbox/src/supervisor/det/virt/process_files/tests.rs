@@ -83,7 +83,7 @@ fn mappings_have_virtual_files_and_no_pages_of_the_kernel() {
                 7ffff7fc0000-7ffff7fc4000 r--p 00000000 00:00 0 [vvar]\n\
                 7ffff7fc4000-7ffff7fc6000 r-xp 00000000 00:00 0 [vdso]\n\
                 7ffff7fff000-7ffff8000000 rw-p 00000000 00:00 0 \n";
-    let maps = mappings(text, false, libc::makedev(0, 0x2a), &mut inodes);
+    let maps = mappings(text, false, libc::makedev(0, 0x2a), &BTreeMap::new(), &mut inodes);
     let lines: Vec<Vec<&str>> = maps
         .lines()
         .map(|line| line.split_whitespace().collect())
@@ -92,12 +92,12 @@ fn mappings_have_virtual_files_and_no_pages_of_the_kernel() {
     assert_eq!(lines[0][3..], ["08:01", "1000", "/usr/bin/x"]);
     assert_eq!(lines[1][3..], ["00:00", "0", "[heap]"]);
     assert_eq!(lines[2][3..], ["00:15", "1001", "/work/a", "b"]);
-    let smaps = mappings(text, true, 0, &mut inodes);
+    let smaps = mappings(text, true, 0, &BTreeMap::new(), &mut inodes);
     assert!(smaps.contains("\nSize:            328 kB\nRss: "), "{smaps}");
     // The kernel's own form: the name begins at one column.
     let kernels = own("maps");
     let kernels = kernels.lines().find(|line| line.ends_with("[stack]")).unwrap();
-    let ours = mappings(kernels, false, 0, &mut inodes);
+    let ours = mappings(kernels, false, 0, &BTreeMap::new(), &mut inodes);
     assert_eq!(ours.trim_end(), kernels);
 }
 
@@ -106,7 +106,7 @@ fn the_clocks_page_is_the_programs_own() {
     let mut inodes = Inodes::new(START);
     let text = "00100000-00101000 rw-s 00000000 00:01 1029      /memfd: (deleted)\n\
                 00200000-00201000 rw-s 00000000 00:01 1030      /memfd:stat (deleted)\n";
-    let maps = mappings(text, false, 0, &mut inodes);
+    let maps = mappings(text, false, 0, &BTreeMap::new(), &mut inodes);
     let lines: Vec<&str> = maps.lines().collect();
     assert_eq!(lines[0], "00100000-00101000 rw-p 00000000 00:00 0 ");
     assert!(
@@ -143,11 +143,12 @@ fn the_first_process_has_one_name() {
 
 #[test]
 fn open_files_tell_no_mount() {
-    let text = open_file(
-        "pos:\t5\nflags:\t02\nmnt_id:\t77\nino:\t123\neventfd-id: 4\ntfd:        3 events:       19 ino:a1\n\
-         it_value: (0, 49406829)\nlock:\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF\n",
-    );
-    assert_eq!(text, "pos:\t5\nflags:\t02\nmnt_id:\t20\nino:\t0\n");
+    let text = "pos:\t5\nflags:\t02\nmnt_id:\t77\nino:\t123\neventfd-id: 4\ntfd:        3 events:       19 ino:a1\n\
+         it_value: (0, 49406829)\nlock:\t1: FLOCK  ADVISORY  WRITE 359 00:13:11691 0 EOF\n";
+    let told = open_file(text, |_| None);
+    assert_eq!(told, "pos:\t5\nflags:\t02\nmnt_id:\t20\nino:\t0\n");
+    let made = open_file(text, |flags| Some(flags & !libc::O_ACCMODE | 0o100_000));
+    assert_eq!(made, "pos:\t5\nflags:\t0100000\nmnt_id:\t20\nino:\t0\n");
 }
 
 #[test]

@@ -13,6 +13,10 @@ const START: FileTime = FileTime {
     seconds: 1000,
     nanos: 0,
 };
+const SOURCE: Named = Named {
+    keeps_time: true,
+    key: None,
+};
 const NOW: FileTime = FileTime {
     seconds: 1005,
     nanos: 6,
@@ -38,7 +42,7 @@ fn told(real: &Real) -> Told {
         &PLACES,
         &mut Inodes::new(START),
         || NOW,
-        Seen::ByName { keeps_time: false },
+        Seen::ByName(Named::default()),
     )
     .0
 }
@@ -145,9 +149,10 @@ fn sources_of_python_keep_their_seconds() {
         &PLACES,
         &mut Inodes::new(START),
         || NOW,
-        Seen::Open {
+        Seen::Open(Named {
             keeps_time: keeps_time(b"/usr/lib/os.py"),
-        },
+            key: None,
+        }),
     );
     assert_eq!(told.times.modified, whole(file.modified));
     assert!(!keeps_time(b"/usr/bin/python3"));
@@ -156,9 +161,26 @@ fn sources_of_python_keep_their_seconds() {
         &PLACES,
         &mut Inodes::new(START),
         || NOW,
-        Seen::ByName { keeps_time: true },
+        Seen::ByName(SOURCE),
     );
     assert_eq!(told.times.modified, NOW);
+}
+
+#[test]
+fn each_name_of_a_systems_file_has_a_number_and_others_have_one_for_all() {
+    let mut inodes = Inodes::new(START);
+    let keys = ["/usr/bin/a", "/usr/bin/b", "/usr/bin/a"].map(|name| inodes.key_of(name.as_bytes()));
+    let mut number = |device, key| {
+        let seen = Seen::ByName(Named {
+            keeps_time: false,
+            key: Some(key),
+        });
+        let (told, _) = tell(&real(device, libc::S_IFREG), &PLACES, &mut inodes, || NOW, seen);
+        told.number
+    };
+    let numbers = keys.map(|key| number(9, key));
+    assert_eq!((numbers[1], numbers[2]), (numbers[0] + 1, numbers[0]));
+    assert_eq!(keys.map(|key| number(40, key)), [numbers[1] + 1; 3]);
 }
 
 #[test]
