@@ -212,3 +212,20 @@ async fn what_ends_while_the_broker_is_away_is_answered_when_it_is_back() -> Res
     served.service.stop().await?;
     scene.end().await
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dependant_of_a_job_that_leaves_everything_has_one_program() -> Result<()> {
+    let scene = Scene::new().await?;
+    let served = Served::start(scene.folder.path(), "127.0.0.1:0").await?;
+    let node = scene.node(&served.url, |_| ());
+    let parent = json!({"code": "echo 42 > answer.txt", "interpreter": "bash", "outputs": ["*"]});
+    let parent = served.submit(parent).await?;
+    let child = json!({"code": "cat answer.txt", "interpreter": "bash", "after": [{"job": parent}]});
+    let child = served.submit(child).await?;
+    let view = served.ended(&child).await?;
+    assert_eq!(view["status"], "completed", "{view}");
+    assert_eq!(served.get(&format!("/results/{child}")).await?["output"], "42\n");
+    node.stop().await?;
+    served.service.stop().await?;
+    scene.end().await
+}

@@ -6,7 +6,8 @@ use axum::Json;
 use axum::extract::State;
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade, close_code};
-use axum::http::HeaderMap;
+use axum::http::header::{SEC_WEBSOCKET_VERSION, UPGRADE};
+use axum::http::{HeaderMap, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use base64::Engine as _;
@@ -49,6 +50,13 @@ pub(super) async fn stream(
     headers: HeaderMap,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
+    if let Err(WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_)) = upgrade {
+        let why = ApiError::new(
+            StatusCode::UPGRADE_REQUIRED,
+            "this version of the WebSocket protocol is not known here; use 13",
+        );
+        return Ok(([(SEC_WEBSOCKET_VERSION, "13"), (UPGRADE, "websocket")], why).into_response());
+    }
     let mark = headers.get("last-event-id").and_then(|it| it.to_str().ok());
     let job = number(&app, &id)?;
     let follower = Follower::new(app.clone(), job).behind(mark.and_then(Mark::parse));

@@ -408,12 +408,17 @@ impl JobFields {
     }
 }
 
-/// Refuses an idempotency key that is too short or too long.
+/// Refuses an idempotency key that is too short or too long, or holds what a batch's own keys are told apart by.
 pub(super) fn check_key(key: &str) -> Result<(), ApiError> {
     if key.is_empty() || key.len() > MAX_KEY {
         return Err(bad(format!(
             "the idempotency key has to be 1 to {MAX_KEY} bytes long"
         )));
+    }
+    if key.chars().any(char::is_control) {
+        return Err(bad(
+            "the idempotency key has to be without control characters, such as line breaks",
+        ));
     }
     Ok(())
 }

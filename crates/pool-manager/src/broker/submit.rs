@@ -9,7 +9,7 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use futures::{TryStreamExt as _, stream};
 use sandrun_core::pool::Illegal;
-use sandrun_store::queue::{BlobHash, Body, OutputRef, QueueStoreError};
+use sandrun_store::queue::{BlobHash, Body, JobWord, OutputRef, QueueStoreError};
 use sandrun_types::{Manifest, Sha256Hex};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
@@ -55,7 +55,11 @@ pub(super) async fn submit(
         .headers()
         .get(header::CONTENT_TYPE)
         .and_then(|it| it.to_str().ok())
-        .is_some_and(|it| it.trim_start().starts_with("multipart/form-data"));
+        .is_some_and(|it| {
+            it.trim_start()
+                .to_ascii_lowercase()
+                .starts_with("multipart/form-data")
+        });
     let prepared = if is_form {
         let form = Multipart::from_request(request, &()).await;
         let form = form.map_err(|error| ApiError::bad_request(error.body_text()))?;
@@ -176,7 +180,12 @@ async fn view(app: &App, accepted: Accepted, request: Option<&[u8]>) -> Result<V
             "this idempotency key names another job that you have submitted; give each job its own key";
         return Err(ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, text));
     }
-    Ok(json!({"job_id": app.queue.ids().job_id(accepted.job), "status": app.face.accepted}))
+    let status = if accepted.has_failed {
+        found::word(JobWord::Failed)
+    } else {
+        app.face.accepted
+    };
+    Ok(json!({"job_id": app.queue.ids().job_id(accepted.job), "status": status}))
 }
 
 fn idempotency_key(headers: &HeaderMap) -> Result<Option<String>, ApiError> {

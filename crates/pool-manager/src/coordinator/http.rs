@@ -125,11 +125,10 @@ async fn pool(
         }));
     }
     let counts = stats.counts;
-    let open = (counts.blocked + counts.queued + counts.running) as u64;
     Ok(Json(json!({
         "total_workers": workers.len(),
         "healthy_workers": healthy,
-        "total_jobs": open + stats.completed + stats.failed,
+        "total_jobs": stats.ever,
         "queued_jobs": counts.blocked + counts.queued,
         "workers": workers,
     })))

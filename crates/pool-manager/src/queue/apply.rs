@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use sandrun_core::pool::{
-    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSnapshot,
-    NodeSpec, NodeStatus, Report, SignatureCheck, Verification,
+    Action, ClaimNumber, Event, Illegal, JobEnd, JobNumber, JobSpec, LeaseStep, NodeNumber, NodeSpec,
+    NodeStatus, Report, SignatureCheck, Verification,
 };
 use sandrun_store::queue::{Answer, LogPiece, NewJob};
 use sandrun_types::Attempt;
@@ -16,7 +16,7 @@ use super::command::{Command, stage, stage_work};
 use super::digest::{digest, is_success, output_root};
 use super::error::QueueError;
 use super::memory::Memory;
-use super::words::{Accepted, Completion, Failure, NodeView, Orders, Printed, Registration, Submission};
+use super::words::{Accepted, Completion, Failure, Orders, Printed, Registration, Submission};
 
 /// Bytes of one output of one attempt that are kept while it runs.
 const LOG_BYTES: u64 = 16 << 20;
@@ -231,6 +231,7 @@ impl Memory {
             return Ok(Accepted {
                 job: *known,
                 is_known: true,
+                has_failed: false,
             });
         }
         let number = JobNumber(self.last_job + 1);
@@ -247,6 +248,9 @@ impl Memory {
         let actions = self
             .pool
             .apply(batch.seconds(), Event::Submit { job: number, spec })?;
+        let has_failed = actions
+            .iter()
+            .any(|it| matches!(it, Action::End { job, .. } if *job == number));
         self.last_job = number.0;
         self.say_accepted(number);
         self.perform(actions, batch);
@@ -272,6 +276,7 @@ impl Memory {
         Ok(Accepted {
             job: number,
             is_known: false,
+            has_failed,
         })
     }
 
@@ -467,36 +472,5 @@ impl Memory {
             }
         }
         Ok(())
-    }
-
-    fn set_draining(&mut self, node: &str, draining: bool, batch: &mut Batch) -> Result<(), QueueError> {
-        let node = self.nodes.number(node)?;
-        let event = if draining {
-            Event::Drain { node }
-        } else {
-            Event::Resume { node }
-        };
-        self.apply(event, batch)
-    }
-
-    fn node_views(&self) -> Vec<NodeView> {
-        let view = |(number, entry): (NodeNumber, &super::nodes::NodeEntry)| {
-            let (status, active) = self.pool.node(number)?;
-            let NodeSnapshot { spec, drained, .. } = self.pool.node_snapshot(number)?;
-            Some(NodeView {
-                number,
-                id: entry.id.clone(),
-                endpoint: entry.endpoint.clone(),
-                announced: entry.announced.clone(),
-                heard: entry.heard,
-                completed: entry.completed,
-                failed: entry.failed,
-                status,
-                drained,
-                active,
-                offer: spec.offer,
-            })
-        };
-        self.nodes.iter().filter_map(view).collect()
     }
 }

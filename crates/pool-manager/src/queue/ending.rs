@@ -62,6 +62,7 @@ impl Ending {
             stats.waiters = self.waiters;
             stats.is_failing = !is_written;
             if is_written {
+                stats.ever = stats.ever.max(self.last_job);
                 stats.add(&self.tally);
                 stats.commands += self.commands;
                 stats.committed(took);

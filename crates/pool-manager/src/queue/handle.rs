@@ -107,7 +107,10 @@ impl Queue {
         }
         let (commands, receiver) = channel();
         let (board, followers) = (Arc::new(Board::default()), Followers::default());
-        board.write(|stats| stats.counts = memory.pool.counts());
+        board.write(|stats| {
+            stats.counts = memory.pool.counts();
+            stats.ever = memory.last_job;
+        });
         let pushes = Pushes::default();
         let awaits_look = Arc::new(AtomicBool::new(false));
         let engine = Engine {

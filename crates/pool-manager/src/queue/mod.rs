@@ -25,6 +25,7 @@ mod push;
 mod runs;
 mod settings;
 mod stats;
+mod views;
 mod words;
 
 pub(crate) use digest::states_output;

@@ -23,6 +23,8 @@ pub struct QueueStats {
     pub counts: Counts,
     /// Claims that wait.
     pub waiters: u64,
+    /// Jobs that were ever accepted, also by a former process.
+    pub ever: u64,
     /// Jobs accepted.
     pub submitted: u64,
     /// Jobs given to nodes.
@@ -56,6 +58,7 @@ impl Default for QueueStats {
         Self {
             counts: Counts::default(),
             waiters: 0,
+            ever: 0,
             submitted: 0,
             leased: 0,
             empty_claims: 0,

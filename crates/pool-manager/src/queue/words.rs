@@ -52,6 +52,8 @@ pub struct Accepted {
     pub job: JobNumber,
     /// Whether the client had submitted it before, under the same idempotency key.
     pub is_known: bool,
+    /// Whether it failed at once, below a parent that has.
+    pub has_failed: bool,
 }
 
 /// A node that comes, or comes back.

@@ -321,3 +321,43 @@ async fn a_password_in_a_nodes_address_is_told_to_nobody() {
         assert_eq!(listed["nodes"][0]["endpoint"], "http://a:1", "{listed}");
     }
 }
+
+#[tokio::test]
+async fn a_form_is_one_however_its_type_is_written() {
+    let broker = Service::start().await;
+    let body = "--b\r\nContent-Disposition: form-data; name=\"files\"; filename=\"main.py\"\r\n\r\nprint(1)\r\n--b--\r\n";
+    let sent = broker.http.post(broker.url("/submit")).body(body);
+    let sent = sent.header("Content-Type", "Multipart/Form-Data; boundary=b");
+    let answer = sent.send().await.unwrap();
+    assert_eq!(
+        answer.status(),
+        StatusCode::OK,
+        "{}",
+        answer.text().await.unwrap()
+    );
+}
+
+#[tokio::test]
+async fn an_archive_is_one_however_its_name_is_written() {
+    let broker = Service::start().await;
+    for name in ["p.zip", "P.ZIP", "P.Tar.Gz"] {
+        let manifest = ("manifest", r#"{"entrypoint": "main.py"}"#);
+        let (status, answer) = broker.submit_form(&[(name, b"PK")], &[manifest]).await;
+        assert_eq!(status, StatusCode::OK, "{name}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_below_one_that_failed_has_failed() {
+    let broker = Service::start().await;
+    let parent = broker.submit(json!({"code": "x"})).await;
+    let cancelled = broker
+        .send(reqwest::Method::DELETE, &format!("/v1/jobs/{parent}"), None)
+        .await;
+    assert_eq!(cancelled.0, StatusCode::OK, "{}", cancelled.1);
+    let child = json!({"code": "y", "after": [{"job": parent}]});
+    let answer = broker.ok("/submit", child).await;
+    assert_eq!(answer["status"], "failed", "{answer}");
+    let id = answer["job_id"].as_str().unwrap();
+    assert_eq!(broker.get(&format!("/status/{id}")).await.1["status"], "failed");
+}

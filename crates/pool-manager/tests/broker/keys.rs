@@ -55,3 +55,15 @@ async fn a_batch_that_is_sent_again_under_its_key_gets_the_same_jobs() {
     let (status, refused) = submit(&broker, &"k".repeat(201), json!([{"code": "a"}])).await;
     assert_eq!(status, StatusCode::BAD_REQUEST, "{refused}");
 }
+
+#[tokio::test]
+async fn no_jobs_own_key_is_one_of_a_batch() {
+    let broker = Service::start().await;
+    for key in ["b\n0", "b\r", "\u{0}"] {
+        let (status, answer) = broker
+            .post("/submit", json!({"code": "x", "idempotency_key": key}))
+            .await;
+        assert_eq!(status, reqwest::StatusCode::BAD_REQUEST, "{answer}");
+        assert!(answer.to_string().contains("control characters"), "{answer}");
+    }
+}

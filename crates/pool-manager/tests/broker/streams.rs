@@ -335,3 +335,21 @@ async fn what_was_printed_is_of_one_attempt() {
         json!({"stdout": "", "stderr": "of the second\n"})
     );
 }
+
+#[tokio::test]
+async fn a_websocket_of_another_version_is_told_which_one_is_known() {
+    let broker = Service::start().await;
+    let id = broker.submit(json!({"code": "x"})).await;
+    let asked = broker.http.get(broker.url(&format!("/v1/jobs/{id}/logs/stream")));
+    let asked = [
+        ("Connection", "Upgrade"),
+        ("Upgrade", "websocket"),
+        ("Sec-WebSocket-Version", "8"),
+        ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+    ]
+    .into_iter()
+    .fold(asked, |asked, (name, value)| asked.header(name, value));
+    let answer = asked.send().await.unwrap();
+    assert_eq!(answer.status(), reqwest::StatusCode::UPGRADE_REQUIRED);
+    assert_eq!(answer.headers()["sec-websocket-version"], "13");
+}

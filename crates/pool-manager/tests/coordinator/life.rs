@@ -51,6 +51,8 @@ async fn a_restart_finds_the_run_that_goes_on() {
     assert_eq!(service.ok(&format!("/v1/jobs/{job}")).await["attempt"], 1);
     assert_eq!(service.ok(&format!("/outputs/{job}/out.txt")).await, "over\n");
     assert_eq!(service.ended(&waiting).await["pool_status"], "completed");
+    let service = service.restart().await;
+    assert_eq!(service.ok("/pool").await["total_jobs"], 2, "ended ones, too");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -46,6 +46,11 @@ impl FromStr for QueueAddress {
                 "only files and PostgreSQL are known".to_owned(),
             ));
         }
+        if text.starts_with(':') || text.starts_with("file:") {
+            return Err(QueueStoreError::Address(
+                "SQLite's own names (`:memory:`, `file:…`) are no files; a file whose name begins so is ./NAME".to_owned(),
+            ));
+        }
         Ok(Self::Sqlite(PathBuf::from(text)))
     }
 }
@@ -144,6 +149,8 @@ mod tests {
             "postgres:/me:secret@h/x",
             "postgres://me:secret@h:port/x",
             "postgres://",
+            ":memory:",
+            "file:x.db",
         ] {
             let error = bad.parse::<QueueAddress>().unwrap_err().to_string();
             assert!(error.contains("give a file's path"), "{error}");
