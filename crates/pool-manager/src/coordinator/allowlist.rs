@@ -69,7 +69,8 @@ pub(super) struct StatedHardware {
 }
 
 impl Entry {
-    /// What it is known as, to everybody. The same key at another address is another entry; only one of them works at a time.
+    /// What it is known as, to everybody. The same key at another address is another entry; only one of them works at a
+    /// time.
     pub(super) fn key(&self) -> String {
         format!("{}#{}", without_credentials(&self.endpoint), self.worker)
     }
