@@ -54,33 +54,19 @@ impl Broker {
     }
 
     fn submit(&mut self, client: u32, priority: u8, needs: Needs) -> u64 {
+        self.submit_to(1, client, priority, needs)
+    }
+
+    /// A job that so many nodes have to agree on.
+    fn submit_to(&mut self, nodes: u8, client: u32, priority: u8, needs: Needs) -> u64 {
         let job = JobNumber(self.next);
         self.next += 1;
         let spec = JobSpec {
             client: ClientNumber(client),
             priority: Priority(priority),
             needs,
-            replicas: 1,
-            quorum: 1,
-            lease_seconds: 60,
-            retries: None,
-            parents: BTreeSet::new(),
-        };
-        self.pool
-            .apply(UnixSeconds(self.now), Event::Submit { job, spec })
-            .unwrap();
-        job.0
-    }
-
-    fn replicated(&mut self, replicas: u8) -> u64 {
-        let job = JobNumber(self.next);
-        self.next += 1;
-        let spec = JobSpec {
-            client: ClientNumber(1),
-            priority: Priority(4),
-            needs: Needs::default(),
-            replicas,
-            quorum: replicas,
+            replicas: nodes,
+            quorum: nodes,
             lease_seconds: 60,
             retries: None,
             parents: BTreeSet::new(),
@@ -195,7 +181,7 @@ fn jobs_that_wait_for_another_node_are_not_looked_at_for_those_that_have_a_part(
     let mut broker = Broker::new();
     let parted = 20_000;
     for _ in 0..parted {
-        broker.replicated(2);
+        broker.submit_to(2, 1, 4, Needs::default());
     }
     assert_eq!(broker.claims(parted).len(), parted);
     let next: Vec<u64> = (0..parted).map(|_| broker.plain(1, 0)).collect();

@@ -72,8 +72,8 @@ impl Offer {
         self.bounds(manifest)
     }
 
-    /// The class that a job runs under, of those that are `offered`: what the submission asks for, which has to be one that the manifest accepts;
-    /// what the manifest asks for; `native` where nobody asks.
+    /// The class that a job runs under, of those that are `offered`: what the submission asks for, which has to be one
+    /// that the manifest accepts; what the manifest asks for; `native` where nobody asks.
     pub(crate) fn class(
         offered: &[(Class, ClassId)],
         asked: Option<ClassRequest>,

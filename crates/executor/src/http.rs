@@ -6,7 +6,6 @@ mod environments;
 mod error;
 mod follow;
 mod info;
-mod machine;
 mod metrics;
 mod outputs;
 mod path;

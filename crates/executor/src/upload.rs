@@ -15,4 +15,5 @@ pub(crate) use assemble::{AssembleError, Assembled, assemble};
 pub(crate) use bundle::BundleLimits;
 pub use commitment::{Commitment, CommitmentError, UploadedFile, commitment};
 pub(crate) use overflow::{bounded, discard};
+pub use receive::is_archive;
 pub(crate) use receive::{ReceiveError, Received, receive};

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use sandrun_executor::hardware;
 use sandrun_types::{Capabilities, Gpu};
 use tokio::process::Command;
 use tracing::debug;
@@ -42,19 +43,12 @@ impl Default for Detection {
 /// Looks at this machine.
 pub async fn detect(detection: &Detection) -> Capabilities {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
-    let limits: Vec<String> = machine::MEMORY_LIMITS
-        .iter()
-        .filter_map(|path| std::fs::read_to_string(path).ok())
-        .collect();
+    let has = hardware();
     Capabilities {
         // the executor says so
         environments: false,
-        cpu: machine::cpu(
-            &cpuinfo,
-            std::thread::available_parallelism().map_or(1, usize::from),
-        ),
-        memory_mib: machine::memory_mib(&meminfo, limits.iter().map(String::as_str)),
+        cpu: machine::cpu(&cpuinfo, has.cpu_cores),
+        memory_mib: has.memory_mib,
         gpus: gpus().await,
         interpreters: interpreters::find(&detection.interpreter_folders).await,
         region: detection.region.clone(),

@@ -105,18 +105,6 @@ impl Verdict {
             }
         })
     }
-
-    /// Whether what the job wrote is part of its result. What a killed job has written until then is chance.
-    const fn has_result(&self) -> bool {
-        match self.outcome {
-            RunOutcome::Exited | RunOutcome::Signalled | RunOutcome::Budget => true,
-            RunOutcome::Timeout
-            | RunOutcome::Memory
-            | RunOutcome::OutputLimit
-            | RunOutcome::Refused
-            | RunOutcome::Internal => false,
-        }
-    }
 }
 
 /// Writes the report; collects the outputs where they belong to the result.
@@ -129,7 +117,7 @@ pub(crate) fn report(
 ) -> Result<RunReport, RunError> {
     let mut verdict = Verdict::of(&session, request)?;
     let mut collected = Collected::default();
-    if let Some(work) = session.work.take().filter(|_| verdict.has_result()) {
+    if let Some(work) = session.work.take().filter(|_| verdict.outcome.states_output()) {
         match gather(work, job, request) {
             Ok(files) => collected = files,
             Err(CollectError::Io(error)) => return Err(error),
@@ -152,7 +140,7 @@ pub(crate) fn report(
             )
         })
         .collect();
-    let streams: (&[u8], &[u8]) = if verdict.has_result() {
+    let streams: (&[u8], &[u8]) = if verdict.outcome.states_output() {
         (&session.stdout, &session.stderr)
     } else {
         (&[], &[])
@@ -165,7 +153,7 @@ pub(crate) fn report(
         status: verdict.status,
     };
     let [stdout, stderr] = [streams.0, streams.1].map(FileHash::of);
-    if !verdict.has_result() {
+    if !verdict.outcome.states_output() {
         trace.forget_events();
     }
     let trace = trace.finish(&result)?;

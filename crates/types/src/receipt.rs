@@ -81,6 +81,16 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
+    /// Whether what the run printed and left is part of its result. What one that was cut off has written until then is
+    /// chance, and its receipt says nothing about it.
+    #[must_use]
+    pub const fn states_output(self) -> bool {
+        match self {
+            Self::Exited | Self::Signalled | Self::Budget => true,
+            Self::Timeout | Self::Memory | Self::OutputLimit | Self::Refused | Self::Internal => false,
+        }
+    }
+
     /// The name in statuses and receipts.
     #[must_use]
     pub fn name(self) -> &'static str {

@@ -56,18 +56,14 @@ impl Pool {
     fn next_for(&mut self, node: NodeNumber) -> Option<JobNumber> {
         let Self { nodes, queue, .. } = self;
         let known = nodes.get(&node).filter(|it| it.listed.is_some())?;
-        let fits = |needs: &Needs, involved: &[NodeNumber]| {
-            !involved.contains(&node) && known.spec.offer.meets(needs)
-        };
-        let first = queue.first(fits)?;
+        let first = queue.first(known.fits(node))?;
         if self.may_have(first, node) {
             return Some(first);
         }
         // it has given that one back
         let Self { nodes, queue, .. } = self;
         let known = nodes.get(&node)?;
-        let places =
-            queue.places(|needs, involved| !involved.contains(&node) && known.spec.offer.meets(needs));
+        let places = queue.places(known.fits(node));
         places
             .iter()
             .find_map(|place| self.queue.in_order(place).find(|job| self.may_have(*job, node)))
@@ -110,9 +106,10 @@ impl Pool {
             nodes, queue, free, ..
         } = self;
         let some_node_fits = |needs: &Needs, involved: &[NodeNumber]| {
-            free.iter().any(|(_, node)| {
-                !involved.contains(node) && nodes.get(node).is_some_and(|it| it.spec.offer.meets(needs))
-            })
+            let mut known = free
+                .iter()
+                .filter_map(|(_, node)| Some((nodes.get(node)?, *node)));
+            known.any(|(it, node)| it.fits(node)(needs, involved))
         };
         let places = queue.places(some_node_fits);
         places.iter().find_map(|place| self.pair_in(place, tie))

@@ -3,7 +3,7 @@
 use sandrun_types::UnixSeconds;
 use serde::{Deserialize, Serialize};
 
-use super::Offer;
+use super::{Needs, NodeNumber, Offer};
 
 /// What a node brings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,4 +38,11 @@ pub(super) struct Node {
     pub(super) heard: UnixSeconds,
     /// Under how many leases it stands in the index of free nodes.
     pub(super) listed: Option<u32>,
+}
+
+impl Node {
+    /// Whether it, under this number, can do what is needed and has no part yet in a job in which these have.
+    pub(super) fn fits(&self, node: NodeNumber) -> impl Fn(&Needs, &[NodeNumber]) -> bool {
+        move |needs, involved| !involved.contains(&node) && self.spec.offer.meets(needs)
+    }
 }

@@ -64,8 +64,7 @@ impl Pool {
     }
 
     /// Whether something waits that a node could take: whether it would get a lease if it asked now. A lost node that
-    /// asks is back, so it is judged as if it were up, unless it was
-    /// told to take nothing new.
+    /// asks is back, so it is judged as if it were up, unless it was told to take nothing new.
     pub fn has_work_for(&self, node: NodeNumber) -> bool {
         let Some(known) = self.nodes.get(&node) else {
             return false;
@@ -73,9 +72,7 @@ impl Pool {
         if self.waiting() == 0 || known.drained || self.active(node) >= known.spec.slots {
             return false;
         }
-        let mut waiting = self
-            .queue
-            .waiting(|needs, involved| !involved.contains(&node) && known.spec.offer.meets(needs));
+        let mut waiting = self.queue.waiting(known.fits(node));
         waiting.any(|job| self.may_have(job, node))
     }
 

@@ -96,7 +96,7 @@ pub(super) async fn health(
             .collect(),
         isolation: app.isolation.clone(),
         max_concurrent_jobs: Some(app.parallel),
-        hardware: Some(super::machine::hardware()),
+        hardware: Some(crate::machine::hardware()),
     };
     let checks = readiness.checks;
     Ok((code, Json(HealthAnswer { health, checks })))

@@ -39,8 +39,9 @@ pub(crate) enum Content {
     Spooled(PathBuf),
 }
 
-/// Whether a file of this name is unpacked.
-pub(crate) fn is_archive(name: &str) -> bool {
+/// Whether a file of this name is unpacked when it is uploaded.
+#[must_use]
+pub fn is_archive(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use sandrun_executor::is_archive;
 use sandrun_types::{BundlePath, Interpreter, Manifest};
 use serde_json::{Value, json};
 
@@ -145,7 +146,7 @@ const fn file_name(interpreter: Interpreter) -> &'static str {
 fn files(job: &ClaimedJob) -> Result<Inputs, String> {
     let (mut files, mut archives) = (BTreeMap::new(), BTreeMap::new());
     for file in job.files.iter().flatten().cloned() {
-        let place = if is_archive(&file.path) {
+        let place = if is_archive(file.path.as_str()) {
             &mut archives
         } else {
             &mut files
@@ -184,12 +185,6 @@ fn add(files: &mut BTreeMap<BundlePath, FileRef>, file: FileRef) -> Result<(), S
         Some(other) => Err(format!("there are two files {}", other.path)),
         None => Ok(()),
     }
-}
-
-/// Whether executors unpack a file of this name.
-fn is_archive(path: &BundlePath) -> bool {
-    let name = path.as_str().to_ascii_lowercase();
-    [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use sandrun_core::pool::{Needs, Priority};
+use sandrun_executor::is_archive;
 use sandrun_store::queue::{OutputRef, UnixMillis};
 use sandrun_types::{BundlePath, Interpreter, Manifest, OutputRoot, Requirements, Sha256Hex};
 use serde::Deserialize;
@@ -466,12 +467,6 @@ fn check_folders(names: &BTreeSet<BundlePath>, after: &[After]) -> Result<(), Ap
         }
     }
     Ok(())
-}
-
-/// Whether an executor unpacks a file of this name.
-fn is_archive(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }
 
 #[cfg(test)]

@@ -5,7 +5,9 @@ use std::io;
 use std::path::Path;
 
 use futures::TryStreamExt as _;
-use sandrun_executor::{Commitment, CommitmentError, FileContent, Submission, UploadedFile, commitment};
+use sandrun_executor::{
+    Commitment, CommitmentError, FileContent, Submission, UploadedFile, commitment, is_archive,
+};
 use sandrun_store::queue::{BlobHash, QueueStoreError};
 use sandrun_types::{BundlePath, InputFile, Interpreter, Manifest, Sha256Hex, job_hash};
 use serde_json::{Value, json};
@@ -293,10 +295,4 @@ fn spool(folder: &Path, files: Vec<(String, FileContent)>) -> io::Result<Vec<Upl
         spooled.push(UploadedFile { name, at });
     }
     Ok(spooled)
-}
-
-/// Whether an executor unpacks a file of this name.
-fn is_archive(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    [".tar.gz", ".tgz", ".zip"].iter().any(|end| name.ends_with(end))
 }

@@ -9,8 +9,6 @@ use sandrun_types::{
     output_root,
 };
 
-use crate::queue::states_output;
-
 /// What a receipt has to say.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Expected<'a> {
@@ -85,7 +83,7 @@ fn other_way(receipt: &Receipt, manifest: &Manifest) -> Option<String> {
 
 /// Why what came is not what the receipt states, if it is not. The files' own bytes are hashed where they are fetched.
 fn other_output(receipt: &Receipt, [stdout, stderr]: [&[u8]; 2]) -> Option<String> {
-    if !states_output(receipt.outcome) {
+    if !receipt.outcome.states_output() {
         return None;
     }
     let file = |(path, file): (&BundlePath, &sandrun_types::OutputFile)| {
@@ -134,8 +132,9 @@ mod tests {
         }
         assert!(other_way(&receipt(&class("00"), image), &manifest("{}")).is_some());
     }
+
     #[test]
-    fn output_that_the_receipt_does_not_state_is_not_the_run_s() {
+    fn output_that_the_receipt_does_not_state_is_forged() {
         let zeros = Sha256Hex([0; 32]);
         let receipt = |outcome: &str, root: Option<Sha256Hex>| -> Receipt {
             serde_json::from_value(json!({

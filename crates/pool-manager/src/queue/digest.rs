@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 
 use sandrun_store::queue::OutputRef;
-use sandrun_types::{BundlePath, InputFile, OutputRoot, Receipt, ResultDigest, RunOutcome, Sha256Hex};
+use sandrun_types::{BundlePath, InputFile, OutputRoot, Receipt, ResultDigest, Sha256Hex};
 use sha2::{Digest as _, Sha256};
 
 use super::words::Completion;
 
 /// The digest of an answer. Its last bit says whether the program ended with 0, so that nobody has to remember it; the
 /// other 255 are those of a SHA-256 over the class and the environment that its receipt states, exit code, both outputs
-/// and all files, sorted by name; of a run that was cut off, what it printed until then is chance and no part of it. Two that ran in different ones never count as one answer, whatever came out.
+/// and all files, sorted by name; of a run that was cut off, what it printed until then is chance and no part of it. Two
+/// that ran in different ones never count as one answer, whatever came out.
 pub(super) fn digest(answer: &Completion) -> ResultDigest {
     let mut hasher = Sha256::new();
     let mut part = |bytes: &[u8]| {
@@ -28,7 +29,7 @@ pub(super) fn digest(answer: &Completion) -> ResultDigest {
         part(receipt.environment.as_bytes());
     }
     part(&answer.exit_code.to_be_bytes());
-    if receipt.is_none_or(|it| states_output(it.outcome)) {
+    if receipt.is_none_or(|it| it.outcome.states_output()) {
         part(&answer.stdout);
         part(&answer.stderr);
     }
@@ -41,19 +42,6 @@ pub(super) fn digest(answer: &Completion) -> ResultDigest {
     let mut hash: [u8; 32] = hasher.finalize().into();
     hash[31] = hash[31] & 0xfe | u8::from(answer.exit_code == 0);
     ResultDigest(hash)
-}
-
-/// Whether what a run printed and left is part of its result. What one that was cut off printed until then is chance, and
-/// its receipt says nothing about it.
-pub(crate) const fn states_output(outcome: RunOutcome) -> bool {
-    match outcome {
-        RunOutcome::Exited | RunOutcome::Signalled | RunOutcome::Budget => true,
-        RunOutcome::Timeout
-        | RunOutcome::Memory
-        | RunOutcome::OutputLimit
-        | RunOutcome::Refused
-        | RunOutcome::Internal => false,
-    }
 }
 
 /// What an answer's files are found by: the root over what it printed and left, as in its receipt. `None` where it left

@@ -28,7 +28,6 @@ mod stats;
 mod views;
 mod words;
 
-pub(crate) use digest::states_output;
 pub use error::QueueError;
 pub use handle::{Queue, QueueThread};
 pub use ids::IdKey;

@@ -179,9 +179,9 @@ impl QueueReader {
     }
 
     /// What the latest attempt that has printed on either stream has written to this one from offset `from` on, at most
-    /// `most` bytes and 1 MiB; `None` where no attempt has printed. The piece's own `from` is higher where bytes are missing, its `attempt` another one when a
-    /// new attempt began (read that one from 0 then), and its bytes empty where there is nothing new: read on at
-    /// `from + bytes.len()`.
+    /// `most` bytes and 1 MiB; `None` where no attempt has printed. The piece's own `from` is higher where bytes are
+    /// missing, its `attempt` another one when a new attempt began (read that one from 0 then), and its bytes empty where
+    /// there is nothing new: read on at `from + bytes.len()`.
     ///
     /// # Errors
     /// [`QueueStoreError`].

@@ -1,4 +1,4 @@
-//! What the machine under the service has, from the kernel's own texts.
+//! Processors and memory of the machine under the process, from the kernel's own texts.
 
 use crate::wire::Hardware;
 
@@ -8,8 +8,10 @@ const MEMORY_LIMITS: [&str; 2] = [
     "/sys/fs/cgroup/memory/memory.limit_in_bytes",
 ];
 
-/// Looks. What can't be found out counts as not there.
-pub(super) fn hardware() -> Hardware {
+/// Looks: cores as affinity and quota leave them, memory as control groups do. What can't be found out counts as not
+/// there.
+#[must_use]
+pub fn hardware() -> Hardware {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let limits = MEMORY_LIMITS.map(|path| std::fs::read_to_string(path).unwrap_or_default());
@@ -41,7 +43,8 @@ mod tests {
         let limits = |text: &str| [text.to_owned(), String::new()];
         assert_eq!(memory_mib(meminfo, &limits("max\n")), 16_000);
         assert_eq!(memory_mib(meminfo, &limits("1073741824\n")), 1_024);
-        assert_eq!(memory_mib("", &limits("")), 0);
+        assert_eq!(memory_mib(meminfo, &limits("9223372036854771712\n")), 16_000);
+        assert_eq!(memory_mib("nonsense", &limits("")), 0);
         let here = hardware();
         assert!(here.cpu_cores > 0 && here.memory_mib > 0, "{here:?}");
     }
