@@ -72,7 +72,7 @@ impl Pool {
     /// Whether one of a job's places may be this node's: each place is another node's, and who gave it back is asked again
     /// when nobody else that is there can have it.
     pub(super) fn may_have(&self, job: JobNumber, node: NodeNumber) -> bool {
-        let Some(open) = self.jobs.get(&job).and_then(Job::open) else {
+        let Some(open) = self.jobs.get(job).and_then(Job::open) else {
             return false;
         };
         !open.involves(node) && (!open.given_back.contains(&node) || !self.has_another_for(open))
@@ -140,7 +140,7 @@ impl Pool {
 
     /// Gives one of a job's places to a node.
     fn give(&mut self, now: UnixSeconds, job: JobNumber, node: NodeNumber, out: &mut Vec<Action>) {
-        let Some(known) = self.jobs.get_mut(&job) else {
+        let Some(known) = self.jobs.get_mut(job) else {
             return;
         };
         let client = known.client;

@@ -53,21 +53,21 @@ impl Pool {
         let mut leases = 0;
         let mut waiting = 0;
         let mut counts = Counts::default();
-        for (number, job) in &self.jobs {
-            *counts.of_class(job.class(self.dag.is_blocked(*number))) += 1;
+        for (number, job) in self.jobs.iter() {
+            *counts.of_class(job.class(self.dag.is_blocked(number))) += 1;
             let Life::Open(open) = &job.life else {
                 continue;
             };
-            let entry = open.entry(job.client, *number);
+            let entry = open.entry(job.client, number);
             let is_queued = self.queue.contains(entry, &open.involved());
-            if is_queued != (open.waiting > 0 && !self.dag.is_blocked(*number)) {
-                return Err(Inconsistency::Waiting(*number));
+            if is_queued != (open.waiting > 0 && !self.dag.is_blocked(number)) {
+                return Err(Inconsistency::Waiting(number));
             }
             waiting += usize::from(is_queued);
             leases += open.leases.len();
-            self.check_leases(*number)?;
+            self.check_leases(number)?;
             if open.to_come() == 0 {
-                return Err(Inconsistency::Stuck(*number));
+                return Err(Inconsistency::Stuck(number));
             }
         }
         if waiting != self.queue.len {
@@ -93,10 +93,10 @@ impl Pool {
             return Err(Inconsistency::Dag);
         }
         for number in self.dag.waiting() {
-            let open = self.jobs.get(&number).and_then(Job::open);
+            let open = self.jobs.get(number).and_then(Job::open);
             let is_idle = open.is_some_and(|it| it.leases.is_empty() && it.answers.is_empty());
             let will_end = |parent: JobNumber| {
-                let is_open = self.jobs.get(&parent).is_some_and(|it| it.open().is_some());
+                let is_open = self.jobs.get(parent).is_some_and(|it| it.open().is_some());
                 is_open || self.dag.is_unheeded(parent)
             };
             if !is_idle || !self.dag.awaited(number).all(will_end) {
@@ -107,7 +107,7 @@ impl Pool {
     }
 
     fn check_leases(&self, job: JobNumber) -> Result<(), Inconsistency> {
-        let Some(known) = self.jobs.get(&job) else {
+        let Some(known) = self.jobs.get(job) else {
             return Ok(());
         };
         let Some(open) = known.open() else { return Ok(()) };

@@ -59,7 +59,7 @@ impl Open {
 impl Pool {
     /// Ends the job or opens more places, if its answers say so.
     pub(super) fn settle(&mut self, job: JobNumber, out: &mut Vec<Action>) {
-        let Some(known) = self.jobs.get_mut(&job) else {
+        let Some(known) = self.jobs.get_mut(job) else {
             return;
         };
         let client = known.client;

@@ -137,7 +137,7 @@ impl Pool {
         let mut failed = None;
         for parent in parents.iter().copied() {
             let unknown = Illegal::UnknownParent { job, parent };
-            match &self.jobs.get(&parent).ok_or(unknown)?.life {
+            match &self.jobs.get(parent).ok_or(unknown)?.life {
                 Life::Open(_) => {
                     awaited.insert(parent);
                 }
@@ -155,7 +155,7 @@ impl Pool {
         let may_start = !self.dag.is_blocked(job);
         if let Some((client, open)) = self
             .jobs
-            .get(&job)
+            .get(job)
             .and_then(|it| it.open().map(|open| (it.client, open)))
             && may_start
             && open.waiting > 0

@@ -18,7 +18,7 @@ impl Pool {
     /// The lease that a node holds under this number.
     fn held(&self, job: JobNumber, node: NodeNumber, attempt: Attempt) -> Result<(&Open, &Lease), Illegal> {
         let stale = Illegal::StaleAttempt { job, node, attempt };
-        let known = self.jobs.get(&job).ok_or(Illegal::UnknownJob(job))?;
+        let known = self.jobs.get(job).ok_or(Illegal::UnknownJob(job))?;
         let open = known.open().ok_or(stale)?;
         let index = open.lease(node, attempt).ok_or(stale)?;
         open.leases.get(index).map(|lease| (open, lease)).ok_or(stale)
@@ -33,7 +33,7 @@ impl Pool {
         claim: ClaimNumber,
     ) -> Result<(), Illegal> {
         self.held(job, node, attempt)?;
-        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
+        let open = self.jobs.get_mut(job).and_then(Job::open_mut);
         if let Some(open) = open
             && let Some(index) = open.lease(node, attempt)
             && let Some(lease) = open.leases.get_mut(index)
@@ -114,7 +114,7 @@ impl Pool {
         self.expiries.remove(&(old, job, attempt, node));
         self.expiries.insert((until, job, attempt, node));
         self.advance(job, node, attempt, LeaseStep::Committed);
-        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
+        let open = self.jobs.get_mut(job).and_then(Job::open_mut);
         if let Some(lease) = open.and_then(|open| {
             let index = open.lease(node, attempt)?;
             open.leases.get_mut(index)
@@ -126,7 +126,7 @@ impl Pool {
     }
 
     fn advance(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt, step: LeaseStep) {
-        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
+        let open = self.jobs.get_mut(job).and_then(Job::open_mut);
         let lease = open.and_then(|open| {
             open.leases
                 .iter_mut()
@@ -183,7 +183,7 @@ impl Pool {
             // seats that nobody took by now stay empty
             self.close_places(job);
         }
-        if let Some(open) = self.jobs.get_mut(&job).and_then(Job::open_mut) {
+        if let Some(open) = self.jobs.get_mut(job).and_then(Job::open_mut) {
             open.answers.push(answer);
         }
         self.touch(job);
@@ -193,7 +193,7 @@ impl Pool {
 
     /// Whether this very answer was accepted before.
     fn is_repeat(&self, job: JobNumber, answer: &Answered) -> bool {
-        self.jobs.get(&job).is_some_and(|known| match &known.life {
+        self.jobs.get(job).is_some_and(|known| match &known.life {
             Life::Open(open) => open.answers.contains(answer),
             Life::Ended { accepted, .. } => accepted.contains(answer),
         })
@@ -269,7 +269,7 @@ impl Pool {
                 .held(job, node, attempt)
                 .is_ok_and(|(_, lease)| lease.step == LeaseStep::Given);
         self.release(job, node, attempt);
-        let Some(known) = self.jobs.get_mut(&job) else {
+        let Some(known) = self.jobs.get_mut(job) else {
             return;
         };
         let client = known.client;
@@ -295,7 +295,7 @@ impl Pool {
 
     /// Takes a lease out of job, node and index.
     fn release(&mut self, job: JobNumber, node: NodeNumber, attempt: Attempt) {
-        let open = self.jobs.get_mut(&job).and_then(Job::open_mut);
+        let open = self.jobs.get_mut(job).and_then(Job::open_mut);
         if let Some(open) = open
             && let Some(index) = open.lease(node, attempt)
         {
@@ -306,7 +306,7 @@ impl Pool {
     }
 
     fn close_places(&mut self, job: JobNumber) {
-        let Some(known) = self.jobs.get_mut(&job) else {
+        let Some(known) = self.jobs.get_mut(job) else {
             return;
         };
         let client = known.client;
@@ -325,7 +325,7 @@ impl Pool {
 
     /// What a job's end is to those that wait for it; `None` while it has not ended.
     pub(super) fn end_as_parent(&self, job: JobNumber) -> Option<JobEnd> {
-        match &self.jobs.get(&job)?.life {
+        match &self.jobs.get(job)?.life {
             Life::Open(_) => None,
             Life::Ended { end, accepted } => Some(as_parent(*end, accepted)),
         }
@@ -334,7 +334,7 @@ impl Pool {
     /// Ends a job. Those who still work on it are told, but for a market's seats: they are paid by the escrow.
     pub(super) fn end_alone(&mut self, job: JobNumber, end: JobEnd, out: &mut Vec<Action>) {
         self.close_places(job);
-        let Some(open) = self.jobs.get_mut(&job).and_then(Job::open_mut) else {
+        let Some(open) = self.jobs.get_mut(job).and_then(Job::open_mut) else {
             return;
         };
         let (needs, leases) = (open.needs, open.leases.clone());
@@ -347,7 +347,7 @@ impl Pool {
                 out.push(Action::Stop { job, node, attempt });
             }
         }
-        if let Some(known) = self.jobs.get_mut(&job) {
+        if let Some(known) = self.jobs.get_mut(job) {
             known.life = Life::Ended { end, accepted };
             self.queue.leave_set(needs);
         }

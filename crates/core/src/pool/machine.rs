@@ -8,6 +8,7 @@ use super::dag::Dag;
 use super::job::{Class, Job, Life, Open};
 use super::node::Node;
 use super::queue::Queue;
+use super::table::JobTable;
 use super::{
     Action, Assignment, ClientNumber, Counts, Event, FailReason, Illegal, JobEnd, JobNumber, JobSpec, Level,
     NodeNumber, NodeStatus, Policy, Touched,
@@ -32,7 +33,7 @@ pub struct Settings {
 #[derive(Debug, Clone)]
 pub struct Pool {
     pub(super) settings: Settings,
-    pub(super) jobs: BTreeMap<JobNumber, Job>,
+    pub(super) jobs: JobTable,
     pub(super) nodes: BTreeMap<NodeNumber, Node>,
     pub(super) queue: Queue,
     pub(super) dag: Dag,
@@ -54,7 +55,7 @@ impl Pool {
     pub fn new(settings: Settings) -> Self {
         Self {
             settings,
-            jobs: BTreeMap::new(),
+            jobs: JobTable::default(),
             nodes: BTreeMap::new(),
             queue: Queue::default(),
             dag: Dag::default(),
@@ -125,7 +126,7 @@ impl Pool {
         out: &mut Vec<Action>,
     ) -> Result<(), Illegal> {
         let (replicas, quorum) = (spec.replicas, spec.quorum);
-        if self.jobs.contains_key(&job) {
+        if self.jobs.contains(job) {
             return Err(Illegal::JobExists(job));
         }
         if quorum == 0 || quorum > replicas || u16::from(quorum) * 2 <= u16::from(replicas) {
@@ -194,13 +195,13 @@ impl Pool {
 
     /// Takes a job out; nothing is left but what its children keep.
     pub(super) fn take_out(&mut self, job: JobNumber) -> Option<Job> {
-        let known = self.jobs.remove(&job)?;
+        let known = self.jobs.remove(job)?;
         *self.job_counts.of_class(known.counted) -= 1;
         Some(known)
     }
 
     fn forget(&mut self, job: JobNumber) -> Result<(), Illegal> {
-        match &self.jobs.get(&job).ok_or(Illegal::UnknownJob(job))?.life {
+        match &self.jobs.get(job).ok_or(Illegal::UnknownJob(job))?.life {
             Life::Open(_) => Err(Illegal::StillOpen(job)),
             Life::Ended { .. } => {
                 self.drop_job(job);

@@ -30,6 +30,7 @@ mod queue;
 mod read;
 mod registry;
 mod snapshot;
+mod table;
 mod touch;
 mod turns;
 mod words;

@@ -99,15 +99,17 @@ impl Winners {
         }
     }
 
-    /// When a priority's turn comes.
-    fn rank(of: &(Priority, Turn)) -> (Level, Share, Reverse<Priority>) {
-        let (priority, turn) = of;
-        (turn.level, turn.share, Reverse(*priority))
+    fn rank_of(&self, priority: Priority) -> Option<Rank> {
+        let found = self.0.iter().find(|(of, _)| *of == priority);
+        found.map(|(priority, turn)| rank(*priority, *turn))
     }
+}
 
-    fn rank_of(&self, priority: Priority) -> Option<(Level, Share, Reverse<Priority>)> {
-        self.0.iter().find(|(of, _)| *of == priority).map(Self::rank)
-    }
+/// When a priority's turn comes.
+type Rank = (Level, Share, Reverse<Priority>);
+
+const fn rank(priority: Priority, head: Turn) -> Rank {
+    (head.level, head.share, Reverse(priority))
 }
 
 impl Queue {
@@ -231,12 +233,43 @@ impl Queue {
         }
     }
 
-    /// The job whose turn it is where `fits` accepts.
+    /// The job whose turn it is where `fits` accepts. A priority whose jobs all come later than one that was found is not
+    /// looked at: to find out whose turn it is in each costs more than the rest.
     pub(super) fn first(&mut self, fits: impl Fn(&Needs, &[NodeNumber]) -> bool) -> Option<JobNumber> {
-        let mut winners = Winners::new();
-        self.each_head(fits, |_, _, priority, turn| winners.take_in(priority, turn));
-        let first = winners.0.iter().min_by_key(|it| Winners::rank(it));
-        first.map(|(_, turn)| turn.job)
+        let Self { sets, shares, .. } = self;
+        let mut all: Vec<(Priority, &mut Turns)> = Vec::with_capacity(64);
+        let mut soonest: Vec<(Level, Priority)> = Vec::with_capacity(10);
+        for Set { needs, groups, .. } in sets.values_mut() {
+            for (involved, priorities) in groups {
+                if !fits(needs, involved) {
+                    continue;
+                }
+                for (priority, turns) in priorities {
+                    let Some(level) = turns.least_level() else {
+                        continue;
+                    };
+                    match soonest.iter_mut().find(|(_, of)| of == priority) {
+                        Some((least, _)) => *least = level.min(*least),
+                        None => soonest.push((level, *priority)),
+                    }
+                    all.push((*priority, turns));
+                }
+            }
+        }
+        soonest.sort_unstable();
+        let mut best: Option<(Rank, JobNumber)> = None;
+        for (level, priority) in soonest {
+            if best.is_some_and(|((found, ..), _)| found < level) {
+                break;
+            }
+            let places = all.iter_mut().filter(|(of, _)| *of == priority);
+            let turns = places.filter_map(|(_, turns)| turns.freshen(shares));
+            if let Some(turn) = turns.min_by_key(|turn| (turn.share, turn.job)) {
+                let found = (rank(priority, turn), turn.job);
+                best = Some(best.map_or(found, |best| best.min(found)));
+            }
+        }
+        best.map(|(_, job)| job)
     }
 
     /// Places with waiting jobs where `fits` accepts, the one whose turn it is first.

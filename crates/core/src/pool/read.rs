@@ -28,12 +28,12 @@ impl Pool {
     /// Where a job stands; `None` when there is none.
     pub fn job(&self, job: JobNumber) -> Option<JobStatus<'_>> {
         let is_blocked = self.dag.is_blocked(job);
-        self.jobs.get(&job).map(|it| it.status(is_blocked))
+        self.jobs.get(job).map(|it| it.status(is_blocked))
     }
 
     /// All jobs, by number.
     pub fn jobs(&self) -> impl Iterator<Item = JobNumber> {
-        self.jobs.keys().copied()
+        self.jobs.iter().map(|(number, _)| number)
     }
 
     /// How a node stands and how many leases it has; `None` when there is none.
@@ -57,7 +57,7 @@ impl Pool {
     pub fn leases_of(&self, node: NodeNumber) -> impl Iterator<Item = (JobNumber, Lease)> {
         let held = self.held.get(&node).into_iter().flatten();
         held.filter_map(move |(job, attempt)| {
-            let open = self.jobs.get(job)?.open()?;
+            let open = self.jobs.get(*job)?.open()?;
             let lease = open.leases.get(open.lease(node, *attempt)?)?;
             Some((*job, *lease))
         })
@@ -92,7 +92,7 @@ impl Pool {
 
     /// Parents that jobs here still wait for and that are not here themselves: after a load, a service puts them.
     pub fn missing_parents(&self) -> BTreeSet<JobNumber> {
-        let is_missing = |job: &JobNumber| !self.jobs.contains_key(job) && !self.dag.is_unheeded(*job);
+        let is_missing = |job: &JobNumber| !self.jobs.contains(*job) && !self.dag.is_unheeded(*job);
         self.dag.parents().filter(is_missing).collect()
     }
 
@@ -110,7 +110,7 @@ impl Pool {
 
     /// The job, open.
     pub(super) fn open(&self, job: JobNumber) -> Result<(&Job, &Open), super::Illegal> {
-        let known = self.jobs.get(&job).ok_or(super::Illegal::UnknownJob(job))?;
+        let known = self.jobs.get(job).ok_or(super::Illegal::UnknownJob(job))?;
         known
             .open()
             .map(|open| (known, open))

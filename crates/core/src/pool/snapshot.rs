@@ -111,7 +111,7 @@ pub struct NodeSnapshot {
 impl Pool {
     /// A job by value; `None` when there is none.
     pub fn job_snapshot(&self, job: JobNumber) -> Option<JobSnapshot> {
-        let known = self.jobs.get(&job)?;
+        let known = self.jobs.get(job)?;
         let life = match &known.life {
             Life::Open(open) => JobLife::Open(Box::new(OpenJob {
                 needs: self.queue.needs(open.needs).cloned().unwrap_or_default(),
@@ -194,7 +194,7 @@ impl Pool {
 
     /// Lets an ended job out of memory; one that is open stays. Jobs that have counted it go on.
     pub fn drop_job(&mut self, job: JobNumber) {
-        if self.jobs.get(&job).is_some_and(|it| it.open().is_none()) {
+        if self.jobs.get(job).is_some_and(|it| it.open().is_none()) {
             self.take_out(job);
             self.touched.jobs.remove(&job);
         }

@@ -68,7 +68,7 @@ impl Pool {
     /// Counts a job as what it is now.
     pub(super) fn recount(&mut self, job: JobNumber) {
         let is_blocked = self.dag.is_blocked(job);
-        let Some(known) = self.jobs.get_mut(&job) else {
+        let Some(known) = self.jobs.get_mut(job) else {
             return;
         };
         let class = known.class(is_blocked);

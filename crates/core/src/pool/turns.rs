@@ -1,6 +1,7 @@
 //! Whose turn it is among waiting jobs of one priority that the same nodes can have.
 
 use std::cmp::Ordering;
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::queue::Level;
@@ -18,6 +19,8 @@ pub(super) struct Turns {
     /// The same, the other way round.
     shares: BTreeMap<ClientNumber, Share>,
     jobs: BTreeSet<Waiting>,
+    /// How many jobs have each level.
+    levels: BTreeMap<i32, usize>,
 }
 
 /// A job that waits; the same as another with its client and number.
@@ -90,13 +93,21 @@ impl Turns {
         let share = *self.shares.entry(client).or_insert(share);
         let first = self.order.entry((share, client)).or_insert(waiting);
         *first = waiting.min(*first);
-        self.jobs.insert(waiting)
+        let is_new = self.jobs.insert(waiting);
+        if is_new {
+            *self.levels.entry(waiting.level).or_default() += 1;
+        }
+        is_new
     }
 
     /// Takes a client's job out; whether it was there.
     pub(super) fn remove(&mut self, client: ClientNumber, job: JobNumber) -> bool {
         let named = Waiting::named(client, job);
-        let was_there = self.jobs.remove(&named);
+        let taken = self.jobs.take(&named);
+        let was_there = taken.is_some();
+        if let Some(taken) = taken {
+            self.uncount(taken.level);
+        }
         let Some(share) = self.shares.get(&client).copied() else {
             return was_there;
         };
@@ -112,6 +123,21 @@ impl Turns {
             }
         }
         was_there
+    }
+
+    fn uncount(&mut self, level: i32) {
+        if let Entry::Occupied(mut count) = self.levels.entry(level) {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+    }
+
+    /// The lowest level of a job here; whoever's turn it is has no lower one.
+    pub(super) fn least_level(&self) -> Option<Level> {
+        let least = self.levels.first_key_value();
+        least.map(|(level, _)| Level(i64::from(*level)))
     }
 
     pub(super) fn contains(&self, client: ClientNumber, job: JobNumber) -> bool {
@@ -161,6 +187,14 @@ impl Turns {
         from.next().filter(|it| it.client == client).copied()
     }
 
+    fn counts_levels(&self) -> bool {
+        let mut levels: BTreeMap<i32, usize> = BTreeMap::new();
+        for job in &self.jobs {
+            *levels.entry(job.level).or_default() += 1;
+        }
+        levels == self.levels
+    }
+
     /// Whether the indexes agree with each other.
     pub(super) fn is_consistent(&self) -> bool {
         let mut shares = self.shares.iter();
@@ -170,5 +204,6 @@ impl Turns {
                 first.is_some() && first == self.first_of(*client)
             })
             && self.jobs.iter().all(|it| self.shares.contains_key(&it.client))
+            && self.counts_levels()
     }
 }

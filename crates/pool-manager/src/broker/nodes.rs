@@ -1,5 +1,6 @@
 //! Nodes: how they come, say that they live, and ask for work; and what operators say about them.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
@@ -166,21 +167,43 @@ pub(super) async fn claim(
             () = app.shutdown.cancelled() => Vec::new(),
         }
     };
+    let work = with_requests(&app, work).await?;
     let mut jobs = Vec::with_capacity(work.len());
-    for work in &work {
-        jobs.extend(view(&app, work).await?);
+    for (work, request) in &work {
+        jobs.extend(view(&app, work, request).await?);
     }
     let claimed = match fields.max {
         Some(_) => Claimed::Many { jobs },
         None => Claimed::One { job: jobs.pop() },
     };
-    let sizes = work.iter().map(|it| it.request.len() + AROUND);
+    let sizes = work.iter().map(|(_, request)| request.len() + AROUND);
     answer(&claimed, AROUND + sizes.sum::<usize>())
 }
 
+/// What a claim was given, with requests: those that the queue did not have at hand are read. A job that was removed
+/// meanwhile is left out.
+async fn with_requests(app: &App, work: Vec<Work>) -> Result<Vec<(Work, Arc<[u8]>)>, ApiError> {
+    let missing = work.iter().filter(|it| it.request.is_none());
+    let missing: Vec<JobNumber> = missing.map(|it| it.job).collect();
+    let mut read = match missing.as_slice() {
+        [] => Vec::new(),
+        missing => app.reader.requests(missing).await?,
+    }
+    .into_iter()
+    .peekable();
+    let whole = work.into_iter().filter_map(|work| {
+        let request = match &work.request {
+            Some(request) => Arc::clone(request),
+            None => read.next_if(|(job, _)| *job == work.job)?.1.into(),
+        };
+        Some((work, request))
+    });
+    Ok(whole.collect())
+}
+
 /// A job as its node gets it.
-async fn view<'a>(app: &App, work: &'a Work) -> Result<Option<WorkView<'a>>, ApiError> {
-    let Some(request) = request::<WorkRequest<'_>>(&work.request) else {
+async fn view<'a>(app: &App, work: &Work, stored: &'a [u8]) -> Result<Option<WorkView<'a>>, ApiError> {
+    let Some(request) = request::<WorkRequest<'_>>(stored) else {
         return Ok(None);
     };
     let waited = request.waited(work.attempt, app.queue.clock().now());

@@ -119,11 +119,14 @@ impl Command {
     }
 }
 
+/// Requests of leased jobs; `None` for whoever gets the job to read.
+pub(super) type Requests = HashMap<JobNumber, Option<Arc<[u8]>>>;
+
 /// How a batch ended, for the answers that wait for it.
 #[derive(Debug)]
 pub(super) enum Outcome {
     /// It is on disk; requests of the jobs that were leased in it.
-    Committed(HashMap<JobNumber, Arc<[u8]>>),
+    Committed(Requests),
     /// Nothing of it was written.
     Lost(QueueError),
 }
@@ -147,7 +150,7 @@ pub(super) fn stage_work(reply: Reply<Vec<Work>>, leases: Vec<(JobNumber, Attemp
         drop(reply.send(match outcome {
             Outcome::Committed(requests) => {
                 let work = |(job, attempt)| {
-                    let request = Arc::clone(requests.get(&job)?);
+                    let request = requests.get(&job)?.clone();
                     Some(Work {
                         job,
                         attempt,

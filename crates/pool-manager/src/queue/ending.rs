@@ -1,7 +1,7 @@
 //! The end of a batch: whose fate is known by now, on whichever thread that is. Answers those who wait, tells the carrier
 //! and the followers, counts. Never touches the machine: that has gone on meanwhile.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
@@ -9,7 +9,7 @@ use std::time::Instant;
 use sandrun_core::pool::{Counts, JobNumber};
 
 use super::batch::Tally;
-use super::command::{Outcome, Staged};
+use super::command::{Outcome, Requests, Staged};
 use super::error::QueueError;
 use super::follow::Followers;
 use super::push::{Push, Pushes};
@@ -24,7 +24,7 @@ pub(super) struct Ending {
     pub(super) commands: u64,
     pub(super) tally: Tally,
     /// Requests of the jobs that were leased in it.
-    pub(super) requests: HashMap<JobNumber, Arc<[u8]>>,
+    pub(super) requests: Requests,
     /// The highest number of a job after it.
     pub(super) last_job: u64,
     /// The highest that is on the disk.
@@ -94,7 +94,7 @@ impl Ending {
 }
 
 /// Answers: with what was staged and the requests of the jobs that were leased, or with the reason why not.
-pub(super) fn answer(staged: Vec<Staged>, requests: Result<HashMap<JobNumber, Arc<[u8]>>, QueueError>) {
+pub(super) fn answer(staged: Vec<Staged>, requests: Result<Requests, QueueError>) {
     let outcome = match requests {
         Ok(requests) => Outcome::Committed(requests),
         Err(error) => Outcome::Lost(error),

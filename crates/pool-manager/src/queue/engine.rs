@@ -5,7 +5,7 @@
 //! there (`ending`). After a failed commit every caller of the batch, and of those that were decided upon it, gets an
 //! error, and all that is in memory is loaded anew before the next one. Never decides anything: that is the machine's.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -17,7 +17,7 @@ use sandrun_types::UnixSeconds;
 
 use super::batch::Batch;
 use super::claims::{Waiter, Waiters};
-use super::command::Command;
+use super::command::{Command, Requests};
 use super::ending::{Ending, answer};
 use super::error::QueueError;
 use super::follow::Followers;
@@ -234,7 +234,7 @@ impl Engine {
             waiters: self.waiters.len() as u64,
             commands: batch.commands,
             tally: batch.tally,
-            requests: HashMap::new(),
+            requests: Requests::new(),
             last_job: self.memory.as_ref().map_or(0, |it| it.last_job),
             durable: Arc::clone(&self.durable),
             is_troubled: Arc::clone(&self.is_troubled),
@@ -390,20 +390,28 @@ impl Engine {
         }
     }
 
-    /// Requests of the jobs that were leased in a batch. One that can't be read goes to nobody: its lease runs out.
-    fn requests(&mut self, batch: &Batch) -> HashMap<JobNumber, Arc<[u8]>> {
+    /// Requests of the jobs that were leased in a batch; those that nodes claim are read by whoever answers them. One that
+    /// can't be read goes to nobody: its lease runs out.
+    fn requests(&mut self, batch: &Batch) -> Requests {
         if batch.leased.is_empty() {
-            return HashMap::new();
+            return Requests::new();
         }
         let numbers: Vec<JobNumber> = batch.leased.iter().copied().collect();
-        match self.store.requests(&numbers) {
-            Ok(requests) => requests
+        let found = match self.settings.policy.assignment {
+            Assignment::Claimed => self.store.requests_at_hand(&numbers),
+            Assignment::Pushed(_) | Assignment::Tickets => self.store.requests(&numbers).map(|all| {
+                let all = all.into_iter();
+                all.map(|(job, request)| (job, Some(request))).collect()
+            }),
+        };
+        match found {
+            Ok(found) => found
                 .into_iter()
-                .map(|(job, request)| (job, request.into()))
+                .map(|(job, request)| (job, request.map(Into::into)))
                 .collect(),
             Err(error) => {
                 tracing::error!(%error, jobs = numbers.len(), "requests of leased jobs can't be read");
-                HashMap::new()
+                Requests::new()
             }
         }
     }

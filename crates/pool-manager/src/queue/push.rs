@@ -1,13 +1,14 @@
 //! The way to whoever carries leases to nodes: what is to be carried, and what no longer, once it is on disk. After a
 //! start, and after the memory was loaded anew, every open lease of this replica is given out again.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sandrun_core::pool::{JobNumber, NodeNumber};
 use sandrun_types::{Attempt, UnixSeconds};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use super::command::Requests;
 use super::memory::Memory;
 
 /// What the carrier is told.
@@ -100,7 +101,7 @@ impl Pushes {
     }
 
     /// What the carrier is to be told of a batch, once that is on disk.
-    pub(super) fn of(memory: &mut Memory, requests: &HashMap<JobNumber, Arc<[u8]>>) -> Vec<Push> {
+    pub(super) fn of(memory: &mut Memory, requests: &Requests) -> Vec<Push> {
         let news = std::mem::take(&mut memory.news);
         let tell = |news| {
             Some(match news {

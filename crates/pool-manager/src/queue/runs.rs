@@ -20,6 +20,7 @@ use sandrun_types::{Attempt, UnixSeconds};
 use serde::{Deserialize, Serialize};
 
 use super::batch::Batch;
+use super::command::Requests;
 use super::error::QueueError;
 use super::memory::Memory;
 use super::push::{Assignment, Begun, News};
@@ -178,7 +179,7 @@ impl Memory {
         &self,
         job: JobNumber,
         attempt: Attempt,
-        requests: &HashMap<JobNumber, Arc<[u8]>>,
+        requests: &Requests,
     ) -> Option<Assignment> {
         let run = self.run(job, attempt)?;
         Some(Assignment {
@@ -187,7 +188,7 @@ impl Memory {
             node: self.node_id(run.node).to_owned(),
             until: run.until,
             run: run.id.clone(),
-            request: Arc::clone(requests.get(&job)?),
+            request: requests.get(&job)?.clone()?,
         })
     }
 

@@ -99,8 +99,8 @@ pub struct Work {
     pub job: JobNumber,
     /// Number of the attempt.
     pub attempt: Attempt,
-    /// The request as it was stored.
-    pub request: Arc<[u8]>,
+    /// The request as it was stored; where it is `None` the store's reading side has it.
+    pub request: Option<Arc<[u8]>>,
 }
 
 /// What a node says about a job that it has run.

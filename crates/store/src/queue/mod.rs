@@ -39,6 +39,9 @@ pub const UPLOAD_TTL: UnixMillis = 24 * 60 * 60 * 1000;
 /// Hears how a batch ended.
 pub type Done = Box<dyn FnOnce(Result<(), QueueStoreError>) + Send>;
 
+/// Requests by job; `None` is for readers to read.
+pub type AtHand = Vec<(JobNumber, Option<Vec<u8>>)>;
+
 /// The writing side, used by one thread that is not one of an async runtime's: every call blocks.
 pub trait QueueStore: Send {
     /// Everything that is open, and the highest numbers given out. Called at the start and after a failed write;
@@ -103,6 +106,16 @@ pub trait QueueStore: Send {
     /// # Errors
     /// [`QueueStoreError`].
     fn requests(&mut self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError>;
+
+    /// As [`Self::requests`], for whoever can ask [`QueueReader::requests`] for what is `None` here: the one writer reads
+    /// nothing that many readers can read beside it.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    fn requests_at_hand(&mut self, numbers: &[JobNumber]) -> Result<AtHand, QueueStoreError> {
+        let all = self.requests(numbers)?.into_iter();
+        Ok(all.map(|(number, request)| (number, Some(request))).collect())
+    }
 
     /// The job that the client of this name submitted under this key; the first one, should there be several. Where
     /// there are replicas, look into [`Foreign::keys`] too.

@@ -54,6 +54,15 @@ pub(super) trait ReadSide: std::fmt::Debug + Send + Sync {
         };
         Ok(Some((row, answers)))
     }
+    /// Requests of these jobs, which the tables have, in this order.
+    async fn requests(&self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
+        let mut found = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let row = self.job(*number).await?;
+            found.extend(row.map(|row| (*number, row.new.request)));
+        }
+        Ok(found)
+    }
     async fn nodes(&self) -> Result<Vec<NodeRow>, QueueStoreError>;
     async fn log(
         &self,
@@ -120,6 +129,18 @@ impl QueueReader {
     /// [`QueueStoreError`].
     pub async fn job(&self, number: JobNumber) -> Result<Option<JobRow>, QueueStoreError> {
         self.0.job(number).await
+    }
+
+    /// Requests that [`QueueStore::requests_at_hand`](super::QueueStore::requests_at_hand) has left out, in this order;
+    /// those of jobs that are gone by now are left out here, too.
+    ///
+    /// # Errors
+    /// [`QueueStoreError`].
+    pub async fn requests(
+        &self,
+        numbers: &[JobNumber],
+    ) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
+        self.0.requests(numbers).await
     }
 
     /// Jobs, newest first.

@@ -502,7 +502,16 @@ impl<'a> Stage<'a> {
             .collect();
         expected.sort();
         expected.dedup();
-        assert_eq!(self.stores[at].store.requests(&numbers).unwrap(), expected);
+        let Store { store, reader, .. } = &mut self.stores[at];
+        assert_eq!(store.requests(&numbers).unwrap(), expected);
+        // what the writer does not have at hand is there for readers
+        let at_hand = store.requests_at_hand(&numbers).unwrap();
+        let missing: Vec<_> = at_hand.iter().filter(|(_, request)| request.is_none()).collect();
+        let missing: Vec<_> = missing.into_iter().map(|(number, _)| *number).collect();
+        let mut both = self.runtime.block_on(reader.requests(&missing)).unwrap();
+        both.extend(at_hand.into_iter().filter_map(|(number, it)| Some((number, it?))));
+        both.sort();
+        assert_eq!(both, expected);
     }
 
     fn check_one(&mut self, at: usize, number: JobNumber, from: u64) {

@@ -13,8 +13,8 @@ async fn a_job_lives_through_restarts_and_a_repeated_answer_is_accepted_once() {
     assert_eq!(world.node("http://a").await, node);
     let work = world.claim(&node).await.unwrap();
     assert_eq!(
-        (work.job, work.attempt, &*work.request),
-        (number, Attempt(1), &b"{}"[..])
+        (work.job, work.attempt, work.request.as_deref()),
+        (number, Attempt(1), Some(&b"{}"[..]))
     );
     assert_eq!(world.row(number).await.word, JobWord::Assigned);
     world.restart().await;

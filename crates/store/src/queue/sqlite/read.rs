@@ -10,7 +10,7 @@ use sandrun_types::OutputRoot;
 use tokio::sync::{Semaphore, watch};
 
 use super::Shared;
-use super::select::{answers, job, jobs, log, picked};
+use super::select::{answers, job, jobs, log, picked, requests};
 use super::store::nodes;
 use crate::queue::codec::{unsigned, word_code};
 use crate::queue::reader::{ReadSide, StoredBlob};
@@ -77,6 +77,20 @@ impl SqliteReader {
             result
         });
         done.await.map_err(|_| ending)?
+    }
+
+    /// Runs `work` on this thread, where a connection is at hand: for what takes a page or two, which another thread would
+    /// take several times as long to be woken for.
+    fn run_here<T>(
+        &self,
+        work: impl FnOnce(&Connection) -> Result<T, QueueStoreError>,
+    ) -> Option<Result<T, QueueStoreError>> {
+        let _permit = self.permits.try_acquire().ok()?;
+        let idle = || self.pool.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        let connection = idle().pop()?;
+        let result = work(&connection);
+        idle().push(connection);
+        Some(result)
     }
 
     /// As [`Self::write`], after everything that was acknowledged has got to the tables: what is open there, and which
@@ -154,6 +168,16 @@ impl ReadSide for SqliteReader {
             Ok(Some((row, answers)))
         })
         .await
+    }
+
+    async fn requests(&self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
+        const DOING: Doing = "read requests";
+        if let Some(found) = self.run_here(|connection| requests(connection, numbers, DOING)) {
+            return found;
+        }
+        let numbers = numbers.to_vec();
+        self.run(DOING, move |connection| requests(connection, &numbers, DOING))
+            .await
     }
 
     async fn list(&self, filter: &JobFilter) -> Result<Vec<JobRow>, QueueStoreError> {

@@ -1,7 +1,7 @@
 //! What is read of the tables, by statements. Each function works on the caller's connection.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, Row};
+use rusqlite::{Connection, OptionalExtension as _, Row};
 use sandrun_core::pool::{ClientNumber, JobNumber, NodeNumber};
 use sandrun_types::{Attempt, OutputRoot};
 
@@ -118,6 +118,27 @@ pub(super) fn job(
         row.exit_code = exit_code(state, &answers);
     }
     Ok(row)
+}
+
+/// Requests that the tables have, in this order.
+pub(super) fn requests(
+    connection: &Connection,
+    numbers: &[JobNumber],
+    doing: Doing,
+) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
+    let read = || {
+        // each statement by itself would lock the file anew
+        let view = (numbers.len() > 1).then(|| connection.unchecked_transaction());
+        let _view = view.transpose()?;
+        let mut statement = connection.prepare_cached("SELECT body FROM request WHERE job = ?1")?;
+        let mut found = Vec::with_capacity(numbers.len());
+        for number in numbers {
+            let body = statement.query_row([signed(number.0)], |row| row.get(0));
+            found.extend(body.optional()?.map(|body| (*number, body)));
+        }
+        Ok(found)
+    };
+    read().map_err(QueueStoreError::sqlite(doing))
 }
 
 pub(super) fn answers(

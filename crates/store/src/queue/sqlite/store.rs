@@ -11,9 +11,12 @@ use sandrun_types::Attempt;
 use super::Shared;
 use super::commit::{Committer, Decided, Waiting};
 use super::journal::{Journal, Record};
+use super::select::requests;
 use super::settle;
 use crate::queue::codec::{clean, narrow, signed, unsigned, word_of};
-use crate::queue::{ClientRow, Doing, Done, Foreign, JobState, NodeRow, QueueStore, QueueStoreError, Writes};
+use crate::queue::{
+    AtHand, ClientRow, Doing, Done, Foreign, JobState, NodeRow, QueueStore, QueueStoreError, Writes,
+};
 
 const LOAD: Doing = "load the queue";
 const WRITE: Doing = "write a batch";
@@ -260,27 +263,27 @@ impl QueueStore for SqliteStore {
     }
 
     fn requests(&mut self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
-        let sql = QueueStoreError::sqlite("read requests");
+        let at_hand = self.requests_at_hand(numbers)?;
+        let missing: Vec<JobNumber> = at_hand
+            .iter()
+            .filter_map(|(number, request)| request.is_none().then_some(*number))
+            .collect();
+        let mut of_tables = requests(&self.tables, &missing, "read requests")?
+            .into_iter()
+            .peekable();
+        let found = at_hand.into_iter().filter_map(|(number, request)| match request {
+            Some(request) => Some((number, request)),
+            None => of_tables.next_if(|(found, _)| *found == number),
+        });
+        Ok(found.collect())
+    }
+
+    fn requests_at_hand(&mut self, numbers: &[JobNumber]) -> Result<AtHand, QueueStoreError> {
         let mut sorted = numbers.to_vec();
         sorted.sort_unstable();
         sorted.dedup();
         let waiting = self.shared.settling.requests(&sorted);
-        let mut statement = self
-            .tables
-            .prepare_cached("SELECT body FROM request WHERE job = ?1")
-            .map_err(sql)?;
-        let mut found = Vec::with_capacity(sorted.len());
-        for (number, waiting) in sorted.into_iter().zip(waiting) {
-            let body = match waiting {
-                Some(body) => Some(body),
-                None => {
-                    let body = statement.query_row([signed(number.0)], |row| row.get(0));
-                    body.optional().map_err(sql)?
-                }
-            };
-            found.extend(body.map(|body| (number, body)));
-        }
-        Ok(found)
+        Ok(sorted.into_iter().zip(waiting).collect())
     }
 
     fn by_idempotency(&mut self, client: &str, key: &str) -> Result<Option<JobNumber>, QueueStoreError> {
