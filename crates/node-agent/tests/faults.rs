@@ -146,3 +146,49 @@ async fn a_broken_executor_gets_no_more_seats_until_it_works_again() -> Result<(
     agent.stop().await??;
     Ok(())
 }
+
+/// Whoever posts jobs and takes them back pays nothing for them: no more of their bundles are had at once than the node could
+/// use, and the first ones are worked on all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_jobs_does_not_fill_the_disk_with_bundles() -> Result<()> {
+    const JOBS: usize = 12;
+    const WITHOUT_A_SEAT: usize = 4;
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |config| config.max_jobs = 1).await?;
+    let mut orders = Vec::new();
+    for _ in 0..JOBS {
+        orders.push(
+            market
+                .order(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+                .await?,
+        );
+    }
+    let posted = futures::future::join_all(orders.iter().map(|order| market.send_order(order))).await;
+    let jobs = posted.into_iter().collect::<Result<Vec<_>>>()?;
+    let bundles = market.folder.path().join("agent1/bundles");
+    let most = std::sync::atomic::AtomicUsize::new(0);
+    let reader = &market.reader;
+    market
+        .wait_for("two jobs to be paid", || async {
+            let here = std::fs::read_dir(&bundles).map_or(0, |it| it.count());
+            most.fetch_max(here, std::sync::atomic::Ordering::Relaxed);
+            let mut paid = 0;
+            for job in &jobs {
+                let events = reader.job_events(*job).await?;
+                let is_paid = |event: &MarketEvent| {
+                    matches!(event, MarketEvent::SeatFinished { node: of, end: SeatEnd::Paid, .. } if *of == node)
+                };
+                paid += usize::from(events.iter().any(|it| is_paid(&it.event)));
+            }
+            Ok((paid >= 2).then_some(()))
+        })
+        .await?;
+    let most = most.into_inner();
+    // with a seat: one, and one that ended and is not final yet
+    assert!(
+        (2..=WITHOUT_A_SEAT + 3).contains(&most),
+        "{most} bundles of {JOBS} were here at once"
+    );
+    agent.stop().await??;
+    Ok(())
+}
