@@ -198,7 +198,20 @@ pub enum SendError {
     /// The key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// No usable answer.
+    /// It was sent, and then the RPC gave no usable answer for a long time.
+    #[error(
+        "{what}: transaction {hash} was sent, and what became of it is not known: {source}; look whether it was mined \
+         before you try again"
+    )]
+    Unsure {
+        /// What was to be done.
+        what: String,
+        /// Its last version.
+        hash: TxHash,
+        /// Why.
+        source: RpcError,
+    },
+    /// No usable answer, before anything was sent.
     #[error("cannot {what}: {source}")]
     Rpc {
         /// What was to be done.
@@ -228,6 +241,7 @@ impl SendError {
             | Self::Record { .. }
             | Self::OtherKey { .. }
             | Self::Key(_)
+            | Self::Unsure { .. }
             | Self::Rpc { .. } => None,
         }
     }
