@@ -192,3 +192,22 @@ async fn a_flood_of_jobs_does_not_fill_the_disk_with_bundles() -> Result<()> {
     agent.stop().await??;
     Ok(())
 }
+
+/// A journal that is deleted under a running agent would be missing after a crash, and with it the salts of commits: no more
+/// seats are taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_journal_was_deleted_takes_no_more_seats() -> Result<()> {
+    let mut market = Market::new().await?;
+    let (_, agent) = market.agent(1, |_| {}).await?;
+    std::fs::remove_dir_all(market.folder.path().join("agent1"))?;
+    market.wait_blocks(3).await?;
+    let (job, _) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+        .await?;
+    market.wait_blocks(10).await?;
+    let said = market.reader.job_events(job).await?;
+    let claimed = |event: &MarketEvent| matches!(event, MarketEvent::SeatClaimed { .. });
+    assert!(!said.iter().any(|logged| claimed(&logged.event)), "{said:#?}");
+    agent.stop().await??;
+    Ok(())
+}

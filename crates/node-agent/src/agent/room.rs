@@ -1,7 +1,7 @@
 //! How much is fetched for jobs in which the node holds no seat: anyone can post such jobs, and take them back for
 //! nothing. What they leave on the disk must never be the room that a run needs, whose bond hangs on it.
 
-use sandrun_core::seat::{Loss, State};
+use sandrun_core::seat::State;
 use sandrun_types::JobId;
 use thiserror::Error;
 
@@ -50,10 +50,10 @@ impl Agent {
         no_room
     }
 
-    /// Lets go of bundles whose jobs have no seat left; an extra round fetches them anew.
+    /// Lets go of bundles whose jobs have no seat for this node; an extra round fetches them anew.
     fn let_go_of_useless(&mut self) {
         for (job, tracked) in &mut self.jobs {
-            if *tracked.seat.state() == State::Lost(Loss::NoSeats) && tracked.bundle.take().is_some() {
+            if matches!(tracked.seat.state(), State::Lost(_)) && tracked.bundle.take().is_some() {
                 let clear = work::clear(self.node.clone(), *job, tracked.order.bundle);
                 self.tasks.spawn(clear);
             }

@@ -183,13 +183,14 @@ pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
 
 /// Lets go of a job's bundle.
 pub(super) async fn clear(node: Arc<Node>, job: JobId, content: ContentDigest) -> Done {
-    if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
-        debug!(error = error.report(), "the bundle stays pinned");
-    }
+    // first: the store may take its time, and the job may come back meanwhile
     for folder in [node.bundle_folder(job), node.result_folder(job)] {
         if let Err(error) = bundle::clear(&folder).await {
             warn!(error = error.report(), "a folder stays behind");
         }
+    }
+    if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
+        debug!(error = error.report(), "the bundle stays pinned");
     }
     // last: it may wait until the store has pinned it
     if let Err(error) = node.images.release(node.store.as_ref(), job).await {
