@@ -133,7 +133,8 @@ pub enum SendError {
     },
     /// It was not mined in all this time. It may still be.
     #[error(
-        "{what}: transaction {hash} (nonce {nonce}) was not mined within {blocks} blocks; raise the fee cap or try again"
+        "{what}: transaction {hash} (nonce {nonce}) was not mined within {blocks} blocks; it may \
+         still be: look at the chain before you try again"
     )]
     Dropped {
         /// What was to be done.
@@ -156,7 +157,9 @@ pub enum SendError {
         cap: u64,
     },
     /// Gas is dearer than is allowed.
-    #[error("cannot {what}: gas costs {needed} wei now, the cap is {cap} wei; wait, or raise the fee cap")]
+    #[error(
+        "cannot {what}: gas costs {needed} wei now, and at most {cap} wei are paid; try again when it is cheaper"
+    )]
     FeeAboveCap {
         /// What was to be done.
         what: String,
@@ -209,7 +212,7 @@ pub enum SendError {
         /// Its last version.
         hash: TxHash,
         /// Why.
-        source: RpcError,
+        source: Box<RpcError>,
     },
     /// No usable answer, before anything was sent.
     #[error("cannot {what}: {source}")]

@@ -5,7 +5,7 @@ mod support;
 use anyhow::{Context as _, Result};
 use node_agent::Misbehaviour;
 use sandrun_core::market::{MarketEvent, Outcome, SeatEnd};
-use sandrun_types::{Order, Redundancy};
+use sandrun_types::{Amount, Order, Redundancy};
 use support::Market;
 
 const PROGRAM: (&str, &str) = ("main.py", "print('steady')\n");
@@ -208,6 +208,38 @@ async fn an_agent_whose_journal_was_deleted_takes_no_more_seats() -> Result<()> 
     let said = market.reader.job_events(job).await?;
     let claimed = |event: &MarketEvent| matches!(event, MarketEvent::SeatClaimed { .. });
     assert!(!said.iter().any(|logged| claimed(&logged.event)), "{said:#?}");
+    agent.stop().await??;
+    Ok(())
+}
+
+/// Gas that is dearer than what is usually paid: a bond that is worth more is saved all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn dear_gas_costs_no_bond_that_is_worth_more() -> Result<()> {
+    const DEAR: u64 = 400_000_000_000;
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |_| {}).await?;
+    let order = Order {
+        bond: Amount::from_gwei(1_000_000_000),
+        ..market
+            .order(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+            .await?
+    };
+    let job = market.send_order(&order).await?;
+    market
+        .block_of(job, |event| matches!(event, MarketEvent::SeatClaimed { .. }))
+        .await?;
+    let (chain, reader) = (&market.chain, &market.reader);
+    market
+        .wait_for("the seat's end", || async {
+            // it falls by itself
+            chain.dev_base_fee(DEAR).await?;
+            let events = reader.job_events(job).await?;
+            let is_end = |event: &MarketEvent| matches!(event, MarketEvent::SeatFinished { .. });
+            Ok(events.iter().any(|it| is_end(&it.event)).then_some(()))
+        })
+        .await?;
+    let story = market.until_closed(job).await?;
+    assert_eq!(story.end_of(node), Some(SeatEnd::Paid), "{story:#?}");
     agent.stop().await??;
     Ok(())
 }

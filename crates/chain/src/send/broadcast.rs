@@ -56,7 +56,7 @@ impl Sender {
             (false, Err(_)) => Err(SendError::Unsure {
                 what,
                 hash: signed.hash,
-                source,
+                source: Box::new(source),
             }),
         }
     }

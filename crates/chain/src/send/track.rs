@@ -64,8 +64,11 @@ impl Sender {
                     tracing::warn!(error = %source, "waiting for a transaction");
                 }
                 Err(SendError::Rpc { what, source }) => {
-                    let hash = flight.last().hash;
-                    return Err(SendError::Unsure { what, hash, source });
+                    return Err(SendError::Unsure {
+                        what,
+                        hash: flight.last().hash,
+                        source: Box::new(source),
+                    });
                 }
                 Err(error) => return Err(error),
             }

@@ -8,6 +8,7 @@ use sandrun_core::seat::{Action, Event, FetchFailure, Record, Refused, Transacti
 use sandrun_types::{Attempt, JobId, UnixSeconds};
 use tracing::{Instrument as _, debug, info, warn};
 
+use super::consider::worth_per_gas;
 use super::{Agent, work};
 use crate::crash;
 use crate::error::AgentError;
@@ -173,7 +174,13 @@ impl Agent {
     }
 
     fn send(&mut self, job: JobId, transaction: Transaction, call: Call) {
-        let send = work::send(self.node.clone(), job, transaction, call);
+        let bond = self.jobs.get(&job).map(|tracked| tracked.order.bond);
+        let worth = match (transaction, bond) {
+            // whatever gas costs: it is less than what silence does
+            (Transaction::Commit | Transaction::Reveal, Some(bond)) => worth_per_gas(bond),
+            (Transaction::Commit | Transaction::Reveal | Transaction::Claim | Transaction::Poke, _) => 0,
+        };
+        let send = work::send(self.node.clone(), job, transaction, call, worth);
         self.tasks.spawn(send.in_current_span());
     }
 }

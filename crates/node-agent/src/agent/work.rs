@@ -94,9 +94,15 @@ pub(super) async fn sweep(node: Arc<Node>) -> Done {
     Done::Cleared
 }
 
-/// Sends a transaction and waits for its end.
-pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, call: Call) -> Done {
-    let end = match node.sender.send(call).await {
+/// Sends a transaction and waits for its end; it is worth so much per gas, whatever others cost at most.
+pub(super) async fn send(
+    node: Arc<Node>,
+    job: JobId,
+    transaction: Transaction,
+    call: Call,
+    wei_per_gas: u128,
+) -> Done {
+    let end = match node.sender.paying_up_to(wei_per_gas).send(call).await {
         Ok(outcome) => {
             info!(%transaction, block = outcome.block.number, gas = outcome.gas_used, "mined");
             match transaction {
