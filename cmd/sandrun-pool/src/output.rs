@@ -66,7 +66,7 @@ impl Output {
     pub(crate) fn result(&self, report: &impl Report) -> anyhow::Result<()> {
         let text = match self.format {
             Format::Human if self.quiet => return Ok(()),
-            Format::Human => report.human(),
+            Format::Human => printable(&report.human()),
             Format::Json => format!("{}\n", serde_json::to_string(report)?),
         };
         write_out(text.as_bytes())
@@ -96,7 +96,7 @@ impl Output {
     /// A remark for people, on standard error; silent with --quiet and --json.
     pub(crate) fn note(&self, text: &str) {
         if !self.quiet && self.format == Format::Human {
-            remark(text);
+            remark(&printable(text));
         }
     }
 
@@ -112,6 +112,7 @@ impl Output {
     pub(crate) fn last_word(&self, text: &str, document: &serde_json::Value) {
         match self.format {
             Format::Human => {
+                let text = &printable(text);
                 remark(text);
                 if std::io::stdout().is_terminal() && !std::io::stderr().is_terminal() {
                     announce(text);
@@ -125,13 +126,27 @@ impl Output {
     pub(crate) fn fail(&self, error: &anyhow::Error) -> ExitCode {
         let (text, status) = (words(error), Status::of(error));
         match self.format {
-            Format::Human => remark(&format!("error: {text}")),
+            Format::Human => remark(&printable(&format!("error: {text}"))),
             Format::Json => {
                 remark(&serde_json::json!({ "error": text, "exit_code": status.code() }).to_string());
             }
         }
         status.into()
     }
+}
+
+/// The text without what would command a terminal: much of it comes from services, nodes and jobs, whose words could otherwise
+/// wipe lines or forge others.
+fn printable(text: &str) -> String {
+    let mut shown = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() && !matches!(letter, '\n' | '\t') {
+            shown.extend(letter.escape_default());
+        } else {
+            shown.push(letter);
+        }
+    }
+    shown
 }
 
 /// Writes to standard output; a reader that has seen enough is no failure.
@@ -180,6 +195,15 @@ pub(crate) fn table(rows: &[Vec<String>]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_say_commands_no_terminal() {
+        assert_eq!(printable("a\tb\nä ✓\n"), "a\tb\nä ✓\n");
+        assert_eq!(
+            printable("\u{1b}[2Jwell\rforged\u{7}\u{9b}2J"),
+            "\\u{1b}[2Jwell\\rforged\\u{7}\\u{9b}2J"
+        );
+    }
 
     #[test]
     fn columns_are_aligned() {

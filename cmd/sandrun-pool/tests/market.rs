@@ -55,6 +55,34 @@ async fn honest_nodes_are_paid_at_every_redundancy() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Programs that post with one key at one moment take each other's nonces; each of them posts its job all the same, once.
+#[tokio::test(flavor = "multi_thread")]
+async fn many_that_submit_at_once_with_one_key_post_a_job_each() -> anyhow::Result<()> {
+    const AT_ONCE: usize = 24;
+    let scene = Scene::with(&[Honest]).await?;
+    let code = scene.code("hello", HELLO)?;
+    let before = scene.client_coins().await?;
+    let posts = (0..AT_ONCE).map(|_| scene.submit(&code, 1, &["--detach"]));
+    let mut jobs = std::collections::BTreeSet::new();
+    for said in futures::future::join_all(posts).await {
+        let said = said?;
+        assert_eq!(said.code, 0, "{said:?}");
+        jobs.insert(said.json()?["job"].as_str().unwrap_or_default().to_owned());
+    }
+    assert_eq!(jobs.len(), AT_ONCE);
+    let spent = before
+        .checked_sub(scene.client_coins().await?)
+        .context("it got more")?;
+    let locked = sandrun_types::Amount::from_gwei(300_000_000).0 * sandrun_types::U256::from(AT_ONCE);
+    let with_gas = locked + sandrun_types::Amount::from_gwei(100_000_000).0;
+    assert!(
+        (locked..with_gas).contains(&spent.0),
+        "{spent} for {AT_ONCE} jobs"
+    );
+    scene.market.stop().await;
+    Ok(())
+}
+
 async fn failing_program_is_agreed_on_and_paid(scene: &Scene) -> anyhow::Result<()> {
     let code = scene.code(
         "fail",

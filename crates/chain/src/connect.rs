@@ -9,12 +9,13 @@ use alloy::network::Ethereum;
 use alloy::providers::{DynProvider, Provider, ProviderBuilder};
 use alloy::rpc::client::RpcClient;
 use alloy::transports::TransportError;
-use alloy::transports::http::{Http, reqwest};
+use alloy::transports::http::reqwest;
 use sandrun_types::{Address, Amount, ChainId, U256, UnixSeconds};
 
 use crate::meters::ChainMeters;
 use crate::position::{BlockHash, BlockRef, Head, TxHash};
 use crate::rpc::{Endpoint, RpcError};
+use crate::transport::Transport;
 
 /// Why there is no connection.
 #[derive(Debug, thiserror::Error)]
@@ -115,7 +116,7 @@ impl Chain {
         let client = http_client(&url, options.timeout)?;
         let local = is_loopback(&url);
         let provider = ProviderBuilder::default()
-            .connect_client(RpcClient::new(Http::with_client(client, url), local))
+            .connect_client(RpcClient::new(Transport::new(client, url), local))
             .erased();
         let id = provider
             .get_chain_id()

@@ -19,6 +19,7 @@ mod revert;
 mod rpc;
 mod send;
 mod settled;
+mod transport;
 mod watch;
 
 pub use alloy::primitives::Bytes;

@@ -92,7 +92,7 @@ impl ChainMeters {
             RpcError::Timeout { .. } => "timeout",
             RpcError::RateLimited { .. } => "rate_limited",
             RpcError::Status { .. } => "status",
-            RpcError::Nonsense { .. } => "nonsense",
+            RpcError::Nonsense { .. } | RpcError::TooLarge { .. } => "nonsense",
             RpcError::Refused { .. } => "refused",
             RpcError::Missing { .. } => "missing",
         });
@@ -157,6 +157,7 @@ impl ChainMeters {
                 | SendError::Record { .. }
                 | SendError::OtherKey { .. }
                 | SendError::Key(_)
+                | SendError::Unsure { .. }
                 | SendError::Rpc { .. },
             ) => "failed",
         });

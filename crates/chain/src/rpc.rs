@@ -9,6 +9,7 @@ use alloy::transports::http::reqwest;
 use alloy::transports::{RpcError as AlloyError, TransportError, TransportErrorKind};
 
 use crate::revert::Revert;
+use crate::transport::{LARGEST_ANSWER, TooLarge};
 
 /// Where the RPC is, safe to print: scheme, host and port. Paths and queries often hold an API key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +79,14 @@ pub enum RpcError {
         /// What was wrong with it.
         detail: String,
     },
+    /// An answer without an end.
+    #[error("what {endpoint} answered to {method} is larger than {} MiB; check that --blockchain-rpc is the address of a node", LARGEST_ANSWER >> 20)]
+    TooLarge {
+        /// Where.
+        endpoint: Endpoint,
+        /// The request.
+        method: &'static str,
+    },
     /// The node refused the request.
     #[error("the blockchain RPC at {endpoint} refused {method}: {message} (code {code})")]
     Refused {
@@ -109,7 +118,7 @@ impl RpcError {
             | Self::RateLimited { .. }
             | Self::Missing { .. } => true,
             Self::Status { status, .. } => *status >= 500,
-            Self::Nonsense { .. } | Self::Refused { .. } => false,
+            Self::Nonsense { .. } | Self::TooLarge { .. } | Self::Refused { .. } => false,
         }
     }
 
@@ -136,6 +145,9 @@ impl RpcError {
                 endpoint,
                 detail: what.to_owned(),
             },
+            AlloyError::LocalUsageError(source) if source.is::<TooLarge>() => {
+                Self::TooLarge { endpoint, method }
+            }
             AlloyError::LocalUsageError(source) => Self::Nonsense {
                 endpoint,
                 detail: source.to_string(),

@@ -133,7 +133,8 @@ pub enum SendError {
     },
     /// It was not mined in all this time. It may still be.
     #[error(
-        "{what}: transaction {hash} (nonce {nonce}) was not mined within {blocks} blocks; raise the fee cap or try again"
+        "{what}: transaction {hash} (nonce {nonce}) was not mined within {blocks} blocks; it may \
+         still be: look at the chain before you try again"
     )]
     Dropped {
         /// What was to be done.
@@ -156,7 +157,9 @@ pub enum SendError {
         cap: u64,
     },
     /// Gas is dearer than is allowed.
-    #[error("cannot {what}: gas costs {needed} wei now, the cap is {cap} wei; wait, or raise the fee cap")]
+    #[error(
+        "cannot {what}: gas costs {needed} wei now, and at most {cap} wei are paid; try again when it is cheaper"
+    )]
     FeeAboveCap {
         /// What was to be done.
         what: String,
@@ -198,7 +201,20 @@ pub enum SendError {
     /// The key failed.
     #[error(transparent)]
     Key(#[from] KeyError),
-    /// No usable answer.
+    /// It was sent, and then the RPC gave no usable answer for a long time.
+    #[error(
+        "{what}: transaction {hash} was sent, and what became of it is not known: {source}; look whether it was mined \
+         before you try again"
+    )]
+    Unsure {
+        /// What was to be done.
+        what: String,
+        /// Its last version.
+        hash: TxHash,
+        /// Why.
+        source: Box<RpcError>,
+    },
+    /// No usable answer, before anything was sent.
     #[error("cannot {what}: {source}")]
     Rpc {
         /// What was to be done.
@@ -228,6 +244,7 @@ impl SendError {
             | Self::Record { .. }
             | Self::OtherKey { .. }
             | Self::Key(_)
+            | Self::Unsure { .. }
             | Self::Rpc { .. } => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use sandrun_chain::{
-    Key, MarketReader, ReadError, RpcError, SendError, Sender, SenderConfig, TxOutcome, UNLIMITED,
+    Call, Key, MarketReader, ReadError, RpcError, SendError, Sender, SenderConfig, TxOutcome, UNLIMITED,
 };
 use sandrun_content::{ContentError, ContentStore};
 use sandrun_core::market::rules::Windows;
@@ -18,6 +18,9 @@ use crate::fit::announced;
 use crate::plan::{PlanError, Terms, plan};
 use crate::snapshot::{JobEntry, SnapshotError, read_job};
 use crate::{PreparedJob, Wish};
+
+/// How often a posting is sent whose nonce others take.
+const NONCE_RACES: u32 = 20;
 
 /// A client of one market.
 #[derive(Debug, Clone)]
@@ -214,13 +217,27 @@ impl Client {
             sender.send(deployment.approve(token, UNLIMITED)).await?;
         }
         let call = deployment.post(&order).ok_or(ClientError::Overflow)?;
-        let transaction = sender.send(call).await?;
+        let transaction = self.post_once(&sender, &call).await?;
         Ok(Posted {
             job: order.job_id(deployment.escrow_ref()),
             order,
             locked,
             transaction,
         })
+    }
+
+    /// Sends a posting until one of its transactions is mined. Other programs may post with the same key at this moment and take
+    /// its nonce; a second posting of one order is refused by the escrow, so that nothing is ever paid twice.
+    async fn post_once(&self, sender: &Sender, call: &Call) -> Result<TxOutcome, SendError> {
+        for _ in 1..NONCE_RACES {
+            match sender.send(call.clone()).await {
+                Err(SendError::Replaced { .. }) => {
+                    tokio::time::sleep(self.reader.chain().poll_interval()).await;
+                }
+                ended => return ended,
+            }
+        }
+        sender.send(call.clone()).await
     }
 
     /// One job as it stands.

@@ -9,6 +9,7 @@ mod consider;
 mod holding;
 mod perform;
 mod picture;
+mod room;
 mod survey;
 mod tracked;
 mod work;
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use sandrun_chain::{ChainUpdate, Cursor, Head, Watch};
-use sandrun_core::seat::{Event, Gate, RunEnd, Transaction, TransactionEnd};
+use sandrun_core::seat::{Event, FetchFailure, Gate, RunEnd, Transaction, TransactionEnd};
 use sandrun_store::{Journal, Note};
 use sandrun_types::{Attempt, JobId, UnixSeconds};
 use tokio::task::{JoinError, JoinSet};
@@ -230,7 +231,16 @@ impl Agent {
 
     fn fetched(&mut self, job: JobId, outcome: Result<work::Fetched, BundleError>) -> Result<(), AgentError> {
         self.node.vitals.fetched(outcome.is_ok());
+        if let Some(tracked) = self.jobs.get_mut(&job) {
+            tracked.fetching = false;
+            tracked.fetch_failed = outcome.is_err();
+        }
         let told = match outcome {
+            Ok(_) if self.jobs.get(&job).is_none_or(Tracked::is_over) => {
+                // nobody wants it any more, and its folder would stay
+                self.let_go(job);
+                Err(FetchFailure::NotFound)
+            }
             Ok(work::Fetched { bundle, image }) => {
                 crate::crash::point("bundle-held");
                 if let Some(tracked) = self.jobs.get_mut(&job) {
@@ -245,20 +255,27 @@ impl Agent {
                 Ok(())
             }
             Err(error) => {
-                let text = error.report();
                 // it is tried again with each block
-                if self
-                    .jobs
-                    .get_mut(&job)
-                    .is_some_and(|it| it.trouble.is_news(&text))
-                {
-                    self.span(job)
-                        .in_scope(|| warn!(error = text, "the bundle is not held"));
-                }
+                self.complain(job, &error.report(), "the bundle is not held");
                 Err(error.failure())
             }
         };
         self.feed(job, Event::Fetched(told))
+    }
+
+    /// Says what is wrong with a job's bundle, if that was not said last.
+    fn complain(&mut self, job: JobId, text: &str, what: &'static str) {
+        if self.jobs.get_mut(&job).is_some_and(|it| it.trouble.is_news(text)) {
+            self.span(job).in_scope(|| warn!(error = text, what));
+        }
+    }
+
+    /// Clears what a fetch has left of a job that is over.
+    fn let_go(&mut self, job: JobId) {
+        if let Some(tracked) = self.jobs.get(&job) {
+            let clear = work::clear(self.node.clone(), job, tracked.order.bundle);
+            self.tasks.spawn(clear);
+        }
     }
 
     fn tick(&mut self) -> Result<(), AgentError> {

@@ -5,7 +5,7 @@ mod support;
 use anyhow::{Context as _, Result};
 use node_agent::Misbehaviour;
 use sandrun_core::market::{MarketEvent, Outcome, SeatEnd};
-use sandrun_types::{Order, Redundancy};
+use sandrun_types::{Amount, Order, Redundancy};
 use support::Market;
 
 const PROGRAM: (&str, &str) = ("main.py", "print('steady')\n");
@@ -143,6 +143,103 @@ async fn a_broken_executor_gets_no_more_seats_until_it_works_again() -> Result<(
         assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
         assert_eq!(story.end_of(node), Some(SeatEnd::Paid));
     }
+    agent.stop().await??;
+    Ok(())
+}
+
+/// Whoever posts jobs and takes them back pays nothing for them: no more of their bundles are had at once than the node could
+/// use, and the first ones are worked on all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_flood_of_jobs_does_not_fill_the_disk_with_bundles() -> Result<()> {
+    const JOBS: usize = 12;
+    const WITHOUT_A_SEAT: usize = 4;
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |config| config.max_jobs = 1).await?;
+    let mut orders = Vec::new();
+    for _ in 0..JOBS {
+        orders.push(
+            market
+                .order(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+                .await?,
+        );
+    }
+    let posted = futures::future::join_all(orders.iter().map(|order| market.send_order(order))).await;
+    let jobs = posted.into_iter().collect::<Result<Vec<_>>>()?;
+    let bundles = market.folder.path().join("agent1/bundles");
+    let most = std::sync::atomic::AtomicUsize::new(0);
+    let reader = &market.reader;
+    market
+        .wait_for("two jobs to be paid", || async {
+            let here = std::fs::read_dir(&bundles).map_or(0, |it| it.count());
+            most.fetch_max(here, std::sync::atomic::Ordering::Relaxed);
+            let mut paid = 0;
+            for job in &jobs {
+                let events = reader.job_events(*job).await?;
+                let is_paid = |event: &MarketEvent| {
+                    matches!(event, MarketEvent::SeatFinished { node: of, end: SeatEnd::Paid, .. } if *of == node)
+                };
+                paid += usize::from(events.iter().any(|it| is_paid(&it.event)));
+            }
+            Ok((paid >= 2).then_some(()))
+        })
+        .await?;
+    let most = most.into_inner();
+    // with a seat: one, and one that ended and is not final yet
+    assert!(
+        (2..=WITHOUT_A_SEAT + 3).contains(&most),
+        "{most} bundles of {JOBS} were here at once"
+    );
+    agent.stop().await??;
+    Ok(())
+}
+
+/// A journal that is deleted under a running agent would be missing after a crash, and with it the salts of commits: no more
+/// seats are taken.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_whose_journal_was_deleted_takes_no_more_seats() -> Result<()> {
+    let mut market = Market::new().await?;
+    let (_, agent) = market.agent(1, |_| {}).await?;
+    std::fs::remove_dir_all(market.folder.path().join("agent1"))?;
+    market.wait_blocks(3).await?;
+    let (job, _) = market
+        .post(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+        .await?;
+    market.wait_blocks(10).await?;
+    let said = market.reader.job_events(job).await?;
+    let claimed = |event: &MarketEvent| matches!(event, MarketEvent::SeatClaimed { .. });
+    assert!(!said.iter().any(|logged| claimed(&logged.event)), "{said:#?}");
+    agent.stop().await??;
+    Ok(())
+}
+
+/// Gas that is dearer than what is usually paid: a bond that is worth more is saved all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn dear_gas_costs_no_bond_that_is_worth_more() -> Result<()> {
+    const DEAR: u64 = 400_000_000_000;
+    let mut market = Market::new().await?;
+    let (node, agent) = market.agent(1, |_| {}).await?;
+    let order = Order {
+        bond: Amount::from_gwei(1_000_000_000),
+        ..market
+            .order(&[PROGRAM], r#"{"timeout":15}"#, Redundancy::One)
+            .await?
+    };
+    let job = market.send_order(&order).await?;
+    market
+        .block_of(job, |event| matches!(event, MarketEvent::SeatClaimed { .. }))
+        .await?;
+    let (chain, reader) = (&market.chain, &market.reader);
+    market
+        .wait_for("the seat's end", || async {
+            // it falls by itself
+            chain.dev_base_fee(DEAR).await?;
+            let events = reader.job_events(job).await?;
+            let is_end = |event: &MarketEvent| matches!(event, MarketEvent::SeatFinished { .. });
+            Ok(events.iter().any(|it| is_end(&it.event)).then_some(()))
+        })
+        .await?;
+    let story = market.until_closed(job).await?;
+    assert_eq!(story.end_of(node), Some(SeatEnd::Paid), "{story:#?}");
     agent.stop().await??;
     Ok(())
 }

@@ -8,7 +8,7 @@
 //! lock ends with the process, however it ends.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use rusqlite::{Connection, OptionalExtension as _, params};
@@ -131,11 +131,18 @@ impl Note {
     }
 }
 
+/// Which file lies there: its device and number.
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
+}
+
 /// The open journal of one key on one escrow.
 #[derive(Debug)]
 pub struct Journal {
     connection: Connection,
     path: PathBuf,
+    identity: Option<(u64, u64)>,
     /// Held, not read: the lock goes with it.
     _lock: LockFile,
 }
@@ -168,9 +175,16 @@ impl Journal {
         let connection = open_database(&path, MIGRATIONS)?;
         Ok(Self {
             connection,
+            identity: identity(&path),
             path,
             _lock: lock,
         })
+    }
+
+    /// Whether the file is still where it was made. Where it was deleted or replaced, writing goes on into a file that ends with
+    /// this process: a restart would find nothing.
+    pub fn is_in_place(&self) -> bool {
+        identity(&self.path).is_some_and(|found| Some(found) == self.identity)
     }
 
     /// The database file.

@@ -104,7 +104,7 @@ impl Posting<'_> {
         use ClientError as E;
         let status = match error {
             E::Plan(_) | E::Overflow | E::UnknownJob(_) | E::Environment { .. } => Status::BadInput,
-            E::Send(SendError::Rpc { .. }) => Status::Unreachable,
+            E::Send(SendError::Rpc { .. } | SendError::Unsure { .. }) => Status::Unreachable,
             E::Balance { .. } | E::Send(_) => Status::Refused,
             E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
         };
@@ -156,7 +156,7 @@ impl Posting<'_> {
 fn may_be_posted(error: &ClientError) -> bool {
     matches!(
         error,
-        ClientError::Send(SendError::Dropped { .. } | SendError::Rpc { .. })
+        ClientError::Send(SendError::Dropped { .. } | SendError::Rpc { .. } | SendError::Unsure { .. })
     )
 }
 

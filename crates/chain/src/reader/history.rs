@@ -111,7 +111,11 @@ impl Ranges {
                     return Ok(Some(events));
                 }
                 // nodes say in many ways that a range or its answer is too large
-                Err(RpcError::Refused { .. } | RpcError::Timeout { .. }) if self.chunk > 1 => self.chunk /= 2,
+                Err(RpcError::Refused { .. } | RpcError::Timeout { .. } | RpcError::TooLarge { .. })
+                    if self.chunk > 1 =>
+                {
+                    self.chunk /= 2;
+                }
                 Err(error) => return Err(error),
             }
         }

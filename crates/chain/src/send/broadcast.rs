@@ -35,21 +35,30 @@ impl Sender {
                 "replacement transaction underpriced",
                 "already been used",
             ]) {
-                return Ok(Sent::NonceTaken);
+                // by itself, where something on the way has sent it twice
+                let is_ours = matches!(self.is_known(signed.hash).await, Ok(true));
+                return Ok(if is_ours { Sent::Accepted } else { Sent::NonceTaken });
             }
             if says(&["insufficient funds"]) {
                 return Err(self.too_poor(&signed.call).await);
             }
         }
         let source = self.chain.rpc_error("eth_sendRawTransaction", error);
-        if source.is_transient() && !matches!(source, RpcError::RateLimited { .. }) {
-            tracing::warn!(error = %source, hash = %signed.hash, "sent, but the answer got lost");
-            return Ok(Sent::Accepted);
+        let what = signed.call.what.clone();
+        let is_lost = source.is_transient() && !matches!(source, RpcError::RateLimited { .. });
+        // whatever else it says, the node may have taken it first
+        match (is_lost, self.is_known(signed.hash).await) {
+            (true, _) | (false, Ok(true)) => {
+                tracing::warn!(error = %source, hash = %signed.hash, "sent, but the answer got lost");
+                Ok(Sent::Accepted)
+            }
+            (false, Ok(false)) => Err(SendError::Rpc { what, source }),
+            (false, Err(_)) => Err(SendError::Unsure {
+                what,
+                hash: signed.hash,
+                source: Box::new(source),
+            }),
         }
-        Err(SendError::Rpc {
-            what: signed.call.what.clone(),
-            source,
-        })
     }
 
     /// Hands a transaction over once more; whatever the node says to that, the tracking finds out.

@@ -55,6 +55,15 @@ impl Sender {
         }
     }
 
+    /// The same sender, for calls on which more hangs than on others: it pays up to `wei_per_gas` where that is above its own
+    /// cap.
+    #[must_use]
+    pub fn paying_up_to(&self, wei_per_gas: u128) -> Self {
+        let mut same = self.clone();
+        same.config.max_fee_cap = same.config.max_fee_cap.max(wei_per_gas);
+        same
+    }
+
     /// The account that pays.
     pub fn address(&self) -> Address {
         self.key.address()

@@ -23,7 +23,8 @@ const PLAIN_GAS: u64 = 21_000;
 /// know of the count before it knows the receipt.
 const OVERTAKEN_LOOKS: u32 = 3;
 
-/// Errors of the RPC in a row that are waited out.
+/// Errors of the RPC in a row that are waited out, whatever they say: the transaction is on its way, and a portal's page or
+/// a limit on requests is over sooner or later.
 const PATIENCE: u32 = 20;
 
 /// A transaction on its way: all its versions, oldest first, one nonce.
@@ -58,9 +59,16 @@ impl Sender {
             match flight.step().await {
                 Ok(Some(outcome)) => return Ok(outcome),
                 Ok(None) => errors = 0,
-                Err(SendError::Rpc { source, .. }) if source.is_transient() && errors < PATIENCE => {
+                Err(SendError::Rpc { source, .. }) if errors < PATIENCE => {
                     errors += 1;
                     tracing::warn!(error = %source, "waiting for a transaction");
+                }
+                Err(SendError::Rpc { what, source }) => {
+                    return Err(SendError::Unsure {
+                        what,
+                        hash: flight.last().hash,
+                        source: Box::new(source),
+                    });
                 }
                 Err(error) => return Err(error),
             }

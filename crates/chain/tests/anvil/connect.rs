@@ -82,6 +82,38 @@ async fn what_is_no_node_is_said_to_be_none() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// A server whose answer never ends.
+async fn endless() -> anyhow::Result<String> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}", listener.local_addr()?);
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut request = [0u8; 4096];
+            let _ = stream.read(&mut request).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\n\r\n").await;
+            let spaces = vec![b' '; 1 << 20];
+            while stream.write_all(&spaces).await.is_ok() {}
+        }
+    });
+    Ok(url)
+}
+
+#[tokio::test]
+async fn an_answer_without_an_end_is_not_kept() -> anyhow::Result<()> {
+    let options = ConnectOptions {
+        timeout: Duration::from_secs(60),
+        poll_interval: None,
+    };
+    let error = Chain::connect_with(&endless().await?, None, options)
+        .await
+        .unwrap_err();
+    assert!(
+        matches!(error, ConnectError::Rpc(RpcError::TooLarge { .. })),
+        "{error:?}"
+    );
+    Ok(())
+}
+
 #[tokio::test]
 async fn an_rpc_that_is_down_is_named_without_its_key() -> anyhow::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;

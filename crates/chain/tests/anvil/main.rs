@@ -2,6 +2,7 @@
 
 mod connect;
 mod follow;
+mod lies;
 mod market;
 mod meters;
 mod outcomes;

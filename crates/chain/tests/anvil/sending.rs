@@ -256,6 +256,10 @@ async fn limits_are_kept_before_anything_is_sent() -> anyhow::Result<()> {
         cheap.send(pay(1)).await,
         Err(SendError::FeeAboveCap { cap: 1, .. })
     ));
+    // but not for a call on which more hangs
+    let mut flight = Flight::launch(&cheap.paying_up_to(500_000_000_000), pay(1));
+    flight.version(&chain).await?;
+    flight.mine(&chain).await??;
     let poor = Sender::new(chain.clone(), Key::random(), None, SenderConfig::default());
     let error = poor.send(pay(1)).await.unwrap_err();
     assert!(matches!(error, SendError::NotEnoughCoin { .. }), "{error:?}");

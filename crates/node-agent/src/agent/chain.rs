@@ -185,6 +185,8 @@ impl Agent {
             posted,
             openings: vec![opening],
             bundle: None,
+            fetching: false,
+            fetch_failed: false,
             trouble: Trouble::default(),
             ticket: None,
             attempt: None,

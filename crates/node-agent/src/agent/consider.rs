@@ -12,6 +12,15 @@ use crate::tickets::BestTicket;
 /// Gas of claim, commit and reveal together, rounded up.
 pub(super) const GAS_PER_SEAT: u64 = 300_000;
 
+/// Part of a bond that silence costs at least, in per cent.
+const SILENCE_COSTS: u64 = 30;
+
+/// Wei per gas up to which commit and reveal are worth sending for the bond that they save.
+pub(super) fn worth_per_gas(bond: Amount) -> u128 {
+    let saved = bond.0.saturating_mul(U256::from(SILENCE_COSTS)) / U256::from(100);
+    u128::try_from(saved / U256::from(GAS_PER_SEAT)).unwrap_or(u128::MAX)
+}
+
 impl Agent {
     /// Looks at every job that is not decided upon, with the newest survey.
     pub(super) fn consider_all(&mut self) -> Result<(), AgentError> {
@@ -199,5 +208,18 @@ fn is_news(state: &State, verdict: &Result<(), Vec<Objection>>) -> bool {
             | State::Lost(_),
             _,
         ) => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bond_is_worth_the_gas_that_saves_it() {
+        let coin = Amount::from_gwei(1_000_000_000);
+        assert_eq!(worth_per_gas(coin), 1_000_000_000_000, "1,000 gwei for 0.3 coin");
+        assert_eq!(worth_per_gas(Amount::ZERO), 0);
+        assert_eq!(worth_per_gas(Amount(U256::MAX)), u128::MAX);
     }
 }

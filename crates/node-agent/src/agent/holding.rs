@@ -20,6 +20,11 @@ pub(super) enum HeldBack {
     /// An executor whose runs fail.
     #[error("runs keep failing; the executor has to run a trivial program first")]
     RunsFail,
+    /// The journal was deleted or replaced.
+    #[error(
+        "the journal in the data folder was deleted or moved while the agent runs; when no seat is held any more, restart it"
+    )]
+    JournalGone,
     /// The disk is full.
     #[error("less than {} MiB are free in the data folder", .needed / MIB)]
     Disk {
@@ -32,7 +37,9 @@ impl Agent {
     /// Whether anything keeps the node from taking seats now; says so when that changes.
     pub(super) fn look_at_itself(&mut self, survey: &Survey) {
         let needed = self.node.config.min_free_disk;
-        let reason = if !survey.executor_lives {
+        let reason = if !self.journal.is_in_place() {
+            Some(HeldBack::JournalGone)
+        } else if !survey.executor_lives {
             Some(HeldBack::NoExecutor)
         } else if !self.health.is_good() {
             Some(HeldBack::RunsFail)

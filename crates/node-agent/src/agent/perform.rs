@@ -4,10 +4,11 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use sandrun_chain::{Call, Opening};
-use sandrun_core::seat::{Action, Event, Record, Refused, Transaction};
+use sandrun_core::seat::{Action, Event, FetchFailure, Record, Refused, Transaction};
 use sandrun_types::{Attempt, JobId, UnixSeconds};
 use tracing::{Instrument as _, debug, info, warn};
 
+use super::consider::worth_per_gas;
 use super::{Agent, work};
 use crate::crash;
 use crate::error::AgentError;
@@ -61,7 +62,7 @@ impl Agent {
                     handle.abort();
                 }
             }
-            Action::FetchBundle => self.start_fetch(job),
+            Action::FetchBundle => return Ok(self.start_fetch(job)),
             Action::Claim { unit, .. } => {
                 let call = self.node.deployment().claim(job, self.node.index, unit);
                 self.send(job, Transaction::Claim, call);
@@ -133,13 +134,18 @@ impl Agent {
         Ok(())
     }
 
-    fn start_fetch(&mut self, job: JobId) {
-        let Some(tracked) = self.jobs.get(&job) else {
-            return;
-        };
-        let seated = tracked.seat.state().has_bond();
+    /// Begins to fetch, or says at once that there is no room: then it is tried again with the next block.
+    fn start_fetch(&mut self, job: JobId) -> Option<Event> {
+        let seated = self.jobs.get(&job)?.seat.state().has_bond();
+        if !seated && let Some(why) = self.make_room(job) {
+            self.complain(job, &why.to_string(), "the bundle waits");
+            return Some(Event::Fetched(Err(FetchFailure::NotFound)));
+        }
+        let tracked = self.jobs.get_mut(&job)?;
+        tracked.fetching = true;
         let fetch = work::fetch(self.node.clone(), job, tracked.order.clone(), seated);
         self.tasks.spawn(fetch.in_current_span());
+        None
     }
 
     fn start_run(&mut self, job: JobId, attempt: Attempt, until: UnixSeconds) {
@@ -168,7 +174,13 @@ impl Agent {
     }
 
     fn send(&mut self, job: JobId, transaction: Transaction, call: Call) {
-        let send = work::send(self.node.clone(), job, transaction, call);
+        let bond = self.jobs.get(&job).map(|tracked| tracked.order.bond);
+        let worth = match (transaction, bond) {
+            // whatever gas costs: it is less than what silence does
+            (Transaction::Commit | Transaction::Reveal, Some(bond)) => worth_per_gas(bond),
+            (Transaction::Commit | Transaction::Reveal | Transaction::Claim | Transaction::Poke, _) => 0,
+        };
+        let send = work::send(self.node.clone(), job, transaction, call, worth);
         self.tasks.spawn(send.in_current_span());
     }
 }

@@ -32,6 +32,9 @@ pub(super) struct Tracked {
     pub(super) openings: Vec<Opening>,
     /// The bundle, while it is held.
     pub(super) bundle: Option<Arc<Bundle>>,
+    /// Whether the bundle is on its way, and whether the last try failed.
+    pub(super) fetching: bool,
+    pub(super) fetch_failed: bool,
     /// What was said last of a bundle that is not held.
     pub(super) trouble: Trouble,
     /// The best ticket, once the seed of the present round is known.

@@ -94,9 +94,15 @@ pub(super) async fn sweep(node: Arc<Node>) -> Done {
     Done::Cleared
 }
 
-/// Sends a transaction and waits for its end.
-pub(super) async fn send(node: Arc<Node>, job: JobId, transaction: Transaction, call: Call) -> Done {
-    let end = match node.sender.send(call).await {
+/// Sends a transaction and waits for its end; it is worth so much per gas, whatever others cost at most.
+pub(super) async fn send(
+    node: Arc<Node>,
+    job: JobId,
+    transaction: Transaction,
+    call: Call,
+    wei_per_gas: u128,
+) -> Done {
+    let end = match node.sender.paying_up_to(wei_per_gas).send(call).await {
         Ok(outcome) => {
             info!(%transaction, block = outcome.block.number, gas = outcome.gas_used, "mined");
             match transaction {
@@ -183,13 +189,14 @@ pub(super) async fn withdraw(node: Arc<Node>, tokens: Vec<Token>) -> Done {
 
 /// Lets go of a job's bundle.
 pub(super) async fn clear(node: Arc<Node>, job: JobId, content: ContentDigest) -> Done {
-    if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
-        debug!(error = error.report(), "the bundle stays pinned");
-    }
+    // first: the store may take its time, and the job may come back meanwhile
     for folder in [node.bundle_folder(job), node.result_folder(job)] {
         if let Err(error) = bundle::clear(&folder).await {
             warn!(error = error.report(), "a folder stays behind");
         }
+    }
+    if let Err(error) = node.store.unpin(ContentId::from_digest(content)).await {
+        debug!(error = error.report(), "the bundle stays pinned");
     }
     // last: it may wait until the store has pinned it
     if let Err(error) = node.images.release(node.store.as_ref(), job).await {

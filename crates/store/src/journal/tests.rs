@@ -26,6 +26,20 @@ fn job(byte: u8) -> JobId {
 }
 
 #[test]
+fn a_journal_that_was_deleted_or_replaced_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("data");
+    let mut journal = Journal::open(&data, AT, WORKER).unwrap();
+    journal.append(job(1), NOW, &Step::Sent(1)).unwrap();
+    assert!(journal.is_in_place());
+    std::fs::remove_dir_all(&data).unwrap();
+    assert!(!journal.is_in_place(), "deleted");
+    let again = Journal::open(&data, AT, WORKER).unwrap();
+    assert!(!journal.is_in_place(), "another one lies there");
+    assert!(again.is_in_place());
+}
+
+#[test]
 fn records_keep_their_order_over_a_restart_and_jobs_end() {
     let folder = tempfile::tempdir().unwrap();
     let steps = [

@@ -12,6 +12,9 @@ use crate::exit::words;
 /// What the finding about the executor's key is called.
 const KEY: &str = "executor's key";
 
+/// Most bytes of an answer.
+const LARGEST_ANSWER: usize = 1 << 20;
+
 /// What `GET url/health` is answered with, and its status; an error is in words.
 async fn health(url: &str) -> Result<(u16, Value), String> {
     ask(url, "health").await
@@ -32,10 +35,34 @@ async fn ask(url: &str, path: &str) -> Result<(u16, Value), String> {
         }
     })?;
     let status = answer.status().as_u16();
-    let body = answer.bytes().await.map_err(|error| words(&error.into()))?;
+    let body = whole(answer, path).await?;
     let body = serde_json::from_slice(&body)
         .map_err(|_| format!("GET /{path} is answered with {status}, and with no JSON"))?;
     Ok((status, body))
+}
+
+/// The body of an answer, which has to have an end.
+async fn whole(mut answer: reqwest::Response, path: &str) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| words(&error.into()))? {
+        if body.len() + chunk.len() > LARGEST_ANSWER {
+            return Err(format!("what GET /{path} is answered with does not end"));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// An address as it is shown: without what might be a password.
+fn shown(url: &str) -> String {
+    let Ok(mut parsed) = url.trim().parse::<reqwest::Url>() else {
+        return url.to_owned();
+    };
+    // of an address that has no place for them there is nothing to remove
+    let _ = parsed.set_username("");
+    let _ = parsed.set_password(None);
+    parsed.set_query(None);
+    parsed.as_str().trim_end_matches('/').to_owned()
 }
 
 /// What a service says is wrong with itself.
@@ -70,17 +97,21 @@ pub(super) async fn executor(url: &str, key: Option<&Path>) -> Findings {
     }
     let (status, body) = match health(url).await {
         Ok(answer) => answer,
-        Err(error) => return refused(format!("{url}: {error}")),
+        Err(error) => return refused(format!("{}: {error}", shown(url))),
     };
     let Some(classes) = body["classes"].as_object() else {
-        return refused(format!("what answers at {url} names no execution classes"));
+        return refused(format!(
+            "what answers at {} names no execution classes",
+            shown(url)
+        ));
     };
     let names: Vec<&str> = classes.keys().map(String::as_str).collect();
     let worker = body["worker_id"].as_str();
     let mut found = vec![Finding::ok(
         what,
         format!(
-            "{url} offers {}; worker {}",
+            "{} offers {}; worker {}",
+            shown(url),
             names.join(", "),
             worker.unwrap_or("anonymous")
         ),
@@ -125,19 +156,19 @@ pub(super) async fn manager(url: &str) -> Findings {
     match health(url).await {
         Ok((200, body)) if body["head"].is_object() => {
             let block = &body["head"]["block"]["number"];
-            vec![Finding::ok(what, format!("{url} is at block {block}"))]
+            vec![Finding::ok(what, format!("{} is at block {block}", shown(url)))]
         }
         Ok((status, body)) => {
             let mut found = complaints(what, status, &body);
             if found.is_empty() {
-                let seen = format!("what answers at {url} is no manager");
+                let seen = format!("what answers at {} is no manager", shown(url));
                 found.push(Finding::fail(what, seen, "give its address with --pool"));
             }
             found
         }
         Err(error) => vec![Finding::warn(
             what,
-            format!("{url}: {error}"),
+            format!("{}: {error}", shown(url)),
             "start it (sandrun-pool pool), or leave --pool out: every command reads the chain without one",
         )],
     }
@@ -184,4 +215,18 @@ async fn workers(url: &str) -> Option<Finding> {
                     executors with their keys";
         Finding::warn("coordinator's workers", seen, todo)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shown;
+
+    #[test]
+    fn an_address_is_shown_without_its_secrets() {
+        assert_eq!(
+            shown("http://user:secret@127.0.0.1:1/a/?key=secret"),
+            "http://127.0.0.1:1/a"
+        );
+        assert_eq!(shown("http://127.0.0.1:8443"), "http://127.0.0.1:8443");
+    }
 }
