@@ -88,17 +88,15 @@ pub(super) fn look_at_text(
     address: u64,
     limit: usize,
 ) -> io::Result<Vec<u8>> {
-    text(address, limit, |at, piece| match pread(&memory, &mut *piece, at) {
-        Ok(done) if done == piece.len() => Ok(()),
-        Ok(_) | Err(_) => read(host, at, piece),
+    text(address, limit, |at, piece| {
+        match pread(&memory, &mut *piece, at) {
+            Ok(done) if done == piece.len() => Ok(()),
+            Ok(_) | Err(_) => read(host, at, piece),
+        }
     })
 }
 
-fn text(
-    address: u64,
-    limit: usize,
-    read: impl Fn(u64, &mut [u8]) -> io::Result<()>,
-) -> io::Result<Vec<u8>> {
+fn text(address: u64, limit: usize, read: impl Fn(u64, &mut [u8]) -> io::Result<()>) -> io::Result<Vec<u8>> {
     let mut text = Vec::new();
     let mut piece = [0; PIECE];
     let mut at = address;

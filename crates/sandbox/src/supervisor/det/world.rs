@@ -219,11 +219,20 @@ impl World {
 
     /// Reads a string that ends with NUL of a task that waits for its listener, for looking at it: what the kernel would
     /// not let the task itself read may be read here.
-    pub(super) fn look_at_text(&mut self, task: &Task, address: u64, limit: usize) -> std::io::Result<Vec<u8>> {
+    pub(super) fn look_at_text(
+        &mut self,
+        task: &Task,
+        address: u64,
+        limit: usize,
+    ) -> std::io::Result<Vec<u8>> {
         let gone = || std::io::Error::from_raw_os_error(libc::ESRCH);
         let process = self.processes.get_mut(&task.process).ok_or_else(gone)?;
         // a file of it stays that of the memory that it was opened with
-        if process.memory.as_ref().is_none_or(|(space, _)| *space != task.space) {
+        if process
+            .memory
+            .as_ref()
+            .is_none_or(|(space, _)| *space != task.space)
+        {
             let flags = OFlags::RDONLY | OFlags::CLOEXEC;
             let name = format!("{}/mem", task.process);
             let opened = openat(&self.proc, name, flags, Mode::empty());

@@ -135,7 +135,9 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
         if is_readable {
             return Ok(Readable::Same(file));
         }
-        again = again.take().or_else(|| paths::open_again(world, task, &path, real.inode));
+        again = again
+            .take()
+            .or_else(|| paths::open_again(world, task, &path, real.inode));
         if let Some(again) = again {
             return Ok(Readable::Again(again.file));
         }
