@@ -37,7 +37,7 @@ const MARK: u32 = 0x7a3c_91e5;
 
 /// By how many more stops for quick calls than for others a process is worth a filter: as long as one listens, a stop costs
 /// about as much more as an answer without one costs less.
-const ENOUGH: u32 = 500;
+const ENOUGH: u32 = 1000;
 
 /// How the tracer is told of a process's quick calls.
 #[derive(Debug)]
