@@ -92,10 +92,12 @@ fn told(done: &Done) -> Vec<String> {
         let TraceLeaf::Event(TraceEvent::Task { event, .. }) = leaf else {
             return None;
         };
-        let (kind, path, content) = match &event {
-            TaskEvent::FileWritten { path, content } => ("written", path, content),
-            TaskEvent::FileRead { path, content } => ("read", path, content),
-            _ => return None,
+        let (kind, path, content) = if let TaskEvent::FileWritten { path, content } = &event {
+            ("written", path, content)
+        } else if let TaskEvent::FileRead { path, content } = &event {
+            ("read", path, content)
+        } else {
+            return None;
         };
         let path = path.to_string();
         let is_one = |name: &&str| path.ends_with(name);
@@ -121,6 +123,9 @@ def read(name, content, path=None):
     told('read', path or name, content)
 for name in 'dxyz': os.mkdir(name)
 write('d/a', 'one'); write('d/b', 'two'); read('d/a', 'one')
+for n in range(2):
+    raw = os.open('d/raw', os.O_WRONLY | os.O_CREAT); os.write(raw, b'raw%d' % n); os.close(raw)
+    told('written', 'd/raw', f'raw{n}')
 # the directory gets another name, and another directory gets its name
 one = open('d/c', 'w'); one.write('three')
 os.rename('d', 'e'); os.mkdir('d')

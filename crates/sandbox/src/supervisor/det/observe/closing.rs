@@ -13,6 +13,7 @@ use sandrun_types::{TaskEvent, TracePath};
 use super::contents::{self, Need};
 use crate::supervisor::det::held::OpenFile;
 use crate::supervisor::det::table::Entry;
+use crate::supervisor::det::virt::inodes::Inode;
 use crate::supervisor::det::virt::paths::{self, Again};
 use crate::supervisor::det::virt::{Place, Real};
 use crate::supervisor::det::{Task, World};
@@ -112,11 +113,9 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
     let file = world.open_file(task, fd)?;
     let flags = file.flags();
     let is_readable = flags & OFlags::RWMODE != OFlags::WRONLY && !flags.contains(OFlags::PATH);
-    let mut again = if is_readable {
-        None
-    } else {
-        by_its_name(world, task, &file)
-    };
+    // one whose number is known needs no look by itself
+    let known = file.inode().filter(|_| !is_readable);
+    let mut again = known.and_then(|inode| by_its_name(world, task, inode));
     let real = match &again {
         Some(again) => again.real,
         None => match world.look_at(task, &file)? {
@@ -129,6 +128,9 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
     let is_read = flags & OFlags::RWMODE == OFlags::RDONLY && !flags.contains(OFlags::PATH);
     if !is_written && !is_read {
         return Ok(());
+    }
+    if !is_readable && again.is_none() && real.links == 1 {
+        again = by_its_name(world, task, real.inode);
     }
     let path = path_of(world, task, fd, &real)?;
     let content = contents::of(world, (real.inode, real.size), Need::Now, |world| {
@@ -160,9 +162,11 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
     Ok(())
 }
 
-/// A file that is known to be the job's, opened by the name that the task has named last, if that is its only one.
-fn by_its_name(world: &mut World, task: &Task, file: &OpenFile) -> Option<Again> {
-    let inode = file.inode().filter(|inode| world.virt.path(*inode).is_none())?;
+/// A file of the job's, opened by the name that the task has named last, if that is its only one.
+fn by_its_name(world: &mut World, task: &Task, inode: Inode) -> Option<Again> {
+    if world.virt.path(inode).is_some() {
+        return None;
+    }
     let (path, again) = paths::open_named(world, task, inode)?;
     if again.real.links != 1 {
         return None;
