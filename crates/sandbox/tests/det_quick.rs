@@ -12,7 +12,7 @@ use sandrun_types::{RunOutcome, TaskEvent, TraceEvent, TraceLeaf};
 
 /// Makes so many quick calls that the process gets a listener, where there is a 6 for the X.
 const FIRST: &str = r"
-import os
+import os, sys
 for _ in range(0xX00):
     with open('warm', 'w') as file: file.write('warm')
     with open('warm') as file: file.read()
@@ -84,6 +84,111 @@ print(len(open('work/a9').read()), os.stat('work/a9').st_size)
     assert_eq!(cold.stdout(), warm.stdout());
     assert_eq!(files(&cold), files(&warm));
     assert!(files(&warm).len() >= 100, "{:?}", files(&warm));
+}
+
+/// What a trace says was read and written: the kind, the path, the length and the hash of the content.
+fn told(done: &Done) -> Vec<String> {
+    let events = done.trace().into_iter().filter_map(|leaf| {
+        let TraceLeaf::Event(TraceEvent::Task { event, .. }) = leaf else {
+            return None;
+        };
+        let (kind, path, content) = if let TaskEvent::FileWritten { path, content } = &event {
+            ("written", path, content)
+        } else if let TaskEvent::FileRead { path, content } = &event {
+            ("read", path, content)
+        } else {
+            return None;
+        };
+        let path = path.to_string();
+        let is_one = |name: &&str| path.ends_with(name);
+        let line = format!("{kind} {path} {} {}", content.length, content.sha256);
+        (!["/warm", "/main.py"].iter().any(is_one)).then_some(line)
+    });
+    events.collect()
+}
+
+#[test]
+fn contents_and_names_are_those_at_the_close_whatever_moved_meanwhile() {
+    // each line that it prints is an event that has to be there
+    const TEXT: &str = r"
+import hashlib, mmap
+def told(kind, path, content):
+    content = content.encode()
+    print(kind, '/work/' + path, len(content), hashlib.sha256(content).hexdigest())
+def write(name, content, path=None):
+    with open(name, 'w') as file: file.write(content)
+    told('written', path or name, content)
+def read(name, content, path=None):
+    with open(name) as file: assert file.read() == content
+    told('read', path or name, content)
+for name in 'dxyz': os.mkdir(name)
+write('d/a', 'one'); write('d/b', 'two'); read('d/a', 'one')
+for n in range(2):
+    raw = os.open('d/raw', os.O_WRONLY | os.O_CREAT); os.write(raw, b'raw%d' % n); os.close(raw)
+    told('written', 'd/raw', f'raw{n}')
+# the directory gets another name, and another directory gets its name
+one = open('d/c', 'w'); one.write('three')
+os.rename('d', 'e'); os.mkdir('d')
+two = open('d/c', 'w'); two.write('four')
+one.close(); told('written', 'e/c', 'three')
+two.close(); told('written', 'd/c', 'four')
+for n in range(3):
+    write('x/f', f'five {n}')
+    os.rename('x', f'x{n}'); os.mkdir('x')
+# a directory goes and comes again, and so does the current one
+for n in range(3):
+    write('y/g', f'six {n}'); os.unlink('y/g'); os.rmdir('y'); os.mkdir('y')
+for name in ('y', 'z'):
+    os.chdir(name); write('h', name, name + '/h'); os.chdir('/work')
+# another file has the name at the end, or none has
+one = open('z/i', 'w'); one.write('seven'); one.flush()
+os.rename('z/i', 'z/j'); write('z/i', 'eight')
+one.close(); told('written', 'z/j', 'seven')
+one = open('z/k', 'w'); one.write('nine'); one.flush(); os.unlink('z/k'); told('written', 'z/k', 'nine')
+one.write(' more'); write('z/k', 'ten')
+one.close(); told('written', 'z/k (deleted)', 'nine more')
+# several names, several descriptors, several processes
+one = open('z/l', 'w'); os.link('z/l', 'z/m'); one.write('eleven')
+one.close(); told('written', 'z/l', 'eleven')
+one = open('z/n', 'w'); two = os.dup(one.fileno()); one.write('12')
+one.close(); told('written', 'z/n', '12')
+os.write(two, b'+'); os.close(two); told('written', 'z/n', '12+')
+one = open('z/o', 'w'); two = open('z/o', 'r+'); one.write('thirteen')
+one.close(); told('written', 'z/o', 'thirteen')
+two.write('T'); two.close(); told('written', 'z/o', 'Thirteen')
+one = open('z/o'); two = os.open('z/o', os.O_WRONLY); assert one.read() == 'Thirteen'
+os.ftruncate(two, 3)
+one.close(); told('written', 'z/o', 'Thi'); told('read', 'z/o', 'Thi')
+os.close(two)
+one = open('z/p', 'w'); one.write('fourteen'); one.flush()
+if os.fork() == 0: os.truncate('z/p', 4); os._exit(0)
+os.wait(); told('written', 'z/p', 'four'); one.close()
+one = open('z/q', 'w'); two = open(f'/proc/self/fd/{one.fileno()}', 'w'); two.write('fifteen')
+two.close(); told('written', 'z/q', 'fifteen'); one.close()
+one = open('z/r', 'w+b'); one.truncate(4096); page = mmap.mmap(one.fileno(), 4096)
+one.close(); told('written', 'z/r', chr(0) * 4096)
+page[0] = 65; one = open('z/r')
+one.close(); told('written', 'z/r', 'A' + chr(0) * 4095); told('read', 'z/r', 'A' + chr(0) * 4095)
+write('z/s', 'sixteen'); os.chmod('z/s', 0o600); read('z/s', 'sixteen'); os.truncate('z/s', 5)
+one = open('z/s')
+one.close(); told('written', 'z/s', 'sixte'); told('read', 'z/s', 'sixte')
+# a program that takes the place of this one has another memory
+sys.stdout.flush()
+os.execv(sys.executable, ['python3', '-c', '''
+import hashlib
+for n in range(3):
+    for name in ('/proc/self/stat', 'z/t'):
+        if name[0] == '/': assert open(name).read().count(' ') > 40; continue
+        with open(name, 'w') as file: file.write(str(n))
+        print('written', '/work/z/t', 1, hashlib.sha256(str(n).encode()).hexdigest())
+'''])
+";
+    let (cold, warm) = (cold(TEXT), warm(TEXT));
+    for done in [&cold, &warm] {
+        let expected: Vec<_> = done.stdout().lines().map(str::to_owned).collect();
+        assert_eq!(told(done), expected);
+    }
+    assert_eq!(cold.stdout(), warm.stdout());
 }
 
 #[test]

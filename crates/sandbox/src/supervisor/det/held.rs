@@ -3,6 +3,7 @@
 //! Owns the copies, each for as long as the job's own number stands for that file: whoever sees the number closed, the
 //! process executed or ended says so here. Never holds what can block, as the other end would not see it closed.
 
+use std::cell::Cell;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
@@ -10,6 +11,7 @@ use rustix::fs::{OFlags, fcntl_getfl};
 
 use super::hash::Numbered;
 use super::task::TaskId;
+use super::virt::inodes::Inode;
 
 /// Most copies at a time; a process has not many files open that it looks at again.
 const MOST: usize = 128;
@@ -19,13 +21,24 @@ const MOST: usize = 128;
 pub(in crate::supervisor) struct OpenFile {
     file: OwnedFd,
     flags: OFlags,
+    /// Which one it is, once somebody has found out that it is a regular file of the job's own.
+    inode: Cell<Option<Inode>>,
 }
 
 impl OpenFile {
     /// A copy, whose flags are asked for here.
     pub(super) fn new(file: OwnedFd) -> std::io::Result<Self> {
         let flags = fcntl_getfl(&file)?;
-        Ok(Self { file, flags })
+        Ok(Self {
+            file,
+            flags,
+            inode: Cell::new(None),
+        })
+    }
+
+    /// Which regular file of the job's own it is, if that is known.
+    pub(super) const fn inode(&self) -> Option<Inode> {
+        self.inode.get()
     }
 
     /// How it was opened: for reading, for writing, for neither.
@@ -54,8 +67,9 @@ impl Held {
         self.files.get(&(process, fd)).cloned()
     }
 
-    /// Keeps one.
-    pub(super) fn keep(&mut self, process: TaskId, fd: i32, file: &Rc<OpenFile>) {
+    /// Keeps one, which is this regular file of the job's own.
+    pub(super) fn keep(&mut self, process: TaskId, fd: i32, file: &Rc<OpenFile>, inode: Inode) {
+        file.inode.set(Some(inode));
         if self.is_off {
             return;
         }
@@ -88,6 +102,8 @@ impl Held {
 mod tests {
     use super::*;
 
+    const INODE: Inode = Inode { device: 1, number: 2 };
+
     fn file() -> Rc<OpenFile> {
         let file = std::fs::File::open("/dev/null").unwrap();
         Rc::new(OpenFile::new(file.into()).unwrap())
@@ -97,7 +113,7 @@ mod tests {
     fn a_copy_goes_with_its_number_its_process_and_its_table() {
         let mut held = Held::default();
         for (process, fd) in [(2, 3), (2, 4), (5, 3)] {
-            held.keep(process, fd, &file());
+            held.keep(process, fd, &file(), INODE);
         }
         held.close(2, 3);
         assert!(held.get(2, 3).is_none() && held.get(2, 4).is_some() && held.get(5, 3).is_some());
@@ -107,7 +123,7 @@ mod tests {
         held.cloned(libc::CLONE_VM);
         assert!(held.get(5, 3).is_some());
         held.cloned(libc::CLONE_FILES);
-        held.keep(5, 3, &file());
+        held.keep(5, 3, &file(), INODE);
         assert!(held.get(5, 3).is_none());
     }
 
@@ -115,7 +131,7 @@ mod tests {
     fn copies_are_few() {
         let mut held = Held::default();
         for fd in 0..1000 {
-            held.keep(2, fd, &file());
+            held.keep(2, fd, &file(), INODE);
             assert!(held.files.len() <= MOST);
         }
         assert!(held.get(2, 999).is_some());

@@ -283,7 +283,7 @@ impl Engine {
 
     fn answer_of(&mut self, task: &mut Task, is_there: &dyn Fn() -> bool) -> io::Result<Answer> {
         if task.call() == libc::SYS_openat {
-            let is_plain = virt::is_plain_open(&self.world, task);
+            let is_plain = virt::is_plain_open(&mut self.world, task);
             return Ok(if is_plain { Answer::Made } else { Answer::Stop });
         }
         for index in 0.. {

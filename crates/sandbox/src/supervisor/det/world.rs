@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::process::{Pid, PidfdFlags, PidfdGetfdFlags, pidfd_getfd, pidfd_open};
 
 use super::clock::Clock;
 use super::futex::Futexes;
 use super::held::{Held, OpenFile};
+use super::memory;
 use super::orders::Orders;
 use super::quick::Route;
 use super::task::{Next, Task, TaskId};
@@ -35,6 +37,8 @@ pub(in crate::supervisor) struct Process {
     /// How it is heard of the calls that are quick to answer.
     pub(super) route: Route,
     pidfd: Option<OwnedFd>,
+    /// The memory of its present program, by the number of the address space.
+    memory: Option<(u32, OwnedFd)>,
 }
 
 impl Process {
@@ -47,6 +51,7 @@ impl Process {
             releases: None,
             route: Route::Stops(0),
             pidfd: None,
+            memory: None,
         }
     }
 }
@@ -212,7 +217,34 @@ impl World {
         Ok(pidfd_getfd(pidfd, fd, PidfdGetfdFlags::empty())?)
     }
 
-    /// The same, if there is one from before it is that one. Who knows that it cannot block may keep it.
+    /// Reads a string that ends with NUL of a task that waits for its listener, for looking at it: what the kernel would
+    /// not let the task itself read may be read here.
+    pub(super) fn look_at_text(
+        &mut self,
+        task: &Task,
+        address: u64,
+        limit: usize,
+    ) -> std::io::Result<Vec<u8>> {
+        let gone = || std::io::Error::from_raw_os_error(libc::ESRCH);
+        let process = self.processes.get_mut(&task.process).ok_or_else(gone)?;
+        // a file of it stays that of the memory that it was opened with
+        if process
+            .memory
+            .as_ref()
+            .is_none_or(|(space, _)| *space != task.space)
+        {
+            let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+            let name = format!("{}/mem", task.process);
+            let opened = openat(&self.proc, name, flags, Mode::empty());
+            process.memory = opened.ok().map(|file| (task.space, file));
+        }
+        match &process.memory {
+            Some((_, memory)) => memory::look_at_text(memory, task.host, address, limit),
+            None => task.read_text(address, limit),
+        }
+    }
+
+    /// A copy as of [`World::file`]; if there is one from before it is that one. Who knows that it cannot block may keep it.
     pub(in crate::supervisor) fn open_file(&mut self, task: &Task, fd: i32) -> std::io::Result<Rc<OpenFile>> {
         match self.held.get(task.process, fd) {
             Some(file) => Ok(file),

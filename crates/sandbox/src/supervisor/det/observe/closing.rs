@@ -13,7 +13,9 @@ use sandrun_types::{TaskEvent, TracePath};
 use super::contents::{self, Need};
 use crate::supervisor::det::held::OpenFile;
 use crate::supervisor::det::table::Entry;
-use crate::supervisor::det::virt::{Place, Real, paths};
+use crate::supervisor::det::virt::inodes::Inode;
+use crate::supervisor::det::virt::paths::{self, Again};
+use crate::supervisor::det::virt::{Place, Real};
 use crate::supervisor::det::{Task, World};
 
 /// `close`.
@@ -109,34 +111,37 @@ fn closed(world: &mut World, task: &Task, fd: i32) {
 
 fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
     let file = world.open_file(task, fd)?;
-    let (real, place) = world.look_at(task, &file)?;
-    if place != Place::Job || real.mode & libc::S_IFMT != libc::S_IFREG {
-        return Ok(());
-    }
     let flags = file.flags();
+    let is_readable = flags & OFlags::RWMODE != OFlags::WRONLY && !flags.contains(OFlags::PATH);
+    // one whose number is known needs no look by itself
+    let known = file.inode().filter(|_| !is_readable);
+    let mut again = known.and_then(|inode| by_its_name(world, task, inode));
+    let real = match &again {
+        Some(again) => again.real,
+        None => match world.look_at(task, &file)? {
+            (real, Place::Job) if real.mode & libc::S_IFMT == libc::S_IFREG => real,
+            _ => return Ok(()),
+        },
+    };
     world.notice(&real, &file)?;
     let is_written = world.virt.is_unreported(real.inode);
     let is_read = flags & OFlags::RWMODE == OFlags::RDONLY && !flags.contains(OFlags::PATH);
     if !is_written && !is_read {
         return Ok(());
     }
-    let is_readable = flags & OFlags::RWMODE != OFlags::WRONLY && !flags.contains(OFlags::PATH);
-    let mut again = None;
-    if !is_readable
-        && real.links == 1
-        && world.virt.path(real.inode).is_none()
-        && let Some((path, file)) = paths::open_named(world, task, real.inode)
-    {
-        world.virt.keep_path(real.inode, &path);
-        again = Some(file);
+    if !is_readable && again.is_none() && real.links == 1 {
+        again = by_its_name(world, task, real.inode);
     }
     let path = path_of(world, task, fd, &real)?;
     let content = contents::of(world, (real.inode, real.size), Need::Now, |world| {
         if is_readable {
             return Ok(Readable::Same(file));
         }
-        if let Some(file) = again.or_else(|| paths::open_again(world, task, &path, real.inode)) {
-            return Ok(Readable::Again(file));
+        again = again
+            .take()
+            .or_else(|| paths::open_again(world, task, &path, real.inode));
+        if let Some(again) = again {
+            return Ok(Readable::Again(again.file));
         }
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let name = format!("{}/fd/{fd}", task.id);
@@ -155,6 +160,19 @@ fn tell(world: &mut World, task: &Task, fd: i32) -> io::Result<()> {
             .record(task.id, TaskEvent::FileRead { path, content });
     }
     Ok(())
+}
+
+/// A file of the job's, opened by the name that the task has named last, if that is its only one.
+fn by_its_name(world: &mut World, task: &Task, inode: Inode) -> Option<Again> {
+    if world.virt.path(inode).is_some() {
+        return None;
+    }
+    let (path, again) = paths::open_named(world, task, inode)?;
+    if again.real.links != 1 {
+        return None;
+    }
+    world.virt.keep_path(inode, &path);
+    Some(again)
 }
 
 /// The path of an open file. One that never had a name is named by its number, as the kernel does it, but a virtual one.

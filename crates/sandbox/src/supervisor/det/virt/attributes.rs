@@ -74,7 +74,7 @@ fn tell_open(world: &mut World, task: &Task, fd: i32) -> io::Result<stat::Told> 
     let file = world.open_file(task, fd)?;
     let (real, place) = world.look_at(task, &file)?;
     if place == Place::Job && real.mode & libc::S_IFMT == libc::S_IFREG {
-        world.held.keep(task.process, fd, &file);
+        world.held.keep(task.process, fd, &file, real.inode);
     }
     let named = if place == Place::System && real.mode & libc::S_IFMT == libc::S_IFREG {
         let path = paths::of_file(world, task, fd)?;

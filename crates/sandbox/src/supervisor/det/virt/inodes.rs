@@ -8,6 +8,7 @@
 //! included), and the next look sees that it differs, gives the file the virtual time of that look, and sets
 //! [`UNTOUCHED`] again. A job cannot set that real time: its own calls for it end here, in the table.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 
@@ -71,7 +72,7 @@ struct Record {
 /// All that was looked at.
 #[derive(Debug)]
 pub(in super::super) struct Inodes {
-    records: Numbered<Inode, Record>,
+    records: Records,
     /// Names of files of the system that have several.
     names: BTreeMap<Vec<u8>, u64>,
     next: u64,
@@ -86,7 +87,7 @@ impl Inodes {
     /// Nothing known; files that nobody has written since the start have the time `start`.
     pub(in super::super) fn new(start: FileTime) -> Self {
         Self {
-            records: Numbered::default(),
+            records: Records::default(),
             names: BTreeMap::new(),
             next: FIRST,
             start,
@@ -196,7 +197,7 @@ impl Inodes {
 
     /// The content of a file that was hashed and not written since.
     pub(in super::super) fn content(&self, inode: Inode) -> Option<FileHash> {
-        let record = self.records.get(&inode).filter(|record| !record.mapped)?;
+        let record = self.records.get(inode).filter(|record| !record.mapped)?;
         record.content
     }
 
@@ -231,7 +232,7 @@ impl Inodes {
 
     /// The path of a file with one name, if it was asked since the last change of the tree.
     pub(in super::super) fn path(&self, inode: Inode) -> Option<Rc<[u8]>> {
-        let (changes, path) = self.records.get(&inode)?.path.as_ref()?;
+        let (changes, path) = self.records.get(inode)?.path.as_ref()?;
         (*changes == self.changes).then(|| Rc::clone(path))
     }
 
@@ -239,7 +240,7 @@ impl Inodes {
     pub(in super::super) fn keep_path(&mut self, inode: Inode, path: &Rc<[u8]>) {
         if self.paths + path.len() > KEPT_PATHS {
             self.paths = 0;
-            self.records.values_mut().for_each(|record| record.path = None);
+            self.records.all.iter_mut().for_each(|record| record.path = None);
         }
         self.paths += path.len();
         let kept = (self.changes, Rc::clone(path));
@@ -254,11 +255,8 @@ impl Inodes {
     }
 
     fn record(&mut self, inode: Inode) -> &mut Record {
-        if self.records.len() >= KEPT && !self.records.contains_key(&inode) {
-            self.records.clear();
-        }
         let next = &mut self.next;
-        self.records.entry(inode).or_insert_with(|| {
+        self.records.get_or_add(inode, || {
             let number = *next;
             *next += 1;
             Record {
@@ -273,6 +271,52 @@ impl Inodes {
                 empty: false,
             }
         })
+    }
+}
+
+/// Records in the order of the first look, which is often that of later ones.
+#[derive(Debug, Default)]
+struct Records {
+    all: Vec<Record>,
+    places: Numbered<Inode, usize>,
+    /// What was asked for last: one call asks many things of one file.
+    last: Cell<Option<(Inode, usize)>>,
+}
+
+impl Records {
+    fn place(&self, inode: Inode) -> Option<usize> {
+        if let Some((last, place)) = self.last.get()
+            && last == inode
+        {
+            return Some(place);
+        }
+        let place = *self.places.get(&inode)?;
+        self.last.set(Some((inode, place)));
+        Some(place)
+    }
+
+    fn get(&self, inode: Inode) -> Option<&Record> {
+        self.all.get(self.place(inode)?)
+    }
+
+    fn get_or_add(&mut self, inode: Inode, new: impl FnOnce() -> Record) -> &mut Record {
+        let place = match self.place(inode) {
+            Some(place) => place,
+            None => self.add(inode, new()),
+        };
+        &mut self.all[place]
+    }
+
+    fn add(&mut self, inode: Inode, record: Record) -> usize {
+        if self.all.len() >= KEPT {
+            self.all.clear();
+            self.places.clear();
+        }
+        let place = self.all.len();
+        self.all.push(record);
+        self.places.insert(inode, place);
+        self.last.set(Some((inode, place)));
+        place
     }
 }
 
@@ -315,6 +359,19 @@ mod tests {
             }),
             first
         );
+    }
+
+    #[test]
+    fn records_begin_anew_where_there_are_too_many() {
+        let mut inodes = Inodes::new(START);
+        let most = u64::try_from(KEPT).unwrap();
+        let first = inodes.number(inode(0));
+        (1..most).for_each(|number| inodes.map(inode(number)));
+        assert_eq!(inodes.number(inode(0)), first);
+        assert!(inodes.is_unreported(inode(most - 1)));
+        assert_eq!(inodes.number(inode(most)), first + most);
+        assert_eq!(inodes.number(inode(0)), first + most + 1);
+        assert!(!inodes.is_unreported(inode(most - 1)));
     }
 
     #[test]

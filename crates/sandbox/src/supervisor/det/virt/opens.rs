@@ -87,14 +87,14 @@ pub(super) fn open(world: &mut World, task: &mut Task) -> io::Result<Entry> {
 }
 
 /// Whether an `openat` is made as it is, and nobody waits for it; found out without doing anything about it.
-pub(in super::super) fn is_plain(world: &World, task: &Task) -> bool {
+pub(in super::super) fn is_plain(world: &mut World, task: &Task) -> bool {
     const LOOKED_AT: i32 = libc::O_PATH | libc::O_DIRECT | libc::O_NOATIME;
-    let plain = || {
+    let mut plain = || {
         let asked = asked(task, libc::SYS_openat).ok()?;
         if asked.flags & LOOKED_AT != 0 || world.virt.indirect || world.has_fifos {
             return None;
         }
-        let path = task.read_text(asked.path_at, paths::MAX).ok()?;
+        let path = world.look_at_text(task, asked.path_at, paths::MAX).ok()?;
         let writes = asked.flags & (libc::O_ACCMODE | libc::O_TRUNC | libc::O_CREAT) != 0;
         let is_plain =
             means_what_it_says(world, &asked, &path) && !(writes && may_be_of_image(world, &asked, &path));

@@ -38,7 +38,7 @@ pub(in super::super) fn open_named(
     world: &mut World,
     task: &Task,
     inode: Inode,
-) -> Option<(Rc<[u8]>, OwnedFd)> {
+) -> Option<(Rc<[u8]>, Again)> {
     // Opening a pipe would be noticed at its other end.
     let (dir, name) = task.named.take().filter(|_| !world.has_fifos)?;
     let path = match (name.first(), dir) {
@@ -56,20 +56,43 @@ pub(in super::super) fn open_named(
     Some((Rc::from(path), file?))
 }
 
+/// A file that was opened once more, and what the kernel says of it.
+pub(in super::super) struct Again {
+    pub(in super::super) file: OwnedFd,
+    pub(in super::super) real: Real,
+}
+
 /// Opens a file of the job for reading by a path without links, if it has this inode.
 pub(in super::super) fn open_again(
     world: &mut World,
     task: &Task,
     path: &[u8],
     inode: Inode,
-) -> Option<OwnedFd> {
+) -> Option<Again> {
     let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let root = world.root(task).ok()?;
-    let file = openat2(root, path, flags, Mode::empty(), resolve).ok()?;
-    Real::of(&file)
-        .is_ok_and(|real| real.inode == inode)
-        .then_some(file)
+    let end = path.iter().rposition(|byte| *byte == b'/')?;
+    let (directory, name) = (&path[..end], &path[end + 1..]);
+    let file = openat(parent(world, task, directory)?, name, flags, Mode::empty()).ok()?;
+    let real = Real::of(&file).ok()?;
+    (real.inode == inode).then_some(Again { file, real })
+}
+
+/// A directory by a path without links, kept until the tree of files changes: files that are closed one after the other
+/// often lie in the same one.
+fn parent<'a>(world: &'a mut World, task: &Task, path: &[u8]) -> Option<&'a OwnedFd> {
+    let known = world.virt.parent.take().filter(|(known, _)| **known == *path);
+    let found = match known {
+        Some(found) => found,
+        None => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let resolve = ResolveFlags::IN_ROOT | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+            let whole = if path.is_empty() { b"/".as_slice() } else { path };
+            let root = world.root(task).ok()?;
+            let file = resolved(|| openat2(root, whole, flags, Mode::empty(), resolve)).ok()?;
+            (Box::from(path), file)
+        }
+    };
+    Some(&world.virt.parent.insert(found).1)
 }
 
 /// The path of a task's open file, as the kernel tells it.

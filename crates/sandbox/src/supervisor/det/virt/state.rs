@@ -35,6 +35,9 @@ pub(in crate::supervisor) struct State {
     directories: BTreeMap<TaskId, (u64, Rc<[u8]>)>,
     places: Option<Places>,
     root: Option<OwnedFd>,
+    /// The directory of the file that was opened once more last. Changes of the tree end it, so that one which is removed
+    /// does not stay.
+    pub(super) parent: Option<(Box<[u8]>, OwnedFd)>,
     /// Whether anybody has opened a device of entropy.
     pub(super) device_opened: bool,
     /// A name may lead to `/proc` or `/dev` without saying so: by a link that the job has made, or from a directory.
@@ -67,6 +70,7 @@ impl Default for State {
             directories: BTreeMap::new(),
             places: None,
             root: None,
+            parent: None,
             device_opened: false,
             indirect: false,
             link: None,
@@ -96,7 +100,8 @@ impl State {
     }
 
     /// The tree of files is about to change.
-    pub(in super::super) const fn tree_changes(&mut self) {
+    pub(in super::super) fn tree_changes(&mut self) {
+        self.parent = None;
         self.inodes.tree_changes();
     }
 
