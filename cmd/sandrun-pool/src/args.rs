@@ -133,7 +133,8 @@ impl StoreArgs {
     /// A client for the store.
     pub(crate) fn client(&self) -> anyhow::Result<sandrun_content::KuboClient> {
         sandrun_content::KuboClient::new(&self.ipfs_api)
-            .with_context(|| format!("--ipfs-api {}", self.ipfs_api))
+            // the error names the address, without a password
+            .context("--ipfs-api")
             .status(Status::BadInput)
     }
 }

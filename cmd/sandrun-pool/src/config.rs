@@ -13,6 +13,7 @@ use clap::{ArgAction, Command, Id};
 
 use crate::commands::node::JSON_KEYS;
 use crate::exit::{Status, WithStatus as _};
+use crate::files::read_small;
 
 /// Environment variable that names the file.
 pub(crate) const CONFIG_ENV: &str = "SANDRUN_CONFIG";
@@ -96,6 +97,10 @@ fn name_variables(command: Command, within: Option<&str>, taken: &BTreeSet<OsStr
     })
 }
 
+fn text_of(bytes: Vec<u8>) -> std::io::Result<String> {
+    String::from_utf8(bytes).map_err(|error| std::io::Error::new(std::io::ErrorKind::InvalidData, error))
+}
+
 /// Makes the file's values the defaults of `command`'s arguments; `None` where there is no file.
 pub(crate) fn apply(
     command: Command,
@@ -106,7 +111,7 @@ pub(crate) fn apply(
         None => (home().join("config.toml"), false),
     };
     let subject = || format!("configuration file {}", path.display());
-    let text = match std::fs::read_to_string(&path) {
+    let text = match read_small(&path).and_then(text_of) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => return Ok((command, None)),
         Err(error) => {

@@ -9,6 +9,7 @@ mod coins;
 mod commands;
 mod config;
 mod exit;
+mod files;
 mod logging;
 mod output;
 mod perturbation;

@@ -49,7 +49,9 @@ pub enum IndexError {
         source: std::io::Error,
     },
     /// A statement failed: a full disk, a broken file.
-    #[error("the index could not be {what}: {source}; is the disk full?")]
+    #[error(
+        "the index could not be {what}: {source}; is the disk full? A damaged index is made anew from the chain: stop the manager and delete it"
+    )]
     Sql {
         /// `read` or `written`.
         what: &'static str,

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::trace::{OfJob, of_client, receipt};
 use crate::exit::{Failure, Status, WithStatus as _, words};
+use crate::files::read_small;
 use crate::output::{Output, Report};
 
 /// Arguments of `verify`.
@@ -365,7 +366,7 @@ fn read_proof(path: &Path) -> anyhow::Result<OutputProof> {
 }
 
 fn read(path: &Path, what: &str) -> anyhow::Result<Vec<u8>> {
-    std::fs::read(path).map_err(|error| {
+    read_small(path).map_err(|error| {
         let text = format!("the {what} {} can't be read: {error}", path.display());
         Failure::new(Status::BadInput, text)
     })

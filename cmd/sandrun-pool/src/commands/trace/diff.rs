@@ -1,6 +1,7 @@
 //! `trace diff`: the first event in which two traces differ.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use clap::Args;
 use sandrun_types::{DiffStep, Difference, Sha256Hex, Side, TraceDiff, TraceLeaf, TraceRoot};
@@ -37,7 +38,7 @@ fn stated(text: &str) -> Result<Sha256Hex, String> {
     if let Ok(root) = super::hash(text) {
         return Ok(root);
     }
-    let bytes = std::fs::read(text)
+    let bytes = crate::files::read_small(Path::new(text))
         .map_err(|error| format!("neither 64 hexadecimal digits nor a receipt: {error}"))?;
     let receipt = super::receipt(&bytes).map_err(|error| error.to_string())?;
     receipt
