@@ -117,6 +117,15 @@ pub enum AgentError {
         /// The hot key.
         worker: Address,
     },
+    /// Another agent of this machine has the key.
+    #[error(
+        "another agent on this machine works with the key {worker} at this RPC, and would take this one's seats; stop it, or \
+         give this one a key of its own"
+    )]
+    Twin {
+        /// The hot key.
+        worker: Address,
+    },
     /// Too little coin.
     #[error("{account} has {balance} coin and needs {needed} ({what}); send it some")]
     NotEnoughCoin {

@@ -15,6 +15,7 @@
 //! `unavailable` where it has no bundle, and stays silent only where not even that would be valid.
 
 mod agent;
+mod alone;
 mod broker;
 mod bundle;
 mod config;
@@ -84,6 +85,7 @@ pub async fn run_with(
     let ended = agent::Agent::new(started.node, started.journal, started.gate, started.resume_from)
         .drive(shutdown)
         .await;
+    drop(started.alone);
     drop(store);
     if let Some(served) = served {
         served.end().await;

@@ -17,6 +17,7 @@ use sandrun_types::{
 };
 use tracing::info;
 
+use crate::alone::{Alone, Taken};
 use crate::config::AgentConfig;
 use crate::error::{AgentError, Report as _};
 use crate::images::Images;
@@ -33,6 +34,8 @@ const GAS_PER_JOB: u64 = 400_000;
 /// A node that is ready to work.
 pub(crate) struct Ready {
     pub(crate) node: Arc<Node>,
+    /// No other agent of this machine has the key meanwhile.
+    pub(crate) alone: Alone,
     pub(crate) journal: Journal,
     pub(crate) gate: Gate,
     /// The first block to read.
@@ -48,6 +51,14 @@ pub(crate) async fn start(config: AgentConfig, vitals: Arc<AgentVitals>) -> Resu
     let worker_key = config.worker_key.clone().unwrap_or_else(|| config.key.clone());
     let worker = worker_key.address();
     let mut journal = Journal::open(&config.data_dir, at, worker)?;
+    let rpc = chain.endpoint().to_string();
+    let alone = Alone::claim(&[
+        &rpc,
+        &at.chain.to_string(),
+        &at.escrow.to_string(),
+        &worker.to_string(),
+    ])
+    .map_err(|Taken| AgentError::Twin { worker })?;
     let (head, noted) = check_chain(&config, &chain, &mut journal).await?;
     vitals.started(Started::new(&config, &chain, head));
     // a former run's, which nobody uses now: what is needed is fetched again
@@ -104,6 +115,7 @@ pub(crate) async fn start(config: AgentConfig, vitals: Arc<AgentVitals>) -> Resu
     };
     Ok(Ready {
         node: Arc::new(node),
+        alone,
         journal,
         gate,
         resume_from,

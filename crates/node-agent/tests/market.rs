@@ -121,6 +121,10 @@ async fn a_second_agent_with_the_key_and_wrong_settings_are_refused_with_words()
         "{second}"
     );
 
+    let mut elsewhere = market.config(1, executor.clone())?;
+    elsewhere.data_dir = elsewhere.data_dir.join("of-its-own");
+    assert!(matches!(refusal(elsewhere).await, AgentError::Twin { .. }));
+
     let mut poor = market.config(2, executor.clone())?;
     poor.key = sandrun_chain::Key::random();
     assert!(matches!(refusal(poor).await, AgentError::NotEnoughCoin { .. }));

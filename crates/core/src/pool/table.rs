@@ -66,7 +66,7 @@ impl JobTable {
     /// All of them, by number.
     pub(super) fn iter(&self) -> impl Iterator<Item = (JobNumber, &Job)> {
         self.blocks.iter().flat_map(|(block, jobs)| {
-            let numbers = (0..).map(move |at| JobNumber(block * BLOCK as u64 + at));
+            let numbers = (0..BLOCK as u64).map(move |at| JobNumber(block * BLOCK as u64 + at));
             numbers
                 .zip(jobs.iter())
                 .filter_map(|(number, job)| Some((number, job.as_ref()?)))

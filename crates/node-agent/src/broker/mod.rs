@@ -12,7 +12,6 @@
 //! **Invariant**: an answer that exists is told until the broker has it or refuses it, also by the node's next process.
 //! **Invariant**: an attempt is answered at most once, by its number.
 
-mod alone;
 mod claim;
 mod client;
 mod complete;
@@ -43,9 +42,9 @@ use tokio::time::{sleep, timeout};
 use tokio_util::task::TaskTracker;
 use tracing::{info, warn};
 
+use crate::alone::{Alone, Taken};
 use crate::detect::detect;
 use crate::vitals::Served;
-use alone::Alone;
 use client::BrokerClient;
 use node::Node;
 use pace::Backoff;
@@ -87,7 +86,10 @@ pub async fn run_for_broker(
         let hostname = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
         offer::endpoint(&config.sandrun_url, hostname.trim())
     });
-    let _alone = Alone::claim(&config.broker_url, &endpoint)?;
+    let _alone = Alone::claim(&[&config.broker_url, &endpoint]).map_err(|Taken| BrokerNodeError::Twin {
+        broker: without_credentials(&config.broker_url),
+        endpoint: endpoint.clone(),
+    })?;
     let node = Arc::new(Node::new(config, endpoint, offer, broker, executor, spool));
     vitals.set(Arc::clone(&node));
     let (loops, jobs) = (TaskTracker::new(), TaskTracker::new());
