@@ -222,10 +222,21 @@ impl Seat {
             State::Revealed { held, .. } | State::Missed(held) => self.plan_poke(*held, now),
             State::Finished { .. } => (!self.retired).then_some(Action::Retire),
             State::Lost(Loss::Over(_)) => {
-                let is_final = self.view.decided().is_none_or(|(_, at)| self.is_deep(at.block));
-                (is_final && !self.retired).then_some(Action::Retire)
+                (self.is_over_for_good() && !self.retired).then_some(Action::Retire)
             }
             State::Lost(Loss::Unposted | Loss::NoSeats | Loss::BadBundle) => None,
+        }
+    }
+
+    /// Whether nothing that the chain may still say brings the job back. That its time is over by this clock is not enough:
+    /// while the chain cannot be read a claim may have been mined.
+    fn is_over_for_good(&self) -> bool {
+        match self.view.decided() {
+            Some((_, at)) => self.is_deep(at.block),
+            None => self
+                .chain
+                .head
+                .is_some_and(|(_, time)| self.view.live_at(time).is_none()),
         }
     }
 
@@ -272,10 +283,12 @@ impl Seat {
         if job.phase != Phase::Run || job.round != held.round {
             return None;
         }
+        // however little time is left: most programs end long before their limit
+        let is_late = now >= self.terms.fall_back_at(job.deadline);
         match self.bundle {
             Bundle::Broken => Some(Fresh::Unavailable),
-            Bundle::Missing => (now > self.terms.fetch_until(job.deadline)).then_some(Fresh::Unavailable),
-            Bundle::Held => (now >= self.terms.fall_back_at(job.deadline)).then_some(Fresh::Limit),
+            Bundle::Missing => is_late.then_some(Fresh::Unavailable),
+            Bundle::Held => is_late.then_some(Fresh::Limit),
         }
     }
 

@@ -77,15 +77,6 @@ impl Terms {
         UnixSeconds(run_deadline.0.saturating_sub(self.windows.run_slack / 2))
     }
 
-    /// The last moment at which a bundle is worth having: a run of full length still ends before the fall-back.
-    pub fn fetch_until(&self, run_deadline: UnixSeconds) -> UnixSeconds {
-        UnixSeconds(
-            self.fall_back_at(run_deadline)
-                .0
-                .saturating_sub(u64::from(self.wall_limit)),
-        )
-    }
-
     /// Seconds to rest after a run that failed or lost its bundle, `before` others having failed in a row: 1, 2, 4, … up
     /// to a tenth of the run window, a minute at most.
     pub fn pause_after(&self, before: u32) -> u64 {

@@ -268,9 +268,10 @@ fn unavailable_is_answered_when_a_bundle_is_lost_and_cannot_be_had() {
     rig.expect(&[Action::FetchBundle]);
     rig.feed(Event::Fetched(Err(FetchFailure::NotFound)));
     rig.nothing();
-    rig.tick(deadline - 15 - u64::from(WALL));
+    // a run may be short: the bundle is worth having as long as anything can come of it
+    rig.tick(deadline - 15 - 1);
     rig.nothing();
-    rig.tick(deadline - 15 - u64::from(WALL) + 1);
+    rig.tick(deadline - 15);
     let sealed = rig.sealed(Round::First, Answer::Unavailable, None);
     rig.journal(Record::Answered(sealed));
     rig.expect(&[rig.commit_of(0, &sealed)]);
@@ -651,5 +652,44 @@ fn no_seat_is_looked_for_in_a_job_that_can_hold_no_extra_round() {
     // nobody reveals: the job only waits to be closed
     rig.tick(reveal + 1);
     assert_eq!(*rig.seat.state(), State::Lost(Loss::Over(None)));
+    // as long as the chain does not say so itself, there may be news that are not known here
+    rig.nothing();
+    rig.mine([]);
     rig.expect(&[Action::Retire]);
+}
+
+#[test]
+fn a_seat_of_which_the_chain_tells_late_is_run_however_little_time_is_left() {
+    let mut rig = Rig::new(Redundancy::Three, 0);
+    rig.reach_accepted();
+    rig.feed(Event::Ticket {
+        round: Round::First,
+        unit: 7,
+    });
+    rig.journal(Record::Claiming {
+        round: Round::First,
+        unit: 7,
+    });
+    rig.expect(&[Action::Claim {
+        round: Round::First,
+        unit: 7,
+    }]);
+    let claimed_at = rig.now;
+    // the chain can't be read, and by the clock nobody can have a seat any more
+    rig.feed(Event::Sent {
+        transaction: Transaction::Claim,
+        end: TransactionEnd::Failed,
+    });
+    rig.tick(claimed_at + 10_000);
+    assert_eq!(*rig.seat.state(), State::Lost(Loss::Over(None)));
+    rig.nothing();
+    // the clock was wrong, and the claim was mined
+    rig.now = claimed_at;
+    let deadline = rig.now + 1 + RUN;
+    rig.mine([
+        rig.claimed(1, 0, deadline),
+        rig.claimed(2, 1, deadline),
+        rig.claimed(3, 2, deadline),
+    ]);
+    rig.run_from(deadline);
 }
