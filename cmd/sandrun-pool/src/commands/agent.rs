@@ -200,6 +200,7 @@ fn status_of(error: &AgentError) -> Status {
         | E::ExecutorKey(_)
         | E::OtherWorker { .. }
         | E::WorkerTaken { .. }
+        | E::Twin { .. }
         | E::Capabilities(_)
         | E::Misbehaviour { .. } => Status::BadInput,
         E::NotEnoughCoin { .. } | E::OtherChain { .. } | E::OtherGenesis { .. } => Status::Refused,
