@@ -1,10 +1,10 @@
-//! Small files that the user names.
+//! Small files that the user names: read whole, never without a limit. What they say is their readers' matter.
 
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::path::Path;
 
-/// Most bytes of such a file: more than any receipt, proof or configuration has.
+/// Most bytes of such a file: more than any receipt, proof, lock or configuration has.
 const MOST: u64 = 16 << 20;
 
 /// All of a file, or what a pipe says. A device without an end is refused before it takes all memory.

@@ -14,13 +14,12 @@ use serde::Serialize;
 
 use crate::args::EnvironmentListArgs;
 use crate::exit::{Failure, Status, WithStatus as _};
+use crate::files::read_small;
 use crate::output::{Output, Report};
 use crate::signals::Signals;
 
 /// How long an interrupted build may take to remove its temporary folders.
 const CLEANING: Duration = Duration::from_secs(5);
-/// Longest lock that is read, in bytes.
-const MAX_LOCK: u64 = 8 << 20;
 
 /// Arguments of `env`.
 #[derive(Debug, Args)]
@@ -258,13 +257,8 @@ fn build(
 }
 
 fn read_lock(path: &Path) -> anyhow::Result<Lock> {
-    use std::io::Read as _;
     let unreadable = || format!("{} can't be read: give a lock or a directory", path.display());
-    let file = std::fs::File::open(path).with_context(unreadable)?;
-    let mut bytes = Vec::new();
-    file.take(MAX_LOCK)
-        .read_to_end(&mut bytes)
-        .with_context(unreadable)?;
+    let bytes = read_small(path).with_context(unreadable)?;
     Lock::parse(&bytes).with_context(|| path.display().to_string())
 }
 

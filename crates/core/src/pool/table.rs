@@ -1,6 +1,6 @@
 //! Jobs by number. Numbers are given out one after the other, so neighbours lie together: in blocks of their own, which
 //! are full where all of them are open. A tree of single jobs is half empty when its keys come in order, and looks for
-//! each job in places that no cache holds.
+//! each job in places that no cache holds. Decides nothing.
 
 use std::collections::BTreeMap;
 

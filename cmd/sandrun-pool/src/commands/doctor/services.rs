@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use client_sdk::pool::{Kind, PoolClient};
-use sandrun_executor::{ExecutorClient, worker_key};
+use sandrun_executor::{ExecutorClient, without_credentials, worker_key};
 use serde_json::Value;
 
 use super::{ANSWER, Finding, Findings};
@@ -53,16 +53,11 @@ async fn whole(mut answer: reqwest::Response, path: &str) -> Result<Vec<u8>, Str
     Ok(body)
 }
 
-/// An address as it is shown: without what might be a password.
+/// An address as it is shown: without what might be a password or a key.
 fn shown(url: &str) -> String {
-    let Ok(mut parsed) = url.trim().parse::<reqwest::Url>() else {
-        return url.to_owned();
-    };
-    // of an address that has no place for them there is nothing to remove
-    let _ = parsed.set_username("");
-    let _ = parsed.set_password(None);
-    parsed.set_query(None);
-    parsed.as_str().trim_end_matches('/').to_owned()
+    let url = without_credentials(url.trim());
+    let place = url.split(['?', '#']).next().unwrap_or_default();
+    place.trim_end_matches('/').to_owned()
 }
 
 /// What a service says is wrong with itself.

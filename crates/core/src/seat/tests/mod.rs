@@ -347,6 +347,14 @@ impl Rig {
         self.nothing();
     }
 
+    /// A ticket of the first round is found, noted and sent in.
+    fn claims(&mut self, unit: u32) {
+        let round = Round::First;
+        self.feed(Event::Ticket { round, unit });
+        self.journal(Record::Claiming { round, unit });
+        self.expect(&[Action::Claim { round, unit }]);
+    }
+
     /// All of `n` seats are taken, ours is seat 0, the run window has begun. Returns its deadline.
     fn reach_seated(&mut self) -> u64 {
         self.reach_seated_at(0)
@@ -355,18 +363,7 @@ impl Rig {
     /// The same with another seat; the other nodes are 2, 3, … in the order of their seats.
     fn reach_seated_at(&mut self, ours: u8) -> u64 {
         self.reach_accepted();
-        self.feed(Event::Ticket {
-            round: Round::First,
-            unit: 7,
-        });
-        self.journal(Record::Claiming {
-            round: Round::First,
-            unit: 7,
-        });
-        self.expect(&[Action::Claim {
-            round: Round::First,
-            unit: 7,
-        }]);
+        self.claims(7);
         self.mined(Transaction::Claim);
         let n = self.seat.terms().redundancy.replicas();
         let deadline = self.now + 1 + RUN;

@@ -91,18 +91,7 @@ fn a_bundle_that_nobody_serves_is_asked_for_once_a_block() {
 fn a_claim_that_fails_leads_back_to_waiting() {
     let mut rig = Rig::new(Redundancy::Three, 0);
     rig.reach_accepted();
-    rig.feed(Event::Ticket {
-        round: Round::First,
-        unit: 3,
-    });
-    rig.journal(Record::Claiming {
-        round: Round::First,
-        unit: 3,
-    });
-    rig.expect(&[Action::Claim {
-        round: Round::First,
-        unit: 3,
-    }]);
+    rig.claims(3);
     rig.feed(Event::Sent {
         transaction: Transaction::Claim,
         end: TransactionEnd::Failed,
@@ -150,18 +139,7 @@ fn a_claim_is_not_sent_when_the_seats_went_while_it_was_journalled() {
 fn a_run_starts_only_when_enough_seats_are_taken() {
     let mut rig = Rig::new(Redundancy::Three, 0);
     rig.reach_accepted();
-    rig.feed(Event::Ticket {
-        round: Round::First,
-        unit: 3,
-    });
-    rig.journal(Record::Claiming {
-        round: Round::First,
-        unit: 3,
-    });
-    rig.expect(&[Action::Claim {
-        round: Round::First,
-        unit: 3,
-    }]);
+    rig.claims(3);
     rig.mined(Transaction::Claim);
     rig.mine([rig.claimed(1, 0, START + 60)]);
     rig.nothing();
@@ -175,18 +153,7 @@ fn a_run_starts_only_when_enough_seats_are_taken() {
 fn an_answer_that_is_early_waits_for_the_run_window() {
     let mut rig = Rig::new(Redundancy::Three, 0);
     rig.reach_accepted();
-    rig.feed(Event::Ticket {
-        round: Round::First,
-        unit: 3,
-    });
-    rig.journal(Record::Claiming {
-        round: Round::First,
-        unit: 3,
-    });
-    rig.expect(&[Action::Claim {
-        round: Round::First,
-        unit: 3,
-    }]);
+    rig.claims(3);
     rig.mined(Transaction::Claim);
     rig.mine([rig.claimed(1, 0, START + 60), rig.claimed(2, 1, START + 60)]);
     rig.journal(Record::Running {
@@ -662,18 +629,7 @@ fn no_seat_is_looked_for_in_a_job_that_can_hold_no_extra_round() {
 fn a_seat_of_which_the_chain_tells_late_is_run_however_little_time_is_left() {
     let mut rig = Rig::new(Redundancy::Three, 0);
     rig.reach_accepted();
-    rig.feed(Event::Ticket {
-        round: Round::First,
-        unit: 7,
-    });
-    rig.journal(Record::Claiming {
-        round: Round::First,
-        unit: 7,
-    });
-    rig.expect(&[Action::Claim {
-        round: Round::First,
-        unit: 7,
-    }]);
+    rig.claims(7);
     let claimed_at = rig.now;
     // the chain can't be read, and by the clock nobody can have a seat any more
     rig.feed(Event::Sent {

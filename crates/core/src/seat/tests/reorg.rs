@@ -45,18 +45,7 @@ fn a_claim_that_is_undone_is_made_again_and_its_run_goes_on() {
     rig.undo(1);
     rig.nothing();
     assert_eq!(rig.state(), StateName::Accepted);
-    rig.feed(Event::Ticket {
-        round: Round::First,
-        unit: 2,
-    });
-    rig.journal(Record::Claiming {
-        round: Round::First,
-        unit: 2,
-    });
-    rig.expect(&[Action::Claim {
-        round: Round::First,
-        unit: 2,
-    }]);
+    rig.claims(2);
     // the run ends before the seat is ours again
     rig.feed(Event::Ran {
         attempt: Attempt::FIRST,
