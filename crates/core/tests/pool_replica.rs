@@ -303,6 +303,10 @@ fn a_snapshot_is_short_json_and_reads_back() {
         priority: Priority(4),
         needs: Needs {
             interpreter: Some(sandrun_types::Interpreter::Python3),
+            hardware: sandrun_types::Requirements {
+                memory_mib: 512,
+                ..Default::default()
+            },
             ..Needs::default()
         },
         replicas: 1,
@@ -317,10 +321,55 @@ fn a_snapshot_is_short_json_and_reads_back() {
     let snapshot = pool.job_snapshot(job).unwrap();
     assert_eq!(
         serde_json::to_string(&snapshot).unwrap(),
-        concat!(
-            r#"{"client":7,"life":{"open":{"needs":{"interpreter":"python3"},"level":96,"quorum":1,"#,
-            r#""lease_seconds":60,"waiting":1,"retries_left":2,"extra_places":0}}}"#
-        )
+        r#"{"c":7,"is":{"open":{"n":{"h":"0x2000000","i":"python3"},"l":96,"s":60,"t":2}}}"#
     );
     assert_eq!(through_json(&snapshot), snapshot);
+    let former = concat!(
+        r#"{"client":7,"life":{"open":{"needs":{"hardware":{"cpu_cores":0,"memory_mib":512,"gpu":false,"vram_mib":0,"#,
+        r#""compute_capability_x10":0},"interpreter":"python3"},"level":96,"quorum":1,"lease_seconds":60,"#,
+        r#""waiting":1,"retries_left":2,"extra_places":0}}}"#
+    );
+    assert_eq!(serde_json::from_str::<JobSnapshot>(former).unwrap(), snapshot);
+}
+
+#[test]
+fn an_ended_job_is_written_with_one_digest_and_read_as_it_was_written_before() {
+    let digest = ResultDigest([0xab; 32]);
+    let answer = |node, digest, success| Answered {
+        node: NodeNumber(node),
+        attempt: Attempt(node),
+        digest,
+        success,
+    };
+    let ended = |end, accepted| JobSnapshot {
+        client: ClientNumber(7),
+        life: JobLife::Ended { end, accepted },
+    };
+    let snapshot = ended(JobEnd::Agreed(digest), vec![answer(3, digest, true)]);
+    let hex = "ab".repeat(32);
+    assert_eq!(
+        serde_json::to_string(&snapshot).unwrap(),
+        format!(r#"{{"c":7,"is":{{"ended":{{"end":{{"agreed":"0x{hex}"}},"by":[{{"n":3,"a":3}}]}}}}}}"#)
+    );
+    let former = format!(
+        r#"{{"client":7,"life":{{"ended":{{"end":{{"agreed":"0x{hex}"}},"accepted":[{{"node":3,"attempt":3,"digest":"0x{hex}"}}]}}}}}}"#
+    );
+    assert_eq!(serde_json::from_str::<JobSnapshot>(&former).unwrap(), snapshot);
+    let other = ResultDigest([1; 32]);
+    for snapshot in [
+        snapshot,
+        ended(
+            JobEnd::Agreed(digest),
+            vec![answer(1, digest, false), answer(2, other, true)],
+        ),
+        ended(
+            JobEnd::Failed(FailReason::NoAgreement),
+            vec![answer(1, digest, true), answer(2, other, false)],
+        ),
+        ended(JobEnd::Cancelled, Vec::new()),
+    ] {
+        assert_eq!(through_json(&snapshot), snapshot);
+    }
+    let nothing = r#"{"c":7,"is":{"ended":{"end":"cancelled","by":[{"n":1,"a":1}]}}}"#;
+    assert!(serde_json::from_str::<JobSnapshot>(nothing).is_err());
 }

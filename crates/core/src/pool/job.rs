@@ -72,12 +72,12 @@ pub struct Answered {
     pub success: bool,
 }
 
-const fn yes() -> bool {
+pub(super) const fn yes() -> bool {
     true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-const fn is_yes(value: &bool) -> bool {
+pub(super) const fn is_yes(value: &bool) -> bool {
     *value
 }
 

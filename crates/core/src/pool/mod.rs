@@ -21,6 +21,7 @@ mod consensus;
 mod dag;
 mod event;
 mod job;
+mod kept;
 mod lease;
 mod machine;
 mod needs;

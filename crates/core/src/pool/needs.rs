@@ -9,10 +9,18 @@ use serde::{Deserialize, Deserializer, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 pub struct Needs {
     /// Hardware.
-    #[serde(default, skip_serializing_if = "asks_for_nothing")]
+    #[serde(
+        rename = "h",
+        alias = "hardware",
+        default,
+        skip_serializing_if = "asks_for_nothing",
+        with = "super::kept::hardware"
+    )]
     pub hardware: Requirements,
     /// The program that runs it, unless it runs by itself.
     #[serde(
+        rename = "i",
+        alias = "interpreter",
         default,
         skip_serializing_if = "Option::is_none",
         deserialize_with = "read_interpreter"

@@ -2,7 +2,7 @@
 //!
 //! An entry that is put replaces what was here and brings every index up to date, whatever stood here before. So a
 //! pool that is given the snapshots of all that another one has touched stands where that one stands, but for whose
-//! turn it is among clients. They are written as JSON: empty parts are left out.
+//! turn it is among clients. They are written as JSON: names are short, and what is empty or usual is left out.
 
 use std::collections::BTreeSet;
 
@@ -28,12 +28,28 @@ fn is_usual(priority: &Priority) -> bool {
     *priority == USUAL
 }
 
+const fn one() -> u8 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+const fn is_one(count: &u8) -> bool {
+    *count == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference over")]
+const fn is_zero(count: &u8) -> bool {
+    *count == 0
+}
+
 /// All that the machine keeps of a job.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JobSnapshot {
     /// Whose it is.
+    #[serde(rename = "c", alias = "client")]
     pub client: ClientNumber,
     /// Where it stands.
+    #[serde(rename = "is", alias = "life")]
     pub life: JobLife,
 }
 
@@ -44,11 +60,11 @@ pub enum JobLife {
     /// It has not ended.
     Open(Box<OpenJob>),
     /// It has ended.
+    #[serde(with = "super::kept::ended")]
     Ended {
         /// How.
         end: JobEnd,
         /// Answers that were accepted: who repeats one is told so again.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         accepted: Vec<Answered>,
     },
 }
@@ -57,20 +73,30 @@ pub enum JobLife {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OpenJob {
     /// What a node has to have.
+    #[serde(rename = "n", alias = "needs")]
     pub needs: Needs,
     /// When its turn comes.
+    #[serde(rename = "l", alias = "level")]
     pub level: Level,
     /// Among which jobs clients take turns.
-    #[serde(default = "usual", skip_serializing_if = "is_usual")]
+    #[serde(
+        rename = "p",
+        alias = "priority",
+        default = "usual",
+        skip_serializing_if = "is_usual"
+    )]
     pub priority: Priority,
     /// How many have to agree.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub quorum: u8,
     /// Seconds that a lease lasts.
+    #[serde(rename = "s", alias = "lease_seconds")]
     pub lease_seconds: u32,
     /// The highest number that an attempt had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_attempt: Option<Attempt>,
     /// Places that wait for a node.
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     pub waiting: u8,
     /// Attempts that are held now.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -79,8 +105,10 @@ pub struct OpenJob {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub answers: Vec<Answered>,
     /// How many more attempts may come to nothing.
+    #[serde(rename = "t", alias = "retries_left")]
     pub retries_left: u8,
     /// Places that may still be opened when the answers do not agree.
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub extra_places: u8,
     /// Why the last attempt came to nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]

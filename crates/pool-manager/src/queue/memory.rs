@@ -20,7 +20,7 @@ use super::runs::{Replicas, Runs};
 use super::settings::QueueSettings;
 
 /// Bytes of most snapshots, at most.
-const SNAPSHOT: usize = 384;
+const SNAPSHOT: usize = 256;
 
 /// The state of one service.
 #[derive(Debug)]

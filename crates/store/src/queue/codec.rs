@@ -31,6 +31,7 @@ pub(super) fn narrow(value: i64) -> u32 {
     u32::try_from(value).unwrap_or_default()
 }
 
+/// Words of open jobs come first.
 pub(super) const fn word_code(word: JobWord) -> i64 {
     match word {
         JobWord::Pending => 0,

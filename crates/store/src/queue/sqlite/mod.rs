@@ -91,6 +91,8 @@ const MIGRATIONS: &[Migration] = &["
 ", "
     ALTER TABLE counter ADD COLUMN settled INTEGER NOT NULL DEFAULT 0;
     DROP INDEX job_by_client_and_word;
+", "
+    DROP INDEX job_open;
 "];
 
 /// Pages that a connection keeps in memory, in KiB.

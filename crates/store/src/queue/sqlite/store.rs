@@ -27,6 +27,10 @@ pub(super) const STATE: &str =
 /// How many those are.
 pub(super) const STATE_COLUMNS: usize = 9;
 
+/// Jobs that have not ended. Their words come before those of ended ones, so that the index of words has them: one of
+/// their own would be one more place to write to for each job.
+pub(super) const OPEN: &str = "word < 3 AND open = 1";
+
 /// A job's changing part without its word, and the word's code.
 pub(super) fn job_state(row: &Row<'_>) -> rusqlite::Result<(JobState, i64)> {
     let state = JobState {
@@ -173,11 +177,12 @@ impl QueueStore for SqliteStore {
         let sql = QueueStoreError::sqlite(LOAD);
         let mut all = counters(&self.tables).map_err(sql)?;
         self.highest = all.clone();
-        let found: Vec<_> = self
+        let mut found: Vec<_> = self
             .tables
-            .prepare_cached(&format!("SELECT {STATE} FROM job WHERE open = 1 ORDER BY number"))
+            .prepare_cached(&format!("SELECT {STATE} FROM job WHERE {OPEN}"))
             .and_then(|mut statement| statement.query_map([], job_state)?.collect())
             .map_err(sql)?;
+        found.sort_by_key(|(state, _)| state.number);
         let words = found.into_iter().map(|found| with_word(found, LOAD));
         all.jobs = words.collect::<Result<_, _>>()?;
         all.nodes = nodes(&self.tables).map_err(sql)?;

@@ -278,8 +278,8 @@ fn lists_loads_and_sweeps_walk_an_index() {
     }
     for (sql, index) in [
         (
-            "SELECT snapshot FROM job WHERE open = 1 ORDER BY number",
-            "job_open",
+            format!("SELECT snapshot FROM job WHERE {}", store::OPEN).as_str(),
+            "job_by_word (word<?)",
         ),
         (
             "SELECT number FROM job WHERE open = 0 AND ended < 5 ORDER BY ended LIMIT 9",
