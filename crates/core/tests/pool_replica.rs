@@ -346,11 +346,11 @@ fn an_ended_job_is_written_with_one_digest_and_read_as_it_was_written_before() {
         life: JobLife::Ended { end, accepted },
     };
     let snapshot = ended(JobEnd::Agreed(digest), vec![answer(3, digest, true)]);
-    let hex = "ab".repeat(32);
     assert_eq!(
         serde_json::to_string(&snapshot).unwrap(),
-        format!(r#"{{"c":7,"is":{{"ended":{{"end":{{"agreed":"0x{hex}"}},"by":[{{"n":3,"a":3}}]}}}}}}"#)
+        r#"{"c":7,"is":{"ended":{"agreed":"q6urq6urq6urq6urq6urq6urq6urq6urq6urq6urq6s","by":[[3,3]]}}}"#
     );
+    let hex = "ab".repeat(32);
     let former = format!(
         r#"{{"client":7,"life":{{"ended":{{"end":{{"agreed":"0x{hex}"}},"accepted":[{{"node":3,"attempt":3,"digest":"0x{hex}"}}]}}}}}}"#
     );
@@ -370,6 +370,11 @@ fn an_ended_job_is_written_with_one_digest_and_read_as_it_was_written_before() {
     ] {
         assert_eq!(through_json(&snapshot), snapshot);
     }
-    let nothing = r#"{"c":7,"is":{"ended":{"end":"cancelled","by":[{"n":1,"a":1}]}}}"#;
-    assert!(serde_json::from_str::<JobSnapshot>(nothing).is_err());
+    for nothing in [r"{}", r#"{"agreed":"q6ur"}"#, r#"{"agreed":"?"}"#] {
+        let nothing = format!(r#"{{"c":7,"is":{{"ended":{nothing}}}}}"#);
+        assert!(
+            serde_json::from_str::<JobSnapshot>(&nothing).is_err(),
+            "{nothing}"
+        );
+    }
 }

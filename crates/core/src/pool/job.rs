@@ -72,12 +72,12 @@ pub struct Answered {
     pub success: bool,
 }
 
-pub(super) const fn yes() -> bool {
+const fn yes() -> bool {
     true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it so")]
-pub(super) const fn is_yes(value: &bool) -> bool {
+const fn is_yes(value: &bool) -> bool {
     *value
 }
 

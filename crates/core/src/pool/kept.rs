@@ -1,41 +1,38 @@
 //! How an ended job, and the hardware that one asks for, are written in snapshots: short, as the rows of a large queue
-//! share pages, and a row that grows when its job ends takes another's place. What earlier versions have written is
-//! read, too. Decides nothing.
+//! share pages, and no longer than an open one, as a row that grows takes another's place. What earlier versions have
+//! written is read, too. Decides nothing.
 
-/// An ended job: its end, and the answers that were accepted, without the digest that it ended with.
+/// An ended job: its end, and the answers that were accepted.
 pub(super) mod ended {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::STANDARD_NO_PAD as BASE64;
     use sandrun_types::{Attempt, ResultDigest};
     use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-    use crate::pool::job::{is_yes, yes};
     use crate::pool::{Answered, JobEnd, NodeNumber};
 
-    #[derive(Serialize, Deserialize)]
+    #[derive(Default, Serialize, Deserialize)]
     struct Ended {
-        end: JobEnd,
+        /// Where all answers are successes with the digest that was agreed on: that digest, in base64.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        agreed: Option<String>,
+        /// Whose these answers are.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
-        by: Vec<Accepted>,
-        /// What earlier versions have in place of `by`.
-        #[serde(default, skip_serializing)]
+        by: Vec<(NodeNumber, Attempt)>,
+        /// Any other end, and each one of earlier versions.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        end: Option<JobEnd>,
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
         accepted: Vec<Answered>,
     }
 
-    #[derive(Serialize, Deserialize)]
-    struct Accepted {
-        #[serde(rename = "n")]
-        node: NodeNumber,
-        #[serde(rename = "a")]
-        attempt: Attempt,
-        /// Where it is not the one that the job ended with.
-        #[serde(default, skip_serializing_if = "Option::is_none")]
-        digest: Option<ResultDigest>,
-        #[serde(default = "yes", skip_serializing_if = "is_yes")]
-        success: bool,
-    }
-
-    const fn agreed(end: JobEnd) -> Option<ResultDigest> {
+    /// The digest that was agreed on and that all have given.
+    fn unanimous(end: JobEnd, accepted: &[Answered]) -> Option<ResultDigest> {
         match end {
-            JobEnd::Agreed(digest) => Some(digest),
+            JobEnd::Agreed(digest) => accepted
+                .iter()
+                .all(|it| it.success && it.digest == digest)
+                .then_some(digest),
             JobEnd::Failed(_) | JobEnd::Cancelled => None,
         }
     }
@@ -45,17 +42,17 @@ pub(super) mod ended {
         accepted: &[Answered],
         serializer: S,
     ) -> Result<S::Ok, S::Error> {
-        let agreed = agreed(*end);
-        let short = |it: &Answered| Accepted {
-            node: it.node,
-            attempt: it.attempt,
-            digest: (agreed != Some(it.digest)).then_some(it.digest),
-            success: it.success,
-        };
-        let ended = Ended {
-            end: *end,
-            by: accepted.iter().map(short).collect(),
-            accepted: Vec::new(),
+        let ended = match unanimous(*end, accepted) {
+            Some(digest) => Ended {
+                agreed: Some(BASE64.encode(digest.0)),
+                by: accepted.iter().map(|it| (it.node, it.attempt)).collect(),
+                ..Ended::default()
+            },
+            None => Ended {
+                end: Some(*end),
+                accepted: accepted.to_vec(),
+                ..Ended::default()
+            },
         };
         ended.serialize(serializer)
     }
@@ -63,19 +60,21 @@ pub(super) mod ended {
     pub(in crate::pool) fn deserialize<'de, D: Deserializer<'de>>(
         deserializer: D,
     ) -> Result<(JobEnd, Vec<Answered>), D::Error> {
-        let Ended { end, by, accepted } = Ended::deserialize(deserializer)?;
-        let whole = |it: Accepted| {
-            let digest = it.digest.or_else(|| agreed(end));
-            Ok(Answered {
-                node: it.node,
-                attempt: it.attempt,
-                digest: digest.ok_or_else(|| de::Error::custom("an answer has no digest"))?,
-                success: it.success,
-            })
+        let ended = Ended::deserialize(deserializer)?;
+        let Some(agreed) = ended.agreed else {
+            let end = ended.end.ok_or_else(|| de::Error::missing_field("end"))?;
+            return Ok((end, ended.accepted));
         };
-        let by = by.into_iter().map(whole);
-        let all = accepted.into_iter().map(Ok).chain(by);
-        Ok((end, all.collect::<Result<_, D::Error>>()?))
+        let bytes = BASE64.decode(agreed).map_err(de::Error::custom)?;
+        let digest = <[u8; 32]>::try_from(bytes).map_err(|_| de::Error::custom("a digest has 32 bytes"))?;
+        let digest = ResultDigest(digest.into());
+        let answer = |(node, attempt)| Answered {
+            node,
+            attempt,
+            digest,
+            success: true,
+        };
+        Ok((JobEnd::Agreed(digest), ended.by.into_iter().map(answer).collect()))
     }
 }
 

@@ -70,6 +70,9 @@ const MIGRATIONS: &[&str] = &["
     ) WITH (toast_tuple_target = 8160);
     ALTER TABLE queue_batch ALTER COLUMN news SET STORAGE EXTERNAL, ALTER COLUMN rest SET STORAGE EXTERNAL;
     ALTER TABLE queue_counter RENAME COLUMN seq TO merged;
+", "
+    -- Jobs are written shorter, which programs of before can't read: they write nothing beside these.
+    ALTER TABLE queue_batch RENAME COLUMN news TO changes;
 "];
 
 /// Brings the tables to the latest schema; of several replicas that start at once the first does, and the others wait.

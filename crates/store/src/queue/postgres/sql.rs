@@ -62,14 +62,14 @@ pub(super) const LOGS: &str = "INSERT INTO queue_log AS l (job, stream, attempt,
     JOIN queue_job j ON j.number = t.job
     ON CONFLICT (job, stream, attempt, start) DO UPDATE SET bytes = excluded.bytes
         WHERE LENGTH(excluded.bytes) > LENGTH(l.bytes)";
-/// The batch in one row. Values: its number, its writer's mark, the highest numbers after it, news, rest.
+/// The batch in one row. Values: its number, its writer's mark, the highest numbers after it, changes, rest.
 pub(super) const BATCH: &str =
-    "INSERT INTO queue_batch (seq, writer, last_job, last_node, last_client, news, rest)
+    "INSERT INTO queue_batch (seq, writer, last_job, last_node, last_client, changes, rest)
     VALUES ($1, $2, $3, $4, $5, $6, $7)";
-/// The batch `$1` itself, without its news, and those after it. The upper bound takes nothing away: a range with two ends
+/// The batch `$1` itself, without its changes, and those after it. The upper bound takes nothing away: a range with two ends
 /// is what the planner expects to be short, whatever its values.
 pub(super) const SINCE: &str = "SELECT seq, writer, last_job, last_node, last_client,
-        CASE WHEN seq > $1 THEN news END
+        CASE WHEN seq > $1 THEN changes END
     FROM queue_batch WHERE seq >= $1 AND seq <= $2 ORDER BY seq";
 /// Whose batch it is.
 pub(super) const WRITERS: &str = "SELECT seq, writer FROM queue_batch WHERE seq = ANY($1)";
@@ -83,8 +83,8 @@ pub(super) const IS_UNMERGED: &str = "SELECT EXISTS (
 pub(super) const COUNTERS: &str =
     "SELECT merged, last_job, last_node, last_client FROM queue_counter WHERE id = 1";
 /// Batches that the tables do not hold yet, at most `$1` bytes of them and always the first, and at most `$2`.
-pub(super) const UNMERGED: &str = "SELECT seq, last_job, last_node, last_client, news, rest FROM (
-        SELECT *, SUM(LENGTH(news)::BIGINT + LENGTH(rest)) OVER (ORDER BY seq) - LENGTH(news) - LENGTH(rest) AS before
+pub(super) const UNMERGED: &str = "SELECT seq, last_job, last_node, last_client, changes, rest FROM (
+        SELECT *, SUM(LENGTH(changes)::BIGINT + LENGTH(rest)) OVER (ORDER BY seq) - LENGTH(changes) - LENGTH(rest) AS before
         FROM (
             SELECT * FROM queue_batch WHERE seq > (SELECT merged FROM queue_counter WHERE id = 1)
             ORDER BY seq LIMIT $2) AS next) AS sized

@@ -1,6 +1,7 @@
 //! The reading side in SQLite: a few connections, used on the runtime's threads for blocking work.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use super::Shared;
 use super::select::{answers, job, jobs, log, picked, requests};
 use super::store::nodes;
-use crate::queue::codec::{unsigned, word_code};
+use crate::queue::codec::{signed, unsigned, word_code};
 use crate::queue::reader::{ReadSide, StoredBlob};
 use crate::queue::{
     Answer, BlobHash, Doing, JobFilter, JobRow, JobWord, LogPiece, LogStream, NodeRow, QueueStoreError,
@@ -26,6 +27,11 @@ const CONNECTIONS: usize = 8;
 /// Most bytes of a body that comes with a batch.
 const WITH_BATCH: usize = 64 << 10;
 
+/// Longer than a request takes that is in memory, and shorter than a disk.
+const FROM_MEMORY: Duration = Duration::from_micros(60);
+/// How many jobs' requests are read ahead.
+const AHEAD: i64 = 200;
+
 #[derive(Debug)]
 struct Pool {
     // dropped first: connections end before the file does
@@ -34,10 +40,12 @@ struct Pool {
 }
 
 /// The reading side of one file.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct SqliteReader {
     pool: Arc<Pool>,
     permits: Arc<Semaphore>,
+    /// For who reads ahead.
+    ahead: Arc<Semaphore>,
 }
 
 impl SqliteReader {
@@ -48,6 +56,7 @@ impl SqliteReader {
                 idle: Mutex::new(Vec::new()),
             }),
             permits: Arc::new(Semaphore::new(CONNECTIONS)),
+            ahead: Arc::new(Semaphore::new(1)),
         }
     }
 
@@ -91,6 +100,29 @@ impl SqliteReader {
         let result = work(&connection);
         idle().push(connection);
         Some(result)
+    }
+
+    /// Has the requests behind these read from the disk, which will be asked for next: a client's jobs are given out in
+    /// their order. One such reading at a time.
+    fn read_ahead(&self, numbers: &[JobNumber]) {
+        const DOING: Doing = "read ahead";
+        let (Some(last), Ok(turn)) = (numbers.last(), Arc::clone(&self.ahead).try_acquire_owned()) else {
+            return;
+        };
+        let (reader, last) = (self.clone(), signed(last.0));
+        tokio::spawn(async move {
+            let _turn = turn;
+            let read = reader.run(DOING, move |connection| {
+                let pages = "SELECT TOTAL(LENGTH(body)) FROM request WHERE job > ?1 AND job <= ?1 + ?2";
+                connection
+                    .prepare_cached(pages)
+                    .and_then(|mut statement| statement.query_row([last, AHEAD], |row| row.get::<_, f64>(0)))
+                    .map_err(QueueStoreError::sqlite(DOING))
+            });
+            if let Err(error) = read.await {
+                tracing::debug!(%error, "whoever needs a request reads it");
+            }
+        });
     }
 
     /// As [`Self::write`], after everything that was acknowledged has got to the tables: what is open there, and which
@@ -172,7 +204,11 @@ impl ReadSide for SqliteReader {
 
     async fn requests(&self, numbers: &[JobNumber]) -> Result<Vec<(JobNumber, Vec<u8>)>, QueueStoreError> {
         const DOING: Doing = "read requests";
+        let began = Instant::now();
         if let Some(found) = self.run_here(|connection| requests(connection, numbers, DOING)) {
+            if began.elapsed() > FROM_MEMORY {
+                self.read_ahead(numbers);
+            }
             return found;
         }
         let numbers = numbers.to_vec();

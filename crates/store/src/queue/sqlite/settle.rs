@@ -17,7 +17,7 @@ use super::write::{Merged, write};
 use crate::queue::{Answer, BlobHash, Doing, JobRow, QueueStoreError, Writes};
 
 /// How long a batch may wait for others: rows of a large table share pages the more of them come at once.
-const DELAY: Duration = Duration::from_millis(250);
+const DELAY: Duration = Duration::from_millis(500);
 /// Batches that are counted as settled at once; deciding the next ones waits meanwhile.
 const COUNTED: usize = 32;
 /// Bytes that may wait; more have to wait for the disk.

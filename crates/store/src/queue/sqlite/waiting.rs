@@ -11,9 +11,9 @@ use super::recent::Recent;
 use crate::queue::{BlobHash, QueueStoreError, Writes};
 
 /// Rows after which batches wait no longer, and that one transaction takes.
-const ROWS: usize = 8_192;
+const ROWS: usize = 16_384;
 /// Bytes of their records after which they wait no longer.
-const LOT: usize = 2 << 20;
+const LOT: usize = 4 << 20;
 /// Room for rows that is kept after a burst.
 const KEPT: usize = 512;
 
