@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use sandrun_content::{ContentError, Data, Limits, PackError, pack_result};
+use sandrun_content::{ContentError, ContentId, Data, Limits, PackError, PackedTree, pack_result};
 use sandrun_core::seat::RunEnd;
 use sandrun_executor::{ClientError, ExecutorClient, FileContent, Submission, is_environment, wire};
 use sandrun_types::{
@@ -22,6 +22,7 @@ use tracing::{info, warn};
 
 use crate::bundle::{Bundle, BundleError, clear, hash};
 use crate::crash;
+use crate::error::Report as _;
 use crate::node::Node;
 use crate::verdict::{Contradiction, Ended, Verdict, verdict};
 
@@ -31,6 +32,9 @@ const ARCHIVE: &str = "bundle.tar.gz";
 const PAUSES: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 /// How often a question is asked again when the executor does not answer.
 const PATIENCE: u32 = 20;
+
+/// Pause before a content store is asked once more to take a result, and the longest one.
+const STORING: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
 
 /// How often a run is asked away: once ends it where it still runs, once more deletes what it left.
 const REMOVALS: usize = 2;
@@ -150,6 +154,7 @@ pub(crate) async fn run(
     bundle: &Bundle,
     bounds: RunBounds,
 ) -> Result<RunEnd, RunError> {
+    let until = Instant::now() + bounds.patience;
     let folder = node.result_folder(name.job);
     clear(&folder).await?;
     let disk = |source| RunError::Disk {
@@ -175,7 +180,7 @@ pub(crate) async fn run(
         Verdict::Limit => return Ok(RunEnd::Limit),
         Verdict::Failed => return Err(RunError::NotRun(receipt.explanation)),
     };
-    let content = store(node, &receipt, ended, &folder).await?;
+    let content = store(node, &receipt, ended, &folder, until).await?;
     drop(held);
     crash::point("result-stored");
     info!(exit = %ended.exit, outputs = receipt.output_files.len(), wall_ms = receipt.wall_time_ms, "ran");
@@ -296,6 +301,7 @@ async fn store(
     receipt: &Receipt,
     ended: Ended,
     folder: &Path,
+    until: Instant,
 ) -> Result<ContentDigest, RunError> {
     let run = &receipt.job_id;
     let (stdout, stderr, files) = if ended.has_outputs {
@@ -322,7 +328,22 @@ async fn store(
         )
     })
     .await??;
-    Ok(node.store.add(&tree).await?.to_digest())
+    Ok(add(node, &tree, until).await?.to_digest())
+}
+
+/// Stores a result, as often as it takes: else the program would have to run anew.
+async fn add(node: &Node, tree: &PackedTree, until: Instant) -> Result<ContentId, ContentError> {
+    let mut pause = STORING.0;
+    loop {
+        match node.store.add(tree).await {
+            Err(error) if Instant::now() + pause < until => {
+                warn!(error = error.report(), "the result is not stored yet");
+            }
+            end => return end,
+        }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(STORING.1);
+    }
 }
 
 async fn fetch_outputs(

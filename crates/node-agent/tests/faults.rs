@@ -147,6 +147,48 @@ async fn a_broken_executor_gets_no_more_seats_until_it_works_again() -> Result<(
     Ok(())
 }
 
+/// A content store that takes no result for a while: it is asked again, and the program runs once.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_result_that_the_store_refuses_is_stored_later() -> Result<()> {
+    let mut market = Market::new().await?;
+    let mut executor = String::new();
+    let (node, agent) = market
+        .agent(1, |config| executor.clone_from(&config.sandrun_url))
+        .await?;
+    let runs = || async {
+        let text = reqwest::get(format!("{executor}/metrics")).await?.text().await?;
+        let ended = text
+            .lines()
+            .filter(|line| line.starts_with("sandrun_runs_total{"));
+        let counts = ended.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok());
+        anyhow::Ok(counts.sum::<u64>())
+    };
+    // the store is away before the program has ended
+    let slow = ("main.py", "print(sum(range(50_000_000)))\n");
+    let (job, _) = market.post(&[slow], r#"{"timeout":15}"#, Redundancy::One).await?;
+    let claimed = |event: &MarketEvent| matches!(event, MarketEvent::SeatClaimed { .. });
+    market.block_of(job, claimed).await?;
+    let blocks = market.folder.path().join("content/blocks");
+    let away = market.folder.path().join("away");
+    std::fs::rename(&blocks, &away)?;
+    std::fs::write(&blocks, "no folder")?;
+    market
+        .wait_for("the run to end", || async {
+            Ok((runs().await? > 0).then_some(()))
+        })
+        .await?;
+    market.wait_blocks(5).await?;
+    std::fs::remove_file(&blocks)?;
+    std::fs::rename(&away, &blocks)?;
+
+    let story = market.until_closed(job).await?;
+    assert_eq!(story.outcome(), Some(Outcome::Digest), "{story:#?}");
+    assert_eq!(story.end_of(node), Some(SeatEnd::Paid));
+    assert_eq!(runs().await?, 1);
+    agent.stop().await??;
+    Ok(())
+}
+
 /// Whoever posts jobs and takes them back pays nothing for them: no more of their bundles are had at once than the node could
 /// use, and the first ones are worked on all the same.
 #[tokio::test(flavor = "multi_thread")]

@@ -67,7 +67,7 @@ pub(super) mod ended {
         };
         let bytes = BASE64.decode(agreed).map_err(de::Error::custom)?;
         let digest = <[u8; 32]>::try_from(bytes).map_err(|_| de::Error::custom("a digest has 32 bytes"))?;
-        let digest = ResultDigest(digest.into());
+        let digest = ResultDigest(digest);
         let answer = |(node, attempt)| Answered {
             node,
             attempt,
