@@ -44,6 +44,9 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: cli::Cli) -> ExitCode {
+    if cli.command.is_service() {
+        sandrun_sandbox::give_large_buffers_back();
+    }
     logging::start(&cli.global, cli.command.is_service());
     let output = output::Output::new(&cli.global);
     let processors = std::thread::available_parallelism().map_or(1, usize::from);

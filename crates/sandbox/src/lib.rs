@@ -42,3 +42,4 @@ pub use report::{CollectedFile, RunReport, SkipReason, SkippedFile, Usage};
 pub use request::{Limits, OutputSink, RunRequest};
 pub use sandbox::Sandbox;
 pub use supervisor::supervisor_main;
+pub use sys::heap::give_large_buffers_back;

@@ -9,6 +9,7 @@ use std::ptr;
 use std::time::Duration;
 
 pub(crate) mod float;
+pub(crate) mod heap;
 pub(crate) mod layout;
 pub(crate) mod notify;
 pub(crate) mod page;

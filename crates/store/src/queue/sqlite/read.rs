@@ -31,6 +31,9 @@ const WITH_BATCH: usize = 64 << 10;
 const FROM_MEMORY: Duration = Duration::from_micros(60);
 /// How many jobs' requests are read ahead.
 const AHEAD: i64 = 200;
+/// Longer than these take that are in memory, and the pause that is made then before more are read.
+const AHEAD_FROM_MEMORY: Duration = Duration::from_micros(500);
+const AHEAD_PAUSE: Duration = Duration::from_millis(5);
 
 #[derive(Debug)]
 struct Pool {
@@ -119,8 +122,13 @@ impl SqliteReader {
                     .and_then(|mut statement| statement.query_row([last, AHEAD], |row| row.get::<_, f64>(0)))
                     .map_err(QueueStoreError::sqlite(DOING))
             });
+            let began = Instant::now();
             if let Err(error) = read.await {
                 tracing::debug!(%error, "whoever needs a request reads it");
+            }
+            if began.elapsed() < AHEAD_FROM_MEMORY {
+                // the disk was not what took long
+                tokio::time::sleep(AHEAD_PAUSE).await;
             }
         });
     }
