@@ -81,6 +81,12 @@ pub enum ClientError {
     /// No such job.
     #[error("job {0} was never posted on this escrow: check the id, the chain and the contract address")]
     UnknownJob(JobId),
+    /// The job was there, and its posting is no part of the chain any more.
+    #[error(
+        "the chain has taken the posting of job {0} back and has not brought it again: nothing is held for it now; post it \
+         again, or wait, as its transaction may still be mined"
+    )]
+    Undone(JobId),
     /// The refund was sent, and the chain does not show it.
     #[error("the rest of job {0} was not credited within a minute; `sandrun-pool job` says how it stands")]
     NotRefunded(JobId),
@@ -253,7 +259,8 @@ impl Client {
     /// Follows a job until it is closed, calling `seen` whenever its facts have changed. Returns the final facts.
     ///
     /// # Errors
-    /// A job that was never posted. An RPC that fails for a while is asked again.
+    /// A job that was never posted, or is no longer. An RPC that fails for a while is asked again, and so is one that has
+    /// no such job.
     pub async fn follow(
         &self,
         job: JobId,
@@ -280,6 +287,9 @@ impl Client {
                     }
                 }
                 // a posting can be undone and come back; an RPC can stumble: a minute of either is too much
+                Err(ClientError::UnknownJob(job)) if failures >= 60 && last.is_some() => {
+                    return Err(ClientError::Undone(job));
+                }
                 Err(error) if failures >= 60 => return Err(error),
                 Err(_) => failures += 1,
             }

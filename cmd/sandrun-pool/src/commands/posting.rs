@@ -105,7 +105,7 @@ impl Posting<'_> {
         let status = match error {
             E::Plan(_) | E::Overflow | E::UnknownJob(_) | E::Environment { .. } => Status::BadInput,
             E::Send(SendError::Rpc { .. } | SendError::Unsure { .. }) => Status::Unreachable,
-            E::Balance { .. } | E::Send(_) => Status::Refused,
+            E::Balance { .. } | E::Undone(_) | E::Send(_) => Status::Refused,
             E::Store(_) | E::Rpc(_) | E::Read(_) | E::Snapshot(_) | E::NotRefunded(_) => Status::Unreachable,
         };
         let text = format!("{error}{more}");
@@ -141,7 +141,7 @@ impl Posting<'_> {
         let entry = client
             .follow(posted.job, windows, |facts| progress.facts(facts))
             .await
-            .status(Status::Unreachable)?;
+            .map_err(|error| self.failed(&error, ""))?;
         let entry = client
             .refunded(self.key, entry)
             .await
