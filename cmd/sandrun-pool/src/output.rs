@@ -78,11 +78,12 @@ impl Output {
     }
 
     /// What a job's program printed, on standard output; silent with --quiet and --json.
-    pub(crate) fn program_output(&self, text: &str) -> anyhow::Result<()> {
+    /// Gives whether somebody still reads it.
+    pub(crate) fn program_output(&self, text: &str) -> anyhow::Result<bool> {
         if self.quiet || self.format == Format::Json {
-            return Ok(());
+            return Ok(true);
         }
-        write_out(text.as_bytes())
+        is_read(text.as_bytes())
     }
 
     /// What a job's program printed as errors, on standard error; silent with --quiet and --json.
@@ -151,10 +152,16 @@ fn printable(text: &str) -> String {
 
 /// Writes to standard output; a reader that has seen enough is no failure.
 pub(crate) fn write_out(bytes: &[u8]) -> anyhow::Result<()> {
+    is_read(bytes).map(drop)
+}
+
+/// As [`write_out`]: whether there still is a reader. Without one nothing that lasts is worth going on with.
+pub(crate) fn is_read(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        other => Ok(other?),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -81,7 +81,7 @@ impl Report for Finished {
         let way_out = if self.refunded == "0" {
             ""
         } else {
-            " (in the escrow, until `sandrun-pool withdraw`)"
+            " (in the escrow, until `sandrun-pool withdraw`; a token with --token)"
         };
         text += &format!("refunded   {}{way_out}\ngas        {}\n", self.refunded, self.gas);
         if let Some(result) = &self.result {

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{connect, failed, job_id};
 use crate::exit::Status;
-use crate::output::{Output, Report, write_out};
+use crate::output::{Output, Report, is_read};
 
 #[derive(Debug, Serialize)]
 struct Shown {
@@ -28,7 +28,9 @@ pub(crate) async fn logs(to: &str, id: &str, follow: bool, output: &Output) -> a
         let mut follower = service.follow(&id);
         let mut has_failed = false;
         while let Some(event) = follower.next().await.map_err(failed)? {
-            print(&event, output)?;
+            if !print(&event, output)? {
+                return Ok(Status::Success);
+            }
             has_failed |= matches!(event, LogEvent::Status(JobStatus::Failed));
         }
         if has_failed && !output.is_json() {
@@ -53,13 +55,14 @@ async fn say_nothing_came(service: &PoolClient, id: &PoolJobId, output: &Output)
     }
 }
 
-/// Prints an event: what the program printed, where it printed it; for scripts one JSON object a line.
-pub(super) fn print(event: &LogEvent, output: &Output) -> anyhow::Result<()> {
+/// Prints an event: what the program printed, where it printed it; for scripts one JSON object a line. Gives whether
+/// somebody still reads it.
+pub(super) fn print(event: &LogEvent, output: &Output) -> anyhow::Result<bool> {
     if output.is_json() {
-        return write_out(format!("{}\n", serde_json::to_string(event)?).as_bytes());
+        return is_read(format!("{}\n", serde_json::to_string(event)?).as_bytes());
     }
     match event {
-        LogEvent::Stdout(text) => output.program_output(text)?,
+        LogEvent::Stdout(text) => return output.program_output(text),
         LogEvent::Stderr(text) => output.program_errors(text),
         LogEvent::Attempt(attempt) => output.note(&format!(
             "the output of attempt {attempt} follows, from its start"
@@ -67,5 +70,5 @@ pub(super) fn print(event: &LogEvent, output: &Output) -> anyhow::Result<()> {
         LogEvent::Status(status) if output.shows_progress() => output.note(&format!("job is {status}")),
         LogEvent::Status(_) => {}
     }
-    Ok(())
+    Ok(true)
 }

@@ -248,7 +248,9 @@ async fn settle(
     if is_live {
         let mut follower = service.follow(id);
         while let Some(event) = follower.next().await.map_err(failed)? {
-            print(&event, output)?;
+            if !print(&event, output)? {
+                break;
+            }
         }
     }
     let told = |job: &Job| progress.say(&line(job));

@@ -137,7 +137,7 @@ impl FailReason {
             Self::BadSignature => "the last answer was not signed by its worker",
             Self::NoAgreement => "the nodes' answers do not agree",
             // the number is the machine's own: a service names the job by the id that its clients know
-            Self::Parent(_) => "a job that it waited for has no result",
+            Self::Parent(_) => "a job that it waited for did not end well",
         }
     }
 }

@@ -79,6 +79,10 @@ impl From<QueueError> for ApiError {
                 let text = "the service can't write its queue at the moment; nothing was changed, try again";
                 return Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
             }
+            QueueError::Damaged(_) => {
+                let text = "the service's queue is damaged: whoever runs it finds the reason in its log; nothing was changed";
+                return Self::new(StatusCode::SERVICE_UNAVAILABLE, text);
+            }
             QueueError::Unknown(_) => {
                 let text = "the service's database does not answer at the moment; whether anything was changed is not \
                             known: look, or try again (a submission under the same Idempotency-Key)";

@@ -306,6 +306,7 @@ async fn tell<F: Future<Output = Result<(), QueueError>>>(say: impl Fn() -> F) -
             Err(
                 error @ (QueueError::Full
                 | QueueError::Displaced
+                | QueueError::Damaged(_)
                 | QueueError::Store(_)
                 | QueueError::Unknown(_)),
             ) => {

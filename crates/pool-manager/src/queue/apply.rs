@@ -13,7 +13,7 @@ use sandrun_types::Attempt;
 use super::batch::Batch;
 use super::claims::Waiter;
 use super::command::{Command, stage, stage_work};
-use super::digest::{digest, is_success, output_root};
+use super::digest::{digest, explanation, is_success, output_root};
 use super::error::QueueError;
 use super::memory::Memory;
 use super::words::{Accepted, Completion, Failure, Orders, Printed, Registration, Submission};
@@ -400,6 +400,9 @@ impl Memory {
         }
         self.nodes.count(node, is_success(digest));
         let output_root = output_root(&completion);
+        if let Some(words) = explanation(&completion) {
+            batch.words.insert(job, words);
+        }
         batch.writes.answers.push(Answer {
             job,
             attempt,

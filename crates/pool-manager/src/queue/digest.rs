@@ -44,6 +44,15 @@ pub(super) fn digest(answer: &Completion) -> ResultDigest {
     ResultDigest(hash)
 }
 
+/// Why a program did not end by itself, in its executor's words, as far as its receipt says so.
+pub(super) fn explanation(answer: &Completion) -> Option<String> {
+    const LONGEST: usize = 300;
+    let receipt = answer.receipt.as_deref().filter(|_| answer.exit_code != 0)?;
+    let Receipt { explanation, .. } = Receipt::parse(receipt).ok()?;
+    let words: String = explanation.chars().take(LONGEST).collect();
+    Some(words).filter(|words| !words.is_empty())
+}
+
 /// What an answer's files are found by: the root over what it printed and left, as in its receipt. `None` where it left
 /// nothing, or the program failed: nobody can go on from there.
 pub(super) fn output_root(answer: &Completion) -> Option<OutputRoot> {

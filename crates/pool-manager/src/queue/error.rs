@@ -30,6 +30,12 @@ pub enum QueueError {
     /// The store failed.
     #[error("the service can't write its queue at the moment ({0}); nothing was changed, try again")]
     Store(String),
+    /// Its database is damaged.
+    #[error(
+        "the service's queue is damaged ({0}): whoever runs it has to start it with a backup, or with another --db; nothing \
+         was changed"
+    )]
+    Damaged(String),
     /// The connection to the database broke on the way; what was to be written may be there.
     #[error(
         "the service's database does not answer ({0}); whether anything was changed is not known: look, or try again"
@@ -48,8 +54,16 @@ impl From<&QueueStoreError> for QueueError {
             Self::Displaced
         } else if error.is_unknown() {
             Self::Unknown(error.to_string())
+        } else if error.is_damaged() {
+            Self::Damaged(whole(error))
         } else {
-            Self::Store(error.to_string())
+            Self::Store(whole(error))
         }
     }
+}
+
+/// The error with what the database says.
+fn whole(error: &QueueStoreError) -> String {
+    let source = std::error::Error::source(error).map(|source| format!(": {source}"));
+    format!("{error}{}", source.unwrap_or_default())
 }

@@ -321,11 +321,14 @@ impl Memory {
         use sandrun_core::pool::FailReason;
         match end {
             JobEnd::Agreed(digest) if is_success(digest) => None,
-            JobEnd::Agreed(_) => Some("its program failed: exit code and error output say how".to_owned()),
+            JobEnd::Agreed(_) => Some(match batch.words.get(&job) {
+                Some(words) => format!("its program failed: {words}"),
+                None => "its program failed: exit code and error output say how".to_owned(),
+            }),
             JobEnd::Cancelled => Some("cancelled by its client".to_owned()),
             JobEnd::Failed(FailReason::Parent(parent)) => {
                 let parent = self.ids.job_id(parent);
-                Some(format!("job {parent}, which it waited for, has no result"))
+                Some(format!("job {parent}, which it waited for, did not end well"))
             }
             JobEnd::Failed(reason) => Some(match batch.words.get(&job) {
                 Some(words) => format!("{reason}: {words}"),

@@ -208,6 +208,19 @@ impl QueueStoreError {
         matches!(self, Self::Displaced(_))
     }
 
+    /// Whether the database's file holds what no program has written.
+    pub fn is_damaged(&self) -> bool {
+        use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+        if let Self::Undone(error) = self {
+            return error.is_damaged();
+        }
+        matches!(
+            self,
+            Self::Refused { source: DatabaseError::Sqlite(error), .. }
+                if matches!(error.sqlite_error_code(), Some(DatabaseCorrupt | NotADatabase))
+        )
+    }
+
     /// Whether what was to be written may be there nevertheless.
     pub fn is_unknown(&self) -> bool {
         if let Self::Undone(error) = self {

@@ -50,6 +50,7 @@ impl Settling {
     /// All up to `settled` is in the tables on the disk.
     pub(super) fn new(settled: u64) -> Self {
         let state = State {
+            noted: settled,
             acknowledged: settled,
             settled,
             durable: settled,
@@ -69,6 +70,7 @@ impl Settling {
     /// A batch was decided: whoever wants what it changes has to wait for it.
     pub(super) fn note(&self, id: u64, writes: &Arc<Writes>) {
         let mut state = self.state();
+        state.noted = id;
         for job in jobs_of(writes) {
             state.jobs.note(job, id);
         }
@@ -146,12 +148,12 @@ impl Settling {
         Ok(())
     }
 
-    /// Brings everything to the tables that was acknowledged up to now.
+    /// Brings everything to the tables that anybody may have been told of.
     ///
     /// # Errors
     /// [`QueueStoreError::Unsettled`] where that fails.
     pub(super) fn settle_all(&self, doing: Doing) -> Result<(), QueueStoreError> {
-        self.settle(doing, |state| Some(state.acknowledged))
+        self.settle(doing, |state| Some(state.noted))
     }
 
     /// Brings everything there that was decided of a job.

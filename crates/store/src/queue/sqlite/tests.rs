@@ -306,6 +306,29 @@ fn lists_loads_and_sweeps_walk_an_index() {
     }
 }
 
+/// What was answered before it is on the disk is in the next list all the same.
+#[tokio::test]
+async fn a_list_has_what_anybody_was_told_before() {
+    let folder = tempfile::tempdir().unwrap();
+    let address = folder.path().join("queue.sqlite");
+    let (mut store, reader) = open(&address).await.unwrap();
+    for number in 1..=20 {
+        store.decide(&mut |_| batch(number, 10)).unwrap();
+        let (sender, written) = std::sync::mpsc::sync_channel(1);
+        let written_is_told = Box::new(move |how| drop(sender.send(how)));
+        store.when_durable_at_leisure(written_is_told, Box::new(|_| {}));
+        written.recv().unwrap().unwrap();
+        let filter = JobFilter {
+            word: None,
+            client: None,
+            below: None,
+            limit: 1,
+        };
+        let latest = reader.list(&filter).await.unwrap();
+        assert_eq!(latest[0].state.number, JobNumber(number));
+    }
+}
+
 fn with_body(number: u64, text: &'static str) -> Writes {
     let body = Body {
         blob: BlobHash([text.len().try_into().unwrap(); 32]),

@@ -46,6 +46,8 @@ pub(super) struct State {
     pub(super) recent: Recent,
     /// Batches that are of no use any more, to be freed by whoever has nobody waiting.
     pub(super) gone: Vec<Arc<Writes>>,
+    /// The last batch that was decided and not refused: its callers may have their answers.
+    pub(super) noted: u64,
     pub(super) acknowledged: u64,
     pub(super) settled: u64,
     /// All up to here is in the tables on the disk.
@@ -121,6 +123,7 @@ impl State {
     /// A batch was noted and will not be written: what it would have changed is as the acknowledged ones have left it.
     pub(super) fn refuse(&mut self, id: u64, writes: &Writes) {
         let last = self.acknowledged;
+        self.noted = last;
         for job in jobs_of(writes) {
             self.jobs.lower(&job, id, last);
         }
