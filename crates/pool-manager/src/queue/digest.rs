@@ -144,4 +144,19 @@ mod tests {
         assert_ne!(digest(&cut(b"1 2")), digest(&answer("00", "")));
         assert!(!is_success(digest(&cut(b""))));
     }
+
+    #[test]
+    fn a_receipt_tells_why_a_program_did_not_end_by_itself() {
+        let mut cut = answer("00", "");
+        let text = String::from_utf8(cut.receipt.take().unwrap()).unwrap();
+        let said = text.replace(
+            "\"explanation\":\"\"",
+            "\"explanation\":\"it ran longer than 2 s\"",
+        );
+        cut.receipt = Some(said.into_bytes());
+        cut.exit_code = 137;
+        assert_eq!(explanation(&cut).as_deref(), Some("it ran longer than 2 s"));
+        cut.receipt = Some(text.into_bytes());
+        assert_eq!(explanation(&cut), None);
+    }
 }
