@@ -155,7 +155,7 @@ pub(crate) fn write_out(bytes: &[u8]) -> anyhow::Result<()> {
     is_read(bytes).map(drop)
 }
 
-/// As [`write_out`]: whether there still is a reader. Without one nothing that lasts is worth going on with.
+/// As [`write_out`]; gives whether there still is a reader. What only prints ends without one.
 pub(crate) fn is_read(bytes: &[u8]) -> anyhow::Result<bool> {
     let mut stdout = std::io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {

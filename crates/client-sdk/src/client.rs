@@ -286,7 +286,7 @@ impl Client {
                         return Ok(entry);
                     }
                 }
-                // a posting can be undone and come back; an RPC can stumble: a minute of either is too much
+                // a posting can be undone and come back; an RPC can stumble: three minutes of either are too much
                 Err(ClientError::UnknownJob(job)) if failures >= 60 && last.is_some() => {
                     return Err(ClientError::Undone(job));
                 }

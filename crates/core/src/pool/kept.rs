@@ -1,6 +1,6 @@
 //! How an ended job, and the hardware that one asks for, are written in snapshots: short, as the rows of a large queue
-//! share pages, and no longer than an open one, as a row that grows takes another's place. What earlier versions have
-//! written is read, too. Decides nothing.
+//! share pages, and hardly longer than an open one where all went well, as a row that grows takes another's place. What
+//! earlier versions have written is read, too. Decides nothing.
 
 /// An ended job: its end, and the answers that were accepted.
 pub(super) mod ended {
